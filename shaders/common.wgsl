@@ -1,0 +1,50 @@
+// Shared by every kernel: the legend, the parameter blocks and activations that are safe for any float.
+//
+// T time steps · B batch · I input features of this layer · H hidden size · L layers · D directions · G gates
+// d direction (0 forward, 1 reverse) · u hidden unit · b batch row · t time · s step
+//
+// A direction walks the sequence in its own order: step s is time s forward, and time T-1-s in reverse.
+// Arrays are named with their shape, slowest dimension first.
+
+/// One layer over one chunk of time steps. The host side is `plan/params.rs`.
+struct Chunk {
+    time_steps: u32,   // T of the whole sequence
+    batch: u32,        // B
+    input_size: u32,   // I of this layer
+    hidden_size: u32,  // H
+    directions: u32,   // D
+    first_step: u32,   // the step that the chunk starts at
+    steps: u32,        // how many steps the chunk has
+    x_stride_t: u32,   // elements from one time of x to the next
+    x_stride_b: u32,   // elements from one batch row of x to the next
+    y_stride_t: u32,   // likewise for y
+    y_stride_b: u32,
+    state_offset: u32, // first element of this layer in h_0 and h_n (and c) [L, D, B, H]
+}
+
+/// Where in its chunk a step dispatch stands.
+struct Step {
+    index: u32,
+}
+
+@group(1) @binding(0) var<uniform> chunk: Chunk;
+
+fn time_of(step: u32, direction: u32) -> u32 {
+    return select(step, chunk.time_steps - 1u - step, direction == 1u);
+}
+
+// The bits, because drivers may assume that floats are never NaN and fold `x != x` to false.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// tanh is 1 to within half an f32 ulp from 9.02 on; some drivers return NaN for arguments above 88.
+// clamp() turns NaN into a bound on some drivers, so NaN goes round it.
+fn safe_tanh(x: f32) -> f32 {
+    return select(tanh(clamp(x, -15.0, 15.0)), x, is_nan(x));
+}
+
+// exp(87) is the last whole power that f32 holds; beyond it sigmoid is below 2e-38.
+fn safe_sigmoid(x: f32) -> f32 {
+    return select(1.0 / (1.0 + exp(-clamp(x, -87.0, 87.0))), x, is_nan(x));
+}

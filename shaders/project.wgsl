@@ -1,0 +1,99 @@
+// The input product of a whole chunk, hoisted out of the recurrence:
+//
+//   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d), b] + b_ih[d]      for every step s of the chunk
+//
+// A tiled GEMM. Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
+// Each invocation owns four rows of one unit. Every element sums over k in the same order whatever its place in a tile,
+// so the result does not depend on how time is cut into chunks. The CPU twin is cpu/project.rs.
+
+const TILE_UNITS = 16u;
+const TILE_ROWS = 64u;
+const TILE_K = 16u;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;                  // [T, B, I] or [B, T, I], by x_stride_*
+@group(0) @binding(1) var<storage, read> w_ih: array<PackedGates>;       // [D, I, H] of G
+@group(0) @binding(2) var<storage, read> b_ih: array<PackedGates>;       // [D, H] of G
+@group(0) @binding(3) var<storage, read_write> gx: array<PackedGates>;   // [steps, B, D, H] of G
+
+var<workgroup> x_tile: array<vec4<f32>, 256>; // [TILE_K, TILE_ROWS / 4] of four rows
+var<workgroup> w_tile: array<Gates, 256>;     // [TILE_K, TILE_UNITS]
+
+fn x_offset(row: u32, direction: u32) -> u32 {
+    let t = time_of(chunk.first_step + row / chunk.batch, direction);
+    return t * chunk.x_stride_t + (row % chunk.batch) * chunk.x_stride_b;
+}
+
+fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
+    if (row < rows && k < chunk.input_size) {
+        return x[offset + k];
+    }
+    return 0.0;
+}
+
+fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
+    if (row < rows) {
+        gx[(row * chunk.directions + d) * chunk.hidden_size + u] = pack_gates(gates);
+    }
+}
+
+@compute @workgroup_size(16, 16, 1)
+fn project(
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+) {
+    let d = group.z;
+    let u = group.x * TILE_UNITS + local.x;
+    let rows = chunk.steps * chunk.batch;
+
+    // Staging of x: 16 neighbouring invocations read 16 neighbouring features of the same four rows.
+    let stage_k = index % TILE_K;
+    let stage_quad = index / TILE_K;
+    let r0 = group.y * TILE_ROWS + stage_quad * 4u;
+    let x0 = x_offset(r0, d);
+    let x1 = x_offset(r0 + 1u, d);
+    let x2 = x_offset(r0 + 2u, d);
+    let x3 = x_offset(r0 + 3u, d);
+
+    var acc0 = Gates();
+    var acc1 = Gates();
+    var acc2 = Gates();
+    var acc3 = Gates();
+    for (var k0 = 0u; k0 < chunk.input_size; k0 += TILE_K) {
+        let k = k0 + stage_k;
+        x_tile[stage_k * (TILE_ROWS / 4u) + stage_quad] = vec4<f32>(
+            x_or_zero(x0, k, r0, rows),
+            x_or_zero(x1, k, r0 + 1u, rows),
+            x_or_zero(x2, k, r0 + 2u, rows),
+            x_or_zero(x3, k, r0 + 3u, rows),
+        );
+        // Here the invocation's row of the tile is its k, so that neighbours read neighbouring units.
+        var w = Gates();
+        if (k0 + local.y < chunk.input_size && u < chunk.hidden_size) {
+            w = unpack_gates(w_ih[(d * chunk.input_size + k0 + local.y) * chunk.hidden_size + u]);
+        }
+        w_tile[local.y * TILE_UNITS + local.x] = w;
+        workgroupBarrier();
+
+        // Stops at the true end of k: a padding zero times an infinite or NaN neighbour would spoil the row.
+        let depth = min(TILE_K, chunk.input_size - k0);
+        for (var j = 0u; j < depth; j++) {
+            let xs = x_tile[j * (TILE_ROWS / 4u) + local.y];
+            let ws = w_tile[j * TILE_UNITS + local.x];
+            acc0 += xs.x * ws;
+            acc1 += xs.y * ws;
+            acc2 += xs.z * ws;
+            acc3 += xs.w * ws;
+        }
+        workgroupBarrier();
+    }
+
+    if (u < chunk.hidden_size) {
+        let bias = unpack_gates(b_ih[d * chunk.hidden_size + u]);
+        let row = group.y * TILE_ROWS + local.y * 4u;
+        store_gx(row, rows, d, u, acc0 + bias);
+        store_gx(row + 1u, rows, d, u, acc1 + bias);
+        store_gx(row + 2u, rows, d, u, acc2 + bias);
+        store_gx(row + 3u, rows, d, u, acc3 + bias);
+    }
+}

@@ -1,0 +1,110 @@
+//! The reference path: the same stages as on the GPU, one file each, simple enough to be read as the definition.
+//!
+//! It runs in f32 where there is no GPU, and in f64 it is what every GPU result is tested against.
+
+pub(crate) mod cell;
+mod project;
+mod step;
+
+use crate::config::RecurrentConfig;
+use crate::cpu::step::DirectionWeights;
+use crate::plan::GX_BUDGET;
+use crate::sequence::{RowStride, Sequence};
+use crate::tensor::zeroed;
+use crate::weights::LayerWeights;
+use crate::{Real, Result};
+
+/// A model whose weights are laid out for the CPU.
+#[derive(Clone, Debug)]
+pub(crate) struct CpuModel<F> {
+    config: RecurrentConfig,
+    /// index layer·D + direction
+    layers: Vec<DirectionWeights<F>>,
+}
+
+/// What a forward gives, as flat arrays.
+pub(crate) struct Computed<F> {
+    /// `[T, B, D·H]` or `[B, T, D·H]`
+    pub(crate) output: Vec<F>,
+    /// `[L·D, B, H]` for each state of the cell, h first
+    pub(crate) states: Vec<Vec<F>>,
+}
+
+/// One (layer, direction) of a forward.
+struct Pass {
+    layer: usize,
+    direction: usize,
+    x_rows: RowStride,
+    y_rows: RowStride,
+}
+
+impl<F: Real> CpuModel<F> {
+    pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
+        let pack = |w| DirectionWeights::pack(config, w);
+        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
+    }
+
+    /// `input` and `states` have the shapes that `sequence` stands for; `states` is h_0 and what else the cell carries.
+    pub(crate) fn forward(&self, sequence: &Sequence, input: &[F], states: Option<&[&[F]]>) -> Result<Computed<F>> {
+        let config = &self.config;
+        let state_shape = [config.num_layers * config.directions(), sequence.batch, config.hidden_size];
+        let mut state_arrays = Vec::new();
+        for (s, name) in config.cell.states().iter().enumerate() {
+            let mut last = zeroed(name.last, &state_shape)?;
+            if let Some(initial) = states {
+                last.copy_from_slice(initial[s]);
+            }
+            state_arrays.push(last);
+        }
+
+        let mut x: Option<Vec<F>> = None;
+        for layer in 0..config.num_layers {
+            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
+            for direction in 0..config.directions() {
+                let pass = Pass {
+                    layer,
+                    direction,
+                    x_rows: if layer == 0 { sequence.user_rows() } else { sequence.time_major_rows() },
+                    y_rows: if layer + 1 == config.num_layers {
+                        sequence.user_rows()
+                    } else {
+                        sequence.time_major_rows()
+                    },
+                };
+                self.run(sequence, &pass, x.as_deref().unwrap_or(input), &mut state_arrays, &mut y)?;
+            }
+            x = Some(y);
+        }
+        Ok(Computed { output: x.unwrap_or_default(), states: state_arrays })
+    }
+
+    /// One direction of one layer over the whole sequence, chunk by chunk.
+    fn run(&self, sequence: &Sequence, pass: &Pass, x: &[F], states: &mut [Vec<F>], y: &mut [F]) -> Result<()> {
+        let config = &self.config;
+        let (batch, hidden, features) = (sequence.batch, config.hidden_size, config.layer_input_size(pass.layer));
+        let index = pass.layer * config.directions() + pass.direction;
+        let weights = &self.layers[index];
+        let state_range = index * batch * hidden..(index + 1) * batch * hidden;
+        let mut states: Vec<&mut [F]> = states.iter_mut().map(|s| &mut s[state_range.clone()]).collect();
+
+        let step_bytes = (batch * config.gate_rows() * size_of::<F>()).max(1);
+        let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, sequence.time_steps.max(1));
+        let mut scratch = step::Scratch::new(config)?;
+        for first in (0..sequence.time_steps).step_by(chunk_steps) {
+            let steps = chunk_steps.min(sequence.time_steps - first);
+            let time_of = |s: usize| if pass.direction == 0 { first + s } else { sequence.time_steps - 1 - first - s };
+            let x_row = |row: usize| time_of(row / batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
+            let gx = project::project(weights, x, features, steps * batch, x_row)?;
+            for s in 0..steps {
+                let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
+                step::step(config, weights, gx, &mut states, &mut scratch);
+                for (b, h) in states[0].chunks_exact(hidden).enumerate() {
+                    let row = time_of(s) * pass.y_rows.time + b * pass.y_rows.batch;
+                    let at = row * config.output_size() + pass.direction * hidden;
+                    y[at..at + hidden].copy_from_slice(h);
+                }
+            }
+        }
+        Ok(())
+    }
+}

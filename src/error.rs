@@ -1,0 +1,216 @@
+//! The one error type: what was expected, what came instead, and where.
+
+use std::path::PathBuf;
+
+/// What this crate returns in place of a value.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, found before any GPU work wherever that is possible.
+///
+/// The message names the place first, then what was expected, then what came.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A constructor argument is outside its range (PyTorch's rule for the same argument).
+    #[error("{argument}: expected {expected}, got {got}")]
+    Config {
+        /// The argument, by PyTorch's name.
+        argument: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// The value that came.
+        got: String,
+    },
+
+    /// An array has the wrong shape.
+    #[error("{what}: expected shape {expected}, got {got:?}")]
+    Shape {
+        /// The array.
+        what: String,
+        /// The expected shape, with the meaning of its dimensions where they are free.
+        expected: String,
+        /// The shape that came.
+        got: Vec<usize>,
+    },
+
+    /// Data and shape of an array disagree.
+    #[error("{what}: shape {shape:?} holds {expected} elements, got {got}")]
+    Length {
+        /// The array.
+        what: String,
+        /// The stated shape.
+        shape: Vec<usize>,
+        /// The number of elements of that shape.
+        expected: usize,
+        /// The number of elements that came.
+        got: usize,
+    },
+
+    /// A size is beyond what this machine can address, or memory for it could not be had.
+    #[error("{what}: {shape:?} elements of {bytes_each} bytes do not fit in memory")]
+    TooLarge {
+        /// What would have that size.
+        what: String,
+        /// The shape.
+        shape: Vec<usize>,
+        /// The size of an element.
+        bytes_each: usize,
+    },
+
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+
+    /// A file or byte string is no valid safetensors.
+    #[error("{origin}: not a valid safetensors file: {source}")]
+    SafeTensors {
+        /// The file, or "bytes".
+        origin: String,
+        /// The parser's reason.
+        source: safetensors::SafeTensorError,
+    },
+
+    /// No model was found under the prefix.
+    #[error("no LSTM under prefix {prefix:?} (no tensor {prefix}weight_ih_l0); {}", found_prefixes(found))]
+    NoModel {
+        /// The prefix that was asked for.
+        prefix: String,
+        /// Prefixes under which there is a recurrent layer.
+        found: Vec<String>,
+    },
+
+    /// A tensor of the model is missing.
+    #[error("tensor {name} is missing: {why}")]
+    MissingTensor {
+        /// The tensor's full name.
+        name: String,
+        /// Why it must be there.
+        why: String,
+    },
+
+    /// A tensor that belongs to the model's names does not fit the model.
+    #[error("tensor {name} does not fit: {why}")]
+    UnexpectedTensor {
+        /// The tensor's full name.
+        name: String,
+        /// Why it cannot be there.
+        why: String,
+    },
+
+    /// A tensor has a type that weights cannot have.
+    #[error("tensor {name}: expected F32, F64, F16 or BF16, got {got}")]
+    Dtype {
+        /// The tensor's full name.
+        name: String,
+        /// The type that came.
+        got: String,
+    },
+
+    /// A weight is NaN or infinite (or became infinite on conversion).
+    #[error("tensor {name}: expected finite values, got {value} at {index:?}")]
+    NonFinite {
+        /// The tensor's full name.
+        name: String,
+        /// The position of the first such value.
+        index: Vec<usize>,
+        /// The value.
+        value: f64,
+    },
+
+    /// Something that the crate cannot do (yet).
+    #[error("{what} is not supported: {why}")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+        /// The reason, or what to do in place of it.
+        why: String,
+    },
+
+    /// No GPU adapter fits what was asked for.
+    #[error("no GPU adapter {wanted}; {}", found_adapters(found))]
+    NoAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// The adapters that are there.
+        found: Vec<String>,
+    },
+
+    /// An adapter gave no device.
+    #[error("{adapter}: the adapter gave no device: {reason}")]
+    RequestDevice {
+        /// The adapter.
+        adapter: String,
+        /// The driver's reason.
+        reason: String,
+    },
+
+    /// A limit of the device is too low for this model or shape.
+    #[error("{what} needs {need} of {limit}, the device has {available}")]
+    Limit {
+        /// What needs it.
+        what: String,
+        /// The limit, by wgpu's name.
+        limit: &'static str,
+        /// How much is needed.
+        need: u64,
+        /// How much there is.
+        available: u64,
+    },
+
+    /// A caller's buffer does not fit.
+    #[error("buffer {name}: expected {expected}, got {got}")]
+    Buffer {
+        /// The buffer's role.
+        name: &'static str,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+
+    /// The device ran out of memory.
+    #[error("out of device memory while {during}: {message}")]
+    OutOfMemory {
+        /// What was being done.
+        during: &'static str,
+        /// The driver's words.
+        message: String,
+    },
+
+    /// The device is gone: it was destroyed, unplugged or reset. Results of the call are lost.
+    #[error("the device was lost while {during}: {reason}")]
+    DeviceLost {
+        /// What was being done.
+        during: &'static str,
+        /// The driver's words.
+        reason: String,
+    },
+
+    /// wgpu refused a call: a defect of this crate, of the driver, or a foreign device's buffer.
+    #[error("wgpu refused a call while {during}: {message}")]
+    Gpu {
+        /// What was being done.
+        during: &'static str,
+        /// wgpu's words.
+        message: String,
+    },
+}
+
+fn found_prefixes(found: &[String]) -> String {
+    if found.is_empty() {
+        return "the file has no tensor named like a recurrent layer's".to_owned();
+    }
+    format!("the file has recurrent layers under {found:?}")
+}
+
+fn found_adapters(found: &[String]) -> String {
+    if found.is_empty() {
+        return "no adapter was found at all: is a Vulkan, Metal or DX12 driver installed?".to_owned();
+    }
+    format!("found: {}", found.join(", "))
+}

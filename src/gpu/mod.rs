@@ -1,0 +1,20 @@
+//! The GPU path: everything that names a wgpu type.
+
+pub(crate) mod adapter;
+pub(crate) mod context;
+mod exec;
+mod kernels;
+pub(crate) mod model;
+mod pipeline;
+mod shader;
+mod transfer;
+mod weights;
+pub(crate) mod workspace;
+
+/// Whether a call may block the calling thread until the GPU is done, or must leave it free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    #[cfg(not(target_arch = "wasm32"))]
+    Blocking,
+    Async,
+}

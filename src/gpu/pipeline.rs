@@ -1,0 +1,151 @@
+//! Compiled kernels, each made once for a device.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::Result;
+use crate::cell::CellKind;
+use crate::gpu::context::Context;
+use crate::gpu::kernels::{self, Access};
+use crate::gpu::shader;
+use crate::plan::Kernel;
+use crate::plan::params::{ChunkParams, StepParams};
+use crate::plan::step::StepTile;
+
+/// All that the machine code of a kernel depends on: its sources (by kernel and cell) and its override constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PipelineKey {
+    pub(crate) kernel: Kernel,
+    pub(crate) cell: CellKind,
+    pub(crate) tile: Option<StepTile>,
+}
+
+/// A compiled kernel with the layouts of its two groups.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    storage: wgpu::BindGroupLayout,
+    params: wgpu::BindGroupLayout,
+    label: String,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PipelineCache(Mutex<HashMap<PipelineKey, Arc<Pipeline>>>);
+
+impl PipelineCache {
+    /// The pipeline for `key`, compiled on first use. Two threads that ask at the same time may both compile; one result
+    /// stays.
+    pub(crate) async fn get(&self, context: &Context, key: PipelineKey) -> Result<Arc<Pipeline>> {
+        // The map is whole after every operation, so a panic elsewhere does not spoil it.
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(pipeline) = cached {
+            return Ok(pipeline);
+        }
+        let compiled =
+            Arc::new(context.scoped("compiling a kernel", || Pipeline::compile(&context.device, key)).await?);
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(map.entry(key).or_insert(compiled)))
+    }
+}
+
+impl Pipeline {
+    fn compile(device: &wgpu::Device, key: PipelineKey) -> Self {
+        let entry_point = shader::entry_point(key.kernel);
+        let label = format!("wgpu-rnn {} {entry_point}", key.cell.name());
+        let storage: Vec<_> = kernels::storage_access(key.kernel, key.cell).into_iter().map(storage_binding).collect();
+        let params_sizes = [size_of::<ChunkParams>(), size_of::<StepParams>()];
+        let params: Vec<_> =
+            params_sizes[..kernels::params_count(key.kernel)].iter().map(|&s| params_binding(s)).collect();
+        let layout = |name: &str, types: Vec<wgpu::BindingType>| {
+            let entries: Vec<_> = (0..).zip(types).map(|(binding, ty)| layout_entry(binding, ty)).collect();
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(&format!("{label} {name}")),
+                entries: &entries,
+            })
+        };
+        let (storage, params) = (layout("buffers", storage), layout("parameters", params));
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(shader::source(key.kernel, key.cell).into()),
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&storage), Some(&params)],
+            immediate_size: 0,
+        });
+        let constants = key.tile.map(tile_constants);
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(entry_point),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: constants.as_ref().map_or(&[], |c| c.as_slice()),
+                // Every kernel writes its workgroup memory before it reads it; zeroing costs more than a small step.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        Self { pipeline, storage, params, label }
+    }
+
+    /// Binds a layer's buffers, in the order of the bindings.
+    pub(crate) fn bind_storage(&self, device: &wgpu::Device, buffers: Vec<wgpu::BufferBinding<'_>>) -> wgpu::BindGroup {
+        let entries: Vec<_> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(buffer) })
+            .collect();
+        device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&self.label),
+            layout: &self.storage,
+            entries: &entries,
+        })
+    }
+
+    /// Binds the parameter blocks of `kernel`; dynamic offsets choose among them.
+    pub(crate) fn bind_params(&self, device: &wgpu::Device, kernel: Kernel, buffer: &wgpu::Buffer) -> wgpu::BindGroup {
+        let sizes = [size_of::<ChunkParams>(), size_of::<StepParams>()];
+        let entries: Vec<_> = (0..)
+            .zip(&sizes[..kernels::params_count(kernel)])
+            .map(|(binding, &size)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset: 0,
+                    size: NonZeroU64::new(size as u64),
+                }),
+            })
+            .collect();
+        device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&self.label),
+            layout: &self.params,
+            entries: &entries,
+        })
+    }
+}
+
+/// The tile as the shader's override constants.
+pub(crate) fn tile_constants(tile: StepTile) -> [(&'static str, f64); 3] {
+    [("UNITS", tile.units.into()), ("ROWS", tile.rows.into()), ("SPLIT", tile.split.into())]
+}
+
+fn layout_entry(binding: u32, ty: wgpu::BindingType) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None }
+}
+
+fn storage_binding(access: Access) -> wgpu::BindingType {
+    wgpu::BindingType::Buffer {
+        ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+        has_dynamic_offset: false,
+        min_binding_size: None,
+    }
+}
+
+fn params_binding(size: usize) -> wgpu::BindingType {
+    wgpu::BindingType::Buffer {
+        ty: wgpu::BufferBindingType::Uniform,
+        has_dynamic_offset: true,
+        min_binding_size: NonZeroU64::new(size as u64),
+    }
+}

@@ -1,0 +1,54 @@
+//! Recurrent neural layers on any GPU that [wgpu] reaches (Vulkan, Metal, DX12), and on the CPU where there is none, with
+//! PyTorch's names, shapes and numbers.
+//!
+//! ```no_run
+//! use wgpu_rnn::{Device, Lstm, Tensor};
+//!
+//! let device = Device::auto();                              // the best GPU, else the CPU
+//! let lstm = Lstm::from_safetensors("model.safetensors", "encoder.")?.to(&device)?;
+//! let x = Tensor::zeros([100, 8, lstm.config().input_size()])?;
+//! let (output, state) = lstm.forward(&x, None)?;            // PyTorch's shapes, PyTorch's numbers
+//! # Ok::<(), wgpu_rnn::Error>(())
+//! ```
+//!
+//! # How it fits together
+//! A model is described once ([`LstmConfig`] and weights make an [`Lstm`]) and placed on a [`Device`] ([`PlacedLstm`]):
+//! placing packs and uploads the weights, running only runs. A forward on a GPU is one submission and one readback; with
+//! buffers of your own, [`PlacedLstm::encode`] records it between your own passes without either.
+//!
+//! # Legend
+//! T time steps · B batch · I input features · H hidden size · L layers · D directions (1 or 2). Arrays are written with their
+//! shape, slowest dimension first. All numbers are plain values without units; files hold F32, F64, F16 or BF16, devices f32.
+//!
+//! # Number types
+//! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite is
+//! compared with.
+#![forbid(unsafe_code)]
+
+mod cell;
+mod config;
+mod cpu;
+mod device;
+mod error;
+mod gpu;
+mod lstm;
+mod model;
+mod plan;
+mod real;
+mod sequence;
+mod tensor;
+mod weights;
+
+pub use config::LstmConfig;
+pub use device::Device;
+pub use error::{Error, Result};
+pub use gpu::adapter::GpuOptions;
+pub use lstm::{Lstm, LstmBuffers, LstmState, PlacedLstm};
+pub use plan::Plan;
+pub use real::Real;
+pub use tensor::{Tensor, TensorView};
+pub use weights::LayerWeights;
+pub use weights::concat_gates::{ConcatGates, Linear};
+pub use weights::tensor_file::TensorFile;
+/// The version of wgpu whose types this crate's functions take and give.
+pub use wgpu;

@@ -1,0 +1,87 @@
+//! The engine behind every public layer type: a checked model placed on a device, and its forward.
+
+use crate::config::RecurrentConfig;
+use crate::cpu::{Computed, CpuModel};
+use crate::device::{Device, Kind};
+use crate::gpu::Wait;
+use crate::gpu::model::GpuModel;
+use crate::sequence::Sequence;
+use crate::tensor::{element_count, zeroed};
+use crate::weights::LayerWeights;
+use crate::{Real, Result, Tensor};
+
+/// A model whose weights lie where it runs.
+#[derive(Debug)]
+pub(crate) struct PlacedModel<F> {
+    pub(crate) config: RecurrentConfig,
+    pub(crate) place: Place<F>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place<F> {
+    Cpu(CpuModel<F>),
+    Gpu(GpuModel),
+}
+
+/// What a forward gives: output, and the last states, h first.
+pub(crate) type Forward<F> = (Tensor<F>, Vec<Tensor<F>>);
+
+impl<F: Real> PlacedModel<F> {
+    /// `layers` are validated.
+    pub(crate) async fn new(
+        config: &RecurrentConfig,
+        layers: &[LayerWeights<F>],
+        device: &Device,
+        wait: Wait,
+    ) -> Result<Self> {
+        let place = match device.kind() {
+            Kind::Cpu => Place::Cpu(CpuModel::new(config, layers)?),
+            Kind::Gpu(context) => Place::Gpu(GpuModel::place(context, config, layers, wait).await?),
+        };
+        Ok(Self { config: config.clone(), place })
+    }
+
+    /// Checks shapes, runs, and gives the results their shapes. `states` are the initial ones in the order of the cell's
+    /// table, all of them or `None` for zeros.
+    pub(crate) async fn forward(
+        &self,
+        input: &Tensor<F>,
+        states: Option<&[&Tensor<F>]>,
+        wait: Wait,
+    ) -> Result<Forward<F>> {
+        let config = &self.config;
+        let sequence = Sequence::of_input(config, input.shape())?;
+        for (state, name) in states.into_iter().flatten().zip(config.cell.states()) {
+            sequence.check_state(config, name.initial, state.shape())?;
+        }
+        let output_shape = sequence.shape(config.output_size());
+        let state_shape = sequence.state_shape(config);
+        element_count::<F>("output", &output_shape)?;
+        element_count::<F>("state", &state_shape)?;
+
+        let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
+        let computed = match &self.place {
+            _ if sequence.is_empty() => unchanged(config, &output_shape, &state_shape, states.as_deref())?,
+            Place::Cpu(model) => model.forward(&sequence, input.data(), states.as_deref())?,
+            Place::Gpu(model) => model.forward(sequence, input.data(), states.as_deref(), wait).await?,
+        };
+        let output = Tensor::new(output_shape, computed.output)?;
+        let states = computed.states.into_iter().map(|state| Tensor::new(state_shape.clone(), state));
+        Ok((output, states.collect::<Result<_>>()?))
+    }
+}
+
+/// The result without a step to run: T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
+fn unchanged<F: Real>(
+    config: &RecurrentConfig,
+    output_shape: &[usize],
+    state_shape: &[usize],
+    states: Option<&[&[F]]>,
+) -> Result<Computed<F>> {
+    let output = zeroed("output", output_shape)?;
+    let last = config.cell.states().iter().enumerate().map(|(s, name)| match states {
+        Some(states) => Ok(states[s].to_vec()),
+        None => zeroed(name.last, state_shape),
+    });
+    Ok(Computed { output, states: last.collect::<Result<_>>()? })
+}

@@ -1,0 +1,274 @@
+//! What a forward will do on a GPU, decided before any GPU work: pure data, no wgpu type, testable without a device.
+//!
+//! ```text
+//! for each layer
+//!   for each chunk of time steps          so that gx stays within its budget
+//!     project                             gx of the whole chunk, both directions
+//!     step, step, …                       one dispatch a time step, both directions
+//! ```
+
+pub(crate) mod limits;
+pub(crate) mod params;
+pub(crate) mod project;
+pub(crate) mod step;
+
+use std::fmt;
+
+use crate::config::RecurrentConfig;
+use crate::plan::limits::{DeviceLimits, Need};
+use crate::plan::params::{ChunkParams, ParamsLayout};
+use crate::plan::step::StepTile;
+use crate::sequence::Sequence;
+use crate::{Error, Result};
+
+/// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
+/// a GPU busy; long sequences would otherwise take memory in proportion to T.
+pub(crate) const GX_BUDGET: u64 = 64 << 20;
+
+/// The most steps of a chunk: bounds the table of step parameters, a block of up to 256 bytes each.
+const MAX_CHUNK_STEPS: usize = 4096;
+
+/// The most arithmetic of one submission. Operating systems reset a GPU whose submission runs for seconds (Windows: 2 s);
+/// this much takes a quarter of a second at 200 GFLOP/s, which a small integrated GPU reaches.
+const SUBMISSION_FLOPS: u64 = 50_000_000_000;
+
+const F32: u64 = size_of::<f32>() as u64;
+
+/// One call of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dispatch {
+    pub(crate) kernel: Kernel,
+    pub(crate) layer: usize,
+    /// Where the chunk's block lies in the parameter buffer, in bytes.
+    pub(crate) chunk_offset: u32,
+    /// Where the step's block lies there; steps only.
+    pub(crate) step_offset: u32,
+    pub(crate) groups: [u32; 3],
+    pub(crate) flops: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kernel {
+    Project,
+    Step,
+}
+
+/// What a forward of one shape does on a GPU: its dispatches, submissions and device memory.
+///
+/// [`PlacedLstm::plan`](crate::PlacedLstm::plan) gives it; its [`Display`](fmt::Display) is for people.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) config: RecurrentConfig,
+    pub(crate) sequence: Sequence,
+    pub(crate) step_tile: StepTile,
+    pub(crate) bytes: BufferBytes,
+    pub(crate) params: ParamsLayout,
+    chunk_steps: usize,
+}
+
+/// The sizes of a forward's buffers in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BufferBytes {
+    /// `[T, B, I]`
+    pub(crate) input: u64,
+    /// `[T, B, D·H]`
+    pub(crate) output: u64,
+    /// `[L·D, B, H]`, each state
+    pub(crate) state: u64,
+    /// `[chunk_steps, B, D, H]` of G
+    pub(crate) gx: u64,
+    /// `[T, B, D·H]` between two layers; two of them from three layers on
+    pub(crate) between: u64,
+    pub(crate) params: u64,
+}
+
+impl Plan {
+    /// Chooses chunks and tiles and checks every limit. The tile depends on B alone: were it to depend on T, results
+    /// would depend on how a sequence is cut.
+    pub(crate) fn new(config: &RecurrentConfig, sequence: Sequence, limits: &DeviceLimits) -> Result<Self> {
+        let directions = config.directions() as u64;
+        let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
+        let gates = config.cell.gates() as u64;
+
+        let step_tile = step::tile(sequence.batch);
+        step_tile.check(config, sequence.batch, limits)?;
+
+        let rows = Need::product("T·B", &[t, b]);
+        let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
+        limits.storage_binding(&gx_step)?;
+        project::check_rows("gx of one time step", b, limits)?;
+        let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_step.bytes.max(1)).max(1);
+        let by_groups = (project::max_rows(limits) / b.max(1)).max(1);
+        let chunk_steps = sequence.time_steps.min(MAX_CHUNK_STEPS).min(by_budget.min(by_groups) as usize);
+
+        let of_rows = |what, features: usize| Need::product(what, &[rows.bytes, features as u64, F32]);
+        let state = Need::product("a state", &[config.num_layers as u64, directions, b, h, F32]);
+        let input = of_rows("the input", config.input_size);
+        let output = of_rows("the output", config.output_size());
+        for need in [&input, &output, &state] {
+            limits.storage_binding(need)?;
+        }
+        let bytes = BufferBytes {
+            input: input.bytes,
+            output: output.bytes,
+            state: state.bytes,
+            gx: gx_step.bytes * chunk_steps as u64,
+            between: if config.num_layers > 1 { output.bytes } else { 0 },
+            params: 0,
+        };
+        let chunks = sequence.time_steps.div_ceil(chunk_steps.max(1));
+        let params = ParamsLayout::new(config.num_layers, chunks, chunk_steps, limits)?;
+        let bytes = BufferBytes { params: params.bytes(), ..bytes };
+        limits.buffer("the readback of output and states", bytes.readback(config))?;
+        Ok(Self { config: config.clone(), sequence, step_tile, bytes, params, chunk_steps })
+    }
+
+    fn chunks(&self) -> usize {
+        self.sequence.time_steps.div_ceil(self.chunk_steps.max(1))
+    }
+
+    fn steps_in(&self, chunk: usize) -> usize {
+        self.chunk_steps.min(self.sequence.time_steps - chunk * self.chunk_steps)
+    }
+
+    /// The parameter blocks of every (layer, chunk), in the order of [`ParamsLayout`].
+    pub(crate) fn chunk_params(&self) -> impl Iterator<Item = ChunkParams> + '_ {
+        (0..self.config.num_layers)
+            .flat_map(move |layer| (0..self.chunks()).map(move |chunk| self.params_of(layer, chunk)))
+    }
+
+    fn params_of(&self, layer: usize, chunk: usize) -> ChunkParams {
+        let (config, sequence) = (&self.config, &self.sequence);
+        let input_size = config.layer_input_size(layer);
+        let output_size = config.output_size();
+        let last = config.num_layers - 1;
+        let x_rows = if layer == 0 { sequence.user_rows() } else { sequence.time_major_rows() };
+        let y_rows = if layer == last { sequence.user_rows() } else { sequence.time_major_rows() };
+        // Every value indexes a binding whose size was checked, so it fits u32: a binding has less than 2^34 bytes.
+        ChunkParams {
+            time_steps: sequence.time_steps as u32,
+            batch: sequence.batch as u32,
+            input_size: input_size as u32,
+            hidden_size: config.hidden_size as u32,
+            directions: config.directions() as u32,
+            first_step: (chunk * self.chunk_steps) as u32,
+            steps: self.steps_in(chunk) as u32,
+            x_stride_t: (x_rows.time * input_size) as u32,
+            x_stride_b: (x_rows.batch * input_size) as u32,
+            y_stride_t: (y_rows.time * output_size) as u32,
+            y_stride_b: (y_rows.batch * output_size) as u32,
+            state_offset: (layer * config.directions() * sequence.batch * config.hidden_size) as u32,
+        }
+    }
+
+    /// Every dispatch in order. Nothing is allocated.
+    pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
+        (0..self.config.num_layers).flat_map(move |layer| {
+            (0..self.chunks()).flat_map(move |chunk| {
+                let steps = (0..self.steps_in(chunk)).map(move |step| self.step_dispatch(layer, chunk, step));
+                std::iter::once(self.project_dispatch(layer, chunk)).chain(steps)
+            })
+        })
+    }
+
+    fn project_dispatch(&self, layer: usize, chunk: usize) -> Dispatch {
+        let rows = self.steps_in(chunk) * self.sequence.batch;
+        let (config, directions) = (&self.config, self.config.directions());
+        Dispatch {
+            kernel: Kernel::Project,
+            layer,
+            chunk_offset: self.params.chunk_offset(layer, chunk),
+            step_offset: 0,
+            groups: project::groups(rows, config.hidden_size, directions),
+            flops: self.product_flops(rows, config.layer_input_size(layer)),
+        }
+    }
+
+    fn step_dispatch(&self, layer: usize, chunk: usize, step: usize) -> Dispatch {
+        let (config, directions) = (&self.config, self.config.directions());
+        Dispatch {
+            kernel: Kernel::Step,
+            layer,
+            chunk_offset: self.params.chunk_offset(layer, chunk),
+            step_offset: self.params.step_offset(step),
+            groups: self.step_tile.groups(config.hidden_size, self.sequence.batch, directions),
+            flops: self.product_flops(self.sequence.batch, config.hidden_size),
+        }
+    }
+
+    /// Of a product of `rows` rows of `features` with the weights of all gates, units and directions.
+    fn product_flops(&self, rows: usize, features: usize) -> u64 {
+        2 * (rows as u64 * features as u64) * (self.config.directions() as u64 * self.config.gate_rows() as u64)
+    }
+
+    /// The ends of the submissions, as counts of dispatches from the start: one for a forward of ordinary length.
+    pub(crate) fn submission_ends(&self) -> Vec<usize> {
+        let (mut ends, mut count, mut flops) = (Vec::new(), 0, 0_u64);
+        for dispatch in self.dispatches() {
+            if flops > 0 && flops + dispatch.flops > SUBMISSION_FLOPS {
+                ends.push(count);
+                flops = 0;
+            }
+            flops += dispatch.flops;
+            count += 1;
+        }
+        if count > 0 {
+            ends.push(count);
+        }
+        ends
+    }
+
+    /// How many kernel calls a forward records: for each layer one step a time step and one product a time chunk.
+    pub fn dispatch_count(&self) -> usize {
+        self.config.num_layers * (self.sequence.time_steps + self.chunks())
+    }
+
+    /// How many submissions a forward makes.
+    pub fn submission_count(&self) -> usize {
+        self.submission_ends().len()
+    }
+
+    /// The floating-point operations of the matrix products, a multiply-add counted as two.
+    pub fn flops(&self) -> u64 {
+        self.dispatches().map(|dispatch| dispatch.flops).sum()
+    }
+
+    /// The bytes of device memory that a forward takes besides the weights.
+    pub fn device_bytes(&self) -> u64 {
+        let b = &self.bytes;
+        let states = self.config.cell.states().len() as u64;
+        let between = b.between * (self.config.num_layers.saturating_sub(1).min(2)) as u64;
+        b.input + b.output + (states + 1) * b.state + b.gx + between + b.params + b.readback(&self.config)
+    }
+}
+
+impl BufferBytes {
+    /// Output and all last states, one behind the other.
+    pub(crate) fn readback(&self, config: &RecurrentConfig) -> u64 {
+        self.output + config.cell.states().len() as u64 * self.state
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StepTile { units, rows, split } = self.step_tile;
+        write!(
+            f,
+            "step kernels ({units} units x {rows} rows, sum split {split}-fold), {} steps in {} chunk(s), \
+             {} dispatches in {} submission(s), {:.2} MiB on the device",
+            self.sequence.time_steps,
+            self.chunks(),
+            self.dispatch_count(),
+            self.submission_count(),
+            self.device_bytes() as f64 / f64::from(1 << 20),
+        )
+    }
+}
+
+/// The error of a size that overflows even u64; no limit can hold it.
+fn overflow(what: &str) -> Error {
+    Error::Limit { what: what.to_owned(), limit: "max_buffer_size", need: u64::MAX, available: u64::MAX }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! A dense host array whose shape is checked once, when it is made.
+
+use crate::{Error, Real, Result};
+
+/// A dense, row-major array on the host: a shape (slowest dimension first) and its elements.
+///
+/// ```
+/// use wgpu_rnn::Tensor;
+///
+/// let x = Tensor::new([2, 3], vec![0.0_f32, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+/// assert_eq!(x.get(&[1, 0]), Some(3.0));
+/// assert!(Tensor::new([2, 3], vec![0.0_f32; 5]).is_err());
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor<F = f32> {
+    shape: Vec<usize>,
+    data: Vec<F>,
+}
+
+impl<F: Real> Tensor<F> {
+    /// An array of `shape` over `data`, last dimension fastest.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when the shape does not hold exactly `data.len()` elements.
+    pub fn new(shape: impl Into<Vec<usize>>, data: impl Into<Vec<F>>) -> Result<Self> {
+        let (shape, data) = (shape.into(), data.into());
+        let expected = element_count::<F>("tensor", &shape)?;
+        if expected != data.len() {
+            return Err(Error::Length { what: "tensor".to_owned(), shape, expected, got: data.len() });
+        }
+        Ok(Self { shape, data })
+    }
+
+    /// An array of zeros.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when memory for it cannot be had.
+    pub fn zeros(shape: impl Into<Vec<usize>>) -> Result<Self> {
+        let shape = shape.into();
+        let data = zeroed("tensor", &shape)?;
+        Ok(Self { shape, data })
+    }
+
+    /// The sizes of the dimensions, slowest first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements, last dimension fastest.
+    pub fn data(&self) -> &[F] {
+        &self.data
+    }
+
+    /// The elements to change in place.
+    pub fn data_mut(&mut self) -> &mut [F] {
+        &mut self.data
+    }
+
+    /// The elements, without a copy.
+    pub fn into_data(self) -> Vec<F> {
+        self.data
+    }
+
+    /// The element at `index`; `None` outside the array or with the wrong number of dimensions.
+    pub fn get(&self, index: &[usize]) -> Option<F> {
+        self.as_view().get(index)
+    }
+
+    /// The whole array, borrowed.
+    pub fn as_view(&self) -> TensorView<'_, F> {
+        TensorView { shape: self.shape.clone(), data: &self.data }
+    }
+
+    /// The same elements under another shape, borrowed.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when that shape holds another number of elements.
+    pub fn view(&self, shape: impl Into<Vec<usize>>) -> Result<TensorView<'_, F>> {
+        let shape = shape.into();
+        let expected = element_count::<F>("view", &shape)?;
+        if expected != self.data.len() {
+            return Err(Error::Length { what: "view".to_owned(), shape, expected, got: self.data.len() });
+        }
+        Ok(TensorView { shape, data: &self.data })
+    }
+}
+
+/// A borrowed array: a shape over somebody else's elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorView<'a, F = f32> {
+    shape: Vec<usize>,
+    data: &'a [F],
+}
+
+impl<'a, F: Real> TensorView<'a, F> {
+    /// The sizes of the dimensions, slowest first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements, last dimension fastest.
+    pub fn data(&self) -> &'a [F] {
+        self.data
+    }
+
+    /// The element at `index`; `None` outside the array or with the wrong number of dimensions.
+    pub fn get(&self, index: &[usize]) -> Option<F> {
+        if index.len() != self.shape.len() {
+            return None;
+        }
+        let mut at = 0;
+        for (&i, &size) in index.iter().zip(&self.shape) {
+            if i >= size {
+                return None;
+            }
+            at = at * size + i;
+        }
+        self.data.get(at).copied()
+    }
+}
+
+/// The number of elements of `shape`, if that many can be addressed.
+pub(crate) fn element_count<F>(what: &str, shape: &[usize]) -> Result<usize> {
+    let too_large = || Error::TooLarge { what: what.to_owned(), shape: shape.to_vec(), bytes_each: size_of::<F>() };
+    let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
+    let bytes = count.checked_mul(size_of::<F>()).ok_or_else(too_large)?;
+    if isize::try_from(bytes).is_err() { Err(too_large()) } else { Ok(count) }
+}
+
+/// Zeros for `shape`; a size that the allocator refuses is an error here, not an abort.
+pub(crate) fn zeroed<F: Real>(what: &str, shape: &[usize]) -> Result<Vec<F>> {
+    let count = element_count::<F>(what, shape)?;
+    let mut data = Vec::new();
+    data.try_reserve_exact(count).map_err(|_| Error::TooLarge {
+        what: what.to_owned(),
+        shape: shape.to_vec(),
+        bytes_each: size_of::<F>(),
+    })?;
+    data.resize(count, F::zeroed());
+    Ok(data)
+}

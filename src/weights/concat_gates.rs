@@ -1,0 +1,192 @@
+//! The LSTM that people write by hand: one Linear per gate over the concatenation `[x, h]`.
+
+use std::path::Path;
+
+use crate::cell::{CellKind, lstm_gate};
+use crate::config::RecurrentConfig;
+use crate::tensor::zeroed;
+use crate::weights::LayerWeights;
+use crate::weights::tensor_file::TensorFile;
+use crate::{Error, Real, Result, Tensor};
+
+/// A fully connected layer as `torch.nn.Linear` holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear<F = f32> {
+    /// `[H, I + H]`: columns 0..I belong to x, the rest to h.
+    pub weight: Tensor<F>,
+    /// `[H]`, or `None` for `bias=False`.
+    pub bias: Option<Tensor<F>>,
+}
+
+/// One layer of a hand-written LSTM: `forget`, `input`, `output` and `cell` are each a [`Linear`] over `[x, h]`.
+///
+/// The columns split at I into `W_ih` and `W_hh`; the bias becomes `bias_ih`, and `bias_hh` is zero.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConcatGates<F = f32> {
+    /// The forget gate, f.
+    pub forget: Linear<F>,
+    /// The input gate, i.
+    pub input: Linear<F>,
+    /// The output gate, o.
+    pub output: Linear<F>,
+    /// The cell candidate, g.
+    pub cell: Linear<F>,
+}
+
+impl<F: Real> ConcatGates<F> {
+    /// The gates' names in files, in the order of the fields.
+    const NAMES: [&'static str; 4] = ["forget", "input", "output", "cell"];
+
+    /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on from a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] without one of the four weights; else as [`TensorFile::tensor`].
+    pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        let file = TensorFile::open(path)?;
+        let read = |gate: &str| {
+            let name = format!("{prefix}{gate}.weight");
+            let weight = file.tensor(&name)?.ok_or_else(|| Error::MissingTensor {
+                name,
+                why: "a hand-written LSTM has the gates forget, input, output and cell".to_owned(),
+            })?;
+            Ok(Linear { weight, bias: file.tensor(&format!("{prefix}{gate}.bias"))? })
+        };
+        let [forget, input, output, cell] = Self::NAMES;
+        Ok(Self { forget: read(forget)?, input: read(input)?, output: read(output)?, cell: read(cell)? })
+    }
+
+    /// Writes the file that [`from_safetensors`](Self::from_safetensors) reads.
+    ///
+    /// # Errors
+    /// As [`TensorFile::save`].
+    pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
+        let mut tensors = Vec::new();
+        for (name, gate) in Self::NAMES.iter().zip([&self.forget, &self.input, &self.output, &self.cell]) {
+            tensors.push((format!("{prefix}{name}.weight"), &gate.weight));
+            if let Some(bias) = &gate.bias {
+                tensors.push((format!("{prefix}{name}.bias"), bias));
+            }
+        }
+        TensorFile::save(path, &tensors)
+    }
+
+    /// The gates in canonical order.
+    fn canonical(&self) -> [(&'static str, &Linear<F>); 4] {
+        let mut gates = [("", &self.forget); 4];
+        gates[lstm_gate::INPUT] = ("input", &self.input);
+        gates[lstm_gate::FORGET] = ("forget", &self.forget);
+        gates[lstm_gate::CELL] = ("cell", &self.cell);
+        gates[lstm_gate::OUTPUT] = ("output", &self.output);
+        gates
+    }
+
+    /// H and I, from the forget gate; the others are checked against them.
+    fn sizes(&self) -> Result<(usize, usize)> {
+        match *self.forget.weight.shape() {
+            [hidden, columns] if columns > hidden && hidden > 0 => Ok((hidden, columns - hidden)),
+            ref got => Err(Error::Shape {
+                what: "forget.weight".to_owned(),
+                expected: "[H, I + H] with I > 0 and H > 0".to_owned(),
+                got: got.to_vec(),
+            }),
+        }
+    }
+
+    /// Canonical weights: rows of the four gates stacked, columns split at I.
+    fn to_layer(&self) -> Result<LayerWeights<F>> {
+        let (hidden, input) = self.sizes()?;
+        let rows = CellKind::Lstm.gates() * hidden;
+        let mut weight_ih = Vec::with_capacity(rows * input);
+        let mut weight_hh = Vec::with_capacity(rows * hidden);
+        let mut bias_ih = Vec::with_capacity(rows);
+        for (name, gate) in self.canonical() {
+            let check = |what: &str, got: &[usize], expected: &[usize]| {
+                if got == expected {
+                    return Ok(());
+                }
+                let (what, expected) = (format!("{name}.{what}"), format!("{expected:?}"));
+                Err(Error::Shape { what, expected, got: got.to_vec() })
+            };
+            check("weight", gate.weight.shape(), &[hidden, input + hidden])?;
+            for row in gate.weight.data().chunks_exact(input + hidden) {
+                weight_ih.extend_from_slice(&row[..input]);
+                weight_hh.extend_from_slice(&row[input..]);
+            }
+            if let Some(bias) = &gate.bias {
+                check("bias", bias.shape(), &[hidden])?;
+                bias_ih.extend_from_slice(bias.data());
+            }
+        }
+        let layer = LayerWeights::new(Tensor::new([rows, input], weight_ih)?, Tensor::new([rows, hidden], weight_hh)?);
+        match bias_ih.len() {
+            0 => Ok(layer),
+            n if n == rows => Ok(layer.with_bias(Tensor::new([rows], bias_ih)?, Tensor::zeros([rows])?)),
+            _ => Err(Error::MissingTensor {
+                name: "bias".to_owned(),
+                why: "a bias is in some of the four gates and must be in all or none".to_owned(),
+            }),
+        }
+    }
+
+    /// The other way: gates out of canonical weights. Both biases are added into one.
+    fn from_layer(weights: &LayerWeights<F>, hidden: usize, input: usize) -> Result<Self> {
+        let gate = |index: usize| {
+            let rows = index * hidden..(index + 1) * hidden;
+            let mut weight = Vec::with_capacity(hidden * (input + hidden));
+            for row in rows.clone() {
+                weight.extend_from_slice(&weights.weight_ih().data()[row * input..(row + 1) * input]);
+                weight.extend_from_slice(&weights.weight_hh().data()[row * hidden..(row + 1) * hidden]);
+            }
+            let bias = match (weights.bias_ih(), weights.bias_hh()) {
+                (Some(ih), Some(hh)) => {
+                    let mut sum = zeroed("bias", &[hidden])?;
+                    for (sum, row) in sum.iter_mut().zip(rows) {
+                        *sum = ih.data()[row] + hh.data()[row];
+                    }
+                    Some(Tensor::new([hidden], sum)?)
+                }
+                _ => None,
+            };
+            Ok(Linear { weight: Tensor::new([hidden, input + hidden], weight)?, bias })
+        };
+        Ok(Self {
+            forget: gate(lstm_gate::FORGET)?,
+            input: gate(lstm_gate::INPUT)?,
+            output: gate(lstm_gate::OUTPUT)?,
+            cell: gate(lstm_gate::CELL)?,
+        })
+    }
+}
+
+/// The configuration and canonical weights of layers stacked on each other, first layer first.
+pub(crate) fn import<F: Real>(layers: &[ConcatGates<F>]) -> Result<(RecurrentConfig, Vec<LayerWeights<F>>)> {
+    let first = layers.first().ok_or(Error::Config {
+        argument: "layers",
+        expected: "at least one layer",
+        got: "none".to_owned(),
+    })?;
+    let (hidden_size, input_size) = first.sizes()?;
+    let weights = layers.iter().map(ConcatGates::to_layer).collect::<Result<Vec<_>>>()?;
+    let config = RecurrentConfig {
+        cell: CellKind::Lstm,
+        input_size,
+        hidden_size,
+        num_layers: layers.len(),
+        bias: weights[0].bias_ih().is_some(),
+        batch_first: false,
+        bidirectional: false,
+    };
+    Ok((config, weights))
+}
+
+/// The gates of every layer of a unidirectional model.
+pub(crate) fn export<F: Real>(config: &RecurrentConfig, weights: &[LayerWeights<F>]) -> Result<Vec<ConcatGates<F>>> {
+    if config.bidirectional {
+        return Err(Error::Unsupported {
+            what: "a bidirectional model as one Linear per gate".to_owned(),
+            why: "the hand-written form has one direction".to_owned(),
+        });
+    }
+    let layers = weights.iter().enumerate();
+    layers.map(|(k, w)| ConcatGates::from_layer(w, config.hidden_size, config.layer_input_size(k))).collect()
+}

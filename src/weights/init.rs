@@ -1,0 +1,34 @@
+//! Seeded initialisation by PyTorch's rule: every tensor, biases included, uniform in ±1/√H
+//! (`torch.nn.RNNBase.reset_parameters`). The numbers are not PyTorch's: its generator is another.
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+use crate::config::RecurrentConfig;
+use crate::tensor::zeroed;
+use crate::weights::LayerWeights;
+use crate::weights::names::ParameterKind;
+use crate::{Real, Result, Tensor};
+
+/// Weights for every (layer, direction); the same seed gives the same weights on every machine.
+pub(crate) fn uniform<F: Real>(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWeights<F>>> {
+    let bound = 1.0 / (config.hidden_size as f64).sqrt();
+    let mut rng = Pcg64::seed_from_u64(seed);
+    let mut draw = |kind: ParameterKind, layer| {
+        let shape = kind.shape(config, layer);
+        let mut data = zeroed(&format!("{kind:?}"), &shape)?;
+        // Drawn in f64 for every F, so that a model is the same in both up to rounding.
+        data.fill_with(|| F::from_f64(rng.random_range(-bound..=bound)));
+        Tensor::new(shape, data)
+    };
+    let mut layers = Vec::new();
+    for (layer, _) in config.layer_directions() {
+        let mut weights =
+            LayerWeights::new(draw(ParameterKind::WeightIh, layer)?, draw(ParameterKind::WeightHh, layer)?);
+        if config.bias {
+            weights = weights.with_bias(draw(ParameterKind::BiasIh, layer)?, draw(ParameterKind::BiasHh, layer)?);
+        }
+        layers.push(weights);
+    }
+    Ok(layers)
+}

@@ -1,0 +1,122 @@
+//! Canonical weights: PyTorch's tensors in PyTorch's gate order, whatever file they came from.
+//!
+//! Formats end here: a reader makes [`LayerWeights`], and nothing behind this module knows where they came from.
+
+pub(crate) mod concat_gates;
+pub(crate) mod init;
+pub(crate) mod names;
+pub(crate) mod tensor_file;
+
+use crate::config::RecurrentConfig;
+use crate::weights::names::{Parameter, ParameterKind};
+use crate::{Error, Real, Result, Tensor};
+
+/// The parameters of one layer and direction, by PyTorch's names, gates in PyTorch's order (LSTM: i, f, g, o).
+///
+/// | tensor | shape |
+/// |---|---|
+/// | `weight_ih` | `[4·H, I]`; I of a layer above the first is D·H |
+/// | `weight_hh` | `[4·H, H]` |
+/// | `bias_ih`, `bias_hh` | `[4·H]`, both or neither |
+///
+/// Shapes and values are checked when a model is made of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerWeights<F = f32> {
+    weight_ih: Tensor<F>,
+    weight_hh: Tensor<F>,
+    bias: Option<(Tensor<F>, Tensor<F>)>,
+}
+
+impl<F: Real> LayerWeights<F> {
+    /// Weights without biases.
+    pub fn new(weight_ih: Tensor<F>, weight_hh: Tensor<F>) -> Self {
+        Self { weight_ih, weight_hh, bias: None }
+    }
+
+    /// The same with the two biases, which stay apart.
+    #[must_use]
+    pub fn with_bias(mut self, bias_ih: Tensor<F>, bias_hh: Tensor<F>) -> Self {
+        self.bias = Some((bias_ih, bias_hh));
+        self
+    }
+
+    /// `[4·H, I]`: the input's weights.
+    pub fn weight_ih(&self) -> &Tensor<F> {
+        &self.weight_ih
+    }
+
+    /// `[4·H, H]`: the hidden state's weights.
+    pub fn weight_hh(&self) -> &Tensor<F> {
+        &self.weight_hh
+    }
+
+    /// `[4·H]`: the bias of the input product.
+    pub fn bias_ih(&self) -> Option<&Tensor<F>> {
+        self.bias.as_ref().map(|(ih, _)| ih)
+    }
+
+    /// `[4·H]`: the bias of the recurrent product.
+    pub fn bias_hh(&self) -> Option<&Tensor<F>> {
+        self.bias.as_ref().map(|(_, hh)| hh)
+    }
+
+    pub(crate) fn get(&self, kind: ParameterKind) -> Option<&Tensor<F>> {
+        match kind {
+            ParameterKind::WeightIh => Some(&self.weight_ih),
+            ParameterKind::WeightHh => Some(&self.weight_hh),
+            ParameterKind::BiasIh => self.bias_ih(),
+            ParameterKind::BiasHh => self.bias_hh(),
+        }
+    }
+}
+
+/// Checks number, shapes and values of a model's weights; `prefix` only completes the names in errors.
+pub(crate) fn validate<F: Real>(config: &RecurrentConfig, prefix: &str, layers: &[LayerWeights<F>]) -> Result<()> {
+    let expected = config.num_layers * config.directions();
+    if layers.len() != expected {
+        return Err(Error::Shape {
+            what: "layers".to_owned(),
+            expected: format!("[{expected}] (num_layers·directions entries, index layer·directions + direction)"),
+            got: vec![layers.len()],
+        });
+    }
+    for ((layer, direction), weights) in config.layer_directions().zip(layers) {
+        for kind in ParameterKind::ALL {
+            let name = || format!("{prefix}{}", Parameter { kind, layer, direction });
+            match (weights.get(kind), kind.is_bias() && !config.bias) {
+                (None, true) => {}
+                (Some(_), true) => {
+                    return Err(Error::UnexpectedTensor { name: name(), why: "the model has bias=false".to_owned() });
+                }
+                (None, false) => {
+                    return Err(Error::MissingTensor { name: name(), why: "the model has bias=true".to_owned() });
+                }
+                (Some(tensor), false) => {
+                    check_shape(&name(), &kind.shape(config, layer), tensor.shape())?;
+                    check_finite(&name(), tensor)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::Shape { what: name.to_owned(), expected: format!("{expected:?}"), got: got.to_vec() })
+}
+
+/// One NaN weight makes every output NaN without a trace of where it came from, so it is found here.
+fn check_finite<F: Real>(name: &str, tensor: &Tensor<F>) -> Result<()> {
+    let Some(flat) = tensor.data().iter().position(|v| !v.to_f64().is_finite()) else {
+        return Ok(());
+    };
+    let mut index = vec![0; tensor.shape().len()];
+    let mut rest = flat;
+    for (i, &size) in index.iter_mut().zip(tensor.shape()).rev() {
+        (*i, rest) = (rest % size, rest / size);
+    }
+    Err(Error::NonFinite { name: name.to_owned(), index, value: tensor.data()[flat].to_f64() })
+}

@@ -1,0 +1,156 @@
+//! PyTorch's parameter names, and the model that a set of them describes.
+//!
+//! `weight_ih_l{k}[_reverse]`, `weight_hh_…`, `bias_ih_…`, `bias_hh_…` (`torch.nn.LSTM`, "Variables").
+
+use std::fmt;
+
+use crate::cell::CellKind;
+use crate::config::RecurrentConfig;
+use crate::{Error, Result};
+
+/// What a parameter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParameterKind {
+    WeightIh,
+    WeightHh,
+    BiasIh,
+    BiasHh,
+}
+
+impl ParameterKind {
+    pub(crate) const ALL: [Self; 4] = [Self::WeightIh, Self::WeightHh, Self::BiasIh, Self::BiasHh];
+
+    const fn stem(self) -> &'static str {
+        match self {
+            Self::WeightIh => "weight_ih",
+            Self::WeightHh => "weight_hh",
+            Self::BiasIh => "bias_ih",
+            Self::BiasHh => "bias_hh",
+        }
+    }
+
+    pub(crate) const fn is_bias(self) -> bool {
+        matches!(self, Self::BiasIh | Self::BiasHh)
+    }
+
+    /// The shape of the parameter in a layer.
+    pub(crate) fn shape(self, config: &RecurrentConfig, layer: usize) -> Vec<usize> {
+        let rows = config.gate_rows();
+        match self {
+            Self::WeightIh => vec![rows, config.layer_input_size(layer)],
+            Self::WeightHh => vec![rows, config.hidden_size],
+            Self::BiasIh | Self::BiasHh => vec![rows],
+        }
+    }
+}
+
+/// One parameter of a stack of layers; displays as PyTorch's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parameter {
+    pub(crate) kind: ParameterKind,
+    pub(crate) layer: usize,
+    pub(crate) direction: usize,
+}
+
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = if self.direction == 1 { "_reverse" } else { "" };
+        write!(f, "{}_l{}{suffix}", self.kind.stem(), self.layer)
+    }
+}
+
+/// Splits `{stem}_l{k}[_reverse]`; `None` for any other name. Leading zeros are no layer number of PyTorch's.
+fn parse(name: &str) -> Option<(&str, usize, usize)> {
+    let (name, direction) = name.strip_suffix("_reverse").map_or((name, 0), |forward| (forward, 1));
+    let (stem, digits) = name.rsplit_once("_l")?;
+    let layer: usize = digits.parse().ok()?;
+    let known = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"].contains(&stem);
+    (known && layer.to_string() == digits).then_some((stem, layer, direction))
+}
+
+/// The prefixes under which there is a recurrent layer: whatever stands before a `weight_ih_l0`.
+pub(crate) fn prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut found: Vec<String> = names.filter_map(|n| n.strip_suffix("weight_ih_l0")).map(str::to_owned).collect();
+    found.sort();
+    found
+}
+
+/// Infers an LSTM's configuration from the names and shapes of the tensors under `prefix`.
+///
+/// Sizes come from `weight_ih_l0` and `weight_hh_l0`, the rest from which names are there. A name that no LSTM of that
+/// configuration has (a projection, a layer after a gap) is an error: it would be dropped in silence otherwise.
+pub(crate) fn infer_lstm<'a>(
+    prefix: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+    shape_of: impl Fn(&str) -> Option<Vec<usize>>,
+) -> Result<RecurrentConfig> {
+    let first = format!("{prefix}weight_ih_l0");
+    let Some(weight_ih) = shape_of(&first) else {
+        return Err(Error::NoModel { prefix: prefix.to_owned(), found: prefixes(names) });
+    };
+    let recurrent = format!("{prefix}weight_hh_l0");
+    let Some(weight_hh) = shape_of(&recurrent) else {
+        return Err(Error::MissingTensor { name: recurrent, why: format!("{first} is there") });
+    };
+    let own: Vec<(&str, (&str, usize, usize))> =
+        names.filter_map(|name| name.strip_prefix(prefix).and_then(parse).map(|parts| (name, parts))).collect();
+    if let Some((name, _)) = own.iter().find(|(_, (stem, ..))| *stem == "weight_hr") {
+        return Err(Error::Unsupported {
+            what: format!("an LSTM with proj_size (tensor {name})"),
+            why: "projections of the hidden state are not implemented yet".to_owned(),
+        });
+    }
+    let ([rows, input_size], [hh_rows, hidden_size]) = (weight_ih.as_slice(), weight_hh.as_slice()) else {
+        let (what, got) = if weight_ih.len() == 2 { (recurrent, weight_hh) } else { (first, weight_ih) };
+        return Err(Error::Shape { what, expected: "[4·H, ·]".to_owned(), got });
+    };
+    let gates = CellKind::Lstm.gates();
+    if *hidden_size == 0 || hidden_size.checked_mul(gates) != Some(*hh_rows) {
+        let other = match hh_rows.checked_div(*hidden_size) {
+            Some(3) if hh_rows % hidden_size == 0 => " (3·H rows are a GRU's, which is not implemented yet)",
+            Some(1) if hh_rows % hidden_size == 0 => " (H rows are an nn.RNN's, which is not implemented yet)",
+            _ => "",
+        };
+        let expected = format!("[4·H, H], an LSTM's{other}");
+        return Err(Error::Shape { what: recurrent, expected, got: weight_hh });
+    }
+    if rows != hh_rows {
+        return Err(Error::Shape { what: first, expected: format!("[{hh_rows}, I]"), got: weight_ih });
+    }
+    let layers = own.iter().map(|(_, (_, layer, _))| layer.saturating_add(1)).max().unwrap_or(1);
+    // Every layer has a weight_ih, so a higher number than there are names is a gap, and no reason to count up to it.
+    if layers > own.len() {
+        let last = own.iter().max_by_key(|(_, (_, layer, _))| *layer).map_or("", |(name, _)| name);
+        return Err(Error::UnexpectedTensor {
+            name: last.to_owned(),
+            why: "layers are numbered from 0 without a gap".to_owned(),
+        });
+    }
+    Ok(RecurrentConfig {
+        cell: CellKind::Lstm,
+        input_size: *input_size,
+        hidden_size: *hidden_size,
+        num_layers: layers,
+        bias: own.iter().any(|(_, (stem, ..))| stem.starts_with("bias")),
+        batch_first: false,
+        bidirectional: own.iter().any(|(_, (_, _, direction))| *direction == 1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_as_written() {
+        for kind in ParameterKind::ALL {
+            for (layer, direction) in [(0, 0), (1, 1), (12, 0)] {
+                let name = Parameter { kind, layer, direction }.to_string();
+                assert_eq!(parse(&name), Some((kind.stem(), layer, direction)), "{name}");
+            }
+        }
+        for other in ["weight_ih", "weight_ih_l", "weight_ih_l01", "weight_ih_l-1", "head.weight", "weight_xx_l0", ""] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+}
