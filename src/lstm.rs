@@ -148,6 +148,15 @@ impl<F: Real> Lstm<F> {
         concat_gates::export(&self.config.0, &self.layers)
     }
 
+    /// The same model in another number type, each weight the nearest value: f32 to f64 is exact.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
+    pub fn cast<G: Real>(&self) -> Result<Lstm<G>> {
+        let layers = self.layers.iter().map(LayerWeights::cast).collect::<Result<_>>()?;
+        Lstm::new(self.config.clone(), layers)
+    }
+
     /// The same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
     #[must_use]
     pub fn batch_first(mut self, batch_first: bool) -> Self {
@@ -272,7 +281,8 @@ impl<F: Real> PlacedLstm<F> {
     /// # Errors
     /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Limit`] for a shape
     /// that the device cannot hold; [`Error::Unsupported`] on the CPU; [`Error::Gpu`] for a buffer of another device,
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then.
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then. wgpu reports an initial state or an
+    /// encoder of another device only when the encoder is finished.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode(
         &self,

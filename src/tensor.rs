@@ -62,6 +62,18 @@ impl<F: Real> Tensor<F> {
         self.data
     }
 
+    /// The same array in another number type, each element the nearest value.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when memory for it cannot be had.
+    pub fn cast<G: Real>(&self) -> Result<Tensor<G>> {
+        let mut data = zeroed("tensor", &self.shape)?;
+        for (to, from) in data.iter_mut().zip(&self.data) {
+            *to = G::from_f64(from.to_f64());
+        }
+        Ok(Tensor { shape: self.shape.clone(), data })
+    }
+
     /// The element at `index`; `None` outside the array or with the wrong number of dimensions.
     pub fn get(&self, index: &[usize]) -> Option<F> {
         self.as_view().get(index)

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::pipeline::PipelineCache;
+use crate::gpu::transfer;
 use crate::plan::limits::DeviceLimits;
 use crate::{Error, Result};
 
@@ -15,7 +16,7 @@ pub(crate) struct Context {
     pub(crate) limits: DeviceLimits,
     pub(crate) pipelines: PipelineCache,
     /// Set by the device's lost callback. A device has one such callback, so a caller's own device has none of ours;
-    /// there a loss shows when a result is mapped.
+    /// there a loss shows when a result is waited for.
     lost: Arc<OnceLock<String>>,
 }
 
@@ -69,6 +70,8 @@ impl Context {
         let errors = [validation.pop(), internal.pop(), memory.pop()];
         for error in errors {
             if let Some(error) = error.await {
+                // A call on a lost device is refused for other reasons; a poll delivers the news of the loss.
+                transfer::poll_once(&self.device);
                 self.check_alive(during)?;
                 let message = error.to_string();
                 return Err(match error {
@@ -80,9 +83,9 @@ impl Context {
         Ok(value)
     }
 
-    /// What the loss of the device, seen as a failed mapping, is reported as.
+    /// The loss of the device, seen as a failed wait or mapping; later calls will report the same.
     pub(crate) fn lost_error(&self, during: &'static str, reason: String) -> Error {
-        Error::DeviceLost { during, reason: self.lost.get().cloned().unwrap_or(reason) }
+        Error::DeviceLost { during, reason: self.lost.get_or_init(|| reason).clone() }
     }
 }
 

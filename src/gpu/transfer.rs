@@ -72,11 +72,20 @@ pub(crate) async fn until_done(
     context.check_alive(during)
 }
 
-/// Blocks until a submission is done. wgpu panics where a wait finds the device lost; here that is an error like any other.
+/// Blocks until a submission is done.
 #[cfg(not(target_arch = "wasm32"))]
 fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) -> Result<(), String> {
-    let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-    match catch_unwind(AssertUnwindSafe(|| device.poll(wait))) {
+    poll_device(device, wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+}
+
+/// Delivers callbacks that are due, without waiting. A failure shows in what they say.
+pub(crate) fn poll_once(device: &wgpu::Device) {
+    let _ = poll_device(device, wgpu::PollType::Poll);
+}
+
+/// wgpu panics where a poll finds the device lost; here that is an error like any other.
+fn poll_device(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(|| device.poll(kind))) {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("waiting for the device failed".to_owned()),

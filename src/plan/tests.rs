@@ -1,1 +1,118 @@
+use super::*;
+use crate::LstmConfig;
 
+/// wgpu's `Limits::default()`, which every WebGPU device has.
+fn limits() -> DeviceLimits {
+    DeviceLimits {
+        storage_binding: 128 << 20,
+        buffer: 256 << 20,
+        groups_per_dimension: 65_535,
+        workgroup_storage: 16_384,
+        workgroup_invocations: 256,
+        workgroup_size: [256, 256, 64],
+        storage_buffers: 8,
+        uniform_alignment: 256,
+    }
+}
+
+fn plan(config: &LstmConfig, time_steps: usize, batch: usize) -> Result<Plan> {
+    Plan::new(&config.0, Sequence::batched(&config.0, time_steps, batch), &limits())
+}
+
+#[test]
+fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
+    let config = LstmConfig::new(10, 400).num_layers(3).bidirectional(true);
+    // gx of a step is 100·2·1600·4 bytes, so that 52 steps fill its 64 MiB.
+    let plan = plan(&config, 150, 100).unwrap();
+    assert_eq!(plan.chunk_steps, 52);
+    let params: Vec<ChunkParams> = plan.chunk_params().collect();
+    let mut next = Vec::new();
+    let stride = 256;
+    for dispatch in plan.dispatches() {
+        let chunk = params[dispatch.chunk_offset as usize / stride];
+        match dispatch.kernel {
+            Kernel::Project => {
+                let steps = chunk.first_step..chunk.first_step + chunk.steps;
+                assert!(next.is_empty(), "the steps of the chunk before are all there");
+                next = steps.map(|s| (dispatch.layer, s)).rev().collect();
+                assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
+            }
+            Kernel::Step => {
+                let index = (dispatch.step_offset as usize / stride - params.len()) as u32;
+                assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
+                assert_eq!(dispatch.groups, [25, 7, 2]);
+            }
+        }
+    }
+    assert!(next.is_empty());
+    assert_eq!(plan.dispatches().count(), plan.dispatch_count());
+    assert_eq!(plan.dispatch_count(), 3 * (150 + 3));
+}
+
+#[test]
+fn the_tile_does_not_depend_on_the_length() {
+    let config = LstmConfig::new(3, 5);
+    for batch in [1, 2, 8, 9, 100] {
+        let tiles: Vec<_> = [1, 7, 5000].map(|t| plan(&config, t, batch).unwrap().step_tile).to_vec();
+        assert!(tiles.iter().all(|tile| *tile == tiles[0]), "{batch}");
+    }
+}
+
+#[test]
+fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
+    let config = LstmConfig::new(512, 512);
+    assert_eq!(plan(&config, 25, 16).unwrap().submission_count(), 1);
+    let long = plan(&LstmConfig::new(1024, 1024), 200, 64).unwrap();
+    let ends = long.submission_ends();
+    assert_eq!(ends.last(), Some(&long.dispatch_count()));
+    assert!(ends.len() > 1 && ends.is_sorted());
+    let flops: Vec<u64> = long.dispatches().map(|d| d.flops).collect();
+    let mut start = 0;
+    for end in ends {
+        assert!(flops[start..end].iter().sum::<u64>() <= SUBMISSION_FLOPS);
+        start = end;
+    }
+    // 2 operations for each of 8·H² weights, row and step.
+    assert_eq!(long.flops(), 2 * 8 * 1024 * 1024 * 200 * 64);
+    assert_eq!(flops.iter().sum::<u64>(), long.flops());
+}
+
+#[test]
+fn the_chunk_keeps_gx_within_its_budget() {
+    for (hidden, batch) in [(1, 1), (64, 3), (2000, 100), (700, 1)] {
+        let plan = plan(&LstmConfig::new(1, hidden), 3000, batch).ok();
+        if let Some(plan) = plan {
+            assert!(plan.bytes.gx <= GX_BUDGET, "{hidden} {batch}");
+        }
+    }
+    // One step that is larger than the budget is a chunk of its own, as long as a binding holds it.
+    let plan = plan(&LstmConfig::new(1, 1000), 3, 5000).unwrap();
+    assert_eq!((plan.chunk_steps, plan.bytes.gx), (1, 80_000_000));
+}
+
+#[test]
+fn limits_are_named_before_anything_else() {
+    let message = |config: LstmConfig, t, b| plan(&config, t, b).unwrap_err().to_string();
+    assert_eq!(
+        message(LstmConfig::new(1, 1000), 1, 10_000),
+        "gx of one time step needs 160000000 of max_storage_buffer_binding_size, the device has 134217728"
+    );
+    assert_eq!(
+        message(LstmConfig::new(1, 1), usize::MAX, 2),
+        format!("the input needs {} of max_storage_buffer_binding_size, the device has 134217728", u64::MAX)
+    );
+    let narrow = DeviceLimits { groups_per_dimension: 10, ..limits() };
+    let config = LstmConfig::new(1, 200);
+    let error = Plan::new(&config.0, Sequence::batched(&config.0, 1, 1), &narrow).unwrap_err().to_string();
+    assert_eq!(error, "the step kernel needs 25 of max_compute_workgroups_per_dimension, the device has 10");
+    let little = DeviceLimits { workgroup_storage: 4096, ..limits() };
+    let error = Plan::new(&config.0, Sequence::batched(&config.0, 1, 1), &little).unwrap_err().to_string();
+    assert_eq!(error, "the step kernel needs 4352 of max_compute_workgroup_storage_size, the device has 4096");
+}
+
+#[test]
+fn every_tile_fits_the_limits_of_every_webgpu_device() {
+    for batch in [1, 2, 8, 9, 1000] {
+        plan(&LstmConfig::new(3, 5), 2, batch).unwrap();
+    }
+}

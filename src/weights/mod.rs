@@ -60,6 +60,14 @@ impl<F: Real> LayerWeights<F> {
         self.bias.as_ref().map(|(_, hh)| hh)
     }
 
+    pub(crate) fn cast<G: Real>(&self) -> Result<LayerWeights<G>> {
+        let bias = match &self.bias {
+            Some((ih, hh)) => Some((ih.cast()?, hh.cast()?)),
+            None => None,
+        };
+        Ok(LayerWeights { weight_ih: self.weight_ih.cast()?, weight_hh: self.weight_hh.cast()?, bias })
+    }
+
     pub(crate) fn get(&self, kind: ParameterKind) -> Option<&Tensor<F>> {
         match kind {
             ParameterKind::WeightIh => Some(&self.weight_ih),

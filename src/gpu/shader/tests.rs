@@ -1,1 +1,111 @@
+//! Every composed shader, checked without a GPU: it is valid, and it agrees with the Rust side.
 
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use super::*;
+use crate::gpu::kernels::{self, Access};
+use crate::gpu::pipeline::tile_constants;
+use crate::plan::params::{ChunkParams, StepParams};
+use crate::plan::{project, step};
+
+const KERNELS: [Kernel; 2] = [Kernel::Project, Kernel::Step];
+const CELLS: [CellKind; 1] = [CellKind::Lstm];
+
+fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
+    let all = KERNELS.into_iter().flat_map(|kernel| CELLS.map(|cell| (kernel, cell)));
+    all.map(|(kernel, cell)| {
+        let source = source(kernel, cell);
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
+        (kernel, cell, module)
+    })
+}
+
+/// With the capabilities that WebGPU has without any feature.
+#[test]
+fn every_combination_is_valid() {
+    for (kernel, cell, module) in parsed() {
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+        validator.validate(&module).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source(kernel, cell))));
+        assert!(module.entry_points.iter().any(|e| e.name == entry_point(kernel)));
+    }
+}
+
+#[test]
+fn bindings_are_those_of_the_rust_side() {
+    for (kernel, cell, module) in parsed() {
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).unwrap();
+        let at = module.entry_points.iter().position(|e| e.name == entry_point(kernel)).unwrap();
+        let entry = info.get_entry_point(at);
+        let (mut storage, mut params) = (Vec::new(), 0);
+        for (handle, global) in module.global_variables.iter() {
+            let Some(binding) = global.binding.filter(|_| !entry[handle].is_empty()) else { continue };
+            match global.space {
+                naga::AddressSpace::Storage { access } => {
+                    assert_eq!(binding.group, 0);
+                    let write = access.contains(naga::StorageAccess::STORE);
+                    storage.push((binding.binding as usize, if write { Access::ReadWrite } else { Access::Read }));
+                }
+                naga::AddressSpace::Uniform => {
+                    assert_eq!((binding.group, binding.binding as usize), (1, params));
+                    params += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        storage.sort_by_key(|&(binding, _)| binding);
+        let expected: Vec<_> = kernels::storage_access(kernel, cell).into_iter().enumerate().collect();
+        assert_eq!(storage, expected, "{kernel:?}");
+        assert_eq!(params, kernels::params_count(kernel), "{kernel:?}");
+    }
+}
+
+/// Names, offsets and sizes of the parameter structs.
+#[test]
+fn parameter_blocks_are_laid_out_as_in_rust() {
+    // The fields of a Rust struct of u32, in order, out of its Debug form.
+    fn fields(debug: String) -> Vec<String> {
+        let inside = debug.split_once('{').unwrap().1.trim_end_matches('}');
+        inside.split(',').map(|field| field.split(':').next().unwrap().trim().to_owned()).collect()
+    }
+    let rust = [
+        ("Chunk", size_of::<ChunkParams>(), fields(format!("{:?}", <ChunkParams as bytemuck::Zeroable>::zeroed()))),
+        ("Step", size_of::<StepParams>(), fields(format!("{:?}", <StepParams as bytemuck::Zeroable>::zeroed()))),
+    ];
+    for (kernel, _, module) in parsed() {
+        for (name, size, fields) in &rust {
+            let Some((_, ty)) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)) else {
+                panic!("no struct {name} in {kernel:?}")
+            };
+            let naga::TypeInner::Struct { members, span } = &ty.inner else { panic!("{name} is no struct") };
+            let shader: Vec<_> = members.iter().map(|m| (m.name.clone().unwrap(), m.offset as usize)).collect();
+            let expected: Vec<_> = fields.iter().cloned().zip((0..).map(|i| i * 4)).collect();
+            assert_eq!((&shader, *span as usize), (&expected, *size), "{name}");
+        }
+    }
+}
+
+/// The value of a module-level `const`.
+fn constant(module: &naga::Module, name: &str) -> usize {
+    let (_, constant) = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).unwrap();
+    match module.global_expressions[constant.init] {
+        naga::Expression::Literal(naga::Literal::U32(value)) => value as usize,
+        ref other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn tile_constants_are_those_of_the_plan() {
+    for (kernel, _, module) in parsed() {
+        match kernel {
+            Kernel::Project => {
+                assert_eq!(constant(&module, "TILE_UNITS"), project::TILE_UNITS);
+                assert_eq!(constant(&module, "TILE_ROWS"), project::TILE_ROWS);
+            }
+            Kernel::Step => {
+                assert_eq!(constant(&module, "TILE_K"), step::TILE_K);
+                let names: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+                assert_eq!(names, tile_constants(step::tile(1)).map(|(name, _)| name));
+            }
+        }
+    }
+}

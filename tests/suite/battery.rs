@@ -1,0 +1,89 @@
+//! GPU f32 against CPU f64 over shapes that sit on, beside and between the kernels' tiles (8 and 16 units, 1, 4 and 16
+//! rows, 64 values of k; 64 rows, 16 units and 16 values of k in the input product).
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+use wgpu_rnn::{Device, Lstm, LstmConfig};
+
+use crate::compare::{Tolerance, compare};
+use crate::support::{gpu, oracle, reduction_length, state, uniform};
+
+struct Case {
+    config: LstmConfig,
+    time_steps: usize,
+    batch: usize,
+    with_state: bool,
+}
+
+fn case(i: usize, h: usize, t: usize, b: usize) -> Case {
+    Case { config: LstmConfig::new(i, h), time_steps: t, batch: b, with_state: true }
+}
+
+fn check(device: &Device, case: &Case) {
+    let Case { config, time_steps, batch, with_state } = case;
+    let seed = (config.hidden_size() * 31 + batch) as u64;
+    let lstm = Lstm::random(config.clone(), seed).unwrap();
+    let rows = if config.is_batch_first() { [*batch, *time_steps] } else { [*time_steps, *batch] };
+    let input = uniform(&[rows[0], rows[1], config.input_size()], seed + 1);
+    let initial = with_state.then(|| state(config, *batch, seed + 2));
+
+    let (output, last) = lstm.to(device).unwrap().forward(&input, initial.as_ref()).unwrap();
+    let (expected, expected_last) = oracle(&lstm, &input, initial.as_ref());
+    let tolerance = Tolerance::of_f32_sum(reduction_length(config));
+    let name = format!("{config}, T={time_steps}, B={batch}, state={with_state}");
+    compare(&format!("{name}: output"), output.data(), expected.data(), tolerance).unwrap();
+    compare(&format!("{name}: h"), last.h.data(), expected_last.h.data(), tolerance).unwrap();
+    compare(&format!("{name}: c"), last.c.data(), expected_last.c.data(), tolerance).unwrap();
+}
+
+fn check_all(cases: impl IntoIterator<Item = Case>) {
+    let Some(gpu) = gpu() else { return };
+    cases.into_iter().for_each(|case| check(&gpu, &case));
+}
+
+#[test]
+fn hidden_sizes_around_the_tiles() {
+    let sizes = [1, 2, 7, 8, 9, 15, 16, 17, 31, 63, 64, 65, 127, 128, 129, 257];
+    check_all(sizes.into_iter().flat_map(|h| [case(5, h, 3, 1), case(5, h, 2, 3), case(5, h, 2, 10)]));
+}
+
+#[test]
+fn batches_around_the_tiles() {
+    let sizes = (1..=9).chain([15, 16, 17, 31, 33, 64, 65]);
+    check_all(sizes.map(|b| case(4, 19, 3, b)));
+}
+
+#[test]
+fn input_sizes_around_the_tiles() {
+    check_all([1, 2, 15, 16, 17, 31, 32, 33, 64, 97, 131].into_iter().map(|i| case(i, 11, 2, 3)));
+}
+
+#[test]
+fn rows_of_the_input_product_around_the_tiles() {
+    check_all(
+        [(1, 63), (1, 64), (1, 65), (9, 7), (8, 8), (5, 13), (129, 1), (43, 3)]
+            .into_iter()
+            .map(|(t, b)| case(3, 6, t, b)),
+    );
+}
+
+#[test]
+fn large_hidden_sizes() {
+    check_all([case(3, 1031, 2, 1), case(2, 515, 2, 9)]);
+}
+
+#[test]
+fn all_kinds_of_models() {
+    let mut rng = Pcg64::seed_from_u64(42);
+    let cases = (0..48).map(|n| Case {
+        config: LstmConfig::new(rng.random_range(1..40), rng.random_range(1..40))
+            .num_layers(1 + n % 4)
+            .bidirectional(n % 2 == 1)
+            .bias(n % 3 != 0)
+            .batch_first(n / 2 % 2 == 1),
+        time_steps: rng.random_range(1..12),
+        batch: rng.random_range(1..40),
+        with_state: n % 5 != 0,
+    });
+    check_all(cases.collect::<Vec<_>>());
+}

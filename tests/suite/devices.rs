@@ -1,0 +1,195 @@
+//! Choosing a device, a caller's own device, small limits, and losing a device.
+
+use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, Tensor, wgpu};
+
+use crate::support::{bits, gpu, uniform};
+
+fn model() -> Lstm {
+    Lstm::random(LstmConfig::new(3, 5), 1).unwrap()
+}
+
+#[test]
+fn auto_always_gives_a_device_that_works() {
+    let device = Device::auto();
+    assert!(!device.reason().is_empty());
+    // A software adapter is never chosen unless it was named.
+    let named = std::env::var_os("WGPU_ADAPTER_NAME").is_some();
+    let is_software = device.adapter_info().is_some_and(|info| info.device_type == wgpu::DeviceType::Cpu);
+    assert!(named || !is_software, "{device}");
+    model().to(&device).unwrap().forward(&uniform(&[2, 2, 3], 2), None).unwrap();
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_an_error_that_lists_what_is() {
+    let error = Device::gpu(&GpuOptions::new().name("no such adapter")).unwrap_err();
+    let Error::NoAdapter { found, .. } = &error else { panic!("{error}") };
+    assert!(error.to_string().contains("with \"no such adapter\" in its name"), "{error}");
+    if gpu().is_some() {
+        assert!(!found.is_empty());
+    }
+    let error = Device::gpu(&GpuOptions::new().backends(wgpu::Backends::empty())).unwrap_err();
+    assert!(error.to_string().starts_with("no GPU adapter for the backends (none)"), "{error}");
+}
+
+#[test]
+fn an_adapter_is_found_by_part_of_its_name() {
+    let Some(gpu) = gpu() else { return };
+    let name = gpu.adapter_info().unwrap().name.to_uppercase();
+    let part: String = name.chars().take(6).collect();
+    let found = Device::gpu(&GpuOptions::new().name(part.clone())).unwrap();
+    assert!(found.adapter_info().unwrap().name.to_uppercase().contains(&part));
+    assert!(found.to_string().contains(&found.adapter_info().unwrap().name));
+    assert!(!Device::adapters().is_empty());
+}
+
+/// A device of the caller's with limits that it chose.
+fn own_device(limits: impl FnOnce(&mut wgpu::Limits)) -> (wgpu::Device, wgpu::Queue) {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    let mut required_limits = adapter.limits();
+    limits(&mut required_limits);
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    pollster::block_on(adapter.request_device(&descriptor)).unwrap()
+}
+
+#[test]
+fn a_callers_device_is_used_and_left_alone() {
+    if gpu().is_none() {
+        return;
+    }
+    let (device, queue) = own_device(|_| {});
+    let x = uniform(&[4, 2, 3], 3);
+    let expected = model().to(&gpu().unwrap()).unwrap().forward(&x, None).unwrap().0;
+    {
+        let borrowed = Device::from_wgpu(device.clone(), queue.clone());
+        assert_eq!(borrowed.reason(), "the caller's own device");
+        let output = model().to(&borrowed).unwrap().forward(&x, None).unwrap().0;
+        assert_eq!(bits(&output), bits(&expected));
+    }
+    // Everything of ours is gone, the device lives.
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let usage = wgpu::BufferUsages::COPY_DST;
+    let buffer =
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
+    queue.write_buffer(&buffer, 0, &[0; 16]);
+    queue.submit([]);
+    assert!(pollster::block_on(scope.pop()).is_none());
+}
+
+#[test]
+fn what_a_device_cannot_hold_is_named() {
+    if gpu().is_none() {
+        return;
+    }
+    let (device, queue) = own_device(|limits| {
+        limits.max_storage_buffer_binding_size = 4096;
+        limits.max_compute_workgroups_per_dimension = 100;
+    });
+    let small = Device::from_wgpu(device, queue);
+    let message = |result: Result<(), Error>| result.unwrap_err().to_string();
+
+    let wide = Lstm::<f32>::random(LstmConfig::new(3, 64), 0).unwrap();
+    assert_eq!(
+        message(wide.to(&small).map(drop)),
+        "w_hh of layer 0 needs 65536 of max_storage_buffer_binding_size, the device has 4096"
+    );
+    let model = Lstm::<f32>::random(LstmConfig::new(3, 8), 0).unwrap().to(&small).unwrap();
+    let forward = |t: usize, b: usize| message(model.forward(&uniform(&[t, b, 3], 0), None).map(drop));
+    assert_eq!(
+        forward(1, 33),
+        "gx of one time step needs 4224 of max_storage_buffer_binding_size, the device has 4096"
+    );
+    assert_eq!(forward(400, 1), "the input needs 4800 of max_storage_buffer_binding_size, the device has 4096");
+    assert_eq!(forward(200, 1), "the output needs 6400 of max_storage_buffer_binding_size, the device has 4096");
+
+    // What fits runs, in as many chunks as the small binding asks for, and gives the bits of one chunk.
+    let x = uniform(&[120, 1, 3], 1);
+    assert!(
+        model.plan(120, 1).unwrap().to_string().contains("120 steps in 4 chunk(s)"),
+        "{}",
+        model.plan(120, 1).unwrap()
+    );
+    let whole = Lstm::<f32>::random(LstmConfig::new(3, 8), 0).unwrap().to(&gpu().unwrap()).unwrap();
+    assert_eq!(whole.plan(120, 1).unwrap().dispatch_count(), 121);
+    assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&whole.forward(&x, None).unwrap().0));
+
+    // Chunks and both directions, batch rows first: every stride differs.
+    let config = LstmConfig::new(2, 3).num_layers(3).bidirectional(true).batch_first(true);
+    let lstm = Lstm::<f32>::random(config, 2).unwrap();
+    let x = uniform(&[3, 40, 2], 3);
+    let (in_chunks, whole) = (lstm.to(&small).unwrap(), lstm.to(&gpu().unwrap()).unwrap());
+    assert!(in_chunks.plan(40, 3).unwrap().dispatch_count() > whole.plan(40, 3).unwrap().dispatch_count());
+    let (a, b) = (in_chunks.forward(&x, None).unwrap(), whole.forward(&x, None).unwrap());
+    assert_eq!((bits(&a.0), bits(&a.1.h), bits(&a.1.c)), (bits(&b.0), bits(&b.1.h), bits(&b.1.c)));
+}
+
+#[test]
+fn a_small_workgroup_is_named() {
+    if gpu().is_none() {
+        return;
+    }
+    let (device, queue) = own_device(|limits| limits.max_compute_invocations_per_workgroup = 128);
+    let model = Lstm::<f32>::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::from_wgpu(device, queue)).unwrap();
+    assert_eq!(
+        model.forward(&uniform(&[1, 1, 1], 0), None).unwrap_err().to_string(),
+        "the step kernel needs 256 of max_compute_invocations_per_workgroup, the device has 128"
+    );
+}
+
+#[test]
+fn a_lost_device_is_an_error_and_no_panic() {
+    if gpu().is_none() {
+        return;
+    }
+    let x = uniform(&[4, 2, 3], 3);
+    // A device of ours knows of its loss.
+    let own = Device::gpu(&GpuOptions::new()).unwrap();
+    let model_on_own = model().to(&own).unwrap();
+    model_on_own.forward(&x, None).unwrap();
+    own.wgpu().unwrap().0.destroy();
+    for _ in 0..2 {
+        let error = model_on_own.forward(&x, None).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    }
+    assert!(matches!(model().to(&own), Err(Error::DeviceLost { .. })));
+
+    // A caller's device says nothing until a result is asked for: still an error, whichever call meets it first.
+    let (device, queue) = own_device(|_| {});
+    let model = model().to(&Device::from_wgpu(device.clone(), queue)).unwrap();
+    model.forward(&x, None).unwrap();
+    device.destroy();
+    for _ in 0..2 {
+        let error = model.forward(&x, None).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_dropped_forward_leaves_the_model_usable() {
+    use std::task::{Context, Waker};
+    let Some(gpu) = gpu() else { return };
+    let model = model().to(&gpu).unwrap();
+    let x = uniform(&[40, 2, 3], 4);
+    let expected = model.forward(&x, None).unwrap().0;
+    for _ in 0..3 {
+        let mut future = Box::pin(model.forward_async(&x, None));
+        // Far enough to have submitted.
+        let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(future);
+    }
+    assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&expected));
+}
+
+#[test]
+fn a_long_sequence_runs_in_several_chunks() {
+    let Some(gpu) = gpu() else { return };
+    // More steps than a chunk has (4096), in the smallest of models.
+    let lstm = Lstm::random(LstmConfig::new(1, 1), 5).unwrap();
+    let x = uniform(&[9000, 1], 6);
+    let model = lstm.to(&gpu).unwrap();
+    assert_eq!(model.plan(9000, 1).unwrap().dispatch_count(), 9003);
+    let (output, _): (Tensor, _) = model.forward(&x, None).unwrap();
+    let (expected, _) = crate::support::oracle(&lstm, &x, None);
+    let tolerance = crate::compare::Tolerance::of_f32_sum(4);
+    crate::compare::compare("output", output.data(), expected.data(), tolerance).unwrap();
+}

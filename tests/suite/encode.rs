@@ -1,0 +1,199 @@
+//! Recording into the caller's encoder, over the caller's buffers.
+
+use wgpu_rnn::wgpu::{self, BufferUsages as Use};
+use wgpu_rnn::{Device, Error, Lstm, LstmBuffers, LstmConfig, LstmState, PlacedLstm, Tensor};
+
+use crate::support::{bits, gpu, slice, state, uniform};
+
+struct Arena<'a> {
+    device: &'a wgpu::Device,
+    queue: &'a wgpu::Queue,
+}
+
+impl Arena<'_> {
+    /// A buffer of `data`, with room behind it.
+    fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+        let usage = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
+        let size = (data.len() * 4 + 64) as u64;
+        let buffer =
+            self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
+        buffer
+    }
+
+    /// A buffer that nobody has written to: an element that stays NaN was not computed.
+    fn poisoned(&self, elements: usize) -> wgpu::Buffer {
+        self.buffer(&vec![f32::NAN; elements])
+    }
+
+    fn read(&self, buffer: &wgpu::Buffer, elements: usize) -> Vec<f32> {
+        let size = (elements * 4) as u64;
+        let usage = Use::MAP_READ | Use::COPY_DST;
+        let staging =
+            self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
+        self.queue.submit([encoder.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        let view = staging.get_mapped_range(..).unwrap();
+        bytemuck::pod_collect_to_vec(&view)
+    }
+}
+
+fn placed(gpu: &Device, config: LstmConfig) -> PlacedLstm {
+    Lstm::random(config, 1).unwrap().to(gpu).unwrap()
+}
+
+#[test]
+fn a_recorded_forward_is_a_forward() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let (t, b) = (5, 3);
+    for config in [
+        LstmConfig::new(4, 9),
+        LstmConfig::new(4, 9).num_layers(3).bidirectional(true),
+        LstmConfig::new(4, 9).num_layers(2).batch_first(true).bias(false),
+    ] {
+        let model = placed(&gpu, config.clone());
+        let shape = if config.is_batch_first() { [b, t, 4] } else { [t, b, 4] };
+        let (x, initial) = (uniform(&shape, 2), state(&config, b, 3));
+        for initial in [None, Some(&initial)] {
+            let (output, last) = model.forward(&x, initial).unwrap();
+            let (outputs, states) = (output.data().len(), last.h.data().len());
+            let input = arena.buffer(x.data());
+            let [y, h_n, c_n] = [outputs, states, states].map(|n| arena.poisoned(n));
+            let first = initial.map(|s| [arena.buffer(s.h.data()), arena.buffer(s.c.data())]);
+            let mut buffers = LstmBuffers::new(&input, &y, &h_n, &c_n);
+            if let Some([h_0, c_0]) = &first {
+                buffers = buffers.initial(h_0, c_0);
+            }
+            let mut encoder = device.create_command_encoder(&Default::default());
+            model.encode(&mut encoder, t, b, &buffers).unwrap();
+            queue.submit([encoder.finish()]);
+            let equal = |name: &str, got: Vec<f32>, expected: &Tensor| {
+                assert_eq!(
+                    got.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+                    expected.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+                    "{name} of {config}"
+                );
+            };
+            equal("output", arena.read(&y, outputs), &output);
+            equal("h_n", arena.read(&h_n, states), &last.h);
+            equal("c_n", arena.read(&c_n, states), &last.c);
+        }
+    }
+}
+
+/// One encoder, several forwards, the state carried in place from one to the next.
+#[test]
+fn a_state_is_carried_on_the_device() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let config = LstmConfig::new(3, 7).num_layers(2);
+    let model = placed(&gpu, config.clone());
+    let (t, b) = (4, 2);
+    let (x, initial) = (uniform(&[3 * t, b, 3], 4), state(&config, b, 5));
+    let (expected, last) = model.forward(&x, Some(&initial)).unwrap();
+
+    let (h, c) = (arena.buffer(initial.h.data()), arena.buffer(initial.c.data()));
+    let pieces: Vec<_> = (0..3).map(|n| slice(&x, 0, n * t..(n + 1) * t)).collect();
+    let inputs: Vec<_> = pieces.iter().map(|piece| arena.buffer(piece.data())).collect();
+    let outputs: Vec<_> = (0..3).map(|_| arena.poisoned(t * b * 7)).collect();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    for (input, output) in inputs.iter().zip(&outputs) {
+        model.encode(&mut encoder, t, b, &LstmBuffers::new(input, output, &h, &c).initial(&h, &c)).unwrap();
+    }
+    // No steps, no rows: nothing changes.
+    model.encode(&mut encoder, 0, b, &LstmBuffers::new(&inputs[0], &outputs[0], &h, &c).initial(&h, &c)).unwrap();
+    model.encode(&mut encoder, t, 0, &LstmBuffers::new(&inputs[0], &outputs[0], &h, &c).initial(&h, &c)).unwrap();
+    queue.submit([encoder.finish()]);
+    let got: Vec<f32> = outputs.iter().flat_map(|output| arena.read(output, t * b * 7)).collect();
+    assert_eq!(bits(&Tensor::new(expected.shape(), got).unwrap()), bits(&expected));
+    let end = LstmState {
+        h: Tensor::new(last.h.shape(), arena.read(&h, 2 * b * 7)).unwrap(),
+        c: Tensor::new(last.c.shape(), arena.read(&c, 2 * b * 7)).unwrap(),
+    };
+    assert_eq!((bits(&end.h), bits(&end.c)), (bits(&last.h), bits(&last.c)));
+}
+
+#[test]
+fn buffers_that_do_not_fit_are_named() {
+    let Some(gpu) = gpu() else { return };
+    let (device, _) = gpu.wgpu().unwrap();
+    let model = placed(&gpu, LstmConfig::new(4, 9));
+    let make = |size: u64, usage| {
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let all = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
+    let [input, output, h, c] = [240, 540, 108, 108].map(|size| make(size, all));
+    let (small, unusable) = (make(104, all), make(4096, Use::COPY_DST | Use::COPY_SRC));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let mut rejected = |buffers: LstmBuffers<'_>| {
+        let error = model.encode(&mut encoder, 5, 3, &buffers).unwrap_err();
+        assert!(matches!(error, Error::Buffer { .. }), "{error}");
+        error.to_string()
+    };
+    assert_eq!(
+        rejected(LstmBuffers::new(&small, &output, &h, &c)),
+        "buffer input: expected at least 240 bytes, got 104 bytes"
+    );
+    assert_eq!(
+        rejected(LstmBuffers::new(&input, &small, &h, &c)),
+        "buffer output: expected at least 540 bytes, got 104 bytes"
+    );
+    assert_eq!(
+        rejected(LstmBuffers::new(&input, &output, &h, &c).initial(&small, &c)),
+        "buffer h_0: expected at least 108 bytes, got 104 bytes"
+    );
+    assert_eq!(
+        rejected(LstmBuffers::new(&unusable, &output, &h, &c)),
+        "buffer input: expected usages BufferUsages(STORAGE), got BufferUsages(COPY_SRC | COPY_DST)"
+    );
+    assert_eq!(
+        rejected(LstmBuffers::new(&input, &output, &h, &h)),
+        "buffer c_n: expected a buffer other than h_n's, got the same"
+    );
+    assert_eq!(
+        rejected(LstmBuffers::new(&input, &input, &h, &c)),
+        "buffer output: expected a buffer other than input's, got the same"
+    );
+
+    // The refused recordings left nothing in the encoder.
+    model.encode(&mut encoder, 5, 3, &LstmBuffers::new(&input, &output, &h, &c)).unwrap();
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    encoder.finish();
+    assert!(pollster::block_on(scope.pop()).is_none());
+
+    let cpu = Lstm::<f32>::random(LstmConfig::new(4, 9), 1).unwrap().to(&Device::cpu()).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let error = cpu.encode(&mut encoder, 5, 3, &LstmBuffers::new(&input, &output, &h, &c)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "recording into a command encoder on the CPU is not supported: place the model on a GPU device"
+    );
+}
+
+/// Of one wgpu instance, that is: instances do not know each other's buffers.
+#[test]
+fn a_buffer_of_another_device_is_an_error_before_anything_is_recorded() {
+    if gpu().is_none() {
+        return;
+    }
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    let [(own, queue), (other, _)] =
+        [(); 2].map(|()| pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap());
+    let model = placed(&Device::from_wgpu(own.clone(), queue), LstmConfig::new(1, 1));
+    let usage = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
+    let make = |device: &wgpu::Device| {
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 64, usage, mapped_at_creation: false })
+    };
+    let [output, h, c] = [(); 3].map(|()| make(&own));
+    let foreign = make(&other);
+    let mut encoder = own.create_command_encoder(&Default::default());
+    let error = model.encode(&mut encoder, 1, 1, &LstmBuffers::new(&foreign, &output, &h, &c)).unwrap_err();
+    assert!(matches!(error, Error::Gpu { during: "binding buffers", .. }), "{error}");
+}

@@ -1,0 +1,293 @@
+//! Every bad input gets its error, by type and by exact words.
+
+use safetensors::{Dtype, tensor::TensorView};
+use wgpu_rnn::{ConcatGates, Device, Error, LayerWeights, Linear, Lstm, LstmConfig, LstmState, Tensor, TensorFile};
+
+use crate::support::{gpu, uniform};
+
+fn message<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => panic!("an error was expected"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn zeros(shape: &[usize]) -> Tensor {
+    Tensor::zeros(shape).unwrap()
+}
+
+#[test]
+fn sizes_must_be_positive() {
+    for (config, expected) in [
+        (LstmConfig::new(0, 1), "input_size: expected a size > 0, got 0"),
+        (LstmConfig::new(1, 0), "hidden_size: expected a size > 0, got 0"),
+        (LstmConfig::new(1, 1).num_layers(0), "num_layers: expected a size > 0, got 0"),
+    ] {
+        assert_eq!(message(Lstm::<f32>::random(config.clone(), 0)), expected);
+        assert_eq!(message(Lstm::<f32>::new(config, vec![])), expected);
+    }
+}
+
+#[test]
+fn sizes_that_no_machine_holds_are_refused() {
+    for config in [
+        LstmConfig::new(usize::MAX, 2),
+        LstmConfig::new(1, usize::MAX),
+        LstmConfig::new(1, 1 << 40),
+        LstmConfig::new(1, 2).num_layers(usize::MAX),
+    ] {
+        assert!(matches!(Lstm::<f32>::random(config, 0), Err(Error::TooLarge { .. })));
+    }
+    assert!(matches!(Tensor::<f32>::zeros([usize::MAX, 2]), Err(Error::TooLarge { .. })));
+    assert!(matches!(Tensor::<f64>::new([usize::MAX, 2], vec![]), Err(Error::TooLarge { .. })));
+    assert_eq!(
+        message(Tensor::<f32>::zeros([1 << 62, 2])),
+        "tensor: [4611686018427387904, 2] elements of 4 bytes do not fit in memory"
+    );
+}
+
+#[test]
+fn data_must_fill_a_shape() {
+    assert_eq!(message(Tensor::new([2, 3], vec![0.0_f32; 5])), "tensor: shape [2, 3] holds 6 elements, got 5");
+    assert_eq!(message(zeros(&[2, 3]).view([4])), "view: shape [4] holds 4 elements, got 6");
+    assert_eq!(zeros(&[2, 3]).get(&[2, 0]), None);
+    assert_eq!(zeros(&[2, 3]).get(&[0]), None);
+}
+
+#[test]
+fn inputs_and_states_of_the_wrong_shape() {
+    let devices = [Some(Device::cpu()), gpu()];
+    let config = LstmConfig::new(3, 5).num_layers(2).bidirectional(true);
+    for device in devices.iter().flatten() {
+        let lstm = Lstm::random(config.clone(), 0).unwrap();
+        let model = lstm.to(device).unwrap();
+        let rejected = |x: &[usize], state: Option<[&[usize]; 2]>| {
+            let state = state.map(|[h, c]| LstmState { h: zeros(h), c: zeros(c) });
+            message(model.forward(&zeros(x), state.as_ref()))
+        };
+        let batched = "input: expected shape [T, B, I] or unbatched [T, I] with I = 3, got ";
+        assert_eq!(rejected(&[7, 2, 4], None), format!("{batched}[7, 2, 4]"));
+        assert_eq!(rejected(&[7, 4], None), format!("{batched}[7, 4]"));
+        assert_eq!(rejected(&[3], None), format!("{batched}[3]"));
+        assert_eq!(rejected(&[], None), format!("{batched}[]"));
+        assert_eq!(rejected(&[1, 1, 1, 3], None), format!("{batched}[1, 1, 1, 3]"));
+        let (good, bad): (&[usize], &[usize]) = (&[4, 2, 5], &[2, 2, 5]);
+        let expected = "expected shape [4, 2, 5] ([L·D, B, H]), got [2, 2, 5]";
+        assert_eq!(rejected(&[7, 2, 3], Some([bad, good])), format!("h_0: {expected}"));
+        assert_eq!(rejected(&[7, 2, 3], Some([good, bad])), format!("c_0: {expected}"));
+        assert_eq!(
+            rejected(&[7, 2, 3], Some([&[4, 5], &[4, 5]])),
+            "h_0: expected shape [4, 2, 5] ([L·D, B, H], as the input is batched), got [4, 5]"
+        );
+        assert_eq!(
+            rejected(&[7, 3], Some([good, good])),
+            "h_0: expected shape [4, 5] ([L·D, H], as the input is unbatched), got [4, 2, 5]"
+        );
+        let batch_first = lstm.clone().batch_first(true).to(device).unwrap();
+        assert_eq!(
+            message(batch_first.forward(&zeros(&[2, 2]), None)),
+            "input: expected shape [B, T, I] or unbatched [T, I] with I = 3, got [2, 2]"
+        );
+        // Empty input is checked like any other.
+        assert_eq!(rejected(&[0, 2, 4], None), format!("{batched}[0, 2, 4]"));
+        assert!(rejected(&[0, 2, 3], Some([bad, good])).starts_with("h_0: "));
+    }
+}
+
+#[test]
+fn views_check_their_shape() {
+    let config = LstmConfig::new(3, 5).num_layers(2).bidirectional(true);
+    assert_eq!(message(config.split_output(&zeros(&[4, 2, 5]))), "output: expected shape […, 10], got [4, 2, 5]");
+    assert_eq!(message(config.split_output(&zeros(&[10]))), "output: expected shape [T, B, 10] or [T, 10], got [10]");
+    assert_eq!(
+        message(config.split_state(&zeros(&[2, 3, 5]))),
+        "state: expected shape [4, B, 5] or [4, 5], got [2, 3, 5]"
+    );
+    assert_eq!(config.split_output(&zeros(&[7, 10])).unwrap().shape(), [7, 2, 5]);
+    assert_eq!(config.split_state(&zeros(&[4, 5])).unwrap().shape(), [2, 2, 5]);
+    assert_eq!(config.split_state(&zeros(&[4, 0, 5])).unwrap().shape(), [2, 2, 0, 5]);
+}
+
+#[test]
+fn weights_that_do_not_fit() {
+    let layer = |i, h| LayerWeights::new(zeros(&[4 * h, i]), zeros(&[4 * h, h]));
+    let config = LstmConfig::new(3, 2).bias(false);
+    let new = |layers| message(Lstm::new(config.clone(), layers));
+    assert_eq!(
+        new(vec![layer(3, 2), layer(2, 2)]),
+        "layers: expected shape [1] (num_layers·directions entries, index layer·directions + direction), got [2]"
+    );
+    assert_eq!(new(vec![layer(4, 2)]), "weight_ih_l0: expected shape [8, 3], got [8, 4]");
+    let three_gates = LayerWeights::new(zeros(&[8, 3]), zeros(&[6, 2]));
+    assert_eq!(new(vec![three_gates]), "weight_hh_l0: expected shape [8, 2], got [6, 2]");
+    let with_bias = layer(3, 2).with_bias(zeros(&[8]), zeros(&[8]));
+    assert_eq!(new(vec![with_bias]), "tensor bias_ih_l0 does not fit: the model has bias=false");
+    assert_eq!(
+        message(Lstm::new(LstmConfig::new(3, 2), vec![layer(3, 2)])),
+        "tensor bias_ih_l0 is missing: the model has bias=true"
+    );
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut weight_hh = zeros(&[8, 2]);
+        weight_hh.data_mut()[2 * 5 + 1] = bad;
+        let expected = format!("tensor weight_hh_l0: expected finite values, got {bad} at [5, 1]");
+        assert_eq!(new(vec![LayerWeights::new(zeros(&[8, 3]), weight_hh)]), expected);
+    }
+}
+
+fn file(dtype: Dtype, tensors: &[(&str, &[usize])]) -> TensorFile {
+    let size = dtype.bitsize() / 8;
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, s)| vec![0; s.iter().product::<usize>() * size]).collect();
+    let views =
+        tensors.iter().zip(&bytes).map(|((name, s), b)| (*name, TensorView::new(dtype, s.to_vec(), b).unwrap()));
+    TensorFile::from_bytes(safetensors::serialize(views, None).unwrap()).unwrap()
+}
+
+#[test]
+fn files_without_a_fitting_model() {
+    let load = |tensors: &[(&str, &[usize])], prefix: &str| {
+        message(Lstm::<f32>::from_tensor_file(&file(Dtype::F32, tensors), prefix))
+    };
+    assert_eq!(
+        load(&[("head.weight", &[1, 1])], ""),
+        "no LSTM under prefix \"\" (no tensor weight_ih_l0); the file has no tensor named like a recurrent layer's"
+    );
+    assert_eq!(
+        load(&[("b.weight_ih_l0", &[4, 1]), ("a.weight_ih_l0", &[4, 1])], "c."),
+        "no LSTM under prefix \"c.\" (no tensor c.weight_ih_l0); the file has recurrent layers under [\"a.\", \"b.\"]"
+    );
+    assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 is there");
+    assert_eq!(
+        load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), ("bias_hh_l0", &[4])], ""),
+        "tensor bias_ih_l0 is missing: the other names under \"\" describe LSTM(1, 1)"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), ("weight_hh_l0_reverse", &[4, 1])], ""),
+        "tensor weight_ih_l0_reverse is missing: the other names under \"\" describe \
+         LSTM(1, 1, bias=false, bidirectional=true)"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), ("weight_ih_l9", &[4, 1])], ""),
+        "tensor weight_ih_l9 does not fit: layers are numbered from 0 without a gap"
+    );
+    let huge = format!("weight_ih_l{}", usize::MAX);
+    assert_eq!(
+        load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), (&huge, &[4, 1])], ""),
+        format!("tensor {huge} does not fit: layers are numbered from 0 without a gap")
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[8, 1]), ("weight_hh_l0", &[8, 1]), ("weight_hr_l0", &[1, 2])], ""),
+        "an LSTM with proj_size (tensor weight_hr_l0) is not supported: \
+         projections of the hidden state are not implemented yet"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 2])], ""),
+        "weight_hh_l0: expected shape [4·H, H], an LSTM's (3·H rows are a GRU's, which is not implemented yet), got [6, 2]"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[2, 1]), ("weight_hh_l0", &[2, 2])], ""),
+        "weight_hh_l0: expected shape [4·H, H], an LSTM's (H rows are an nn.RNN's, which is not implemented yet), got [2, 2]"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[7, 1]), ("weight_hh_l0", &[8, 2])], ""),
+        "weight_ih_l0: expected shape [8, I], got [7, 1]"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[8]), ("weight_hh_l0", &[8, 2])], ""),
+        "weight_ih_l0: expected shape [4·H, ·], got [8]"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[0, 1]), ("weight_hh_l0", &[0, 0])], ""),
+        "weight_hh_l0: expected shape [4·H, H], an LSTM's, got [0, 0]"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[4, 0]), ("weight_hh_l0", &[4, 1])], ""),
+        "input_size: expected a size > 0, got 0"
+    );
+    let second = [
+        ("p.weight_ih_l0", &[4, 3][..]),
+        ("p.weight_hh_l0", &[4, 1]),
+        ("p.weight_ih_l1", &[4, 3]),
+        ("p.weight_hh_l1", &[4, 1]),
+    ];
+    assert_eq!(load(&second, "p."), "p.weight_ih_l1: expected shape [4, 1], got [4, 3]");
+    let integers = file(Dtype::I64, &[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1])]);
+    assert_eq!(
+        message(Lstm::<f32>::from_tensor_file(&integers, "")),
+        "tensor weight_ih_l0: expected F32, F64, F16 or BF16, got I64"
+    );
+}
+
+#[test]
+fn a_weight_beyond_the_range_of_f32_is_found() {
+    let mut model = Tensor::<f64>::zeros([4, 1]).unwrap();
+    model.data_mut()[2] = 1e300;
+    let other = Tensor::<f64>::zeros([4, 1]).unwrap();
+    let bytes = TensorFile::serialize(&[("e.weight_ih_l0", &model), ("e.weight_hh_l0", &other)]).unwrap();
+    let file = TensorFile::from_bytes(bytes).unwrap();
+    assert!(Lstm::<f64>::from_tensor_file(&file, "e.").is_ok());
+    assert_eq!(
+        message(Lstm::<f32>::from_tensor_file(&file, "e.")),
+        "tensor e.weight_ih_l0: expected finite values, got inf at [2, 0]"
+    );
+}
+
+#[test]
+fn files_that_are_no_safetensors() {
+    let missing = message(Lstm::<f32>::from_safetensors("no/such/file.safetensors", ""));
+    assert!(missing.starts_with("no/such/file.safetensors: No such file"), "{missing}");
+    let good = TensorFile::serialize(&[("input", &uniform(&[3, 2], 0))]).unwrap();
+    let mut bad: Vec<Vec<u8>> = vec![vec![], vec![1, 2, 3], b"not a safetensors file at all".to_vec(), vec![0xff; 64]];
+    bad.push(good[..good.len() - 1].to_vec());
+    bad.push([&good[..], &[0]].concat());
+    for n in 0..good.len().min(60) {
+        bad.push(good[..n].to_vec());
+    }
+    for bytes in bad {
+        let error = message(TensorFile::from_bytes(bytes));
+        assert!(error.starts_with("bytes: not a valid safetensors file: "), "{error}");
+    }
+}
+
+#[test]
+fn gates_that_do_not_fit_each_other() {
+    let linear = |h: usize, columns: usize| Linear { weight: zeros(&[h, columns]), bias: Some(zeros(&[h])) };
+    let good = || ConcatGates { forget: linear(2, 5), input: linear(2, 5), output: linear(2, 5), cell: linear(2, 5) };
+    assert!(Lstm::from_concat_gates(&[good()]).is_ok());
+    assert_eq!(message(Lstm::<f32>::from_concat_gates(&[])), "layers: expected at least one layer, got none");
+    let import = |gates| message(Lstm::from_concat_gates(&[gates]));
+    assert_eq!(
+        import(ConcatGates { forget: linear(5, 5), ..good() }),
+        "forget.weight: expected shape [H, I + H] with I > 0 and H > 0, got [5, 5]"
+    );
+    assert_eq!(import(ConcatGates { cell: linear(2, 6), ..good() }), "cell.weight: expected shape [2, 5], got [2, 6]");
+    let no_bias = Linear { weight: zeros(&[2, 5]), bias: None };
+    assert_eq!(
+        import(ConcatGates { output: no_bias, ..good() }),
+        "tensor bias is missing: a bias is in some of the four gates and must be in all or none"
+    );
+    let wrong_bias = Linear { weight: zeros(&[2, 5]), bias: Some(zeros(&[3])) };
+    assert_eq!(import(ConcatGates { input: wrong_bias, ..good() }), "input.bias: expected shape [2], got [3]");
+    let both = Lstm::<f32>::random(LstmConfig::new(1, 1).bidirectional(true), 0).unwrap();
+    assert_eq!(
+        message(both.to_concat_gates()),
+        "a bidirectional model as one Linear per gate is not supported: the hand-written form has one direction"
+    );
+}
+
+#[test]
+fn what_only_a_gpu_can_do_is_refused_on_the_cpu() {
+    let model = Lstm::<f32>::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::cpu()).unwrap();
+    assert_eq!(
+        message(model.plan(1, 1)),
+        "a plan of dispatches on the CPU is not supported: place the model on a GPU device"
+    );
+}
+
+#[test]
+fn f64_does_not_run_on_a_gpu() {
+    let Some(gpu) = gpu() else { return };
+    assert_eq!(
+        message(Lstm::<f64>::random(LstmConfig::new(1, 1), 0).unwrap().to(&gpu)),
+        "a model of f64 on a GPU is not supported: WGSL has no f64; load it as f32, or place it on the CPU"
+    );
+}

@@ -1,0 +1,52 @@
+//! Large pre-activations saturate: finite and right, where some drivers' tanh gives NaN from 89 on.
+
+use wgpu_rnn::{Device, LayerWeights, Lstm, LstmConfig, Tensor};
+
+use crate::compare::{Tolerance, compare};
+use crate::support::{gpu, oracle, uniform};
+
+#[test]
+fn pre_activations_of_any_size_saturate() {
+    let devices = [Some(Device::cpu()), gpu()];
+    for device in devices.iter().flatten() {
+        for size in [1.0, 15.0, 16.0, 87.0, 89.0, 1e3, 1e4, 1e20, 3e38_f32] {
+            // One input of ±1 or 0 times a weight of `size`; nothing is summed, so nothing but the activations rounds.
+            let weight_ih = Tensor::new([4, 1], [size, -size, size, size]).unwrap();
+            let lstm = Lstm::new(
+                LstmConfig::new(1, 1).bias(false),
+                vec![LayerWeights::new(weight_ih, Tensor::zeros([4, 1]).unwrap())],
+            )
+            .unwrap();
+            let x = Tensor::new([6, 1, 1], [1.0_f32, -1.0, 0.0, 1.0, 1.0, -1.0]).unwrap();
+            let (output, state) = lstm.to(device).unwrap().forward(&x, None).unwrap();
+            let (expected, expected_state) = oracle(&lstm, &x, None);
+            assert!(output.data().iter().all(|v| v.is_finite()), "{size} on {device}: {:?}", output.data());
+            // A few roundings of values up to 1 in each of six steps.
+            let tolerance = Tolerance { absolute: 1e-6, relative: 0.0 };
+            compare(&format!("{size} on {device}"), output.data(), expected.data(), tolerance).unwrap();
+            compare(&format!("c, {size} on {device}"), state.c.data(), expected_state.c.data(), tolerance).unwrap();
+        }
+    }
+}
+
+/// Random models whose weights are scaled until every gate saturates.
+#[test]
+fn saturated_random_models_stay_right() {
+    let Some(gpu) = gpu() else { return };
+    for scale in [30.0_f32, 1e3, 1e6] {
+        let config = LstmConfig::new(6, 10).num_layers(2).bidirectional(true);
+        let scaled = |tensor: &Tensor| {
+            let data: Vec<f32> = tensor.data().iter().map(|w| w * scale).collect();
+            Tensor::new(tensor.shape(), data).unwrap()
+        };
+        let layers = Lstm::<f32>::random(config.clone(), 21).unwrap();
+        let layers = layers.layers().iter().map(|w| LayerWeights::new(scaled(w.weight_ih()), scaled(w.weight_hh())));
+        let lstm = Lstm::new(config.bias(false), layers.collect()).unwrap();
+        let x = uniform(&[1, 5, 6], 22);
+        let (output, _) = lstm.to(&gpu).unwrap().forward(&x, None).unwrap();
+        let (expected, _) = oracle(&lstm, &x, None);
+        // Gates may be anywhere between their bounds here, so an error of terms·ε of the largest sum shows in full.
+        let tolerance = Tolerance::both(28.0 * f64::from(f32::EPSILON) * f64::from(scale).min(1e3));
+        compare(&format!("scale {scale}"), output.data(), expected.data(), tolerance).unwrap();
+    }
+}

@@ -1,0 +1,14 @@
+//! The test suite. GPU tests run on whatever adapter wgpu finds, software ones included.
+//!
+//! With `WGPU_RNN_REQUIRE_GPU=1` a missing adapter is a failure; without it each GPU test says that it was skipped.
+
+mod battery;
+mod compare;
+mod devices;
+mod encode;
+mod errors;
+mod extremes;
+mod golden;
+mod properties;
+mod support;
+mod weights;

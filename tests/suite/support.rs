@@ -1,0 +1,82 @@
+//! What tests share: the GPU under test, and seeded data.
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, LstmState, Real, Tensor};
+
+/// The GPU under test, one for the whole process; `None` where there is no adapter and none is required.
+pub fn gpu() -> Option<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    let device = GPU.get_or_init(|| match Device::gpu(&GpuOptions::new()) {
+        Ok(device) => Some(device),
+        Err(error @ Error::NoAdapter { .. }) if std::env::var_os("WGPU_RNN_REQUIRE_GPU").is_none_or(|v| v != "1") => {
+            // Straight to stderr: what a passing test prints is hidden.
+            let _ = writeln!(std::io::stderr(), "{error}");
+            None
+        }
+        Err(error) => panic!("WGPU_RNN_REQUIRE_GPU: {error}"),
+    });
+    if device.is_none() {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let _ = writeln!(std::io::stderr(), "SKIPPED, no GPU adapter: {test}");
+    }
+    device.clone()
+}
+
+/// Uniform in ±1, the same for a seed.
+pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
+    let mut rng = Pcg64::seed_from_u64(seed);
+    let data: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..=1.0)).collect();
+    Tensor::new(shape, data).unwrap()
+}
+
+/// A random state for a batch.
+pub fn state(config: &LstmConfig, batch: usize, seed: u64) -> LstmState {
+    let shape = [config.layers() * config.directions(), batch, config.hidden_size()];
+    LstmState { h: uniform(&shape, seed), c: uniform(&shape, seed + 1) }
+}
+
+pub fn to_f64(state: &LstmState) -> LstmState<f64> {
+    LstmState { h: state.h.cast().unwrap(), c: state.c.cast().unwrap() }
+}
+
+/// The reference result: f64 on the CPU from the same f32 numbers.
+pub fn oracle(lstm: &Lstm, input: &Tensor, state: Option<&LstmState>) -> (Tensor<f64>, LstmState<f64>) {
+    let placed = lstm.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
+    placed.forward(&input.cast().unwrap(), state.map(to_f64).as_ref()).unwrap()
+}
+
+/// The number of terms of the longest sum that makes a gate: inputs, hidden units, two biases.
+pub fn reduction_length(config: &LstmConfig) -> usize {
+    let between = if config.layers() > 1 { config.directions() * config.hidden_size() } else { 0 };
+    config.input_size().max(between) + config.hidden_size() + 2
+}
+
+pub fn bits<F: Real>(tensor: &Tensor<F>) -> Vec<u64> {
+    tensor.data().iter().map(|v| v.to_f64().to_bits()).collect()
+}
+
+/// Rows `range` of dimension `dim`.
+pub fn slice<F: Real>(tensor: &Tensor<F>, dim: usize, range: std::ops::Range<usize>) -> Tensor<F> {
+    let shape = tensor.shape();
+    let inner: usize = shape[dim + 1..].iter().product();
+    let outer = tensor.data().chunks_exact(shape[dim] * inner);
+    let data: Vec<F> = outer.flat_map(|rows| rows[range.start * inner..range.end * inner].to_vec()).collect();
+    let mut sliced = shape.to_vec();
+    sliced[dim] = range.len();
+    Tensor::new(sliced, data).unwrap()
+}
+
+/// The rows of dimension `dim` in another order.
+pub fn permute<F: Real>(tensor: &Tensor<F>, dim: usize, order: &[usize]) -> Tensor<F> {
+    let shape = tensor.shape();
+    let inner: usize = shape[dim + 1..].iter().product();
+    let outer = tensor.data().chunks_exact(shape[dim] * inner);
+    let data: Vec<F> = outer
+        .flat_map(|rows| order.iter().flat_map(|&i| rows[i * inner..(i + 1) * inner].to_vec()).collect::<Vec<_>>())
+        .collect();
+    Tensor::new(shape, data).unwrap()
+}
