@@ -75,9 +75,7 @@ fn project(
         w_tile[local.y * TILE_UNITS + local.x] = w;
         workgroupBarrier();
 
-        // Stops at the true end of k: a padding zero times an infinite or NaN neighbour would spoil the row.
-        let depth = min(TILE_K, chunk.input_size - k0);
-        for (var j = 0u; j < depth; j++) {
+        for (var j = 0u; j < TILE_K; j++) {
             let xs = x_tile[j * (TILE_ROWS / 4u) + local.y];
             let ws = w_tile[j * TILE_UNITS + local.x];
             acc0 += xs.x * ws;

@@ -24,6 +24,9 @@
 //! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite is
 //! compared with.
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+// Whatever input comes, the answer is a value or an error.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod cell;
 mod config;

@@ -68,7 +68,8 @@ impl GpuOptions {
 /// What was wanted, for an error.
 impl std::fmt::Display for GpuOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let backends = self.backends.unwrap_or(Backends::PRIMARY);
+        // Backends that this platform cannot have would only distract.
+        let backends = self.backends.unwrap_or(Backends::PRIMARY) & wgpu::Instance::enabled_backend_features();
         let names: Vec<String> = backends.iter_names().map(|(name, _)| name.to_lowercase()).collect();
         write!(f, "for the backends {}", if names.is_empty() { "(none)".to_owned() } else { names.join(", ") })?;
         match &self.name {

@@ -27,7 +27,7 @@ pub(crate) async fn upload(context: &Context, buffer: &wgpu::Buffer, bytes: &[u8
     let during = "uploading";
     for (i, window) in bytes.chunks(WRITE_BYTES).enumerate() {
         let offset = i * WRITE_BYTES;
-        let flush = offset > 0 && offset % FLUSH_BYTES == 0;
+        let flush = offset > 0 && offset.is_multiple_of(FLUSH_BYTES);
         let submission = context
             .scoped(during, || {
                 let submission = flush.then(|| context.queue.submit([]));

@@ -9,6 +9,7 @@ mod encode;
 mod errors;
 mod extremes;
 mod golden;
+mod infer;
 mod properties;
 mod support;
 mod weights;

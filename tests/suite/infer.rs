@@ -1,0 +1,171 @@
+//! The `infer` example as a user meets it: files in, file out, messages and exit status.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use wgpu_rnn::{Device, Lstm, LstmConfig, LstmState, Tensor, TensorFile};
+
+use crate::support::{bits, gpu, state, uniform};
+
+/// Cargo builds examples beside the tests' own folder.
+fn infer() -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().unwrap().parent().unwrap().join("examples/infer");
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is not built: run cargo build --examples", path.display());
+    Command::new(path)
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(format!("{name}.safetensors"))
+    }
+
+    fn save(&self, name: &str, tensors: &[(&str, &Tensor)]) {
+        TensorFile::save(self.path(name), tensors).unwrap();
+    }
+
+    fn infer(&self, more: &[&str]) -> Output {
+        let mut command = infer();
+        for name in ["model", "input", "output"] {
+            command.arg(format!("--{name}")).arg(self.path(name));
+        }
+        command.args(more).output().unwrap()
+    }
+
+    /// The message of a run that must fail and leave no output file.
+    fn refused(&self, more: &[&str], status: i32) -> String {
+        let output = self.infer(more);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{message}");
+        assert!(!self.path("output").exists());
+        message.replace(&self.0.path().display().to_string(), "DIR")
+    }
+}
+
+fn read(path: &Path, name: &str) -> Tensor {
+    TensorFile::open(path).unwrap().tensor(name).unwrap().unwrap()
+}
+
+#[test]
+fn a_run_writes_what_the_library_computes() {
+    let folder = Folder::new();
+    let config = LstmConfig::new(4, 6).num_layers(2).bidirectional(true);
+    let lstm = Lstm::random(config.clone(), 1).unwrap();
+    let (x, initial) = (uniform(&[3, 5, 4], 2), state(&config, 5, 3));
+    lstm.save_safetensors(folder.path("model"), "encoder.").unwrap();
+    let both = [("input", &x), ("h_0", &initial.h), ("c_0", &initial.c)];
+    let swapped = LstmState { h: uniform(&[4, 3, 6], 4), c: uniform(&[4, 3, 6], 5) };
+    let batch_first = [("input", &x), ("h_0", &swapped.h), ("c_0", &swapped.c)];
+    for device in [Some(Device::cpu()), gpu()].iter().flatten() {
+        let name = if device.is_gpu() { "gpu" } else { "cpu" };
+        for (tensors, state, flags) in [
+            (&both[..1], None, vec![]),
+            (&both[..], Some(&initial), vec!["--prefix", "encoder."]),
+            (&batch_first[..], Some(&swapped), vec!["--prefix", "encoder", "--batch-first"]),
+        ] {
+            folder.save("input", tensors);
+            let run = folder.infer(&[vec!["--device", name], flags.clone()].concat());
+            assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+            let printed = String::from_utf8(run.stdout).unwrap();
+            assert!(printed.contains("LSTM(4, 6, num_layers=2"), "{printed}");
+            assert!(printed.contains(&format!("device  {device}: ")), "{printed}");
+
+            let placed = lstm.clone().batch_first(flags.contains(&"--batch-first")).to(device).unwrap();
+            let (output, last) = placed.forward(&x, state).unwrap();
+            for (key, expected) in [("output", &output), ("h_n", &last.h), ("c_n", &last.c)] {
+                let got = read(&folder.path("output"), key);
+                assert_eq!((got.shape(), bits(&got)), (expected.shape(), bits(expected)), "{key} on {device}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_files_are_refused() {
+    let folder = Folder::new();
+    let no_file = folder.refused(&["--device", "cpu"], 1);
+    assert!(no_file.starts_with("error: DIR/model.safetensors: No such file"), "{no_file}");
+
+    Lstm::<f32>::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "a.").unwrap();
+    std::fs::write(folder.path("input"), b"nonsense").unwrap();
+    let nonsense = folder.refused(&["--device", "cpu"], 1);
+    assert!(nonsense.starts_with("error: DIR/input.safetensors: not a valid safetensors file"), "{nonsense}");
+
+    folder.save("input", &[("x", &uniform(&[1, 1, 4], 0))]);
+    assert_eq!(folder.refused(&[], 1), "error: DIR/input.safetensors: has no tensor \"input\", only [\"x\"]\n");
+    let x = uniform(&[2, 1, 4], 0);
+    let h = uniform(&[1, 1, 6], 0);
+    folder.save("input", &[("input", &x), ("h_0", &h)]);
+    let message = "error: DIR/input.safetensors: has h_0 but not c_0; an LSTM takes both or neither\n";
+    assert_eq!(folder.refused(&[], 1), message);
+    folder.save("input", &[("input", &x), ("c_0", &h)]);
+    assert!(folder.refused(&[], 1).contains("has c_0 but not h_0"));
+    folder.save("input", &[("input", &uniform(&[2, 1, 5], 0))]);
+    assert_eq!(
+        folder.refused(&["--device", "cpu"], 1),
+        "error: input: expected shape [T, B, I] or unbatched [T, I] with I = 4, got [2, 1, 5]\n"
+    );
+    folder.save("input", &[("input", &x)]);
+    assert_eq!(
+        folder.refused(&["--prefix", "b."], 1),
+        "error: DIR/model.safetensors: no LSTM under prefix \"b.\" (no tensor b.weight_ih_l0); \
+         the file has recurrent layers under [\"a.\"]\n"
+    );
+}
+
+#[test]
+fn several_models_need_a_prefix() {
+    let folder = Folder::new();
+    let tensor = uniform(&[4, 1], 0);
+    let names = ["a.weight_ih_l0", "a.weight_hh_l0", "b.weight_ih_l0", "b.weight_hh_l0"];
+    folder.save("model", &names.map(|name| (name, &tensor)));
+    folder.save("input", &[("input", &uniform(&[2, 1], 0))]);
+    let message = "error: DIR/model.safetensors: has several models, name one with --prefix: [\"a.\", \"b.\"]\n";
+    assert_eq!(folder.refused(&["--device", "cpu"], 1), message);
+    assert!(folder.infer(&["--device", "cpu", "--prefix", "b."]).status.success());
+}
+
+#[test]
+fn bad_arguments_are_refused() {
+    let folder = Folder::new();
+    assert!(folder.refused(&["--device", "tpu"], 2).contains("invalid value 'tpu'"));
+    assert!(folder.refused(&["--nonsense"], 2).contains("--nonsense"));
+    let both = folder.refused(&["--device", "cpu", "--adapter", "llvmpipe"], 2);
+    assert_eq!(both, "error: --adapter names a GPU adapter and cannot be used with --device cpu\n");
+    assert_eq!(infer().output().unwrap().status.code(), Some(2));
+}
+
+/// As on a machine without any driver: the loader is pointed at no driver at all.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_driver_auto_runs_on_the_cpu_and_gpu_says_why_not() {
+    let folder = Folder::new();
+    Lstm::<f32>::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "").unwrap();
+    folder.save("input", &[("input", &uniform(&[2, 1, 4], 0))]);
+    let run = |device: &str| {
+        let mut command = infer();
+        for name in ["model", "input", "output"] {
+            command.arg(format!("--{name}")).arg(folder.path(name));
+        }
+        for variable in ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"] {
+            command.env(variable, "/nonexistent.json");
+        }
+        command.env("VK_ADD_DRIVER_FILES", "").args(["--device", device]).output().unwrap()
+    };
+    let gpu = run("gpu");
+    let message = String::from_utf8(gpu.stderr).unwrap();
+    assert_eq!(gpu.status.code(), Some(1));
+    assert!(message.contains("no adapter was found at all: is a Vulkan, Metal or DX12 driver installed?"), "{message}");
+    let auto = run("auto");
+    let printed = String::from_utf8(auto.stdout).unwrap();
+    assert!(auto.status.success());
+    assert!(printed.contains("device  CPU: no GPU adapter"), "{printed}");
+    assert!(folder.path("output").exists());
+}
