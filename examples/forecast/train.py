@@ -191,7 +191,7 @@ def baselines(history, norm, count):
 def score(name, predicted, actual):
     error = predicted - actual
     rmse, mae = np.sqrt(np.square(error).mean()), np.abs(error).mean()
-    print(f"  {name:29} RMSE {rmse:6.3f} ppm   MAE {mae:6.3f} ppm   last week {error[-1]:+6.2f} ppm")
+    print(f"  {name:29} RMSE {rmse:6.3f}   MAE {mae:6.3f}   last week {error[-1]:+6.2f}   ppm")
 
 
 def fit_and_score(ppm, dates, start, end):
@@ -215,11 +215,13 @@ def main():
     parser.add_argument("--data", type=Path, default=here / "co2.csv")
     parser.add_argument("--out", type=Path, default=here, help="folder for the two files")
     parser.add_argument(
-        "--validate", action="store_true", help="score forecasts within the training years; save nothing"
+        "--validate",
+        action="store_true",
+        help="score forecasts within the years before the split; save nothing",
     )
     args = parser.parse_args()
 
-    torch.set_num_threads(1)  # so that sums are taken in one order on any machine
+    torch.set_num_threads(1)  # the order of sums must not depend on the number of cores
     torch.use_deterministic_algorithms(True)
     dates, ppm = load(args.data)
     if args.validate:
@@ -230,7 +232,8 @@ def main():
     split = week_of(dates, SPLIT)
     model, norm, predicted = fit_and_score(ppm, dates, split, len(ppm))
     exact = forecast(model, ppm[:split], norm, len(predicted), torch.float64)
-    print(f"  float32 and float64 forecasts differ by at most {np.abs(predicted - exact).max():.1e} ppm")
+    rounding = np.abs(predicted - exact).max()
+    print(f"  float32 and float64 forecasts differ by at most {rounding:.1e} ppm")
 
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({**model.state_dict(), **norm}, args.out / "co2_lstm.safetensors")

@@ -1,0 +1,94 @@
+//! The trained network around the LSTM: its inputs, its head, and the closed loop. `train.py` has the same definitions.
+//!
+//! ```text
+//! y[t]      CO2 in ppm of week t
+//! line(t)   growth[0] + growth[1]·t, the expected change from t-1 to t
+//! z[t]      (y[t] - y[t-1] - line(t)) / std
+//! phase(t)  2π·7·t / 365.2425
+//! input(t)  z[t-1], sin and cos of phase(t), sin and cos of 2·phase(t)     →   output: z[t]
+//! ```
+
+use std::f64::consts::TAU;
+
+use anyhow::{Context, Result, ensure};
+use wgpu_rnn::{Device, Lstm, LstmState, PlacedLstm, Tensor, TensorFile};
+
+pub const FEATURES: usize = 5;
+
+pub struct Forecaster {
+    lstm: PlacedLstm,
+    head_weight: Tensor,
+    head_bias: f32,
+    growth: [f64; 2],
+    std: f64,
+}
+
+/// A forecast that has read its history.
+pub struct Forecast<'a> {
+    model: &'a Forecaster,
+    state: LstmState,
+    /// The week that comes next, its predicted z, and the level of the week before.
+    week: usize,
+    z: f32,
+    level: f64,
+}
+
+impl Forecaster {
+    pub fn load(file: &TensorFile, device: &Device) -> Result<Self> {
+        let tensor = |name: &str| file.tensor(name)?.with_context(|| format!("the model has no tensor {name}"));
+        let lstm = Lstm::from_tensor_file(file, "lstm.")?;
+        let (head_weight, head_bias): (Tensor, Tensor) = (tensor("head.weight")?, tensor("head.bias")?);
+        let (growth, std): (Tensor, Tensor) = (tensor("norm.growth")?, tensor("norm.std")?);
+        ensure!(lstm.config().input_size() == FEATURES, "{} was not trained by train.py", lstm.config());
+        ensure!(head_weight.data().len() == lstm.config().hidden_size(), "the head does not fit the LSTM");
+        let (&[head_bias], &[a, b], &[std]) = (head_bias.data(), growth.data(), std.data()) else {
+            anyhow::bail!("head.bias, norm.growth and norm.std must have 1, 2 and 1 elements");
+        };
+        Ok(Self { lstm: lstm.to(device)?, head_weight, head_bias, growth: [a.into(), b.into()], std: std.into() })
+    }
+
+    pub fn lstm(&self) -> &PlacedLstm {
+        &self.lstm
+    }
+
+    /// Reads a history of weeks 0, 1, … in one forward.
+    pub fn read(&self, history: &[f64]) -> Result<Forecast<'_>> {
+        let weeks = history.len();
+        ensure!(weeks > 2, "a history of {weeks} weeks is too short");
+        let z = |t: usize| ((history[t] - history[t - 1] - self.line(t)) / self.std) as f32;
+        // Week 2 is the first whose week before has a change; the last input predicts the first week to come.
+        let inputs: Vec<f32> = (2..=weeks).flat_map(|t| input(z(t - 1), t)).collect();
+        let x = Tensor::new([weeks - 1, 1, FEATURES], inputs)?;
+        let (output, state) = self.lstm.forward(&x, None)?;
+        let hidden = self.head_weight.data().len();
+        let z = self.head(&output.data()[output.data().len() - hidden..]);
+        Ok(Forecast { model: self, state, week: weeks, z, level: history[weeks - 1] })
+    }
+
+    fn head(&self, output: &[f32]) -> f32 {
+        output.iter().zip(self.head_weight.data()).map(|(y, w)| y * w).sum::<f32>() + self.head_bias
+    }
+
+    fn line(&self, week: usize) -> f64 {
+        self.growth[0] + self.growth[1] * week as f64
+    }
+}
+
+impl Forecast<'_> {
+    /// The next week's CO2 in ppm; what was predicted is the input of the step after it.
+    pub fn next_week(&mut self) -> Result<f64> {
+        self.level += f64::from(self.z) * self.model.std + self.model.line(self.week);
+        self.week += 1;
+        let x = Tensor::new([1, 1, FEATURES], input(self.z, self.week))?;
+        let (output, state) = self.model.lstm.forward(&x, Some(&self.state))?;
+        self.z = self.model.head(output.data());
+        self.state = state;
+        Ok(self.level)
+    }
+}
+
+fn input(z_before: f32, week: usize) -> [f32; FEATURES] {
+    let phase = TAU * 7.0 * week as f64 / 365.2425;
+    let [s1, c1, s2, c2] = [phase.sin(), phase.cos(), (2.0 * phase).sin(), (2.0 * phase).cos()].map(|v| v as f32);
+    [z_before, s1, c1, s2, c2]
+}
