@@ -91,7 +91,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn load_model(arguments: &Arguments) -> Result<Lstm> {
     let file = TensorFile::open(&arguments.model)?;
-    let found = Lstm::<f32>::prefixes_in(&file)?;
+    let found = Lstm::prefixes_in(&file)?;
     let prefix = match (&arguments.prefix, found.as_slice()) {
         // "encoder" is as good as "encoder." where only the latter is there.
         (Some(prefix), _) if !found.contains(prefix) && found.contains(&format!("{prefix}.")) => format!("{prefix}."),

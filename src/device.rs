@@ -121,7 +121,7 @@ impl Device {
     pub fn wgpu(&self) -> Option<(&wgpu::Device, &wgpu::Queue)> {
         match &self.kind {
             Kind::Cpu => None,
-            Kind::Gpu(context) => Some((&context.device, &context.queue)),
+            Kind::Gpu(context) => Some((&context.gpu.device, &context.gpu.queue)),
         }
     }
 

@@ -55,3 +55,8 @@ pub use weights::concat_gates::{ConcatGates, Linear};
 pub use weights::tensor_file::TensorFile;
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

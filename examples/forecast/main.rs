@@ -68,7 +68,7 @@ fn main() -> Result<()> {
     plot::draw(Path::new("forecast.svg"), &series, &forecast)?;
     println!("wrote     forecast.svg");
     ensure!(ours < naive, "the forecast does not beat the baseline");
-    // The record has a resolution of 0.1 ppm.
-    ensure!(difference < 0.01, "the forecast is not PyTorch's");
+    // float32 and float64 differ by 1e-6 ppm here, and the file's own rounding by 1.5e-5; a lost state by 0.2.
+    ensure!(difference < 1e-4, "the forecast is not PyTorch's");
     Ok(())
 }

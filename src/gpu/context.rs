@@ -1,23 +1,17 @@
-//! A wgpu device with what the crate knows of it: limits, pipelines, and whether it is still there.
-
-use std::sync::{Arc, OnceLock};
+//! What models on one device share: the device, what it can hold, and its compiled kernels.
 
 use crate::gpu::adapter::{self, Chosen};
+use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::PipelineCache;
-use crate::gpu::transfer;
-use crate::plan::limits::DeviceLimits;
+use crate::plan::limits::{DeviceLimits, SUBMISSION_FLOPS};
 use crate::{Error, Result};
 
 #[derive(Debug)]
 pub(crate) struct Context {
-    pub(crate) device: wgpu::Device,
-    pub(crate) queue: wgpu::Queue,
+    pub(crate) gpu: GuardedDevice,
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) limits: DeviceLimits,
     pub(crate) pipelines: PipelineCache,
-    /// Set by the device's lost callback. A device has one such callback, so a caller's own device has none of ours;
-    /// there a loss shows when a result is waited for.
-    lost: Arc<OnceLock<String>>,
 }
 
 impl Context {
@@ -33,59 +27,17 @@ impl Context {
             adapter: adapter::describe(&chosen.adapter.get_info()),
             reason: e.to_string(),
         })?;
-        let context = Self::borrow(device, queue);
-        let lost = Arc::clone(&context.lost);
-        context.device.set_device_lost_callback(move |reason, message| {
-            // Later calls of the callback change nothing: the first reason is the cause.
-            let _ = lost.set(format!("{reason:?} {message}").trim().to_owned());
-        });
-        Ok(context)
+        Ok(Self::over(GuardedDevice::own(device, queue)))
     }
 
-    /// A caller's device: used as it is, its error and loss handlers untouched.
+    /// A caller's device, used as it is.
     pub(crate) fn borrow(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let (info, limits) = (device.adapter_info(), device_limits(&device.limits()));
-        let pipelines = PipelineCache::default();
-        Self { device, queue, info, limits, pipelines, lost: Arc::default() }
+        Self::over(GuardedDevice::borrowed(device, queue))
     }
 
-    /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so this
-    /// is asked first.
-    pub(crate) fn check_alive(&self, during: &'static str) -> Result<()> {
-        match self.lost.get() {
-            Some(reason) => Err(Error::DeviceLost { during, reason: reason.clone() }),
-            None => Ok(()),
-        }
-    }
-
-    /// Runs wgpu calls and collects the error that any of them raised. Error scopes see the calls of this thread only, and
-    /// leave the handlers of a caller's device alone.
-    pub(crate) async fn scoped<T>(&self, during: &'static str, calls: impl FnOnce() -> T) -> Result<T> {
-        self.check_alive(during)?;
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let value = calls();
-        // All scopes end before the first await: a guard belongs to this thread.
-        let errors = [validation.pop(), internal.pop(), memory.pop()];
-        for error in errors {
-            if let Some(error) = error.await {
-                // A call on a lost device is refused for other reasons; a poll delivers the news of the loss.
-                transfer::poll_once(&self.device);
-                self.check_alive(during)?;
-                let message = error.to_string();
-                return Err(match error {
-                    wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { during, message },
-                    _ => Error::Gpu { during, message },
-                });
-            }
-        }
-        Ok(value)
-    }
-
-    /// The loss of the device, seen as a failed wait or mapping; later calls will report the same.
-    pub(crate) fn lost_error(&self, during: &'static str, reason: String) -> Error {
-        Error::DeviceLost { during, reason: self.lost.get_or_init(|| reason).clone() }
+    fn over(gpu: GuardedDevice) -> Self {
+        let (info, limits) = (gpu.device.adapter_info(), device_limits(&gpu.device.limits()));
+        Self { gpu, info, limits, pipelines: PipelineCache::default() }
     }
 }
 
@@ -103,5 +55,6 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
         ],
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        submission_flops: SUBMISSION_FLOPS,
     }
 }

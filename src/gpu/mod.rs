@@ -3,6 +3,7 @@
 pub(crate) mod adapter;
 pub(crate) mod context;
 mod exec;
+mod guarded;
 mod kernels;
 pub(crate) mod model;
 mod pipeline;
@@ -18,3 +19,6 @@ pub(crate) enum Wait {
     Blocking,
     Async,
 }
+
+#[cfg(test)]
+mod tests;

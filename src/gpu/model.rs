@@ -81,34 +81,34 @@ impl GpuModel {
         wait: Wait,
     ) -> Result<Computed<F>> {
         let context = &*self.context;
-        context.check_alive("starting a forward")?;
+        context.gpu.check_alive("starting a forward")?;
         let workspace = match take(&self.idle, |workspace| workspace.plan.sequence == sequence) {
             Some(workspace) => workspace,
             None => Workspace::new(context, self.plan(sequence)?, &self.weights, wait).await?,
         };
-        transfer::upload(context, &workspace.io.input, bytemuck::cast_slice(input), wait).await?;
+        transfer::upload(&context.gpu, &workspace.io.input, bytemuck::cast_slice(input), wait).await?;
         for (s, target) in initial_targets(&workspace.scratch, &workspace.io).into_iter().enumerate() {
             if let Some(states) = states {
-                transfer::upload(context, target, bytemuck::cast_slice(states[s]), wait).await?;
+                transfer::upload(&context.gpu, target, bytemuck::cast_slice(states[s]), wait).await?;
             }
         }
         let submission = self.submit(&workspace, states.is_none(), wait).await?;
         let split = |bytes: &[u8]| split_readback(&workspace.plan, bytes);
-        let computed = transfer::read_back(context, &workspace.staging, submission, wait, split).await?;
+        let computed = transfer::read_back(&context.gpu, &workspace.staging, submission, wait, split).await?;
         keep(&self.idle, workspace);
         Ok(computed)
     }
 
     /// Submits a forward, in parts where it is long; at most two parts are in flight.
     async fn submit(&self, workspace: &Workspace, zero_state: bool, wait: Wait) -> Result<wgpu::SubmissionIndex> {
-        let (context, during) = (&*self.context, "running a forward");
+        let (gpu, during) = (&self.context.gpu, "running a forward");
         let Workspace { plan, scratch, io, bound, staging } = workspace;
         let ends = plan.submission_ends();
         let (mut start, mut newest, mut previous) = (0, None, None);
         for (part, &end) in ends.iter().enumerate() {
-            let index = context
+            let index = gpu
                 .scoped(during, || {
-                    let mut encoder = context
+                    let mut encoder = gpu
                         .device
                         .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgpu-rnn forward") });
                     if part == 0 && zero_state {
@@ -118,11 +118,11 @@ impl GpuModel {
                     if end == plan.dispatch_count() {
                         copy_readback(&mut encoder, plan, io, staging);
                     }
-                    context.queue.submit([encoder.finish()])
+                    gpu.queue.submit([encoder.finish()])
                 })
                 .await?;
             if let Some(previous) = previous.take() {
-                transfer::until_done(context, previous, wait, during).await?;
+                gpu.until_done(previous, wait, during).await?;
             }
             previous = newest.replace(index);
             start = end;
@@ -144,7 +144,7 @@ impl GpuModel {
             let plan = self.plan(sequence)?;
             let states: Vec<_> = buffers.io.states.iter().collect();
             let copy = || record_initial(encoder, initial, &states, plan.bytes.state);
-            return context.scoped("recording a forward of no steps", copy).await;
+            return context.gpu.scoped("recording a forward of no steps", copy).await;
         }
         let shared = self.encode_scratch(sequence, wait).await?;
         let (plan, scratch) = &*shared;
@@ -154,7 +154,7 @@ impl GpuModel {
             record_initial(encoder, initial, &initial_targets(scratch, &buffers.io), plan.bytes.state);
             exec::record(encoder, plan, &bound, 0..plan.dispatch_count());
         };
-        context.scoped("recording a forward", record).await
+        context.gpu.scoped("recording a forward", record).await
     }
 
     async fn encode_scratch(&self, sequence: Sequence, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {
@@ -163,7 +163,7 @@ impl GpuModel {
             Some(shared) => shared,
             None => {
                 let plan = self.plan(sequence)?;
-                let scratch = Scratch::new(&self.context, &plan, wait).await?;
+                let scratch = Scratch::new(&self.context.gpu, &plan, wait).await?;
                 Arc::new((plan, scratch))
             }
         };

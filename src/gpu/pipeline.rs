@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Result;
 use crate::cell::CellKind;
-use crate::gpu::context::Context;
+use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels::{self, Access};
 use crate::gpu::shader;
 use crate::plan::Kernel;
@@ -36,14 +36,13 @@ pub(crate) struct PipelineCache(Mutex<HashMap<PipelineKey, Arc<Pipeline>>>);
 impl PipelineCache {
     /// The pipeline for `key`, compiled on first use. Two threads that ask at the same time may both compile; one result
     /// stays.
-    pub(crate) async fn get(&self, context: &Context, key: PipelineKey) -> Result<Arc<Pipeline>> {
+    pub(crate) async fn get(&self, gpu: &GuardedDevice, key: PipelineKey) -> Result<Arc<Pipeline>> {
         // The map is whole after every operation, so a panic elsewhere does not spoil it.
         let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(pipeline) = cached {
             return Ok(pipeline);
         }
-        let compiled =
-            Arc::new(context.scoped("compiling a kernel", || Pipeline::compile(&context.device, key)).await?);
+        let compiled = Arc::new(gpu.scoped("compiling a kernel", || Pipeline::compile(&gpu.device, key)).await?);
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(map.entry(key).or_insert(compiled)))
     }

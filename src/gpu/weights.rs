@@ -43,10 +43,12 @@ impl LayerBuffers {
             context.limits.buffer(&what, bytes)?;
         }
         let buffers = context
+            .gpu
             .scoped("creating the weight buffers", || {
                 let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-                let of =
-                    |i: usize| transfer::buffer(&context.device, &format!("{} l{layer}", needed[i]), sizes[i], usage);
+                let of = |i: usize| {
+                    transfer::buffer(&context.gpu.device, &format!("{} l{layer}", needed[i]), sizes[i], usage)
+                };
                 Self { w_ih: of(0), w_hh: of(1), b_ih: of(2), b_hh: of(3) }
             })
             .await?;
@@ -58,7 +60,7 @@ impl LayerBuffers {
         ];
         for ((buffer, directions), columns) in tensors.into_iter().zip(columns) {
             let packed = pack(config, &directions, columns)?;
-            transfer::upload(context, buffer, bytemuck::cast_slice(&packed), wait).await?;
+            transfer::upload(&context.gpu, buffer, bytemuck::cast_slice(&packed), wait).await?;
         }
         Ok(buffers)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::gpu::Wait;
 use crate::gpu::context::Context;
+use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels;
 use crate::gpu::pipeline::{Pipeline, PipelineKey};
 use crate::gpu::transfer::{self, buffer};
@@ -23,11 +24,11 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) async fn new(context: &Context, plan: &Plan, wait: Wait) -> Result<Self> {
+    pub(crate) async fn new(gpu: &GuardedDevice, plan: &Plan, wait: Wait) -> Result<Self> {
         use wgpu::BufferUsages as Use;
-        let device = &context.device;
+        let device = &gpu.device;
         let between = plan.config.num_layers.saturating_sub(1).min(2);
-        let scratch = context
+        let scratch = gpu
             .scoped("creating the scratch buffers", || Self {
                 gx: buffer(device, "gx", plan.bytes.gx, Use::STORAGE),
                 between: (0..between)
@@ -37,7 +38,7 @@ impl Scratch {
                 params: buffer(device, "parameters", plan.bytes.params, Use::UNIFORM | Use::COPY_DST),
             })
             .await?;
-        transfer::upload(context, &scratch.params, &plan.params.fill(plan.chunk_params()), wait).await?;
+        transfer::upload(gpu, &scratch.params, &plan.params.fill(plan.chunk_params()), wait).await?;
         Ok(scratch)
     }
 }
@@ -77,11 +78,12 @@ impl Bound {
         let cell = plan.config.cell;
         let project_key = PipelineKey { kernel: Kernel::Project, cell, tile: None };
         let step_key = PipelineKey { kernel: Kernel::Step, cell, tile: Some(plan.step_tile) };
-        let project = context.pipelines.get(context, project_key).await?;
-        let step = context.pipelines.get(context, step_key).await?;
+        let project = context.pipelines.get(&context.gpu, project_key).await?;
+        let step = context.pipelines.get(&context.gpu, step_key).await?;
         context
+            .gpu
             .scoped("binding buffers", || {
-                let device = &context.device;
+                let device = &context.gpu.device;
                 let project_params = project.bind_params(device, Kernel::Project, &scratch.params);
                 let step_params = step.bind_params(device, Kernel::Step, &scratch.params);
                 let bind = |(layer, weights)| bind_layer(device, plan, layer, weights, scratch, io, &project, &step);
@@ -166,9 +168,10 @@ pub(crate) struct Workspace {
 impl Workspace {
     pub(crate) async fn new(context: &Context, plan: Plan, weights: &[LayerBuffers], wait: Wait) -> Result<Self> {
         use wgpu::BufferUsages as Use;
-        let scratch = Scratch::new(context, &plan, wait).await?;
-        let device = &context.device;
+        let scratch = Scratch::new(&context.gpu, &plan, wait).await?;
+        let device = &context.gpu.device;
         let (io, staging) = context
+            .gpu
             .scoped("creating the buffers of a forward", || {
                 let state =
                     |name: &str| buffer(device, name, plan.bytes.state, Use::STORAGE | Use::COPY_DST | Use::COPY_SRC);

@@ -13,7 +13,13 @@ pub(crate) struct DeviceLimits {
     pub(crate) workgroup_size: [u32; 3],
     pub(crate) storage_buffers: u32,
     pub(crate) uniform_alignment: u32,
+    /// The most arithmetic of one submission; not wgpu's, but [`SUBMISSION_FLOPS`] on every device.
+    pub(crate) submission_flops: u64,
 }
+
+/// Operating systems reset a GPU whose submission runs for seconds (Windows: 2 s). This much takes a quarter of a second at
+/// 200 GFLOP/s, which a small integrated GPU reaches.
+pub(crate) const SUBMISSION_FLOPS: u64 = 50_000_000_000;
 
 /// A size in bytes and what needs it.
 pub(crate) struct Need {

@@ -28,10 +28,6 @@ pub(crate) const GX_BUDGET: u64 = 64 << 20;
 /// The most steps of a chunk: bounds the table of step parameters, a block of up to 256 bytes each.
 const MAX_CHUNK_STEPS: usize = 4096;
 
-/// The most arithmetic of one submission. Operating systems reset a GPU whose submission runs for seconds (Windows: 2 s);
-/// this much takes a quarter of a second at 200 GFLOP/s, which a small integrated GPU reaches.
-const SUBMISSION_FLOPS: u64 = 50_000_000_000;
-
 const F32: u64 = size_of::<f32>() as u64;
 
 /// One call of a kernel.
@@ -64,6 +60,7 @@ pub struct Plan {
     pub(crate) bytes: BufferBytes,
     pub(crate) params: ParamsLayout,
     chunk_steps: usize,
+    submission_flops: u64,
 }
 
 /// The sizes of a forward's buffers in bytes.
@@ -120,7 +117,15 @@ impl Plan {
         let params = ParamsLayout::new(config.num_layers, chunks, chunk_steps, limits)?;
         let bytes = BufferBytes { params: params.bytes(), ..bytes };
         limits.buffer("the readback of output and states", bytes.readback(config))?;
-        Ok(Self { config: config.clone(), sequence, step_tile, bytes, params, chunk_steps })
+        Ok(Self {
+            config: config.clone(),
+            sequence,
+            step_tile,
+            bytes,
+            params,
+            chunk_steps,
+            submission_flops: limits.submission_flops,
+        })
     }
 
     fn chunks(&self) -> usize {
@@ -205,7 +210,7 @@ impl Plan {
     pub(crate) fn submission_ends(&self) -> Vec<usize> {
         let (mut ends, mut count, mut flops) = (Vec::new(), 0, 0_u64);
         for dispatch in self.dispatches() {
-            if flops > 0 && flops + dispatch.flops > SUBMISSION_FLOPS {
+            if flops > 0 && flops + dispatch.flops > self.submission_flops {
                 ends.push(count);
                 flops = 0;
             }

@@ -12,6 +12,7 @@ fn limits() -> DeviceLimits {
         workgroup_size: [256, 256, 64],
         storage_buffers: 8,
         uniform_alignment: 256,
+        submission_flops: limits::SUBMISSION_FLOPS,
     }
 }
 
@@ -69,7 +70,7 @@ fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
     let flops: Vec<u64> = long.dispatches().map(|d| d.flops).collect();
     let mut start = 0;
     for end in ends {
-        assert!(flops[start..end].iter().sum::<u64>() <= SUBMISSION_FLOPS);
+        assert!(flops[start..end].iter().sum::<u64>() <= limits::SUBMISSION_FLOPS);
         start = end;
     }
     // 2 operations for each of 8·H² weights, row and step.

@@ -33,16 +33,25 @@ pub struct ConcatGates<F = f32> {
     pub cell: Linear<F>,
 }
 
+impl ConcatGates {
+    /// [`from_tensor_file`](Self::from_tensor_file) of a file by its path, as f32.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open`] and [`from_tensor_file`](Self::from_tensor_file).
+    pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+}
+
 impl<F: Real> ConcatGates<F> {
     /// The gates' names in files, in the order of the fields.
     const NAMES: [&'static str; 4] = ["forget", "input", "output", "cell"];
 
-    /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on from a safetensors file.
+    /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on.
     ///
     /// # Errors
     /// [`Error::MissingTensor`] without one of the four weights; else as [`TensorFile::tensor`].
-    pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
-        let file = TensorFile::open(path)?;
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
         let read = |gate: &str| {
             let name = format!("{prefix}{gate}.weight");
             let weight = file.tensor(&name)?.ok_or_else(|| Error::MissingTensor {
@@ -55,7 +64,7 @@ impl<F: Real> ConcatGates<F> {
         Ok(Self { forget: read(forget)?, input: read(input)?, output: read(output)?, cell: read(cell)? })
     }
 
-    /// Writes the file that [`from_safetensors`](Self::from_safetensors) reads.
+    /// Writes the file that [`from_safetensors`](ConcatGates::from_safetensors) reads.
     ///
     /// # Errors
     /// As [`TensorFile::save`].

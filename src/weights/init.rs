@@ -8,17 +8,16 @@ use crate::config::RecurrentConfig;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
-use crate::{Real, Result, Tensor};
+use crate::{Result, Tensor};
 
 /// Weights for every (layer, direction); the same seed gives the same weights on every machine.
-pub(crate) fn uniform<F: Real>(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWeights<F>>> {
-    let bound = 1.0 / (config.hidden_size as f64).sqrt();
+pub(crate) fn uniform(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWeights>> {
+    let bound = 1.0 / (config.hidden_size as f32).sqrt();
     let mut rng = Pcg64::seed_from_u64(seed);
     let mut draw = |kind: ParameterKind, layer| {
         let shape = kind.shape(config, layer);
         let mut data = zeroed(&format!("{kind:?}"), &shape)?;
-        // Drawn in f64 for every F, so that a model is the same in both up to rounding.
-        data.fill_with(|| F::from_f64(rng.random_range(-bound..=bound)));
+        data.fill_with(|| rng.random_range(-bound..=bound));
         Tensor::new(shape, data)
     };
     let mut layers = Vec::new();

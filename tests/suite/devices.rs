@@ -88,12 +88,12 @@ fn what_a_device_cannot_hold_is_named() {
     let small = Device::from_wgpu(device, queue);
     let message = |result: Result<(), Error>| result.unwrap_err().to_string();
 
-    let wide = Lstm::<f32>::random(LstmConfig::new(3, 64), 0).unwrap();
+    let wide = Lstm::random(LstmConfig::new(3, 64), 0).unwrap();
     assert_eq!(
         message(wide.to(&small).map(drop)),
         "w_hh of layer 0 needs 65536 of max_storage_buffer_binding_size, the device has 4096"
     );
-    let model = Lstm::<f32>::random(LstmConfig::new(3, 8), 0).unwrap().to(&small).unwrap();
+    let model = Lstm::random(LstmConfig::new(3, 8), 0).unwrap().to(&small).unwrap();
     let forward = |t: usize, b: usize| message(model.forward(&uniform(&[t, b, 3], 0), None).map(drop));
     assert_eq!(
         forward(1, 33),
@@ -109,13 +109,13 @@ fn what_a_device_cannot_hold_is_named() {
         "{}",
         model.plan(120, 1).unwrap()
     );
-    let whole = Lstm::<f32>::random(LstmConfig::new(3, 8), 0).unwrap().to(&gpu().unwrap()).unwrap();
+    let whole = Lstm::random(LstmConfig::new(3, 8), 0).unwrap().to(&gpu().unwrap()).unwrap();
     assert_eq!(whole.plan(120, 1).unwrap().dispatch_count(), 121);
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&whole.forward(&x, None).unwrap().0));
 
     // Chunks and both directions, batch rows first: every stride differs.
     let config = LstmConfig::new(2, 3).num_layers(3).bidirectional(true).batch_first(true);
-    let lstm = Lstm::<f32>::random(config, 2).unwrap();
+    let lstm = Lstm::random(config, 2).unwrap();
     let x = uniform(&[3, 40, 2], 3);
     let (in_chunks, whole) = (lstm.to(&small).unwrap(), lstm.to(&gpu().unwrap()).unwrap());
     assert!(in_chunks.plan(40, 3).unwrap().dispatch_count() > whole.plan(40, 3).unwrap().dispatch_count());
@@ -129,7 +129,7 @@ fn a_small_workgroup_is_named() {
         return;
     }
     let (device, queue) = own_device(|limits| limits.max_compute_invocations_per_workgroup = 128);
-    let model = Lstm::<f32>::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::from_wgpu(device, queue)).unwrap();
+    let model = Lstm::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::from_wgpu(device, queue)).unwrap();
     assert_eq!(
         model.forward(&uniform(&[1, 1, 1], 0), None).unwrap_err().to_string(),
         "the step kernel needs 256 of max_compute_invocations_per_workgroup, the device has 128"

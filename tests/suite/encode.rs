@@ -167,7 +167,7 @@ fn buffers_that_do_not_fit_are_named() {
     encoder.finish();
     assert!(pollster::block_on(scope.pop()).is_none());
 
-    let cpu = Lstm::<f32>::random(LstmConfig::new(4, 9), 1).unwrap().to(&Device::cpu()).unwrap();
+    let cpu = Lstm::random(LstmConfig::new(4, 9), 1).unwrap().to(&Device::cpu()).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
     let error = cpu.encode(&mut encoder, 5, 3, &LstmBuffers::new(&input, &output, &h, &c)).unwrap_err();
     assert_eq!(

@@ -23,7 +23,7 @@ fn sizes_must_be_positive() {
         (LstmConfig::new(1, 0), "hidden_size: expected a size > 0, got 0"),
         (LstmConfig::new(1, 1).num_layers(0), "num_layers: expected a size > 0, got 0"),
     ] {
-        assert_eq!(message(Lstm::<f32>::random(config.clone(), 0)), expected);
+        assert_eq!(message(Lstm::random(config.clone(), 0)), expected);
         assert_eq!(message(Lstm::<f32>::new(config, vec![])), expected);
     }
 }
@@ -36,7 +36,7 @@ fn sizes_that_no_machine_holds_are_refused() {
         LstmConfig::new(1, 1 << 40),
         LstmConfig::new(1, 2).num_layers(usize::MAX),
     ] {
-        assert!(matches!(Lstm::<f32>::random(config, 0), Err(Error::TooLarge { .. })));
+        assert!(matches!(Lstm::random(config, 0), Err(Error::TooLarge { .. })));
     }
     assert!(matches!(Tensor::<f32>::zeros([usize::MAX, 2]), Err(Error::TooLarge { .. })));
     assert!(matches!(Tensor::<f64>::new([usize::MAX, 2], vec![]), Err(Error::TooLarge { .. })));
@@ -233,7 +233,7 @@ fn a_weight_beyond_the_range_of_f32_is_found() {
 
 #[test]
 fn files_that_are_no_safetensors() {
-    let missing = message(Lstm::<f32>::from_safetensors("no/such/file.safetensors", ""));
+    let missing = message(Lstm::from_safetensors("no/such/file.safetensors", ""));
     assert!(missing.starts_with("no/such/file.safetensors: No such file"), "{missing}");
     let good = TensorFile::serialize(&[("input", &uniform(&[3, 2], 0))]).unwrap();
     let mut bad: Vec<Vec<u8>> = vec![vec![], vec![1, 2, 3], b"not a safetensors file at all".to_vec(), vec![0xff; 64]];
@@ -267,7 +267,7 @@ fn gates_that_do_not_fit_each_other() {
     );
     let wrong_bias = Linear { weight: zeros(&[2, 5]), bias: Some(zeros(&[3])) };
     assert_eq!(import(ConcatGates { input: wrong_bias, ..good() }), "input.bias: expected shape [2], got [3]");
-    let both = Lstm::<f32>::random(LstmConfig::new(1, 1).bidirectional(true), 0).unwrap();
+    let both = Lstm::random(LstmConfig::new(1, 1).bidirectional(true), 0).unwrap();
     assert_eq!(
         message(both.to_concat_gates()),
         "a bidirectional model as one Linear per gate is not supported: the hand-written form has one direction"
@@ -276,7 +276,7 @@ fn gates_that_do_not_fit_each_other() {
 
 #[test]
 fn what_only_a_gpu_can_do_is_refused_on_the_cpu() {
-    let model = Lstm::<f32>::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::cpu()).unwrap();
+    let model = Lstm::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::cpu()).unwrap();
     assert_eq!(
         message(model.plan(1, 1)),
         "a plan of dispatches on the CPU is not supported: place the model on a GPU device"
@@ -287,7 +287,7 @@ fn what_only_a_gpu_can_do_is_refused_on_the_cpu() {
 fn f64_does_not_run_on_a_gpu() {
     let Some(gpu) = gpu() else { return };
     assert_eq!(
-        message(Lstm::<f64>::random(LstmConfig::new(1, 1), 0).unwrap().to(&gpu)),
+        message(Lstm::random(LstmConfig::new(1, 1), 0).unwrap().cast::<f64>().unwrap().to(&gpu)),
         "a model of f64 on a GPU is not supported: WGSL has no f64; load it as f32, or place it on the CPU"
     );
 }

@@ -39,7 +39,7 @@ fn saturated_random_models_stay_right() {
             let data: Vec<f32> = tensor.data().iter().map(|w| w * scale).collect();
             Tensor::new(tensor.shape(), data).unwrap()
         };
-        let layers = Lstm::<f32>::random(config.clone(), 21).unwrap();
+        let layers = Lstm::random(config.clone(), 21).unwrap();
         let layers = layers.layers().iter().map(|w| LayerWeights::new(scaled(w.weight_ih()), scaled(w.weight_hh())));
         let lstm = Lstm::new(config.bias(false), layers.collect()).unwrap();
         let x = uniform(&[1, 5, 6], 22);

@@ -1,0 +1,69 @@
+//! Paths that only large work takes, with small work and smaller thresholds.
+
+use crate::gpu::Wait;
+use crate::gpu::adapter::{self, GpuOptions};
+use crate::gpu::context::Context;
+use crate::gpu::model::GpuModel;
+use crate::gpu::transfer;
+use crate::sequence::Sequence;
+use crate::{Lstm, LstmConfig};
+
+fn context() -> Option<Context> {
+    let required = std::env::var("WGPU_RNN_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    match pollster::block_on(adapter::choose(&GpuOptions::new())) {
+        Ok(chosen) => Some(pollster::block_on(Context::open(&chosen)).unwrap()),
+        Err(error) if required => panic!("WGPU_RNN_REQUIRE_GPU: {error}"),
+        Err(error) => {
+            eprintln!("SKIPPED: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_forward_in_several_submissions_gives_the_bits_of_one() {
+    let config = LstmConfig::new(3, 9).num_layers(2).bidirectional(true);
+    let lstm = Lstm::random(config.clone(), 1).unwrap();
+    let sequence = Sequence::batched(&config.0, 12, 5);
+    let input: Vec<f32> = (0..12 * 5 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
+    let run = |submission_flops: u64, wait: Wait| {
+        let mut context = context()?;
+        context.limits.submission_flops = submission_flops;
+        let context = context.into();
+        let model = pollster::block_on(GpuModel::place(&context, &config.0, lstm.layers(), wait)).unwrap();
+        let submissions = model.plan(sequence).unwrap().submission_count();
+        let computed = pollster::block_on(model.forward(sequence, &input, None, wait)).unwrap();
+        Some((submissions, computed.output, computed.states))
+    };
+    let Some((one, output, states)) = run(u64::MAX, Wait::Blocking) else { return };
+    assert_eq!(one, 1);
+    // 25,920 and 12·6,480 operations in the first layer, 155,520 and 12·6,480 in the second: cut before the last step of the
+    // first, and round the product of the second. A threshold below any dispatch makes each dispatch a submission.
+    for (threshold, expected) in [(100_000, 4), (1, 2 * (12 + 1))] {
+        for wait in [Wait::Blocking, Wait::Async] {
+            let (several, in_parts, states_in_parts) = run(threshold, wait).unwrap();
+            assert_eq!(several, expected, "{threshold}");
+            assert_eq!((&in_parts, &states_in_parts), (&output, &states), "{threshold} {wait:?}");
+        }
+    }
+}
+
+#[test]
+fn an_upload_in_several_writes_arrives_whole() {
+    let Some(context) = context() else { return };
+    // More than a flush, and no multiple of a write.
+    let words: Vec<u32> = (0..(80 << 20) / 4 + 3).collect();
+    let bytes: &[u8] = bytemuck::cast_slice(&words);
+    use wgpu::BufferUsages as Use;
+    let make = |usage| transfer::buffer(&context.gpu.device, "test", bytes.len() as u64, usage);
+    let (buffer, staging) = (make(Use::COPY_SRC | Use::COPY_DST), make(Use::MAP_READ | Use::COPY_DST));
+    for wait in [Wait::Blocking, Wait::Async] {
+        pollster::block_on(transfer::upload(&context.gpu, &buffer, bytes, wait)).unwrap();
+        let mut encoder = context.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&buffer, 0, &staging, 0, bytes.len() as u64);
+        let submission = context.gpu.queue.submit([encoder.finish()]);
+        let equal =
+            pollster::block_on(transfer::read_back(&context.gpu, &staging, submission, wait, |got| got == bytes));
+        assert!(equal.unwrap());
+    }
+}
