@@ -1,13 +1,14 @@
-//! Recurrent neural layers on any GPU that [wgpu] reaches (Vulkan, Metal, DX12), and on the CPU where there is none, with
+//! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) reaches (Vulkan, Metal, DX12), and on the CPU where there is none, with
 //! PyTorch's names, shapes and numbers.
 //!
 //! ```no_run
 //! use wgpu_rnn::{Device, Lstm, Tensor};
 //!
-//! let device = Device::auto();                              // the best GPU, else the CPU
+//! let device = Device::auto(); // the best GPU, else the CPU
 //! let lstm = Lstm::from_safetensors("model.safetensors", "encoder.")?.to(&device)?;
-//! let x = Tensor::zeros([100, 8, lstm.config().input_size()])?;
-//! let (output, state) = lstm.forward(&x, None)?;            // PyTorch's shapes, PyTorch's numbers
+//!
+//! let x = Tensor::zeros([100, 8, lstm.config().input_size()])?; // [T, B, I]
+//! let (output, state) = lstm.forward(&x, None)?; // as in PyTorch: [T, B, D·H] and h, c: [L·D, B, H]
 //! # Ok::<(), wgpu_rnn::Error>(())
 //! ```
 //!

@@ -28,11 +28,13 @@ use crate::{Error, Real, Result, Tensor};
 /// ```
 /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
 ///
-/// let lstm = Lstm::random(LstmConfig::new(10, 20).num_layers(2), 0)?.to(&Device::cpu())?;
-/// let x = Tensor::zeros([5, 3, 10])?;                     // [T, B, I]
+/// let config = LstmConfig::new(10, 20).num_layers(2);
+/// let lstm = Lstm::random(config, 0)?.to(&Device::cpu())?;
+///
+/// let x = Tensor::zeros([5, 3, 10])?; // [T, B, I]
 /// let (output, state) = lstm.forward(&x, None)?;
-/// assert_eq!(output.shape(), [5, 3, 20]);                 // [T, B, D·H]
-/// assert_eq!(state.h.shape(), [2, 3, 20]);                // [L·D, B, H]
+/// assert_eq!(output.shape(), [5, 3, 20]); // [T, B, D·H]
+/// assert_eq!(state.h.shape(), [2, 3, 20]); // [L·D, B, H]
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
