@@ -92,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn load_model(arguments: &Arguments) -> Result<Lstm> {
     let file = TensorFile::open(&arguments.model)?;
-    let found = Lstm::prefixes_in(&file)?;
+    let found = file.recurrent_prefixes();
     let prefix = match (&arguments.prefix, found.as_slice()) {
         // "encoder" is as good as "encoder." where only the latter is there.
         (Some(prefix), _) if !found.contains(prefix) && found.contains(&format!("{prefix}.")) => format!("{prefix}."),
@@ -116,7 +116,7 @@ fn load_input(path: &PathBuf) -> Result<(Tensor, Option<LstmState>)> {
     let file = TensorFile::open(path)?;
     let tensor = |name| file.tensor(name).with_context(|| path.display().to_string());
     let Some(input) = tensor("input")? else {
-        bail!("{}: has no tensor \"input\", only {:?}", path.display(), file.names()?);
+        bail!("{}: has no tensor \"input\", only {:?}", path.display(), file.names().collect::<Vec<_>>());
     };
     let state = match (tensor("h_0")?, tensor("c_0")?) {
         (Some(h), Some(c)) => Some(LstmState { h, c }),

@@ -127,7 +127,7 @@ impl LstmConfig {
     }
 
     /// L.
-    pub fn layers(&self) -> usize {
+    pub fn layer_count(&self) -> usize {
         self.0.num_layers
     }
 
@@ -167,10 +167,10 @@ impl LstmConfig {
     /// # Errors
     /// [`Error::Shape`] when the first dimension is not L·D or the last is not H.
     pub fn split_state<'a, F: Real>(&self, state: &'a Tensor<F>) -> Result<TensorView<'a, F>> {
-        let (layers, h) = (self.layers() * self.directions(), self.hidden_size());
+        let (layers, h) = (self.layer_count() * self.directions(), self.hidden_size());
         match state.shape() {
             [first, inner @ .., last] if *first == layers && *last == h && inner.len() <= 1 => {
-                state.view([&[self.layers(), self.directions()], &state.shape()[1..]].concat())
+                state.view([&[self.layer_count(), self.directions()], &state.shape()[1..]].concat())
             }
             _ => Err(shape_error("state", format!("[{layers}, B, {h}] or [{layers}, {h}]"), state)),
         }

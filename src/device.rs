@@ -88,7 +88,7 @@ impl Device {
         Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }
     }
 
-    /// The adapters that are there, of all backends, in the drivers' order.
+    /// The adapters with compute shaders that are there, of all backends, in the drivers' order.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn adapters() -> Vec<wgpu::AdapterInfo> {
         pollster::block_on(Self::adapters_async())
@@ -96,7 +96,11 @@ impl Device {
 
     /// [`adapters`](Self::adapters) without blocking.
     pub async fn adapters_async() -> Vec<wgpu::AdapterInfo> {
-        adapter::enumerate(wgpu::Backends::all()).await.iter().map(wgpu::Adapter::get_info).collect()
+        adapter::enumerate(wgpu::Backends::all(), Default::default())
+            .await
+            .iter()
+            .map(wgpu::Adapter::get_info)
+            .collect()
     }
 
     /// Why this device was chosen, in words.

@@ -102,13 +102,19 @@ pub(crate) fn describe(info: &AdapterInfo) -> String {
     format!("{} ({}, {kind})", info.name, info.backend)
 }
 
-/// All adapters of `backends` that have compute shaders.
-pub(crate) async fn enumerate(backends: Backends) -> Vec<wgpu::Adapter> {
+/// All adapters of `backends` that have compute shaders; a browser gives the one that it prefers.
+pub(crate) async fn enumerate(backends: Backends, preference: PowerPreference) -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
     });
-    let mut adapters = instance.enumerate_adapters(backends).await;
+    #[cfg(not(target_arch = "wasm32"))]
+    let (mut adapters, _) = (instance.enumerate_adapters(backends).await, preference);
+    #[cfg(target_arch = "wasm32")]
+    let mut adapters: Vec<_> = {
+        let options = wgpu::RequestAdapterOptions { power_preference: preference, ..Default::default() };
+        instance.request_adapter(&options).await.into_iter().collect()
+    };
     adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
     adapters
 }
@@ -131,9 +137,9 @@ fn rank(info: &AdapterInfo, preference: PowerPreference) -> u32 {
 /// The best adapter that fits `options`, a software adapter if there is nothing else.
 pub(crate) async fn choose(options: &GpuOptions) -> Result<Chosen> {
     let options = options.with_env();
-    let adapters = enumerate(options.backends.unwrap_or(Backends::PRIMARY)).await;
-    let wanted = options.name.as_deref().unwrap_or_default().to_lowercase();
     let preference = options.power_preference.unwrap_or_default();
+    let adapters = enumerate(options.backends.unwrap_or(Backends::PRIMARY), preference).await;
+    let wanted = options.name.as_deref().unwrap_or_default().to_lowercase();
     let mut fitting: Vec<&wgpu::Adapter> =
         adapters.iter().filter(|a| a.get_info().name.to_lowercase().contains(&wanted)).collect();
     // Stable: adapters of one rank stay in the driver's order.

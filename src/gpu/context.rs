@@ -3,7 +3,7 @@
 use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::PipelineCache;
-use crate::plan::limits::{DeviceLimits, SUBMISSION_FLOPS};
+use crate::plan::limits::{DeviceLimits, SUBMISSION_WORK};
 use crate::{Error, Result};
 
 #[derive(Debug)]
@@ -43,7 +43,8 @@ impl Context {
 
 fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
     DeviceLimits {
-        storage_binding: limits.max_storage_buffer_binding_size,
+        // Shaders index elements with u32, and some backends (Metal) state more than 4 GiB.
+        storage_binding: limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX) & !3),
         buffer: limits.max_buffer_size,
         groups_per_dimension: limits.max_compute_workgroups_per_dimension,
         workgroup_storage: limits.max_compute_workgroup_storage_size,
@@ -55,6 +56,6 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
         ],
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
-        submission_flops: SUBMISSION_FLOPS,
+        submission_work: SUBMISSION_WORK,
     }
 }

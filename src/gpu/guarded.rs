@@ -1,6 +1,7 @@
 //! A wgpu device whose calls are answered with errors: refused calls, lost devices and failed waits alike.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use crate::gpu::Wait;
@@ -13,6 +14,8 @@ pub(crate) struct GuardedDevice {
     /// Why the device is gone. A device has one lost callback, so a caller's own device has none of ours; there a loss
     /// shows when a result is waited for.
     lost: Arc<OnceLock<String>>,
+    /// Bytes written since the last wait for writes.
+    pub(crate) unflushed: AtomicUsize,
 }
 
 impl GuardedDevice {
@@ -29,7 +32,7 @@ impl GuardedDevice {
 
     /// A caller's device: its error and loss handlers stay untouched.
     pub(crate) fn borrowed(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        Self { device, queue, lost: Arc::default() }
+        Self { device, queue, lost: Arc::default(), unflushed: AtomicUsize::new(0) }
     }
 
     /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so this
@@ -83,7 +86,7 @@ impl GuardedDevice {
             let kind = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
             let polled = match wait {
                 Wait::Blocking => poll(&self.device, kind),
-                Wait::Async => poll_on_thread(&self.device, kind).await,
+                Wait::Async => poll_on_thread(&self.device, kind, during).await?,
             };
             polled.map_err(|reason| self.lost_error(during, reason))?;
         }
@@ -103,25 +106,34 @@ impl GuardedDevice {
     }
 }
 
-/// wgpu panics where a poll finds the device lost; here that is an error like any other.
+/// wgpu panics where a poll finds the device lost; here that is an error like any other. A poll also runs callbacks of the
+/// program's own, and their panics are none of ours.
 fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(|| device.poll(kind))) {
         Ok(Ok(_)) => Ok(()),
+        // A wait for a submission that the device never took: it was lost before.
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("waiting for the device failed".to_owned()),
+        Err(panic) => match panic.downcast_ref::<String>() {
+            Some(message) if message.contains("Device::poll") => Err(message.clone()),
+            _ => resume_unwind(panic),
+        },
     }
 }
 
 /// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait, so
 /// that the caller's executor neither blocks nor spins.
 #[cfg(not(target_arch = "wasm32"))]
-async fn poll_on_thread(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
+async fn poll_on_thread(
+    device: &wgpu::Device,
+    kind: wgpu::PollType,
+    during: &'static str,
+) -> Result<Result<(), String>> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     let device = device.clone();
     let spawned = std::thread::Builder::new().name("wgpu-rnn wait".to_owned()).spawn(move || {
         // Nobody listens when the caller dropped its future.
         let _ = sender.send(poll(&device, kind));
     });
-    spawned.map_err(|error| format!("no thread could be started to wait for the device: {error}"))?;
-    receiver.receive().await.unwrap_or_else(|| Err("waiting for the device failed".to_owned()))
+    spawned.map_err(|error| Error::Gpu { during, message: format!("no thread to wait for the device: {error}") })?;
+    Ok(receiver.receive().await.unwrap_or_else(|| Err("the thread that waited for the device panicked".to_owned())))
 }

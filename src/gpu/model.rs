@@ -17,8 +17,8 @@ use crate::sequence::Sequence;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
 
-/// How many shapes a model keeps buffers for; the one unused longest goes first.
-const KEPT_SHAPES: usize = 4;
+/// How many sets of buffers a model keeps for calls to come; the one unused longest goes first.
+const KEPT_SETS: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct GpuModel {
@@ -84,7 +84,7 @@ impl GpuModel {
         context.gpu.check_alive("starting a forward")?;
         let workspace = match take(&self.idle, |workspace| workspace.plan.sequence == sequence) {
             Some(workspace) => workspace,
-            None => Workspace::new(context, self.plan(sequence)?, &self.weights, wait).await?,
+            None => self.new_workspace(sequence, wait).await?,
         };
         transfer::upload(&context.gpu, &workspace.io.input, bytemuck::cast_slice(input), wait).await?;
         for (s, target) in initial_targets(&workspace.scratch, &workspace.io).into_iter().enumerate() {
@@ -99,6 +99,18 @@ impl GpuModel {
         Ok(computed)
     }
 
+    /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
+    async fn new_workspace(&self, sequence: Sequence, wait: Wait) -> Result<Workspace> {
+        let make = || async { Workspace::new(&self.context, self.plan(sequence)?, &self.weights, wait).await };
+        match make().await {
+            Err(Error::OutOfMemory { .. }) if !lock(&self.idle).is_empty() => {
+                lock(&self.idle).clear();
+                make().await
+            }
+            made => made,
+        }
+    }
+
     /// Submits a forward, in parts where it is long; at most two parts are in flight.
     async fn submit(&self, workspace: &Workspace, zero_state: bool, wait: Wait) -> Result<wgpu::SubmissionIndex> {
         let (gpu, during) = (&self.context.gpu, "running a forward");
@@ -106,6 +118,9 @@ impl GpuModel {
         let ends = plan.submission_ends();
         let (mut start, mut newest, mut previous) = (0, None, None);
         for (part, &end) in ends.iter().enumerate() {
+            if let Some(previous) = previous.take() {
+                gpu.until_done(previous, wait, during).await?;
+            }
             let index = gpu
                 .scoped(during, || {
                     let mut encoder = gpu
@@ -121,9 +136,6 @@ impl GpuModel {
                     gpu.queue.submit([encoder.finish()])
                 })
                 .await?;
-            if let Some(previous) = previous.take() {
-                gpu.until_done(previous, wait, during).await?;
-            }
             previous = newest.replace(index);
             start = end;
         }
@@ -182,7 +194,7 @@ fn take<T>(list: &Mutex<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Option<T> {
 /// Adds to a list that keeps the newest few.
 fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
     let mut list = lock(list);
-    if list.len() >= KEPT_SHAPES {
+    if list.len() >= KEPT_SETS {
         list.remove(0);
     }
     list.push(value);

@@ -1,5 +1,7 @@
 //! Bytes to and from the device.
 
+use std::sync::atomic::Ordering;
+
 use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
 use crate::{Error, Result};
@@ -24,16 +26,12 @@ pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu
 pub(crate) async fn upload(gpu: &GuardedDevice, buffer: &wgpu::Buffer, bytes: &[u8], wait: Wait) -> Result<()> {
     let during = "uploading";
     for (i, window) in bytes.chunks(WRITE_BYTES).enumerate() {
-        let offset = i * WRITE_BYTES;
-        let flush = offset > 0 && offset.is_multiple_of(FLUSH_BYTES);
-        let submission = gpu
-            .scoped(during, || {
-                let submission = flush.then(|| gpu.queue.submit([]));
-                gpu.queue.write_buffer(buffer, offset as u64, window);
-                submission
-            })
-            .await?;
-        if let Some(submission) = submission {
+        let offset = (i * WRITE_BYTES) as u64;
+        gpu.scoped(during, || gpu.queue.write_buffer(buffer, offset, window)).await?;
+        // Counted over all uploads of the device. Two threads may both flush, which does no harm.
+        if gpu.unflushed.fetch_add(window.len(), Ordering::Relaxed) + window.len() >= FLUSH_BYTES {
+            gpu.unflushed.store(0, Ordering::Relaxed);
+            let submission = gpu.scoped(during, || gpu.queue.submit([])).await?;
             gpu.until_done(submission, wait, during).await?;
         }
     }

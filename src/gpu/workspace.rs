@@ -168,6 +168,7 @@ pub(crate) struct Workspace {
 impl Workspace {
     pub(crate) async fn new(context: &Context, plan: Plan, weights: &[LayerBuffers], wait: Wait) -> Result<Self> {
         use wgpu::BufferUsages as Use;
+        context.limits.buffer("the readback of output and states", plan.bytes.readback(&plan.config))?;
         let scratch = Scratch::new(&context.gpu, &plan, wait).await?;
         let device = &context.gpu.device;
         let (io, staging) = context

@@ -57,6 +57,12 @@ impl<'a> LstmBuffers<'a> {
             }
         }
         if let Some((h_0, c_0)) = self.initial {
+            for (name, first, other, last) in [("h_0", h_0, "c_n", self.c_n), ("c_0", c_0, "h_n", self.h_n)] {
+                if first == last {
+                    let expected = format!("a buffer other than {other}'s");
+                    return Err(Error::Buffer { name, expected, got: "the same".to_owned() });
+                }
+            }
             needs.push(("h_0", h_0, state, Use::COPY_SRC));
             needs.push(("c_0", c_0, state, Use::COPY_SRC));
         }

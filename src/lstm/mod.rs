@@ -71,14 +71,6 @@ impl Lstm {
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
     }
-
-    /// The prefixes under which a safetensors file has a recurrent layer, sorted.
-    ///
-    /// # Errors
-    /// As [`TensorFile::names`].
-    pub fn prefixes_in(file: &TensorFile) -> Result<Vec<String>> {
-        Ok(names::prefixes(file.names()?.iter().map(String::as_str)))
-    }
 }
 
 impl<F: Real> Lstm<F> {
@@ -103,8 +95,7 @@ impl<F: Real> Lstm<F> {
     /// # Errors
     /// As [`from_safetensors`](Lstm::from_safetensors).
     pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
-        let all = file.names()?;
-        let config = names::infer_lstm(prefix, all.iter().map(String::as_str), |name| file.shape(name).ok().flatten())?;
+        let config = names::infer_lstm(prefix, file.names(), |name| file.shape(name))?;
         let mut layers = Vec::new();
         for (layer, direction) in config.layer_directions() {
             let read = |kind| {

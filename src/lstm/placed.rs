@@ -82,6 +82,10 @@ impl<F: Real> PlacedLstm<F> {
     /// Records a forward of T = `time_steps` and B = `batch` into `encoder`, over buffers on the same device: no submission,
     /// no wait, no readback. Device memory is made at the first recording of a shape.
     ///
+    /// All dispatches go into one pass, however many there are. A submission of seconds may get the GPU reset by the operating
+    /// system: where [`plan`](Self::plan) counts more than one submission, record pieces of the sequence, each from the state
+    /// of the one before, and submit them apart.
+    ///
     /// # Errors
     /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Limit`] for a shape
     /// that the device cannot hold; [`Error::Unsupported`] on the CPU; [`Error::Gpu`] for a buffer of another device,

@@ -13,13 +13,17 @@ pub(crate) struct DeviceLimits {
     pub(crate) workgroup_size: [u32; 3],
     pub(crate) storage_buffers: u32,
     pub(crate) uniform_alignment: u32,
-    /// The most arithmetic of one submission; not wgpu's, but [`SUBMISSION_FLOPS`] on every device.
-    pub(crate) submission_flops: u64,
+    /// The most work of one submission; not wgpu's, but [`SUBMISSION_WORK`] on every device.
+    pub(crate) submission_work: u64,
 }
 
-/// Operating systems reset a GPU whose submission runs for seconds (Windows: 2 s). This much takes a quarter of a second at
-/// 200 GFLOP/s, which a small integrated GPU reaches.
-pub(crate) const SUBMISSION_FLOPS: u64 = 50_000_000_000;
+/// Operating systems reset a GPU whose submission runs for seconds (Windows: 2 s). Work is counted in operations of a small
+/// integrated GPU that does 200 G a second: this much takes it a quarter of a second.
+pub(crate) const SUBMISSION_WORK: u64 = 50_000_000_000;
+/// Such a GPU reads 50 GB a second.
+pub(crate) const WORK_PER_BYTE: u64 = 4;
+/// And starts a dispatch in 5 µs.
+pub(crate) const WORK_PER_DISPATCH: u64 = 1_000_000;
 
 /// A size in bytes and what needs it.
 pub(crate) struct Need {
@@ -45,6 +49,17 @@ impl DeviceLimits {
     /// A buffer of any use.
     pub(crate) fn buffer(&self, what: &str, bytes: u64) -> Result<()> {
         check(what, "max_buffer_size", bytes, self.buffer)
+    }
+
+    /// A workgroup: its size in three dimensions, and its memory in bytes.
+    pub(crate) fn workgroup(&self, what: &str, size: [u32; 3], storage: u64) -> Result<()> {
+        let names = ["max_compute_workgroup_size_x", "max_compute_workgroup_size_y", "max_compute_workgroup_size_z"];
+        for ((name, need), available) in names.into_iter().zip(size).zip(self.workgroup_size) {
+            check(what, name, need.into(), available.into())?;
+        }
+        let invocations = size.iter().map(|&n| u64::from(n)).product();
+        check(what, "max_compute_invocations_per_workgroup", invocations, self.workgroup_invocations.into())?;
+        check(what, "max_compute_workgroup_storage_size", storage, self.workgroup_storage.into())
     }
 
     /// A grid.

@@ -14,12 +14,12 @@ pub(crate) mod step;
 
 use std::fmt;
 
+use crate::Result;
 use crate::config::RecurrentConfig;
 use crate::plan::limits::{DeviceLimits, Need};
 use crate::plan::params::{ChunkParams, ParamsLayout};
 use crate::plan::step::StepTile;
 use crate::sequence::Sequence;
-use crate::{Error, Result};
 
 /// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
 /// a GPU busy; long sequences would otherwise take memory in proportion to T.
@@ -40,7 +40,8 @@ pub(crate) struct Dispatch {
     /// Where the step's block lies there; steps only.
     pub(crate) step_offset: u32,
     pub(crate) groups: [u32; 3],
-    pub(crate) flops: u64,
+    /// How long it may take, by the measure of [`limits::SUBMISSION_WORK`].
+    pub(crate) work: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +61,7 @@ pub struct Plan {
     pub(crate) bytes: BufferBytes,
     pub(crate) params: ParamsLayout,
     chunk_steps: usize,
-    submission_flops: u64,
+    submission_work: u64,
 }
 
 /// The sizes of a forward's buffers in bytes.
@@ -90,15 +91,18 @@ impl Plan {
         let step_tile = step::tile(sequence.batch);
         step_tile.check(config, sequence.batch, limits)?;
 
-        let rows = Need::product("T·B", &[t, b]);
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
         limits.storage_binding(&gx_step)?;
-        project::check_rows("gx of one time step", b, limits)?;
+        project::check(config, b, limits)?;
         let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_step.bytes.max(1)).max(1);
         let by_groups = (project::max_rows(limits) / b.max(1)).max(1);
-        let chunk_steps = sequence.time_steps.min(MAX_CHUNK_STEPS).min(by_budget.min(by_groups) as usize);
+        // The product of a chunk is one dispatch, which no submission can cut.
+        let widest = config.input_size.max(config.output_size());
+        let by_work = (limits.submission_work / product_flops(config, sequence.batch, widest).max(1)).max(1);
+        let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
+        let chunk_steps = sequence.time_steps.min(most as usize);
 
-        let of_rows = |what, features: usize| Need::product(what, &[rows.bytes, features as u64, F32]);
+        let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
         let state = Need::product("a state", &[config.num_layers as u64, directions, b, h, F32]);
         let input = of_rows("the input", config.input_size);
         let output = of_rows("the output", config.output_size());
@@ -116,7 +120,6 @@ impl Plan {
         let chunks = sequence.time_steps.div_ceil(chunk_steps.max(1));
         let params = ParamsLayout::new(config.num_layers, chunks, chunk_steps, limits)?;
         let bytes = BufferBytes { params: params.bytes(), ..bytes };
-        limits.buffer("the readback of output and states", bytes.readback(config))?;
         Ok(Self {
             config: config.clone(),
             sequence,
@@ -124,7 +127,7 @@ impl Plan {
             bytes,
             params,
             chunk_steps,
-            submission_flops: limits.submission_flops,
+            submission_work: limits.submission_work,
         })
     }
 
@@ -149,7 +152,7 @@ impl Plan {
         let last = config.num_layers - 1;
         let x_rows = if layer == 0 { sequence.user_rows() } else { sequence.time_major_rows() };
         let y_rows = if layer == last { sequence.user_rows() } else { sequence.time_major_rows() };
-        // Every value indexes a binding whose size was checked, so it fits u32: a binding has less than 2^34 bytes.
+        // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
         ChunkParams {
             time_steps: sequence.time_steps as u32,
             batch: sequence.batch as u32,
@@ -185,7 +188,7 @@ impl Plan {
             chunk_offset: self.params.chunk_offset(layer, chunk),
             step_offset: 0,
             groups: project::groups(rows, config.hidden_size, directions),
-            flops: self.product_flops(rows, config.layer_input_size(layer)),
+            work: product_work(config, rows, config.layer_input_size(layer)),
         }
     }
 
@@ -197,24 +200,19 @@ impl Plan {
             chunk_offset: self.params.chunk_offset(layer, chunk),
             step_offset: self.params.step_offset(step),
             groups: self.step_tile.groups(config.hidden_size, self.sequence.batch, directions),
-            flops: self.product_flops(self.sequence.batch, config.hidden_size),
+            work: product_work(config, self.sequence.batch, config.hidden_size),
         }
-    }
-
-    /// Of a product of `rows` rows of `features` with the weights of all gates, units and directions.
-    fn product_flops(&self, rows: usize, features: usize) -> u64 {
-        2 * (rows as u64 * features as u64) * (self.config.directions() as u64 * self.config.gate_rows() as u64)
     }
 
     /// The ends of the submissions, as counts of dispatches from the start: one for a forward of ordinary length.
     pub(crate) fn submission_ends(&self) -> Vec<usize> {
-        let (mut ends, mut count, mut flops) = (Vec::new(), 0, 0_u64);
+        let (mut ends, mut count, mut work) = (Vec::new(), 0, 0_u64);
         for dispatch in self.dispatches() {
-            if flops > 0 && flops + dispatch.flops > self.submission_flops {
+            if work > 0 && work + dispatch.work > self.submission_work {
                 ends.push(count);
-                flops = 0;
+                work = 0;
             }
-            flops += dispatch.flops;
+            work += dispatch.work;
             count += 1;
         }
         if count > 0 {
@@ -235,10 +233,15 @@ impl Plan {
 
     /// The floating-point operations of the matrix products, a multiply-add counted as two.
     pub fn flops(&self) -> u64 {
-        self.dispatches().map(|dispatch| dispatch.flops).sum()
+        let (config, rows) = (&self.config, self.sequence.rows());
+        let of_layer = |layer| {
+            let input = product_flops(config, rows, config.layer_input_size(layer));
+            input.saturating_add(product_flops(config, rows, config.hidden_size))
+        };
+        (0..config.num_layers).map(of_layer).fold(0, u64::saturating_add)
     }
 
-    /// The bytes of device memory that a forward takes besides the weights.
+    /// The bytes of device memory that a forward with host input and output takes besides the weights.
     pub fn device_bytes(&self) -> u64 {
         let b = &self.bytes;
         let states = self.config.cell.states().len() as u64;
@@ -270,9 +273,17 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The error of a size that overflows even u64; no limit can hold it.
-fn overflow(what: &str) -> Error {
-    Error::Limit { what: what.to_owned(), limit: "max_buffer_size", need: u64::MAX, available: u64::MAX }
+/// Of a product of `rows` rows of `features` with the weights of all gates, units and directions.
+fn product_flops(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
+    let factors = [2, rows as u64, features as u64, config.directions() as u64, config.gate_rows() as u64];
+    factors.into_iter().fold(1, u64::saturating_mul)
+}
+
+/// The longer of computing such a product and reading its weights, and the start of a dispatch.
+fn product_work(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
+    let weight_bytes = product_flops(config, 1, features) / 2 * F32;
+    let work = product_flops(config, rows, features).max(weight_bytes.saturating_mul(limits::WORK_PER_BYTE));
+    work.saturating_add(limits::WORK_PER_DISPATCH)
 }
 
 #[cfg(test)]

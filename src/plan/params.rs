@@ -4,7 +4,7 @@
 //! recording a step allocates and uploads nothing, and works where immediates do not exist (the browser).
 
 use crate::Result;
-use crate::plan::limits::DeviceLimits;
+use crate::plan::limits::{DeviceLimits, check};
 
 /// One layer over one chunk of time steps: the struct `Chunk` of shaders/common.wgsl, field by field.
 #[repr(C)]
@@ -44,15 +44,15 @@ impl ParamsLayout {
     pub(crate) fn new(layers: usize, chunks: usize, steps: usize, limits: &DeviceLimits) -> Result<Self> {
         let stride = size_of::<ChunkParams>().next_multiple_of(limits.uniform_alignment.max(4) as usize);
         let layout = Self { stride, layers, chunks, steps };
-        limits.buffer("the parameters of all chunks", layout.bytes().min(u64::from(u32::MAX)))?;
-        if u32::try_from(layout.bytes()).is_err() {
-            return Err(super::overflow("the parameters of all chunks"));
-        }
+        // Dynamic offsets are u32, whatever the size of a buffer may be.
+        let available = limits.buffer.min(u32::MAX.into());
+        check("the parameters of all chunks", "max_buffer_size", layout.bytes(), available)?;
         Ok(layout)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        (self.layers as u64 * self.chunks as u64 + self.steps as u64).saturating_mul(self.stride as u64)
+        let blocks = (self.layers as u64).saturating_mul(self.chunks as u64).saturating_add(self.steps as u64);
+        blocks.saturating_mul(self.stride as u64)
     }
 
     // Offsets fit u32 because `new` refuses a larger buffer.

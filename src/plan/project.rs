@@ -1,12 +1,15 @@
 //! The grid of the input product, shaders/project.wgsl.
 
 use crate::Result;
+use crate::config::RecurrentConfig;
 use crate::plan::limits::DeviceLimits;
 
 /// Hidden units of a workgroup's tile; `TILE_UNITS` of the shader.
 pub(crate) const TILE_UNITS: usize = 16;
 /// (step, batch) rows of a workgroup's tile; `TILE_ROWS` of the shader.
 pub(crate) const TILE_ROWS: usize = 64;
+/// Features that a workgroup stages at a time; `TILE_K` of the shader.
+pub(crate) const TILE_K: usize = 16;
 
 pub(crate) fn groups(rows: usize, hidden_size: usize, directions: usize) -> [u32; 3] {
     [hidden_size.div_ceil(TILE_UNITS) as u32, rows.div_ceil(TILE_ROWS) as u32, directions as u32]
@@ -17,6 +20,19 @@ pub(crate) fn max_rows(limits: &DeviceLimits) -> u64 {
     u64::from(limits.groups_per_dimension) * TILE_ROWS as u64
 }
 
-pub(crate) fn check_rows(what: &str, rows: u64, limits: &DeviceLimits) -> Result<()> {
+/// The shader's workgroup: 16 x 16 invocations.
+pub(crate) const WORKGROUP: [u32; 2] = [16, 16];
+
+/// Bytes of workgroup memory: a tile of x, and a tile of weights of all gates.
+pub(crate) fn workgroup_storage(gates: usize) -> u64 {
+    ((TILE_K * TILE_ROWS + TILE_K * TILE_UNITS * gates) * size_of::<f32>()) as u64
+}
+
+/// Whether a device can run the kernel at all, and for `rows` rows of one time step.
+pub(crate) fn check(config: &RecurrentConfig, rows: u64, limits: &DeviceLimits) -> Result<()> {
+    let what = "the input product";
+    let [x, y] = WORKGROUP;
+    limits.workgroup(what, [x, y, 1], workgroup_storage(config.cell.gates()))?;
+    limits.groups(what, config.hidden_size.div_ceil(TILE_UNITS) as u64)?;
     limits.groups(what, rows.div_ceil(TILE_ROWS as u64))
 }

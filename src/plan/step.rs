@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::RecurrentConfig;
-use crate::plan::limits::{DeviceLimits, check};
+use crate::plan::limits::DeviceLimits;
 
 /// How many values of h a workgroup stages at a time; `TILE_K` of the shader.
 pub(crate) const TILE_K: usize = 64;
@@ -45,17 +45,8 @@ impl StepTile {
 
     pub(crate) fn check(self, config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> Result<()> {
         let what = "the step kernel";
-        let invocations = self.units * self.rows * self.split;
-        let available = limits.workgroup_invocations;
-        check(what, "max_compute_invocations_per_workgroup", invocations.into(), available.into())?;
-        let names = ["max_compute_workgroup_size_x", "max_compute_workgroup_size_y", "max_compute_workgroup_size_z"];
-        for ((name, need), available) in
-            names.into_iter().zip([self.units, self.rows, self.split]).zip(limits.workgroup_size)
-        {
-            check(what, name, need.into(), available.into())?;
-        }
-        let storage = self.workgroup_storage(config.cell.gates());
-        check(what, "max_compute_workgroup_storage_size", storage, limits.workgroup_storage.into())?;
+        let workgroup = [self.units, self.rows, self.split];
+        limits.workgroup(what, workgroup, self.workgroup_storage(config.cell.gates()))?;
         limits.groups(what, config.hidden_size.div_ceil(self.units as usize) as u64)?;
         limits.groups(what, batch.div_ceil(self.rows as usize) as u64)
     }

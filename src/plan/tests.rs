@@ -12,7 +12,7 @@ fn limits() -> DeviceLimits {
         workgroup_size: [256, 256, 64],
         storage_buffers: 8,
         uniform_alignment: 256,
-        submission_flops: limits::SUBMISSION_FLOPS,
+        submission_work: limits::SUBMISSION_WORK,
     }
 }
 
@@ -67,24 +67,42 @@ fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
     let ends = long.submission_ends();
     assert_eq!(ends.last(), Some(&long.dispatch_count()));
     assert!(ends.len() > 1 && ends.is_sorted());
-    let flops: Vec<u64> = long.dispatches().map(|d| d.flops).collect();
+    let work: Vec<u64> = long.dispatches().map(|d| d.work).collect();
     let mut start = 0;
     for end in ends {
-        assert!(flops[start..end].iter().sum::<u64>() <= limits::SUBMISSION_FLOPS);
+        assert!(work[start..end].iter().sum::<u64>() <= limits::SUBMISSION_WORK);
         start = end;
     }
     // 2 operations for each of 8·H² weights, row and step.
     assert_eq!(long.flops(), 2 * 8 * 1024 * 1024 * 200 * 64);
-    assert_eq!(flops.iter().sum::<u64>(), long.flops());
+}
+
+/// By arithmetic alone none of these would be cut: dispatches that do next to nothing, weights that are read for one row, and
+/// a single product that would be the work of several submissions.
+#[test]
+fn submissions_stay_short_whatever_they_spend_their_time_on() {
+    for (config, t, b) in [
+        (LstmConfig::new(1, 1), 1_000_000, 1),
+        (LstmConfig::new(8, 2048), 2000, 1),
+        (LstmConfig::new(8192, 256), 1500, 2),
+    ] {
+        let limits = DeviceLimits { storage_binding: 1 << 30, buffer: 1 << 30, ..limits() };
+        let plan = Plan::new(&config.0, Sequence::batched(&config.0, t, b), &limits).unwrap();
+        assert!(plan.submission_count() > 1, "{config}");
+        assert!(
+            plan.dispatches().all(|d| d.work < limits::SUBMISSION_WORK + 2 * limits::WORK_PER_DISPATCH),
+            "{config}"
+        );
+    }
 }
 
 #[test]
 fn the_chunk_keeps_gx_within_its_budget() {
-    for (hidden, batch) in [(1, 1), (64, 3), (2000, 100), (700, 1)] {
-        let plan = plan(&LstmConfig::new(1, hidden), 3000, batch).ok();
-        if let Some(plan) = plan {
-            assert!(plan.bytes.gx <= GX_BUDGET, "{hidden} {batch}");
-        }
+    // A step takes 16·H·B bytes; 64 MiB hold 1024 of these.
+    for (hidden, batch, steps) in [(64, 64, 1024), (128, 32, 1024), (1, 1, MAX_CHUNK_STEPS)] {
+        let plan = plan(&LstmConfig::new(1, hidden), 5000, batch).unwrap();
+        assert_eq!(plan.chunk_steps, steps, "{hidden} {batch}");
+        assert!(plan.bytes.gx <= GX_BUDGET);
     }
     // One step that is larger than the budget is a chunk of its own, as long as a binding holds it.
     let plan = plan(&LstmConfig::new(1, 1000), 3, 5000).unwrap();
@@ -116,4 +134,32 @@ fn every_tile_fits_the_limits_of_every_webgpu_device() {
     for batch in [1, 2, 8, 9, 1000] {
         plan(&LstmConfig::new(3, 5), 2, batch).unwrap();
     }
+}
+
+#[test]
+fn the_input_products_own_limits_are_checked() {
+    let config = LstmConfig::new(3, 5);
+    let message = |limits: DeviceLimits| {
+        Plan::new(&config.0, Sequence::batched(&config.0, 1, 1), &limits).unwrap_err().to_string()
+    };
+    assert_eq!(
+        message(DeviceLimits { workgroup_storage: 8000, ..limits() }),
+        "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 8000"
+    );
+    assert_eq!(
+        message(DeviceLimits { workgroup_size: [8, 256, 64], ..limits() }),
+        "the input product needs 16 of max_compute_workgroup_size_x, the device has 8"
+    );
+}
+
+#[test]
+fn sizes_beyond_everything_are_limits_too() {
+    let deep = LstmConfig::new(1, 1).num_layers(100_000);
+    let plan_of = |t, b| Plan::new(&deep.0, Sequence::batched(&deep.0, t, b), &limits());
+    assert!(plan_of(usize::MAX, 0).is_err());
+    assert!(plan_of(usize::MAX, usize::MAX).is_err());
+    assert_eq!(
+        plan_of(20_000_000, 1).unwrap_err().to_string(),
+        "the parameters of all chunks needs 125005848576 of max_buffer_size, the device has 268435456"
+    );
 }

@@ -82,7 +82,7 @@ pub(crate) fn prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> 
 pub(crate) fn infer_lstm<'a>(
     prefix: &str,
     names: impl Iterator<Item = &'a str> + Clone,
-    shape_of: impl Fn(&str) -> Option<Vec<usize>>,
+    shape_of: impl Fn(&str) -> Option<&'a [usize]>,
 ) -> Result<RecurrentConfig> {
     let first = format!("{prefix}weight_ih_l0");
     let Some(weight_ih) = shape_of(&first) else {
@@ -100,22 +100,22 @@ pub(crate) fn infer_lstm<'a>(
             why: "projections of the hidden state are not implemented yet".to_owned(),
         });
     }
-    let ([rows, input_size], [hh_rows, hidden_size]) = (weight_ih.as_slice(), weight_hh.as_slice()) else {
+    let (&[rows, input_size], &[hh_rows, hidden_size]) = (weight_ih, weight_hh) else {
         let (what, got) = if weight_ih.len() == 2 { (recurrent, weight_hh) } else { (first, weight_ih) };
-        return Err(Error::Shape { what, expected: "[4·H, ·]".to_owned(), got });
+        return Err(Error::Shape { what, expected: "[4·H, ·]".to_owned(), got: got.to_vec() });
     };
     let gates = CellKind::Lstm.gates();
-    if *hidden_size == 0 || hidden_size.checked_mul(gates) != Some(*hh_rows) {
-        let other = match hh_rows.checked_div(*hidden_size) {
+    if hidden_size == 0 || hidden_size.checked_mul(gates) != Some(hh_rows) {
+        let other = match hh_rows.checked_div(hidden_size) {
             Some(3) if hh_rows % hidden_size == 0 => " (3·H rows are a GRU's, which is not implemented yet)",
             Some(1) if hh_rows % hidden_size == 0 => " (H rows are an nn.RNN's, which is not implemented yet)",
             _ => "",
         };
         let expected = format!("[4·H, H], an LSTM's{other}");
-        return Err(Error::Shape { what: recurrent, expected, got: weight_hh });
+        return Err(Error::Shape { what: recurrent, expected, got: weight_hh.to_vec() });
     }
     if rows != hh_rows {
-        return Err(Error::Shape { what: first, expected: format!("[{hh_rows}, I]"), got: weight_ih });
+        return Err(Error::Shape { what: first, expected: format!("[{hh_rows}, I]"), got: weight_ih.to_vec() });
     }
     let layers = own.iter().map(|(_, (_, layer, _))| layer.saturating_add(1)).max().unwrap_or(1);
     // Every layer has a weight_ih, so a higher number than there are names is a gap, and no reason to count up to it.
@@ -128,8 +128,8 @@ pub(crate) fn infer_lstm<'a>(
     }
     Ok(RecurrentConfig {
         cell: CellKind::Lstm,
-        input_size: *input_size,
-        hidden_size: *hidden_size,
+        input_size,
+        hidden_size,
         num_layers: layers,
         bias: own.iter().any(|(_, (stem, ..))| stem.starts_with("bias")),
         batch_first: false,

@@ -1,10 +1,13 @@
 //! Named tensors in a safetensors file: reading with conversion, writing whole or not at all.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::tensor::{TensorInfo, TensorView};
+use safetensors::{Dtype, SafeTensors};
 
+use crate::weights::names;
 use crate::{Error, Real, Result, Tensor};
 
 /// A safetensors file, read whole: named tensors of any type, converted to `f32` or `f64` as they are taken out.
@@ -20,7 +23,9 @@ use crate::{Error, Real, Result, Tensor};
 /// ```
 pub struct TensorFile {
     bytes: Vec<u8>,
-    origin: String,
+    /// Where the data begins, behind the header.
+    data_start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl TensorFile {
@@ -31,7 +36,7 @@ impl TensorFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        Self::checked(bytes, path.display().to_string())
+        Self::parse(bytes, path.display().to_string())
     }
 
     /// Takes a file's bytes.
@@ -39,37 +44,31 @@ impl TensorFile {
     /// # Errors
     /// [`Error::SafeTensors`] when they are not valid.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
-        Self::checked(bytes.into(), "bytes".to_owned())
+        Self::parse(bytes.into(), "bytes".to_owned())
     }
 
-    fn checked(bytes: Vec<u8>, origin: String) -> Result<Self> {
-        let file = Self { bytes, origin };
-        file.parsed()?;
-        Ok(file)
-    }
-
-    /// Views into the bytes. Parsing reads the header only.
-    fn parsed(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(&self.bytes)
-            .map_err(|source| Error::SafeTensors { origin: self.origin.clone(), source })
+    fn parse(bytes: Vec<u8>, origin: String) -> Result<Self> {
+        // Checks that the tensors' places cover the file's data without gap or overlap.
+        let parsed = SafeTensors::deserialize(&bytes).and_then(|_| SafeTensors::read_metadata(&bytes));
+        let (header_size, metadata) = parsed.map_err(|source| Error::SafeTensors { origin, source })?;
+        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        // The header's own size stands before it, in eight bytes.
+        Ok(Self { data_start: header_size + 8, bytes, tensors })
     }
 
     /// The names of all tensors, sorted.
-    ///
-    /// # Errors
-    /// None after a successful [`open`](Self::open) or [`from_bytes`](Self::from_bytes).
-    pub fn names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self.parsed()?.names().into_iter().map(str::to_owned).collect();
-        names.sort();
-        Ok(names)
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.tensors.keys().map(String::as_str)
     }
 
     /// The shape of a tensor, or `None` if the file has no tensor of that name.
-    ///
-    /// # Errors
-    /// As [`names`](Self::names).
-    pub fn shape(&self, name: &str) -> Result<Option<Vec<usize>>> {
-        Ok(self.parsed()?.tensor(name).ok().map(|view| view.shape().to_vec()))
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The prefixes under which the file has a recurrent layer: whatever stands before a `weight_ih_l0`, sorted.
+    pub fn recurrent_prefixes(&self) -> Vec<String> {
+        names::prefixes(self.names())
     }
 
     /// A tensor, converted to `F`: to the nearest value; beyond the range of `F`, to infinity.
@@ -78,10 +77,9 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Dtype`] for a type other than F32, F64, F16 and BF16.
     pub fn tensor<F: Real>(&self, name: &str) -> Result<Option<Tensor<F>>> {
-        match self.parsed()?.tensor(name) {
-            Ok(view) => decode(name, &view).map(Some),
-            Err(_) => Ok(None),
-        }
+        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        let (start, end) = info.data_offsets;
+        decode(name, info, &self.bytes[self.data_start + start..self.data_start + end]).map(Some)
     }
 
     /// The bytes of a safetensors file with these tensors, in their own type.
@@ -119,19 +117,19 @@ impl TensorFile {
 }
 
 /// Elements are decoded one by one because a file's data may start at any byte.
-fn decode<F: Real>(name: &str, view: &TensorView<'_>) -> Result<Tensor<F>> {
-    let data = match view.dtype() {
-        Dtype::F32 => numbers(view, |b| F::from_f64(f32::from_le_bytes(b).into())),
-        Dtype::F64 => numbers(view, |b| F::from_f64(f64::from_le_bytes(b))),
-        Dtype::F16 => numbers(view, |b| F::from_f64(f16::from_le_bytes(b).into())),
-        Dtype::BF16 => numbers(view, |b| F::from_f64(bf16::from_le_bytes(b).into())),
+fn decode<F: Real>(name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor<F>> {
+    let data = match info.dtype {
+        Dtype::F32 => numbers(bytes, |b| F::from_f64(f32::from_le_bytes(b).into())),
+        Dtype::F64 => numbers(bytes, |b| F::from_f64(f64::from_le_bytes(b))),
+        Dtype::F16 => numbers(bytes, |b| F::from_f64(f16::from_le_bytes(b).into())),
+        Dtype::BF16 => numbers(bytes, |b| F::from_f64(bf16::from_le_bytes(b).into())),
         other => return Err(Error::Dtype { name: name.to_owned(), got: format!("{other:?}") }),
     };
-    Tensor::new(view.shape(), data)
+    Tensor::new(info.shape.as_slice(), data)
 }
 
-fn numbers<F, const N: usize>(view: &TensorView<'_>, number: impl Fn([u8; N]) -> F) -> Vec<F> {
-    let (chunks, _) = view.data().as_chunks::<N>();
+fn numbers<F, const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> F) -> Vec<F> {
+    let (chunks, _) = bytes.as_chunks::<N>();
     chunks.iter().map(|&bytes| number(bytes)).collect()
 }
 

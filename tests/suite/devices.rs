@@ -2,7 +2,7 @@
 
 use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, Tensor, wgpu};
 
-use crate::support::{bits, gpu, uniform};
+use crate::support::{adapter_under_test, bits, gpu, uniform};
 
 fn model() -> Lstm {
     Lstm::random(LstmConfig::new(3, 5), 1).unwrap()
@@ -42,10 +42,9 @@ fn an_adapter_is_found_by_part_of_its_name() {
     assert!(!Device::adapters().is_empty());
 }
 
-/// A device of the caller's with limits that it chose.
+/// A device of the caller's with limits that it chose, on the adapter under test.
 fn own_device(limits: impl FnOnce(&mut wgpu::Limits)) -> (wgpu::Device, wgpu::Queue) {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    let adapter = adapter_under_test();
     let mut required_limits = adapter.limits();
     limits(&mut required_limits);
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };

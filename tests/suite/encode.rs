@@ -3,7 +3,7 @@
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
 use wgpu_rnn::{Device, Error, Lstm, LstmBuffers, LstmConfig, LstmState, PlacedLstm, Tensor};
 
-use crate::support::{bits, gpu, slice, state, uniform};
+use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
 
 struct Arena<'a> {
     device: &'a wgpu::Device,
@@ -72,6 +72,10 @@ fn a_recorded_forward_is_a_forward() {
             let mut encoder = device.create_command_encoder(&Default::default());
             model.encode(&mut encoder, t, b, &buffers).unwrap();
             queue.submit([encoder.finish()]);
+            // The async form records the same; a second run over its own results changes nothing.
+            let mut again = device.create_command_encoder(&Default::default());
+            pollster::block_on(model.encode_async(&mut again, t, b, &buffers)).unwrap();
+            queue.submit([again.finish()]);
             let equal = |name: &str, got: Vec<f32>, expected: &Tensor| {
                 assert_eq!(
                     got.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
@@ -161,6 +165,11 @@ fn buffers_that_do_not_fit_are_named() {
         "buffer output: expected a buffer other than input's, got the same"
     );
 
+    assert_eq!(
+        rejected(LstmBuffers::new(&input, &output, &h, &c).initial(&c, &h)),
+        "buffer h_0: expected a buffer other than c_n's, got the same"
+    );
+
     // The refused recordings left nothing in the encoder.
     model.encode(&mut encoder, 5, 3, &LstmBuffers::new(&input, &output, &h, &c)).unwrap();
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -182,8 +191,7 @@ fn a_buffer_of_another_device_is_an_error_before_anything_is_recorded() {
     if gpu().is_none() {
         return;
     }
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    let adapter = adapter_under_test();
     let [(own, queue), (other, _)] =
         [(); 2].map(|()| pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap());
     let model = placed(&Device::from_wgpu(own.clone(), queue), LstmConfig::new(1, 1));

@@ -237,9 +237,8 @@ fn files_that_are_no_safetensors() {
     assert!(missing.starts_with("no/such/file.safetensors: No such file"), "{missing}");
     let good = TensorFile::serialize(&[("input", &uniform(&[3, 2], 0))]).unwrap();
     let mut bad: Vec<Vec<u8>> = vec![vec![], vec![1, 2, 3], b"not a safetensors file at all".to_vec(), vec![0xff; 64]];
-    bad.push(good[..good.len() - 1].to_vec());
     bad.push([&good[..], &[0]].concat());
-    for n in 0..good.len().min(60) {
+    for n in 0..good.len() {
         bad.push(good[..n].to_vec());
     }
     for bytes in bad {

@@ -33,7 +33,7 @@ fn pre_activations_of_any_size_saturate() {
 #[test]
 fn saturated_random_models_stay_right() {
     let Some(gpu) = gpu() else { return };
-    for scale in [30.0_f32, 1e3, 1e6] {
+    for scale in [30.0_f32, 100.0, 1e3] {
         let config = LstmConfig::new(6, 10).num_layers(2).bidirectional(true);
         let scaled = |tensor: &Tensor| {
             let data: Vec<f32> = tensor.data().iter().map(|w| w * scale).collect();
@@ -45,8 +45,9 @@ fn saturated_random_models_stay_right() {
         let x = uniform(&[1, 5, 6], 22);
         let (output, _) = lstm.to(&gpu).unwrap().forward(&x, None).unwrap();
         let (expected, _) = oracle(&lstm, &x, None);
-        // Gates may be anywhere between their bounds here, so an error of terms·ε of the largest sum shows in full.
-        let tolerance = Tolerance::both(28.0 * f64::from(f32::EPSILON) * f64::from(scale).min(1e3));
+        // A sum of 28 terms (two layers' inputs and hidden units) that add up to about `scale` rounds by 28·ε·scale, of which a
+        // sigmoid passes on a quarter; where that would be all of its range, it says nothing, so scales stay below.
+        let tolerance = Tolerance::both(28.0 * f64::from(f32::EPSILON) * f64::from(scale) / 4.0);
         compare(&format!("scale {scale}"), output.data(), expected.data(), tolerance).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, LstmState, Real, Tensor};
+use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, LstmState, Real, Tensor, wgpu};
 
 /// The GPU under test, one for the whole process; `None` where there is no adapter and none is required.
 pub fn gpu() -> Option<Device> {
@@ -26,6 +26,16 @@ pub fn gpu() -> Option<Device> {
     device.clone()
 }
 
+/// The adapter of [`gpu`], in an instance of the caller's. Several adapters may be there, and differ in their bits.
+pub fn adapter_under_test() -> wgpu::Adapter {
+    let under_test = gpu().unwrap();
+    let wanted = under_test.adapter_info().unwrap();
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let same = |info: wgpu::AdapterInfo| info.name == wanted.name && info.backend == wanted.backend;
+    adapters.into_iter().find(|adapter| same(adapter.get_info())).unwrap()
+}
+
 /// Uniform in ±1, the same for a seed.
 pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = Pcg64::seed_from_u64(seed);
@@ -35,7 +45,7 @@ pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
 
 /// A random state for a batch.
 pub fn state(config: &LstmConfig, batch: usize, seed: u64) -> LstmState {
-    let shape = [config.layers() * config.directions(), batch, config.hidden_size()];
+    let shape = [config.layer_count() * config.directions(), batch, config.hidden_size()];
     LstmState { h: uniform(&shape, seed), c: uniform(&shape, seed + 1) }
 }
 
@@ -51,7 +61,7 @@ pub fn oracle(lstm: &Lstm, input: &Tensor, state: Option<&LstmState>) -> (Tensor
 
 /// The number of terms of the longest sum that makes a gate: inputs, hidden units, two biases.
 pub fn reduction_length(config: &LstmConfig) -> usize {
-    let between = if config.layers() > 1 { config.directions() * config.hidden_size() } else { 0 };
+    let between = if config.layer_count() > 1 { config.directions() * config.hidden_size() } else { 0 };
     config.input_size().max(between) + config.hidden_size() + 2
 }
 

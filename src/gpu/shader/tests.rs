@@ -100,6 +100,8 @@ fn tile_constants_are_those_of_the_plan() {
             Kernel::Project => {
                 assert_eq!(constant(&module, "TILE_UNITS"), project::TILE_UNITS);
                 assert_eq!(constant(&module, "TILE_ROWS"), project::TILE_ROWS);
+                assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
+                assert_eq!(module.entry_points[0].workgroup_size[..2], project::WORKGROUP);
             }
             Kernel::Step => {
                 assert_eq!(constant(&module, "TILE_K"), step::TILE_K);
