@@ -2,7 +2,8 @@
 //!
 //! cargo run --release --example infer -- --model model.safetensors --input input.safetensors --output output.safetensors
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -48,6 +49,13 @@ struct Arguments {
     batch_first: bool,
 }
 
+/// Prints a line; that nobody reads it is no reason to fail.
+macro_rules! say {
+    ($($arguments:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($arguments)*);
+    }};
+}
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Place {
     Auto,
@@ -71,23 +79,32 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    for (name, other) in [("--model", &arguments.model), ("--input", &arguments.input)] {
+        if same_file(&arguments.output, other) {
+            bail!("--output and {name} are the same file");
+        }
+    }
     let lstm = load_model(arguments)?;
     let (input, state) = load_input(&arguments.input)?;
 
     let device = open_device(arguments)?;
-    println!("device  {device}: {}", device.reason());
+    say!("device  {device}: {}", device.reason());
     let placed = lstm.to(&device).context("placing the model")?;
     let start = Instant::now();
     let (output, last) = placed.forward(&input, state.as_ref())?;
     let elapsed = start.elapsed();
-    println!("output  {:?}, h_n and c_n {:?}", output.shape(), last.h.shape());
+    say!("output  {:?}, h_n and c_n {:?}", output.shape(), last.h.shape());
     let first = if device.is_gpu() { ", compiling the shaders included" } else { "" };
-    println!("time    {:.3} ms{first}", elapsed.as_secs_f64() * 1e3);
+    say!("time    {:.3} ms{first}", elapsed.as_secs_f64() * 1e3);
 
     let results = [("output", &output), ("h_n", &last.h), ("c_n", &last.c)];
     TensorFile::save(&arguments.output, &results).context("writing the output")?;
-    println!("wrote   {}", arguments.output.display());
+    say!("wrote   {}", arguments.output.display());
     Ok(())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn load_model(arguments: &Arguments) -> Result<Lstm> {
@@ -108,7 +125,7 @@ fn load_model(arguments: &Arguments) -> Result<Lstm> {
         lstm.layers().iter().flat_map(|w| [Some(w.weight_ih()), Some(w.weight_hh()), w.bias_ih(), w.bias_hh()]);
     let parameters: usize = weights.flatten().map(|tensor| tensor.data().len()).sum();
     let lstm = lstm.batch_first(arguments.batch_first);
-    println!("model   {} under prefix {prefix:?}, {parameters} parameters", lstm.config());
+    say!("model   {} under prefix {prefix:?}, {parameters} parameters", lstm.config());
     Ok(lstm)
 }
 
@@ -125,7 +142,7 @@ fn load_input(path: &PathBuf) -> Result<(Tensor, Option<LstmState>)> {
         (None, Some(_)) => bail!("{}: has c_0 but not h_0; an LSTM takes both or neither", path.display()),
     };
     let with = if state.is_some() { ", with h_0 and c_0" } else { "" };
-    println!("input   {:?}{with}", input.shape());
+    say!("input   {:?}{with}", input.shape());
     Ok((input, state))
 }
 

@@ -6,7 +6,7 @@
 // A direction walks the sequence in its own order: step s is time s forward, and time T-1-s in reverse.
 // Arrays are named with their shape, slowest dimension first.
 
-/// One layer over one chunk of time steps. The host side is `plan/params.rs`.
+/// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is `plan/params.rs`.
 struct Chunk {
     time_steps: u32,   // T of the whole sequence
     batch: u32,        // B
@@ -20,6 +20,8 @@ struct Chunk {
     y_stride_t: u32,   // likewise for y
     y_stride_b: u32,
     state_offset: u32, // first element of this layer in h_0 and h_n (and c) [L, D, B, H]
+    k_first: u32,      // the features of this slice of the input product: k_first..k_end
+    k_end: u32,
 }
 
 /// Where in its chunk a step dispatch stands.
@@ -44,7 +46,8 @@ fn safe_tanh(x: f32) -> f32 {
     return select(tanh(clamp(x, -15.0, 15.0)), x, is_nan(x));
 }
 
-// exp overflows from 88.8 on; beyond 87, sigmoid is within 2e-38 of 0 or 1.
+// With e^-|x| nothing overflows, and a closed gate is 0: exp(-104) is below the least f32.
 fn safe_sigmoid(x: f32) -> f32 {
-    return select(1.0 / (1.0 + exp(-clamp(x, -87.0, 87.0))), x, is_nan(x));
+    let e = exp(-min(abs(x), 104.0));
+    return select(select(e, 1.0, x >= 0.0) / (1.0 + e), x, is_nan(x));
 }

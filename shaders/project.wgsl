@@ -4,7 +4,9 @@
 //
 // A tiled GEMM. Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
 // Each invocation owns four rows of one unit. Every element sums over k in the same order whatever its place in a tile,
-// so the result does not depend on how time is cut into chunks. The CPU twin is cpu/project.rs.
+// so the result does not depend on how time is cut into chunks. Very long sums are cut into slices of k, a dispatch each,
+// which go on from the sums of the slice before in gx: a driver may end loops of more than 65,535 turns (llvmpipe does, and
+// says nothing). The CPU twin is cpu/project.rs.
 
 const TILE_UNITS = 16u;
 const TILE_ROWS = 64u;
@@ -24,10 +26,24 @@ fn x_offset(row: u32, direction: u32) -> u32 {
 }
 
 fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
-    if (row < rows && k < chunk.input_size) {
+    if (row < rows && k < chunk.k_end) {
         return x[offset + k];
     }
     return 0.0;
+}
+
+// The bias, or what the slice before has summed.
+fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
+    if (u >= chunk.hidden_size) {
+        return Gates();
+    }
+    if (chunk.k_first == 0u) {
+        return unpack_gates(b_ih[d * chunk.hidden_size + u]);
+    }
+    if (row >= rows) {
+        return Gates();
+    }
+    return unpack_gates(gx[(row * chunk.directions + d) * chunk.hidden_size + u]);
 }
 
 fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
@@ -55,11 +71,12 @@ fn project(
     let x2 = x_offset(r0 + 2u, d);
     let x3 = x_offset(r0 + 3u, d);
 
-    var acc0 = Gates();
-    var acc1 = Gates();
-    var acc2 = Gates();
-    var acc3 = Gates();
-    for (var k0 = 0u; k0 < chunk.input_size; k0 += TILE_K) {
+    let row = group.y * TILE_ROWS + local.y * 4u;
+    var acc0 = load_gx(row, rows, d, u);
+    var acc1 = load_gx(row + 1u, rows, d, u);
+    var acc2 = load_gx(row + 2u, rows, d, u);
+    var acc3 = load_gx(row + 3u, rows, d, u);
+    for (var k0 = chunk.k_first; k0 < chunk.k_end; k0 += TILE_K) {
         let k = k0 + stage_k;
         x_tile[stage_k * (TILE_ROWS / 4u) + stage_quad] = vec4<f32>(
             x_or_zero(x0, k, r0, rows),
@@ -69,7 +86,7 @@ fn project(
         );
         // Here the invocation's row of the tile is its k, so that neighbours read neighbouring units.
         var w = Gates();
-        if (k0 + local.y < chunk.input_size && u < chunk.hidden_size) {
+        if (k0 + local.y < chunk.k_end && u < chunk.hidden_size) {
             w = unpack_gates(w_ih[(d * chunk.input_size + k0 + local.y) * chunk.hidden_size + u]);
         }
         w_tile[local.y * TILE_UNITS + local.x] = w;
@@ -87,11 +104,9 @@ fn project(
     }
 
     if (u < chunk.hidden_size) {
-        let bias = unpack_gates(b_ih[d * chunk.hidden_size + u]);
-        let row = group.y * TILE_ROWS + local.y * 4u;
-        store_gx(row, rows, d, u, acc0 + bias);
-        store_gx(row + 1u, rows, d, u, acc1 + bias);
-        store_gx(row + 2u, rows, d, u, acc2 + bias);
-        store_gx(row + 3u, rows, d, u, acc3 + bias);
+        store_gx(row, rows, d, u, acc0);
+        store_gx(row + 1u, rows, d, u, acc1);
+        store_gx(row + 2u, rows, d, u, acc2);
+        store_gx(row + 3u, rows, d, u, acc3);
     }
 }

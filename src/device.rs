@@ -83,6 +83,8 @@ impl Device {
 
     /// A device and queue of the caller's. They are never destroyed, and the device's error and loss handlers stay the
     /// caller's. The model's limits are the device's: request it with what the adapter has if models are large.
+    ///
+    /// Both must be of one `request_device` call: wgpu panics where they are not, and gives no way to tell.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let context = Arc::new(Context::borrow(device, queue));
         Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }

@@ -7,7 +7,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, found before any GPU work wherever that is possible.
 ///
-/// The message names the place first, then what was expected, then what came.
+/// The message names the place first, then what was expected, then what came. It is complete: causes are in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -58,21 +58,21 @@ pub enum Error {
     },
 
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The operating system's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 
     /// A file or byte string is no valid safetensors.
-    #[error("{origin}: not a valid safetensors file: {source}")]
+    #[error("{origin}: not a valid safetensors file: {reason}")]
     SafeTensors {
         /// The file, or "bytes".
         origin: String,
         /// The parser's reason.
-        source: safetensors::SafeTensorError,
+        reason: safetensors::SafeTensorError,
     },
 
     /// No model was found under the prefix.

@@ -40,9 +40,10 @@ macro_rules! real {
                 $t::tanh(self)
             }
 
-            // exp overflows to infinity for large negative x, and 1 / infinity is the right 0.
+            // With e^-|x| nothing overflows, and a nearly closed gate keeps its digits.
             fn sigmoid(self) -> Self {
-                1.0 / (1.0 + (-self).exp())
+                let e = (-self.abs()).exp();
+                if self < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
             }
         }
     };

@@ -27,10 +27,10 @@ impl GpuOptions {
         Self::default()
     }
 
-    /// Only adapters whose name contains `name`, upper or lower case alike.
+    /// Only adapters whose name contains `name`, upper or lower case alike; an empty name is no wish.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.name = Some(name.into()).filter(|name| !name.is_empty());
         self
     }
 
@@ -51,10 +51,11 @@ impl GpuOptions {
     /// The options with the environment filled in where they are open.
     fn with_env(&self) -> Self {
         // An empty variable is one that nobody set on purpose.
-        let name = || std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let backends = || variable("WGPU_BACKEND").map(|list| Backends::from_comma_list(&list));
         Self {
-            name: self.name.clone().or_else(name),
-            backends: self.backends.or_else(Backends::from_env).or(Some(Backends::PRIMARY)),
+            name: self.name.clone().or_else(|| variable("WGPU_ADAPTER_NAME")),
+            backends: self.backends.or_else(backends).or(Some(Backends::PRIMARY)),
             power_preference: self.power_preference.or_else(PowerPreference::from_env),
         }
     }
@@ -71,7 +72,10 @@ impl std::fmt::Display for GpuOptions {
         // Backends that this platform cannot have would only distract.
         let backends = self.backends.unwrap_or(Backends::PRIMARY) & wgpu::Instance::enabled_backend_features();
         let names: Vec<String> = backends.iter_names().map(|(name, _)| name.to_lowercase()).collect();
-        write!(f, "for the backends {}", if names.is_empty() { "(none)".to_owned() } else { names.join(", ") })?;
+        if names.is_empty() {
+            return write!(f, "for the chosen backends, of which this build or system has none (WGPU_BACKEND?)");
+        }
+        write!(f, "for the backends {}", names.join(", "))?;
         match &self.name {
             Some(name) => write!(f, " with {name:?} in its name"),
             None => Ok(()),

@@ -54,7 +54,6 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
             limits.max_compute_workgroup_size_y,
             limits.max_compute_workgroup_size_z,
         ],
-        storage_buffers: limits.max_storage_buffers_per_shader_stage,
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         submission_work: SUBMISSION_WORK,
     }

@@ -86,7 +86,7 @@ impl GuardedDevice {
             let kind = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
             let polled = match wait {
                 Wait::Blocking => poll(&self.device, kind),
-                Wait::Async => poll_on_thread(&self.device, kind, during).await?,
+                Wait::Async => poll_on_thread(&self.device, kind).await,
             };
             polled.map_err(|reason| self.lost_error(during, reason))?;
         }
@@ -123,17 +123,16 @@ fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
 /// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait, so
 /// that the caller's executor neither blocks nor spins.
 #[cfg(not(target_arch = "wasm32"))]
-async fn poll_on_thread(
-    device: &wgpu::Device,
-    kind: wgpu::PollType,
-    during: &'static str,
-) -> Result<Result<(), String>> {
+async fn poll_on_thread(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
-    let device = device.clone();
+    let (of_thread, kind_of_thread) = (device.clone(), kind.clone());
     let spawned = std::thread::Builder::new().name("wgpu-rnn wait".to_owned()).spawn(move || {
         // Nobody listens when the caller dropped its future.
-        let _ = sender.send(poll(&device, kind));
+        let _ = sender.send(poll(&of_thread, kind_of_thread));
     });
-    spawned.map_err(|error| Error::Gpu { during, message: format!("no thread to wait for the device: {error}") })?;
-    Ok(receiver.receive().await.unwrap_or_else(|| Err("the thread that waited for the device panicked".to_owned())))
+    match spawned {
+        Ok(_) => receiver.receive().await.unwrap_or_else(|| Err("the thread that waited panicked".to_owned())),
+        // To block is better than to fail.
+        Err(_) => poll(device, kind),
+    }
 }

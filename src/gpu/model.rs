@@ -11,8 +11,7 @@ use crate::gpu::kernels;
 use crate::gpu::transfer;
 use crate::gpu::weights::LayerBuffers;
 use crate::gpu::workspace::{Bound, Io, Scratch, Workspace};
-use crate::plan::limits::check;
-use crate::plan::{Kernel, Plan};
+use crate::plan::Plan;
 use crate::sequence::Sequence;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
@@ -52,9 +51,10 @@ impl GpuModel {
                 why: "WGSL has no f64; load it as f32, or place it on the CPU".to_owned(),
             });
         }
-        let bindings = kernels::storage_access(Kernel::Step, config.cell).len() as u64;
-        let available = context.limits.storage_buffers.into();
-        check("the step kernel", "max_storage_buffers_per_shader_stage", bindings, available)?;
+        kernels::check_limits(config.cell, &context.gpu.device.limits())?;
+        for layer in 0..config.num_layers {
+            LayerBuffers::check(context, config, layer)?;
+        }
         let mut weights = Vec::with_capacity(config.num_layers);
         for (layer, directions) in layers.chunks_exact(config.directions()).enumerate() {
             weights.push(LayerBuffers::place(context, config, layer, directions, wait).await?);

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::Result;
 use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
-use crate::{Error, Result};
 
 /// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there is
 /// lost, not only the write.
@@ -62,11 +62,11 @@ pub(crate) async fn read_back<T>(
         Some(Err(error)) => return Err(gpu.lost_error(during, error.to_string())),
         None => return Err(gpu.lost_error(during, "the device gave no answer".to_owned())),
     }
-    let gpu_error = |message: String| Error::Gpu { during, message };
-    let value = {
-        let view = staging.get_mapped_range(..).map_err(|error| gpu_error(error.to_string()))?;
-        take(&view)
-    };
-    staging.unmap();
-    Ok(value)
+    let unmapped = gpu.scoped(during, || {
+        let taken = staging.get_mapped_range(..).map(|view| take(&view));
+        staging.unmap();
+        taken
+    });
+    // Unmapped by somebody else, in the time since: only the loss of the device does that.
+    unmapped.await?.map_err(|error| gpu.lost_error(during, error.to_string()))
 }

@@ -22,8 +22,33 @@ pub(crate) struct LayerBuffers {
     pub(crate) b_hh: wgpu::Buffer,
 }
 
+const NAMES: [&str; 4] = ["w_ih", "w_hh", "b_ih", "b_hh"];
+
+/// The columns of each of [`NAMES`] in a layer.
+fn columns(config: &RecurrentConfig, layer: usize) -> [usize; 4] {
+    [config.layer_input_size(layer), config.hidden_size, 1, 1]
+}
+
+/// The bytes of each of [`NAMES`] in a layer.
+fn sizes(config: &RecurrentConfig, layer: usize) -> [u64; 4] {
+    columns(config, layer).map(|columns| {
+        let factors = [config.directions(), config.gate_rows(), columns, size_of::<f32>()];
+        Need::product("weights", &factors.map(|n| n as u64)).bytes
+    })
+}
+
 impl LayerBuffers {
-    /// Packs and uploads a layer; `directions` are its D weights. Sizes are checked before anything is created.
+    /// Whether the device can hold a layer.
+    pub(crate) fn check(context: &Context, config: &RecurrentConfig, layer: usize) -> Result<()> {
+        for (name, bytes) in NAMES.iter().zip(sizes(config, layer)) {
+            let what = format!("{name} of layer {layer}");
+            check(&what, "max_storage_buffer_binding_size", bytes, context.limits.storage_binding)?;
+            context.limits.buffer(&what, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Packs and uploads a layer that was checked; `directions` are its D weights.
     pub(crate) async fn place<F: Real>(
         context: &Context,
         config: &RecurrentConfig,
@@ -31,23 +56,13 @@ impl LayerBuffers {
         directions: &[LayerWeights<F>],
         wait: Wait,
     ) -> Result<Self> {
-        let needed = ["w_ih", "w_hh", "b_ih", "b_hh"];
-        let columns = [config.layer_input_size(layer), config.hidden_size, 1, 1];
-        let sizes = columns.map(|columns| {
-            let factors = [config.directions(), config.gate_rows(), columns, size_of::<f32>()];
-            Need::product("weights", &factors.map(|n| n as u64)).bytes
-        });
-        for (name, bytes) in needed.iter().zip(sizes) {
-            let what = format!("{name} of layer {layer}");
-            check(&what, "max_storage_buffer_binding_size", bytes, context.limits.storage_binding)?;
-            context.limits.buffer(&what, bytes)?;
-        }
+        let (columns, sizes) = (columns(config, layer), sizes(config, layer));
         let buffers = context
             .gpu
             .scoped("creating the weight buffers", || {
                 let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
                 let of = |i: usize| {
-                    transfer::buffer(&context.gpu.device, &format!("{} l{layer}", needed[i]), sizes[i], usage)
+                    transfer::buffer(&context.gpu.device, &format!("{} l{layer}", NAMES[i]), sizes[i], usage)
                 };
                 Self { w_ih: of(0), w_hh: of(1), b_ih: of(2), b_hh: of(3) }
             })

@@ -90,7 +90,7 @@ impl<F: Real> PlacedLstm<F> {
     /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Limit`] for a shape
     /// that the device cannot hold; [`Error::Unsupported`] on the CPU; [`Error::Gpu`] for a buffer of another device,
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then. wgpu reports an initial state or an
-    /// encoder of another device only when the encoder is finished.
+    /// encoder of another device only when the encoder is finished, and cannot tell objects of another `wgpu::Instance`.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode(
         &self,

@@ -11,7 +11,6 @@ pub(crate) struct DeviceLimits {
     pub(crate) workgroup_storage: u32,
     pub(crate) workgroup_invocations: u32,
     pub(crate) workgroup_size: [u32; 3],
-    pub(crate) storage_buffers: u32,
     pub(crate) uniform_alignment: u32,
     /// The most work of one submission; not wgpu's, but [`SUBMISSION_WORK`] on every device.
     pub(crate) submission_work: u64,

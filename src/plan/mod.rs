@@ -3,7 +3,7 @@
 //! ```text
 //! for each layer
 //!   for each chunk of time steps          so that gx stays within its budget
-//!     project                             gx of the whole chunk, both directions
+//!     project (for each slice of k)       gx of the whole chunk, both directions
 //!     step, step, …                       one dispatch a time step, both directions
 //! ```
 
@@ -60,6 +60,8 @@ pub struct Plan {
     pub(crate) step_tile: StepTile,
     pub(crate) bytes: BufferBytes,
     pub(crate) params: ParamsLayout,
+    /// Of the layer with the most features; others have fewer, and leave blocks unused.
+    slices: usize,
     chunk_steps: usize,
     submission_work: u64,
 }
@@ -98,7 +100,8 @@ impl Plan {
         let by_groups = (project::max_rows(limits) / b.max(1)).max(1);
         // The product of a chunk is one dispatch, which no submission can cut.
         let widest = config.input_size.max(config.output_size());
-        let by_work = (limits.submission_work / product_flops(config, sequence.batch, widest).max(1)).max(1);
+        let slice = widest.min(project::MAX_FEATURES);
+        let by_work = (limits.submission_work / product_flops(config, sequence.batch, slice).max(1)).max(1);
         let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
         let chunk_steps = sequence.time_steps.min(most as usize);
 
@@ -118,7 +121,8 @@ impl Plan {
             params: 0,
         };
         let chunks = sequence.time_steps.div_ceil(chunk_steps.max(1));
-        let params = ParamsLayout::new(config.num_layers, chunks, chunk_steps, limits)?;
+        let slices = widest.div_ceil(project::MAX_FEATURES);
+        let params = ParamsLayout::new(config.num_layers, chunks, slices, chunk_steps, limits)?;
         let bytes = BufferBytes { params: params.bytes(), ..bytes };
         Ok(Self {
             config: config.clone(),
@@ -126,6 +130,7 @@ impl Plan {
             step_tile,
             bytes,
             params,
+            slices,
             chunk_steps,
             submission_work: limits.submission_work,
         })
@@ -141,17 +146,20 @@ impl Plan {
 
     /// The parameter blocks of every (layer, chunk), in the order of [`ParamsLayout`].
     pub(crate) fn chunk_params(&self) -> impl Iterator<Item = ChunkParams> + '_ {
-        (0..self.config.num_layers)
-            .flat_map(move |layer| (0..self.chunks()).map(move |chunk| self.params_of(layer, chunk)))
+        (0..self.config.num_layers).flat_map(move |layer| {
+            (0..self.chunks())
+                .flat_map(move |chunk| (0..self.slices).map(move |slice| self.params_of(layer, chunk, slice)))
+        })
     }
 
-    fn params_of(&self, layer: usize, chunk: usize) -> ChunkParams {
+    fn params_of(&self, layer: usize, chunk: usize, slice: usize) -> ChunkParams {
         let (config, sequence) = (&self.config, &self.sequence);
         let input_size = config.layer_input_size(layer);
         let output_size = config.output_size();
         let last = config.num_layers - 1;
         let x_rows = if layer == 0 { sequence.user_rows() } else { sequence.time_major_rows() };
         let y_rows = if layer == last { sequence.user_rows() } else { sequence.time_major_rows() };
+        let features = project::slice(input_size, slice);
         // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
         ChunkParams {
             time_steps: sequence.time_steps as u32,
@@ -165,6 +173,8 @@ impl Plan {
             x_stride_b: (x_rows.batch * input_size) as u32,
             y_stride_t: (y_rows.time * output_size) as u32,
             y_stride_b: (y_rows.batch * output_size) as u32,
+            k_first: features.start as u32,
+            k_end: features.end as u32,
             state_offset: (layer * config.directions() * sequence.batch * config.hidden_size) as u32,
         }
     }
@@ -174,21 +184,22 @@ impl Plan {
         (0..self.config.num_layers).flat_map(move |layer| {
             (0..self.chunks()).flat_map(move |chunk| {
                 let steps = (0..self.steps_in(chunk)).map(move |step| self.step_dispatch(layer, chunk, step));
-                std::iter::once(self.project_dispatch(layer, chunk)).chain(steps)
+                let slices = 0..project::slices(self.config.layer_input_size(layer));
+                slices.map(move |slice| self.project_dispatch(layer, chunk, slice)).chain(steps)
             })
         })
     }
 
-    fn project_dispatch(&self, layer: usize, chunk: usize) -> Dispatch {
+    fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
         let rows = self.steps_in(chunk) * self.sequence.batch;
         let (config, directions) = (&self.config, self.config.directions());
         Dispatch {
             kernel: Kernel::Project,
             layer,
-            chunk_offset: self.params.chunk_offset(layer, chunk),
+            chunk_offset: self.params.chunk_offset(layer, chunk, slice),
             step_offset: 0,
             groups: project::groups(rows, config.hidden_size, directions),
-            work: product_work(config, rows, config.layer_input_size(layer)),
+            work: product_work(config, rows, project::slice(config.layer_input_size(layer), slice).len()),
         }
     }
 
@@ -197,7 +208,7 @@ impl Plan {
         Dispatch {
             kernel: Kernel::Step,
             layer,
-            chunk_offset: self.params.chunk_offset(layer, chunk),
+            chunk_offset: self.params.chunk_offset(layer, chunk, 0),
             step_offset: self.params.step_offset(step),
             groups: self.step_tile.groups(config.hidden_size, self.sequence.batch, directions),
             work: product_work(config, self.sequence.batch, config.hidden_size),
@@ -221,9 +232,11 @@ impl Plan {
         ends
     }
 
-    /// How many kernel calls a forward records: for each layer one step a time step and one product a time chunk.
+    /// How many kernel calls a forward records: for each layer one step a time step, and for each time chunk one input product
+    /// (more for inputs of many thousand features).
     pub fn dispatch_count(&self) -> usize {
-        self.config.num_layers * (self.sequence.time_steps + self.chunks())
+        let slices = |layer| project::slices(self.config.layer_input_size(layer));
+        (0..self.config.num_layers).map(|layer| self.sequence.time_steps + self.chunks() * slices(layer)).sum()
     }
 
     /// How many submissions a forward makes.

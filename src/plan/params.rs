@@ -22,6 +22,8 @@ pub(crate) struct ChunkParams {
     pub(crate) y_stride_t: u32,
     pub(crate) y_stride_b: u32,
     pub(crate) state_offset: u32,
+    pub(crate) k_first: u32,
+    pub(crate) k_end: u32,
 }
 
 /// The struct `Step` of shaders/common.wgsl.
@@ -31,19 +33,26 @@ pub(crate) struct StepParams {
     pub(crate) index: u32,
 }
 
-/// Where blocks lie: first the chunks, layer by layer, then one block for each step of a chunk, shared by all chunks.
+/// Where blocks lie: first the chunks, layer by layer, each with its slices, then one block for each step of a chunk, shared by all chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParamsLayout {
     stride: usize,
     layers: usize,
     chunks: usize,
+    slices: usize,
     steps: usize,
 }
 
 impl ParamsLayout {
-    pub(crate) fn new(layers: usize, chunks: usize, steps: usize, limits: &DeviceLimits) -> Result<Self> {
+    pub(crate) fn new(
+        layers: usize,
+        chunks: usize,
+        slices: usize,
+        steps: usize,
+        limits: &DeviceLimits,
+    ) -> Result<Self> {
         let stride = size_of::<ChunkParams>().next_multiple_of(limits.uniform_alignment.max(4) as usize);
-        let layout = Self { stride, layers, chunks, steps };
+        let layout = Self { stride, layers, chunks, slices, steps };
         // Dynamic offsets are u32, whatever the size of a buffer may be.
         let available = limits.buffer.min(u32::MAX.into());
         check("the parameters of all chunks", "max_buffer_size", layout.bytes(), available)?;
@@ -51,24 +60,26 @@ impl ParamsLayout {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        let blocks = (self.layers as u64).saturating_mul(self.chunks as u64).saturating_add(self.steps as u64);
+        let blocks =
+            [self.layers, self.chunks, self.slices].into_iter().fold(1_u64, |n, size| n.saturating_mul(size as u64));
+        let blocks = blocks.saturating_add(self.steps as u64);
         blocks.saturating_mul(self.stride as u64)
     }
 
     // Offsets fit u32 because `new` refuses a larger buffer.
-    pub(crate) fn chunk_offset(&self, layer: usize, chunk: usize) -> u32 {
-        ((layer * self.chunks + chunk) * self.stride) as u32
+    pub(crate) fn chunk_offset(&self, layer: usize, chunk: usize, slice: usize) -> u32 {
+        (((layer * self.chunks + chunk) * self.slices + slice) * self.stride) as u32
     }
 
     pub(crate) fn step_offset(&self, step: usize) -> u32 {
-        ((self.layers * self.chunks + step) * self.stride) as u32
+        ((self.layers * self.chunks * self.slices + step) * self.stride) as u32
     }
 
     /// The buffer's content.
     pub(crate) fn fill(&self, chunks: impl Iterator<Item = ChunkParams>) -> Vec<u8> {
         let mut content = vec![0; self.bytes() as usize];
         let steps = (0..self.steps).map(|index| StepParams { index: index as u32 });
-        let (of_chunks, of_steps) = content.split_at_mut(self.layers * self.chunks * self.stride);
+        let (of_chunks, of_steps) = content.split_at_mut(self.layers * self.chunks * self.slices * self.stride);
         for (block, params) in of_chunks.chunks_exact_mut(self.stride).zip(chunks) {
             block[..size_of::<ChunkParams>()].copy_from_slice(bytemuck::bytes_of(&params));
         }

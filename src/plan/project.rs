@@ -1,5 +1,7 @@
 //! The grid of the input product, shaders/project.wgsl.
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::config::RecurrentConfig;
 use crate::plan::limits::DeviceLimits;
@@ -20,6 +22,20 @@ pub(crate) fn max_rows(limits: &DeviceLimits) -> u64 {
     u64::from(limits.groups_per_dimension) * TILE_ROWS as u64
 }
 
+/// The most features that one dispatch sums over: keeps its loops short (see the shader) and its time as well.
+pub(crate) const MAX_FEATURES: usize = 16_384;
+
+/// How many dispatches sum over `features` features.
+pub(crate) fn slices(features: usize) -> usize {
+    features.div_ceil(MAX_FEATURES)
+}
+
+/// The features of slice number `slice`; empty beyond the last.
+pub(crate) fn slice(features: usize, slice: usize) -> Range<usize> {
+    let at = |slice: usize| slice.saturating_mul(MAX_FEATURES).min(features);
+    at(slice)..at(slice + 1)
+}
+
 /// The shader's workgroup: 16 x 16 invocations.
 pub(crate) const WORKGROUP: [u32; 2] = [16, 16];
 
@@ -34,5 +50,6 @@ pub(crate) fn check(config: &RecurrentConfig, rows: u64, limits: &DeviceLimits) 
     let [x, y] = WORKGROUP;
     limits.workgroup(what, [x, y, 1], workgroup_storage(config.cell.gates()))?;
     limits.groups(what, config.hidden_size.div_ceil(TILE_UNITS) as u64)?;
-    limits.groups(what, rows.div_ceil(TILE_ROWS as u64))
+    limits.groups(what, rows.div_ceil(TILE_ROWS as u64))?;
+    limits.groups(what, config.directions() as u64)
 }

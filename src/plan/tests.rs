@@ -10,7 +10,6 @@ fn limits() -> DeviceLimits {
         workgroup_storage: 16_384,
         workgroup_invocations: 256,
         workgroup_size: [256, 256, 64],
-        storage_buffers: 8,
         uniform_alignment: 256,
         submission_work: limits::SUBMISSION_WORK,
     }

@@ -59,13 +59,15 @@ impl fmt::Display for Parameter {
     }
 }
 
+/// What parameters of any recurrent layer are called before `_l{k}`; `weight_hr` is a projection's.
+const STEMS: [&str; 5] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"];
+
 /// Splits `{stem}_l{k}[_reverse]`; `None` for any other name. Leading zeros are no layer number of PyTorch's.
 fn parse(name: &str) -> Option<(&str, usize, usize)> {
     let (name, direction) = name.strip_suffix("_reverse").map_or((name, 0), |forward| (forward, 1));
     let (stem, digits) = name.rsplit_once("_l")?;
     let layer: usize = digits.parse().ok()?;
-    let known = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"].contains(&stem);
-    (known && layer.to_string() == digits).then_some((stem, layer, direction))
+    (STEMS.contains(&stem) && layer.to_string() == digits).then_some((stem, layer, direction))
 }
 
 /// The prefixes under which there is a recurrent layer: whatever stands before a `weight_ih_l0`.
@@ -93,7 +95,16 @@ pub(crate) fn infer_lstm<'a>(
         return Err(Error::MissingTensor { name: recurrent, why: format!("{first} is there") });
     };
     let own: Vec<(&str, (&str, usize, usize))> =
-        names.filter_map(|name| name.strip_prefix(prefix).and_then(parse).map(|parts| (name, parts))).collect();
+        names.clone().filter_map(|name| name.strip_prefix(prefix).and_then(parse).map(|parts| (name, parts))).collect();
+    let odd = |name: &&str| {
+        let own =
+            name.strip_prefix(prefix).filter(|own| STEMS.iter().any(|stem| own.starts_with(&format!("{stem}_l"))));
+        own.is_some_and(|own| parse(own).is_none())
+    };
+    if let Some(name) = names.clone().find(odd) {
+        let why = "it is named like a parameter, but for its layer number".to_owned();
+        return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
+    }
     if let Some((name, _)) = own.iter().find(|(_, (stem, ..))| *stem == "weight_hr") {
         return Err(Error::Unsupported {
             what: format!("an LSTM with proj_size (tensor {name})"),

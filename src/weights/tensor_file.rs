@@ -1,7 +1,10 @@
 //! Named tensors in a safetensors file: reading with conversion, writing whole or not at all.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::{bf16, f16};
 use safetensors::tensor::{TensorInfo, TensorView};
@@ -35,7 +38,7 @@ impl TensorFile {
     /// [`Error::Io`] when it cannot be read, [`Error::SafeTensors`] when it is not valid.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|reason| Error::Io { path: path.to_owned(), reason })?;
         Self::parse(bytes, path.display().to_string())
     }
 
@@ -50,7 +53,7 @@ impl TensorFile {
     fn parse(bytes: Vec<u8>, origin: String) -> Result<Self> {
         // Checks that the tensors' places cover the file's data without gap or overlap.
         let parsed = SafeTensors::deserialize(&bytes).and_then(|_| SafeTensors::read_metadata(&bytes));
-        let (header_size, metadata) = parsed.map_err(|source| Error::SafeTensors { origin, source })?;
+        let (header_size, metadata) = parsed.map_err(|reason| Error::SafeTensors { origin, reason })?;
         let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
         // The header's own size stands before it, in eight bytes.
         Ok(Self { data_start: header_size + 8, bytes, tensors })
@@ -85,35 +88,64 @@ impl TensorFile {
     /// The bytes of a safetensors file with these tensors, in their own type.
     ///
     /// # Errors
+    /// [`Error::UnexpectedTensor`] for a name that comes twice or that the format keeps for itself,
     /// [`Error::SafeTensors`] when the tensors' header would be larger than the format allows.
     pub fn serialize<F: Real, S: AsRef<str>>(tensors: &[(S, &Tensor<F>)]) -> Result<Vec<u8>> {
-        let error = |source| Error::SafeTensors { origin: "bytes".to_owned(), source };
+        let error = |source| Error::SafeTensors { origin: "bytes".to_owned(), reason: source };
         let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| encode(tensor)).collect();
-        let mut views = Vec::with_capacity(tensors.len());
+        let mut views = BTreeMap::new();
         for ((name, tensor), bytes) in tensors.iter().zip(&bytes) {
             let dtype = if size_of::<F>() == 8 { Dtype::F64 } else { Dtype::F32 };
-            views.push((name.as_ref(), TensorView::new(dtype, tensor.shape().to_vec(), bytes).map_err(error)?));
+            let view = TensorView::new(dtype, tensor.shape().to_vec(), bytes).map_err(error)?;
+            let why = match (name.as_ref(), views.insert(name.as_ref(), view)) {
+                ("__metadata__", _) => "the format keeps this name for itself",
+                (_, Some(_)) => "two tensors have this name",
+                (_, None) => continue,
+            };
+            return Err(Error::UnexpectedTensor { name: name.as_ref().to_owned(), why: why.to_owned() });
         }
         safetensors::serialize(views, None).map_err(error)
     }
 
-    /// Writes a safetensors file. The file appears complete or not at all; one of the same name is replaced.
+    /// Writes a safetensors file. A regular file appears complete or not at all; one of the same name is replaced, and keeps
+    /// its permissions. Anything else of that name, such as a pipe, is written to.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
+    /// As [`serialize`](Self::serialize), and [`Error::Io`] when the file cannot be written.
     pub fn save<F: Real, S: AsRef<str>>(path: impl AsRef<Path>, tensors: &[(S, &Tensor<F>)]) -> Result<()> {
-        let path = path.as_ref();
         let bytes = Self::serialize(tensors)?;
-        let mut partial_name = path.file_name().unwrap_or_default().to_owned();
-        partial_name.push(".partial");
-        let partial = path.with_file_name(partial_name);
-        let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-        written.map_err(|source| {
-            // The write's own error is the one to report, whether or not there is anything to clean up.
-            let _ = std::fs::remove_file(&partial);
-            Error::Io { path: path.to_owned(), source }
-        })
+        write_whole(path.as_ref(), &bytes).map_err(|reason| Error::Io { path: path.as_ref().to_owned(), reason })
     }
+}
+
+/// Writes a file beside the target under a name that nobody has, and moves it there.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // Behind a link, the target is what the link leads to.
+    let (target, existing) = match std::fs::metadata(path) {
+        Ok(metadata) => (path.canonicalize()?, Some(metadata)),
+        Err(_) => (path.to_owned(), None),
+    };
+    if existing.as_ref().is_some_and(|metadata| !metadata.is_file()) {
+        return std::fs::write(&target, bytes);
+    }
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let partial = target.with_file_name(format!(".wgpu-rnn-{process}-{count}.partial"));
+    let write = || {
+        let mut file = File::create_new(&partial)?;
+        if let Some(metadata) = existing {
+            file.set_permissions(metadata.permissions())?;
+        }
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, &target)
+    };
+    write().inspect_err(|error| {
+        if error.kind() != std::io::ErrorKind::AlreadyExists {
+            // The first error is the one to report, whether or not there is anything to clean up.
+            let _ = std::fs::remove_file(&partial);
+        }
+    })
 }
 
 /// Elements are decoded one by one because a file's data may start at any byte.

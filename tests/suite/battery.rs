@@ -72,6 +72,12 @@ fn large_hidden_sizes() {
     check_all([case(3, 1031, 2, 1), case(2, 515, 2, 9)]);
 }
 
+/// Sums that go over several dispatches (16,384 features each), and past the 65,535 loop turns that llvmpipe allows.
+#[test]
+fn large_input_sizes() {
+    check_all([16_383, 16_384, 16_385, 70_000].into_iter().map(|i| case(i, 3, 2, 2)));
+}
+
 #[test]
 fn all_kinds_of_models() {
     let mut rng = Pcg64::seed_from_u64(42);

@@ -1,9 +1,11 @@
 //! Every bad input gets its error, by type and by exact words.
 
 use safetensors::{Dtype, tensor::TensorView};
-use wgpu_rnn::{ConcatGates, Device, Error, LayerWeights, Linear, Lstm, LstmConfig, LstmState, Tensor, TensorFile};
+use wgpu_rnn::{
+    ConcatGates, Device, Error, LayerWeights, Linear, Lstm, LstmConfig, LstmState, Tensor, TensorFile, wgpu,
+};
 
-use crate::support::{gpu, uniform};
+use crate::support::{gpu, own_device, uniform};
 
 fn message<T>(result: Result<T, Error>) -> String {
     match result {
@@ -169,6 +171,12 @@ fn files_without_a_fitting_model() {
         load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), ("weight_ih_l9", &[4, 1])], ""),
         "tensor weight_ih_l9 does not fit: layers are numbered from 0 without a gap"
     );
+    for odd in ["p.weight_ih_l007", "p.weight_hh_l18446744073709551616", "p.weight_ih_l1_reversed"] {
+        assert_eq!(
+            load(&[("p.weight_ih_l0", &[4, 1]), ("p.weight_hh_l0", &[4, 1]), (odd, &[4, 1])], "p."),
+            format!("tensor {odd} does not fit: it is named like a parameter, but for its layer number")
+        );
+    }
     let huge = format!("weight_ih_l{}", usize::MAX);
     assert_eq!(
         load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), (&huge, &[4, 1])], ""),
@@ -289,4 +297,69 @@ fn f64_does_not_run_on_a_gpu() {
         message(Lstm::random(LstmConfig::new(1, 1), 0).unwrap().cast::<f64>().unwrap().to(&gpu)),
         "a model of f64 on a GPU is not supported: WGSL has no f64; load it as f32, or place it on the CPU"
     );
+}
+
+#[test]
+fn names_that_a_file_cannot_hold() {
+    let (a, b) = (zeros(&[1]), zeros(&[2]));
+    assert_eq!(
+        message(TensorFile::serialize(&[("x", &a), ("x", &b)])),
+        "tensor x does not fit: two tensors have this name"
+    );
+    assert_eq!(
+        message(TensorFile::serialize(&[("__metadata__", &a)])),
+        "tensor __metadata__ does not fit: the format keeps this name for itself"
+    );
+}
+
+/// One limit lowered at a time, each to less than the kernels need.
+#[test]
+fn every_limit_of_a_device_is_named() {
+    if gpu().is_none() {
+        return;
+    }
+    type Lower = fn(&mut wgpu::Limits);
+    let cases: [(Lower, &str); 10] = [
+        (|l| l.max_bind_groups = 1, "the input product needs 2 of max_bind_groups, the device has 1"),
+        (
+            |l| l.max_bindings_per_bind_group = 4,
+            "the step kernel needs 7 of max_bindings_per_bind_group, the device has 4",
+        ),
+        (
+            |l| l.max_storage_buffers_per_shader_stage = 4,
+            "the step kernel needs 7 of max_storage_buffers_per_shader_stage, the device has 4",
+        ),
+        (
+            |l| l.max_uniform_buffers_per_shader_stage = 1,
+            "the step kernel needs 2 of max_uniform_buffers_per_shader_stage, the device has 1",
+        ),
+        (
+            |l| l.max_dynamic_uniform_buffers_per_pipeline_layout = 1,
+            "the step kernel needs 2 of max_dynamic_uniform_buffers_per_pipeline_layout, the device has 1",
+        ),
+        (
+            |l| l.max_uniform_buffer_binding_size = 16,
+            "the input product needs 56 of max_uniform_buffer_binding_size, the device has 16",
+        ),
+        (
+            |l| l.max_compute_workgroup_size_x = 8,
+            "the input product needs 16 of max_compute_workgroup_size_x, the device has 8",
+        ),
+        (
+            |l| l.max_compute_workgroups_per_dimension = 1,
+            "the input product needs 2 of max_compute_workgroups_per_dimension, the device has 1",
+        ),
+        (|l| l.max_buffer_size = 8, "w_ih of layer 0 needs 32 of max_buffer_size, the device has 8"),
+        (
+            |l| l.max_compute_workgroup_storage_size = 8000,
+            "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 8000",
+        ),
+    ];
+    for (lower, expected) in cases {
+        let (device, queue) = own_device(lower);
+        let lstm = Lstm::random(LstmConfig::new(1, 1).bidirectional(true), 0).unwrap();
+        let placed = lstm.to(&Device::from_wgpu(device, queue));
+        let forward = placed.and_then(|placed| placed.forward(&zeros(&[1, 1]), None).map(drop));
+        assert_eq!(message(forward), expected);
+    }
 }

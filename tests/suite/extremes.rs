@@ -1,6 +1,6 @@
 //! Large pre-activations saturate: finite and right, where some drivers' tanh gives NaN from 89 on.
 
-use wgpu_rnn::{Device, LayerWeights, Lstm, LstmConfig, Tensor};
+use wgpu_rnn::{Device, LayerWeights, Lstm, LstmConfig, LstmState, Tensor};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{gpu, oracle, uniform};
@@ -49,5 +49,24 @@ fn saturated_random_models_stay_right() {
         // sigmoid passes on a quarter; where that would be all of its range, it says nothing, so scales stay below.
         let tolerance = Tolerance::both(28.0 * f64::from(f32::EPSILON) * f64::from(scale) / 4.0);
         compare(&format!("scale {scale}"), output.data(), expected.data(), tolerance).unwrap();
+    }
+}
+
+/// A gate that is all but shut holds back even the largest cell state.
+#[test]
+fn a_shut_gate_is_shut() {
+    for device in [Some(Device::cpu()), gpu()].iter().flatten() {
+        for (forget, c_0) in [(-100.0_f32, 1e38_f32), (-200.0, f32::MAX), (-95.0, 1e35)] {
+            let zeros = |shape: &[usize]| Tensor::zeros(shape).unwrap();
+            let bias = Tensor::new([4], [0.0, forget, 0.0, 0.0]).unwrap();
+            let layer = LayerWeights::new(zeros(&[4, 1]), zeros(&[4, 1])).with_bias(bias, zeros(&[4]));
+            let lstm = Lstm::new(LstmConfig::new(1, 1), vec![layer]).unwrap();
+            let state = LstmState { h: zeros(&[1, 1]), c: Tensor::new([1, 1], [c_0]).unwrap() };
+            let (_, last) = lstm.to(device).unwrap().forward(&zeros(&[1, 1]), Some(&state)).unwrap();
+            let (_, expected) = oracle(&lstm, &zeros(&[1, 1]), Some(&state));
+            // Below the least normal f32, 1.2e-38, a device may round to 0.
+            let tolerance = Tolerance { absolute: 1.2e-38 * f64::from(c_0), relative: 1e-5 };
+            compare(&format!("{forget} {c_0} on {device}"), last.c.data(), expected.c.data(), tolerance).unwrap();
+        }
     }
 }

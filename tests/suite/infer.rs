@@ -121,6 +121,21 @@ fn bad_files_are_refused() {
 }
 
 #[test]
+fn the_output_never_replaces_the_model_or_the_input() {
+    let folder = Folder::new();
+    Lstm::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "").unwrap();
+    folder.save("input", &[("input", &uniform(&[2, 1, 4], 0))]);
+    for name in ["model", "input"] {
+        let before = std::fs::read(folder.path(name)).unwrap();
+        let mut command = infer();
+        command.arg("--model").arg(folder.path("model")).arg("--input").arg(folder.path("input"));
+        let run = command.arg("--output").arg(folder.path(name)).output().unwrap();
+        assert_eq!(String::from_utf8(run.stderr).unwrap(), format!("error: --output and --{name} are the same file\n"));
+        assert_eq!((run.status.code(), std::fs::read(folder.path(name)).unwrap()), (Some(1), before));
+    }
+}
+
+#[test]
 fn several_models_need_a_prefix() {
     let folder = Folder::new();
     let tensor = uniform(&[4, 1], 0);

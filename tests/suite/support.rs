@@ -36,6 +36,15 @@ pub fn adapter_under_test() -> wgpu::Adapter {
     adapters.into_iter().find(|adapter| same(adapter.get_info())).unwrap()
 }
 
+/// A device of the caller's with limits that it chose, on the adapter under test.
+pub fn own_device(limits: impl FnOnce(&mut wgpu::Limits)) -> (wgpu::Device, wgpu::Queue) {
+    let adapter = adapter_under_test();
+    let mut required_limits = adapter.limits();
+    limits(&mut required_limits);
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    pollster::block_on(adapter.request_device(&descriptor)).unwrap()
+}
+
 /// Uniform in ±1, the same for a seed.
 pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = Pcg64::seed_from_u64(seed);
