@@ -76,7 +76,7 @@ pub enum Error {
     },
 
     /// No model was found under the prefix.
-    #[error("no LSTM under prefix {prefix:?} (no tensor {prefix}weight_ih_l0); {}", found_prefixes(found))]
+    #[error("no recurrent layer under prefix {prefix:?} (no tensor {prefix}weight_ih_l0); {}", found_prefixes(found))]
     NoModel {
         /// The prefix that was asked for.
         prefix: String,

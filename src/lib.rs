@@ -15,7 +15,7 @@
 //! # How it fits together
 //! A model is described once ([`LstmConfig`] and weights make an [`Lstm`]) and placed on a [`Device`] ([`PlacedLstm`]):
 //! placing packs and uploads the weights, running only runs. A forward on a GPU is one submission and one readback; with
-//! buffers of your own, [`PlacedLstm::encode`] records it between your own passes without either.
+//! buffers of your own, [`Placed::encode`] records it between your own passes without either.
 //!
 //! # Legend
 //! T time steps · B batch · I input features · H hidden size · L layers · D directions (1 or 2). Arrays are written with their
@@ -35,7 +35,7 @@ mod cpu;
 mod device;
 mod error;
 mod gpu;
-mod lstm;
+mod layer;
 mod model;
 mod plan;
 mod real;
@@ -43,17 +43,24 @@ mod sequence;
 mod tensor;
 mod weights;
 
-pub use config::LstmConfig;
+pub use config::Nonlinearity;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use gpu::adapter::GpuOptions;
-pub use lstm::{Lstm, LstmBuffers, LstmState, PlacedLstm};
+pub use layer::buffers::Buffers;
+pub use layer::config::Config;
+pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
+pub use layer::placed::Placed;
+pub use layer::{
+    Gru, GruBuffers, GruConfig, Layer, Lstm, LstmBuffers, LstmConfig, PlacedGru, PlacedLstm, PlacedRnn, Rnn,
+    RnnBuffers, RnnConfig,
+};
 pub use plan::Plan;
 pub use real::Real;
 pub use tensor::{Tensor, TensorView};
 pub use weights::LayerWeights;
 pub use weights::concat_gates::{ConcatGates, Linear};
-pub use weights::tensor_file::TensorFile;
+pub use weights::tensor_file::{RecurrentLayer, TensorFile};
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;
 

@@ -1,23 +1,31 @@
 //! The table of shader sources: a kernel is a concatenation of files, the same on every backend.
 
 use crate::cell::CellKind;
+use crate::config::Nonlinearity;
 use crate::plan::Kernel;
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const LSTM: &str = include_str!("../../shaders/cell/lstm.wgsl");
+const GRU: &str = include_str!("../../shaders/cell/gru.wgsl");
+const RNN: &str = include_str!("../../shaders/cell/rnn.wgsl");
+const RNN_TANH: &str = include_str!("../../shaders/cell/rnn_tanh.wgsl");
+const RNN_RELU: &str = include_str!("../../shaders/cell/rnn_relu.wgsl");
 const PROJECT: &str = include_str!("../../shaders/project.wgsl");
 const STEP: &str = include_str!("../../shaders/step.wgsl");
 
 /// The WGSL of a kernel for a cell.
 pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
-    let cell = match cell {
-        CellKind::Lstm => LSTM,
+    let cell: &[&str] = match cell {
+        CellKind::Lstm => &[LSTM],
+        CellKind::Gru => &[GRU],
+        CellKind::Rnn(Nonlinearity::Tanh) => &[RNN_TANH, RNN],
+        CellKind::Rnn(Nonlinearity::Relu) => &[RNN_RELU, RNN],
     };
     let body = match kernel {
         Kernel::Project => PROJECT,
         Kernel::Step => STEP,
     };
-    [COMMON, cell, body].join("\n")
+    [&[COMMON], cell, &[body]].concat().join("\n")
 }
 
 /// The kernel's entry point in its file.

@@ -50,9 +50,13 @@ pub(crate) enum Kernel {
     Step,
 }
 
+impl Kernel {
+    pub(crate) const ALL: [Self; 2] = [Self::Project, Self::Step];
+}
+
 /// What a forward of one shape does on a GPU: its dispatches, submissions and device memory.
 ///
-/// [`PlacedLstm::plan`](crate::PlacedLstm::plan) gives it; its [`Display`](fmt::Display) is for people.
+/// [`Placed::plan`](crate::Placed::plan) gives it; its [`Display`](fmt::Display) is for people.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) config: RecurrentConfig,

@@ -40,15 +40,15 @@ pub(crate) fn slice(features: usize, slice: usize) -> Range<usize> {
 pub(crate) const WORKGROUP: [u32; 2] = [16, 16];
 
 /// Bytes of workgroup memory: a tile of x, and a tile of weights of all gates.
-pub(crate) fn workgroup_storage(gates: usize) -> u64 {
-    ((TILE_K * TILE_ROWS + TILE_K * TILE_UNITS * gates) * size_of::<f32>()) as u64
+pub(crate) fn workgroup_storage(gate_floats: usize) -> u64 {
+    ((TILE_K * TILE_ROWS + TILE_K * TILE_UNITS * gate_floats) * size_of::<f32>()) as u64
 }
 
 /// Whether a device can run the kernel at all, and for `rows` rows of one time step.
 pub(crate) fn check(config: &RecurrentConfig, rows: u64, limits: &DeviceLimits) -> Result<()> {
     let what = "the input product";
     let [x, y] = WORKGROUP;
-    limits.workgroup(what, [x, y, 1], workgroup_storage(config.cell.gates()))?;
+    limits.workgroup(what, [x, y, 1], workgroup_storage(config.cell.workgroup_floats()))?;
     limits.groups(what, config.hidden_size.div_ceil(TILE_UNITS) as u64)?;
     limits.groups(what, rows.div_ceil(TILE_ROWS as u64))?;
     limits.groups(what, config.directions() as u64)

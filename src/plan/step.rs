@@ -38,15 +38,15 @@ impl StepTile {
     }
 
     /// Bytes of workgroup memory: the staged h, and the partial sums of all gates.
-    pub(crate) fn workgroup_storage(self, gates: usize) -> u64 {
-        let floats = self.rows as usize * TILE_K + (self.units * self.rows * self.split) as usize * gates;
+    pub(crate) fn workgroup_storage(self, gate_floats: usize) -> u64 {
+        let floats = self.rows as usize * TILE_K + (self.units * self.rows * self.split) as usize * gate_floats;
         (floats * size_of::<f32>()) as u64
     }
 
     pub(crate) fn check(self, config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> Result<()> {
         let what = "the step kernel";
         let workgroup = [self.units, self.rows, self.split];
-        limits.workgroup(what, workgroup, self.workgroup_storage(config.cell.gates()))?;
+        limits.workgroup(what, workgroup, self.workgroup_storage(config.cell.workgroup_floats()))?;
         limits.groups(what, config.hidden_size.div_ceil(self.units as usize) as u64)?;
         limits.groups(what, batch.div_ceil(self.rows as usize) as u64)
     }

@@ -5,19 +5,21 @@
 pub(crate) mod concat_gates;
 pub(crate) mod init;
 pub(crate) mod names;
+pub(crate) mod pytorch;
 pub(crate) mod tensor_file;
 
 use crate::config::RecurrentConfig;
 use crate::weights::names::{Parameter, ParameterKind};
 use crate::{Error, Real, Result, Tensor};
 
-/// The parameters of one layer and direction, by PyTorch's names, gates in PyTorch's order (LSTM: i, f, g, o).
+/// The parameters of one layer and direction, by PyTorch's names, gates in PyTorch's order (LSTM i, f, g, o; GRU r, z, n);
+/// G is 4 for an LSTM, 3 for a GRU, 1 for an RNN.
 ///
 /// | tensor | shape |
 /// |---|---|
-/// | `weight_ih` | `[4·H, I]`; I of a layer above the first is D·H |
-/// | `weight_hh` | `[4·H, H]` |
-/// | `bias_ih`, `bias_hh` | `[4·H]`, both or neither |
+/// | `weight_ih` | `[G·H, I]`; I of a layer above the first is D·H |
+/// | `weight_hh` | `[G·H, H]` |
+/// | `bias_ih`, `bias_hh` | `[G·H]`, both or neither |
 ///
 /// Shapes and values are checked when a model is made of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,22 +42,22 @@ impl<F: Real> LayerWeights<F> {
         self
     }
 
-    /// `[4·H, I]`: the input's weights.
+    /// `[G·H, I]`: the input's weights.
     pub fn weight_ih(&self) -> &Tensor<F> {
         &self.weight_ih
     }
 
-    /// `[4·H, H]`: the hidden state's weights.
+    /// `[G·H, H]`: the hidden state's weights.
     pub fn weight_hh(&self) -> &Tensor<F> {
         &self.weight_hh
     }
 
-    /// `[4·H]`: the bias of the input product.
+    /// `[G·H]`: the bias of the input product.
     pub fn bias_ih(&self) -> Option<&Tensor<F>> {
         self.bias.as_ref().map(|(ih, _)| ih)
     }
 
-    /// `[4·H]`: the bias of the recurrent product.
+    /// `[G·H]`: the bias of the recurrent product.
     pub fn bias_hh(&self) -> Option<&Tensor<F>> {
         self.bias.as_ref().map(|(_, hh)| hh)
     }

@@ -77,11 +77,12 @@ pub(crate) fn prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> 
     found
 }
 
-/// Infers an LSTM's configuration from the names and shapes of the tensors under `prefix`.
+/// Infers a layer's configuration from the names and shapes of the tensors under `prefix`; it must be of `cell`'s kind.
 ///
-/// Sizes come from `weight_ih_l0` and `weight_hh_l0`, the rest from which names are there. A name that no LSTM of that
+/// Sizes come from `weight_ih_l0` and `weight_hh_l0`, the rest from which names are there. A name that no layer of that
 /// configuration has (a projection, a layer after a gap) is an error: it would be dropped in silence otherwise.
-pub(crate) fn infer_lstm<'a>(
+pub(crate) fn infer<'a>(
+    cell: CellKind,
     prefix: &str,
     names: impl Iterator<Item = &'a str> + Clone,
     shape_of: impl Fn(&str) -> Option<&'a [usize]>,
@@ -113,16 +114,16 @@ pub(crate) fn infer_lstm<'a>(
     }
     let (&[rows, input_size], &[hh_rows, hidden_size]) = (weight_ih, weight_hh) else {
         let (what, got) = if weight_ih.len() == 2 { (recurrent, weight_hh) } else { (first, weight_ih) };
-        return Err(Error::Shape { what, expected: "[4·H, ·]".to_owned(), got: got.to_vec() });
+        return Err(Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() });
     };
-    let gates = CellKind::Lstm.gates();
-    if hidden_size == 0 || hidden_size.checked_mul(gates) != Some(hh_rows) {
-        let other = match hh_rows.checked_div(hidden_size) {
-            Some(3) if hh_rows % hidden_size == 0 => " (3·H rows are a GRU's, which is not implemented yet)",
-            Some(1) if hh_rows % hidden_size == 0 => " (H rows are an nn.RNN's, which is not implemented yet)",
-            _ => "",
+    if hidden_size == 0 || hidden_size.checked_mul(cell.gates()) != Some(hh_rows) {
+        let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
+        let gates = hh_rows.checked_div(hidden_size).filter(|gates| gates * hidden_size == hh_rows);
+        let other = match gates.and_then(|gates| Some((gates, CellKind::of_gates(gates)?.1))) {
+            Some((gates, name)) => format!(" ({} rows are {name}'s)", rows(gates)),
+            None => String::new(),
         };
-        let expected = format!("[4·H, H], an LSTM's{other}");
+        let expected = format!("[{}, H] of the {}{other}", rows(cell.gates()), cell.name());
         return Err(Error::Shape { what: recurrent, expected, got: weight_hh.to_vec() });
     }
     if rows != hh_rows {
@@ -138,7 +139,7 @@ pub(crate) fn infer_lstm<'a>(
         });
     }
     Ok(RecurrentConfig {
-        cell: CellKind::Lstm,
+        cell,
         input_size,
         hidden_size,
         num_layers: layers,

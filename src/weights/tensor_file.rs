@@ -10,8 +10,21 @@ use half::{bf16, f16};
 use safetensors::tensor::{TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
+use crate::cell::CellKind;
 use crate::weights::names;
 use crate::{Error, Real, Result, Tensor};
+
+/// What kind of recurrent layer a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecurrentLayer {
+    /// [`Lstm`](crate::Lstm) reads it.
+    Lstm,
+    /// [`Gru`](crate::Gru) reads it.
+    Gru,
+    /// [`Rnn`](crate::Rnn) reads it; the nonlinearity is not in the weights.
+    Rnn,
+}
 
 /// A safetensors file, read whole: named tensors of any type, converted to `f32` or `f64` as they are taken out.
 ///
@@ -72,6 +85,18 @@ impl TensorFile {
     /// The prefixes under which the file has a recurrent layer: whatever stands before a `weight_ih_l0`, sorted.
     pub fn recurrent_prefixes(&self) -> Vec<String> {
         names::prefixes(self.names())
+    }
+
+    /// What the recurrent layer under `prefix` is, by the rows of its `weight_hh_l0`: 4·H, 3·H or H; `None` if there is none or
+    /// it is none of these.
+    pub fn recurrent_layer(&self, prefix: &str) -> Option<RecurrentLayer> {
+        let &[rows, hidden] = self.shape(&format!("{prefix}weight_hh_l0"))? else { return None };
+        let gates = rows.checked_div(hidden).filter(|gates| gates * hidden == rows)?;
+        Some(match CellKind::of_gates(gates)?.0 {
+            CellKind::Lstm => RecurrentLayer::Lstm,
+            CellKind::Gru => RecurrentLayer::Gru,
+            CellKind::Rnn(_) => RecurrentLayer::Rnn,
+        })
     }
 
     /// A tensor, converted to `F`: to the nearest value; beyond the range of `F`, to infinity.

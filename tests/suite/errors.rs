@@ -151,11 +151,11 @@ fn files_without_a_fitting_model() {
     };
     assert_eq!(
         load(&[("head.weight", &[1, 1])], ""),
-        "no LSTM under prefix \"\" (no tensor weight_ih_l0); the file has no tensor named like a recurrent layer's"
+        "no recurrent layer under prefix \"\" (no tensor weight_ih_l0); the file has no tensor named like a recurrent layer's"
     );
     assert_eq!(
         load(&[("b.weight_ih_l0", &[4, 1]), ("a.weight_ih_l0", &[4, 1])], "c."),
-        "no LSTM under prefix \"c.\" (no tensor c.weight_ih_l0); the file has recurrent layers under [\"a.\", \"b.\"]"
+        "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); the file has recurrent layers under [\"a.\", \"b.\"]"
     );
     assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 is there");
     assert_eq!(
@@ -189,11 +189,11 @@ fn files_without_a_fitting_model() {
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 2])], ""),
-        "weight_hh_l0: expected shape [4·H, H], an LSTM's (3·H rows are a GRU's, which is not implemented yet), got [6, 2]"
+        "weight_hh_l0: expected shape [4·H, H] of the LSTM (3·H rows are a GRU's), got [6, 2]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[2, 1]), ("weight_hh_l0", &[2, 2])], ""),
-        "weight_hh_l0: expected shape [4·H, H], an LSTM's (H rows are an nn.RNN's, which is not implemented yet), got [2, 2]"
+        "weight_hh_l0: expected shape [4·H, H] of the LSTM (H rows are an RNN's), got [2, 2]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[7, 1]), ("weight_hh_l0", &[8, 2])], ""),
@@ -201,11 +201,11 @@ fn files_without_a_fitting_model() {
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[8]), ("weight_hh_l0", &[8, 2])], ""),
-        "weight_ih_l0: expected shape [4·H, ·], got [8]"
+        "weight_ih_l0: expected shape two dimensions, got [8]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[0, 1]), ("weight_hh_l0", &[0, 0])], ""),
-        "weight_hh_l0: expected shape [4·H, H], an LSTM's, got [0, 0]"
+        "weight_hh_l0: expected shape [4·H, H] of the LSTM, got [0, 0]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[4, 0]), ("weight_hh_l0", &[4, 1])], ""),

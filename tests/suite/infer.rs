@@ -115,7 +115,7 @@ fn bad_files_are_refused() {
     folder.save("input", &[("input", &x)]);
     assert_eq!(
         folder.refused(&["--prefix", "b."], 1),
-        "error: DIR/model.safetensors: no LSTM under prefix \"b.\" (no tensor b.weight_ih_l0); \
+        "error: DIR/model.safetensors: no recurrent layer under prefix \"b.\" (no tensor b.weight_ih_l0); \
          the file has recurrent layers under [\"a.\"]\n"
     );
 }

@@ -2,13 +2,14 @@
 
 use super::State;
 use crate::Real;
+use crate::cell::MAX_GATES;
 use crate::cell::lstm_gate::{CELL, FORGET, INPUT, OUTPUT};
 
 /// ```text
 /// i = σ(gx_i + gh_i)    f = σ(gx_f + gh_f)    g = tanh(gx_g + gh_g)    o = σ(gx_o + gh_o)
 /// c' = f ⊙ c + i ⊙ g                          h' = o ⊙ tanh(c')
 /// ```
-pub(crate) fn lstm<F: Real>(gx: [F; 4], gh: [F; 4], old: State<F>) -> State<F> {
+pub(crate) fn lstm<F: Real>(gx: [F; MAX_GATES], gh: [F; MAX_GATES], old: State<F>) -> State<F> {
     let i = (gx[INPUT] + gh[INPUT]).sigmoid();
     let f = (gx[FORGET] + gh[FORGET]).sigmoid();
     let g = (gx[CELL] + gh[CELL]).tanh();

@@ -1,6 +1,8 @@
 //! The pointwise cells, a file each. The GPU twins are shaders/cell/*.wgsl.
 
+mod gru;
 mod lstm;
+mod rnn;
 
 use crate::Real;
 use crate::cell::{CellKind, MAX_GATES};
@@ -30,5 +32,7 @@ impl<F: Real> State<F> {
 pub(crate) fn cell<F: Real>(kind: CellKind, gx: [F; MAX_GATES], gh: [F; MAX_GATES], old: State<F>) -> State<F> {
     match kind {
         CellKind::Lstm => lstm::lstm(gx, gh, old),
+        CellKind::Gru => gru::gru(gx, gh, old),
+        CellKind::Rnn(nonlinearity) => rnn::rnn(nonlinearity, gx, gh, old),
     }
 }

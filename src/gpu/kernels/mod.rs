@@ -34,7 +34,11 @@ pub(crate) const fn params_count(kernel: Kernel) -> usize {
 
 /// Whether a device can bind what the kernels bind, whatever the shape.
 pub(crate) fn check_limits(cell: CellKind, limits: &wgpu::Limits) -> Result<()> {
-    for (kernel, what) in [(Kernel::Project, "the input product"), (Kernel::Step, "the step kernel")] {
+    for kernel in Kernel::ALL {
+        let what = match kernel {
+            Kernel::Project => "the input product",
+            Kernel::Step => "the step kernel",
+        };
         let (storage, params) = (storage_access(kernel, cell).len() as u64, params_count(kernel) as u64);
         let largest = size_of::<ChunkParams>() as u64;
         for (limit, need, available) in [

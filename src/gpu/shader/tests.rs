@@ -8,11 +8,8 @@ use crate::gpu::pipeline::tile_constants;
 use crate::plan::params::{ChunkParams, StepParams};
 use crate::plan::{project, step};
 
-const KERNELS: [Kernel; 2] = [Kernel::Project, Kernel::Step];
-const CELLS: [CellKind; 1] = [CellKind::Lstm];
-
 fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
-    let all = KERNELS.into_iter().flat_map(|kernel| CELLS.map(|cell| (kernel, cell)));
+    let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
     all.map(|(kernel, cell)| {
         let source = source(kernel, cell);
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
@@ -109,5 +106,30 @@ fn tile_constants_are_those_of_the_plan() {
                 assert_eq!(names, tile_constants(step::tile(1)).map(|(name, _)| name));
             }
         }
+    }
+}
+
+/// The host packs G floats a unit. WGSL would lay out an array of vec3 in steps of four.
+#[test]
+fn packed_gates_are_as_wide_as_the_host_packs_them() {
+    for (kernel, cell, module) in parsed() {
+        let mut seen = 0;
+        for (_, global) in module.global_variables.iter() {
+            let name = global.name.as_deref().unwrap_or_default();
+            let naga::TypeInner::Array { stride, .. } = module.types[global.ty].inner else { continue };
+            if ["w_ih", "w_hh", "b_ih", "b_hh", "gx"].contains(&name) {
+                assert_eq!(stride as usize, cell.gates() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
+                seen += 1;
+            }
+            if ["w_tile", "partial"].contains(&name) {
+                assert_eq!(
+                    stride as usize,
+                    cell.workgroup_floats() * size_of::<f32>(),
+                    "{name} of {kernel:?} {cell:?}"
+                );
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 4, "{kernel:?} {cell:?}");
     }
 }

@@ -1,34 +1,37 @@
-//! An LSTM on a device: forward, plan, and recording into a caller's encoder.
+//! A layer on a device: forward, plan, and recording into a caller's encoder.
 
-use crate::config::LstmConfig;
 use crate::device::{Device, needs_gpu};
 use crate::gpu::Wait;
 use crate::gpu::model::EncodeIo;
 use crate::gpu::workspace::Io;
-use crate::lstm::{LstmBuffers, LstmState};
+use crate::layer::buffers::Buffers;
+use crate::layer::config::Config;
+use crate::layer::kind::Kind;
 use crate::model::{Place, PlacedModel};
 use crate::plan::Plan;
 use crate::sequence::Sequence;
-use crate::{Error, Real, Result, Tensor};
+use crate::{Real, Result, Tensor};
 
-/// An [`Lstm`](crate::Lstm) on a device, ready to run. May be used from several threads at once.
+/// A [`Layer`](crate::Layer) on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
+/// [`PlacedRnn`](crate::PlacedRnn). May be used from several threads at once.
 ///
 /// It keeps the buffers of the last few shapes, so that a call of a shape that it knows creates nothing on the device.
 #[derive(Debug)]
-pub struct PlacedLstm<F = f32> {
-    pub(super) config: LstmConfig,
+pub struct Placed<K, F = f32> {
+    pub(super) config: Config<K>,
     pub(super) device: Device,
     pub(super) model: PlacedModel<F>,
 }
 
-impl<F: Real> PlacedLstm<F> {
-    /// Runs the LSTM: output and last state, as `module(input, (h_0, c_0))` in PyTorch.
+impl<K: Kind, F: Real> Placed<K, F> {
+    /// Runs the layer: output and last state, as `module(input, state)` in PyTorch. The state of an LSTM is
+    /// [`LstmState`](crate::LstmState), `(h, c)`; of a GRU or RNN it is h, a [`Tensor`].
     ///
     /// | | batched | batch_first | unbatched |
     /// |---|---|---|---|
     /// | input | `[T, B, I]` | `[B, T, I]` | `[T, I]` |
     /// | output | `[T, B, D·H]` | `[B, T, D·H]` | `[T, D·H]` |
-    /// | h, c | `[L·D, B, H]` | `[L·D, B, H]` | `[L·D, H]` |
+    /// | h (and c) | `[L·D, B, H]` | `[L·D, B, H]` | `[L·D, H]` |
     ///
     /// No state means zeros. B = 0 gives empty results; T = 0 gives the state back, where PyTorch raises an error.
     ///
@@ -36,7 +39,7 @@ impl<F: Real> PlacedLstm<F> {
     /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a shape that the device cannot hold,
     /// both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward(&self, input: &Tensor<F>, state: Option<&LstmState<F>>) -> Result<(Tensor<F>, LstmState<F>)> {
+    pub fn forward(&self, input: &Tensor<F>, state: Option<&K::State<F>>) -> Result<(Tensor<F>, K::State<F>)> {
         pollster::block_on(self.run(input, state, Wait::Blocking))
     }
 
@@ -47,25 +50,20 @@ impl<F: Real> PlacedLstm<F> {
     pub async fn forward_async(
         &self,
         input: &Tensor<F>,
-        state: Option<&LstmState<F>>,
-    ) -> Result<(Tensor<F>, LstmState<F>)> {
+        state: Option<&K::State<F>>,
+    ) -> Result<(Tensor<F>, K::State<F>)> {
         self.run(input, state, Wait::Async).await
     }
 
     async fn run(
         &self,
         input: &Tensor<F>,
-        state: Option<&LstmState<F>>,
+        state: Option<&K::State<F>>,
         wait: Wait,
-    ) -> Result<(Tensor<F>, LstmState<F>)> {
-        let initial = state.map(|state| [&state.h, &state.c]);
-        let (output, last) = self.model.forward(input, initial.as_ref().map(|s| s.as_slice()), wait).await?;
-        match <[Tensor<F>; 2]>::try_from(last) {
-            Ok([h, c]) => Ok((output, LstmState { h, c })),
-            Err(last) => {
-                Err(Error::Shape { what: "states".to_owned(), expected: "[2]".to_owned(), got: vec![last.len()] })
-            }
-        }
+    ) -> Result<(Tensor<F>, K::State<F>)> {
+        let initial = state.map(K::arrays);
+        let (output, last) = self.model.forward(input, initial.as_deref(), wait).await?;
+        Ok((output, K::state(last)?))
     }
 
     /// What a forward of T = `time_steps` and B = `batch` will do on the GPU.
@@ -97,7 +95,7 @@ impl<F: Real> PlacedLstm<F> {
         encoder: &mut wgpu::CommandEncoder,
         time_steps: usize,
         batch: usize,
-        buffers: &LstmBuffers<'_>,
+        buffers: &Buffers<'_, K>,
     ) -> Result<()> {
         pollster::block_on(self.record(encoder, time_steps, batch, buffers, Wait::Blocking))
     }
@@ -111,7 +109,7 @@ impl<F: Real> PlacedLstm<F> {
         encoder: &mut wgpu::CommandEncoder,
         time_steps: usize,
         batch: usize,
-        buffers: &LstmBuffers<'_>,
+        buffers: &Buffers<'_, K>,
     ) -> Result<()> {
         self.record(encoder, time_steps, batch, buffers, Wait::Async).await
     }
@@ -121,31 +119,31 @@ impl<F: Real> PlacedLstm<F> {
         encoder: &mut wgpu::CommandEncoder,
         time_steps: usize,
         batch: usize,
-        buffers: &LstmBuffers<'_>,
+        buffers: &Buffers<'_, K>,
         wait: Wait,
     ) -> Result<()> {
         let Place::Gpu(model) = &self.model.place else {
             return Err(needs_gpu("recording into a command encoder"));
         };
         let sequence = Sequence::batched(&self.config.0, time_steps, batch);
-        if batch == 0 {
-            return Ok(());
-        }
         let bytes = model.plan(sequence)?.bytes;
-        buffers.check(bytes.input, bytes.output, bytes.state)?;
+        buffers.check(self.config.0.cell, bytes.input, bytes.output, bytes.state)?;
         let io = EncodeIo {
             io: Io {
                 input: buffers.input.clone(),
                 output: buffers.output.clone(),
-                states: vec![buffers.h_n.clone(), buffers.c_n.clone()],
+                states: buffers.last.iter().map(|&state| state.clone()).collect(),
             },
-            initial: buffers.initial.map(|(h_0, c_0)| vec![h_0, c_0]),
+            initial: buffers.initial.clone(),
         };
+        if batch == 0 {
+            return Ok(());
+        }
         model.encode(encoder, sequence, &io, wait).await
     }
 
     /// The configuration.
-    pub fn config(&self) -> &LstmConfig {
+    pub fn config(&self) -> &Config<K> {
         &self.config
     }
 

@@ -1,0 +1,17 @@
+//! The GRU cell; sources are in shaders/cell/gru.wgsl, its GPU twin.
+
+use super::State;
+use crate::Real;
+use crate::cell::MAX_GATES;
+use crate::cell::gru_gate::{NEW, RESET, UPDATE};
+
+/// ```text
+/// r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)    n = tanh(gx_n + r ⊙ gh_n)
+/// h' = (1 - z) ⊙ n + z ⊙ h
+/// ```
+pub(crate) fn gru<F: Real>(gx: [F; MAX_GATES], gh: [F; MAX_GATES], old: State<F>) -> State<F> {
+    let r = (gx[RESET] + gh[RESET]).sigmoid();
+    let z = (gx[UPDATE] + gh[UPDATE]).sigmoid();
+    let n = (gx[NEW] + r * gh[NEW]).tanh();
+    State { h: (F::one() - z) * n + z * old.h, ..old }
+}

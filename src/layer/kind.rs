@@ -1,0 +1,106 @@
+//! The kinds of recurrent layers, as types: what differs between them in a function's signature.
+
+use crate::cell::CellKind;
+use crate::config::Nonlinearity;
+use crate::{Error, Real, Result, Tensor};
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::LstmKind {}
+    impl Sealed for super::GruKind {}
+    impl Sealed for super::RnnKind {}
+}
+
+/// A kind of recurrent layer: [`LstmKind`], [`GruKind`] or [`RnnKind`]. Sealed: the kernels exist for these.
+pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// The state between two calls: `(h, c)` as [`LstmState`] for an LSTM, h as a [`Tensor`] for the others;
+    /// `[L·D, B, H]`, unbatched `[L·D, H]`.
+    type State<F: Real>: Clone + std::fmt::Debug + PartialEq + Send + Sync;
+
+    /// The cell that a layer of this kind has before any option is set.
+    #[doc(hidden)]
+    const CELL: Cell;
+
+    /// The arrays of a state, h first.
+    #[doc(hidden)]
+    fn arrays<F: Real>(state: &Self::State<F>) -> Vec<&Tensor<F>>;
+
+    /// A state of its arrays.
+    #[doc(hidden)]
+    fn state<F: Real>(arrays: Vec<Tensor<F>>) -> Result<Self::State<F>>;
+}
+
+/// The crate's own name of a cell; opaque to the outside.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Cell(pub(crate) CellKind);
+
+/// `torch.nn.LSTM`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LstmKind {}
+
+/// `torch.nn.GRU`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GruKind {}
+
+/// `torch.nn.RNN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RnnKind {}
+
+/// The state of an LSTM between two calls: `(h, c)` of PyTorch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LstmState<F = f32> {
+    /// The hidden state: `[L·D, B, H]`, unbatched `[L·D, H]`; index = layer·D + direction.
+    pub h: Tensor<F>,
+    /// The cell state, same shape.
+    pub c: Tensor<F>,
+}
+
+impl Kind for LstmKind {
+    type State<F: Real> = LstmState<F>;
+
+    const CELL: Cell = Cell(CellKind::Lstm);
+
+    fn arrays<F: Real>(state: &LstmState<F>) -> Vec<&Tensor<F>> {
+        vec![&state.h, &state.c]
+    }
+
+    fn state<F: Real>(arrays: Vec<Tensor<F>>) -> Result<LstmState<F>> {
+        let [h, c] = exactly(arrays)?;
+        Ok(LstmState { h, c })
+    }
+}
+
+impl Kind for GruKind {
+    type State<F: Real> = Tensor<F>;
+
+    const CELL: Cell = Cell(CellKind::Gru);
+
+    fn arrays<F: Real>(state: &Tensor<F>) -> Vec<&Tensor<F>> {
+        vec![state]
+    }
+
+    fn state<F: Real>(arrays: Vec<Tensor<F>>) -> Result<Tensor<F>> {
+        exactly(arrays).map(|[h]| h)
+    }
+}
+
+impl Kind for RnnKind {
+    type State<F: Real> = Tensor<F>;
+
+    const CELL: Cell = Cell(CellKind::Rnn(Nonlinearity::Tanh));
+
+    fn arrays<F: Real>(state: &Tensor<F>) -> Vec<&Tensor<F>> {
+        vec![state]
+    }
+
+    fn state<F: Real>(arrays: Vec<Tensor<F>>) -> Result<Tensor<F>> {
+        exactly(arrays).map(|[h]| h)
+    }
+}
+
+/// The engine gives as many arrays as the cell's table says; a table that disagrees with the kind shows here.
+fn exactly<F, const N: usize>(arrays: Vec<Tensor<F>>) -> Result<[Tensor<F>; N]> {
+    let shape = |got: usize| Error::Shape { what: "states".to_owned(), expected: format!("[{N}]"), got: vec![got] };
+    arrays.try_into().map_err(|arrays: Vec<_>| shape(arrays.len()))
+}

@@ -1,0 +1,223 @@
+//! The public face: a recurrent layer on the host ([`Layer`]), on a device ([`Placed`]), and its kinds.
+
+pub(crate) mod buffers;
+pub(crate) mod config;
+pub(crate) mod kind;
+pub(crate) mod placed;
+
+use std::path::Path;
+
+use crate::config::Nonlinearity;
+use crate::device::Device;
+use crate::gpu::Wait;
+use crate::layer::buffers::Buffers;
+use crate::layer::config::Config;
+use crate::layer::kind::{Cell, GruKind, Kind, LstmKind, RnnKind};
+use crate::layer::placed::Placed;
+use crate::model::PlacedModel;
+use crate::weights::concat_gates::{self, ConcatGates};
+use crate::weights::tensor_file::TensorFile;
+use crate::weights::{self, LayerWeights, init, pytorch};
+use crate::{Real, Result};
+
+/// `torch.nn.LSTM` with its weights: long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates).
+pub type Lstm<F = f32> = Layer<LstmKind, F>;
+/// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate after
+/// the recurrent product).
+pub type Gru<F = f32> = Layer<GruKind, F>;
+/// `torch.nn.RNN` with its weights: the plain recurrent layer of Elman 1990, with tanh or relu.
+pub type Rnn<F = f32> = Layer<RnnKind, F>;
+
+/// The configuration of an [`Lstm`].
+pub type LstmConfig = Config<LstmKind>;
+/// The configuration of a [`Gru`].
+pub type GruConfig = Config<GruKind>;
+/// The configuration of an [`Rnn`].
+pub type RnnConfig = Config<RnnKind>;
+
+/// An [`Lstm`] on a device.
+pub type PlacedLstm<F = f32> = Placed<LstmKind, F>;
+/// A [`Gru`] on a device.
+pub type PlacedGru<F = f32> = Placed<GruKind, F>;
+/// An [`Rnn`] on a device.
+pub type PlacedRnn<F = f32> = Placed<RnnKind, F>;
+
+/// Device buffers for a [`PlacedLstm`].
+pub type LstmBuffers<'a> = Buffers<'a, LstmKind>;
+/// Device buffers for a [`PlacedGru`].
+pub type GruBuffers<'a> = Buffers<'a, GruKind>;
+/// Device buffers for a [`PlacedRnn`].
+pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
+
+/// A recurrent layer with its weights, on the host, in evaluation mode: [`Lstm`], [`Gru`] or [`Rnn`]. [`to`](Self::to) places
+/// it on a device to run it.
+///
+/// Shapes and rules are those of [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html),
+/// [`torch.nn.GRU`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html) and
+/// [`torch.nn.RNN`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html); T is the number of time steps,
+/// B the batch, I `input_size`, H `hidden_size`, L `num_layers`, D 2 if bidirectional and else 1.
+///
+/// ```
+/// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
+///
+/// let config = LstmConfig::new(10, 20).num_layers(2);
+/// let lstm = Lstm::random(config, 0)?.to(&Device::cpu())?;
+///
+/// let x = Tensor::zeros([5, 3, 10])?; // [T, B, I]
+/// let (output, state) = lstm.forward(&x, None)?;
+/// assert_eq!(output.shape(), [5, 3, 20]); // [T, B, D·H]
+/// assert_eq!(state.h.shape(), [2, 3, 20]); // [L·D, B, H]
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer<K, F = f32> {
+    config: Config<K>,
+    layers: Vec<LayerWeights<F>>,
+}
+
+/// What makes a model out of nothing but sizes or a file makes one of f32. For f64, on the CPU, there are
+/// [`from_tensor_file`](Layer::from_tensor_file) and [`cast`](Layer::cast).
+impl<K: Kind> Layer<K> {
+    /// A model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every machine,
+    /// but not the numbers that PyTorch draws.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
+    pub fn random(config: Config<K>, seed: u64) -> Result<Self> {
+        config.0.validate::<f32>()?;
+        let layers = init::uniform(&config.0, seed)?;
+        Ok(Self { config, layers })
+    }
+
+    /// Reads a layer out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih_l0` and so on, as
+    /// `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias follow
+    /// from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16 are read.
+    ///
+    /// What weights do not say is set afterwards: [`batch_first`](Self::batch_first), and of an RNN the
+    /// [`nonlinearity`](Layer::nonlinearity).
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix, naming the
+    /// prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`], [`Error::Dtype`] or
+    /// [`Error::NonFinite`] with the tensor's name, also for a layer of another kind; [`Error::Unsupported`] for an LSTM with
+    /// projections.
+    pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+}
+
+impl<K: Kind, F: Real> Layer<K, F> {
+    /// A model of the given weights, one entry for each layer and direction: index = layer·D + direction.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a size of 0 (PyTorch's constructor rule); [`Error::Shape`], [`Error::MissingTensor`] or
+    /// [`Error::UnexpectedTensor`] when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite
+    /// weight.
+    pub fn new(config: Config<K>, layers: Vec<LayerWeights<F>>) -> Result<Self> {
+        Self::checked(config, layers, "")
+    }
+
+    fn checked(config: Config<K>, layers: Vec<LayerWeights<F>>, prefix: &str) -> Result<Self> {
+        config.0.validate::<F>()?;
+        weights::validate(&config.0, prefix, &layers)?;
+        Ok(Self { config, layers })
+    }
+
+    /// [`from_safetensors`](Layer::from_safetensors) of a file that was read already, as f32 or f64.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Layer::from_safetensors).
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        let Cell(cell) = K::CELL;
+        let (config, layers) = pytorch::read(cell, file, prefix)?;
+        Self::checked(Config::of(config), layers, prefix)
+    }
+
+    /// Writes the model to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
+    /// `module.load_state_dict(safetensors.torch.load_file(path))` reads it in PyTorch (with an empty prefix).
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
+        TensorFile::save(path, &pytorch::named(&self.config.0, &self.layers, prefix))
+    }
+
+    /// The same model in another number type, each weight the nearest value: f32 to f64 is exact.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
+    pub fn cast<G: Real>(&self) -> Result<Layer<K, G>> {
+        let layers = self.layers.iter().map(LayerWeights::cast).collect::<Result<_>>()?;
+        Layer::new(self.config.clone(), layers)
+    }
+
+    /// The same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
+    #[must_use]
+    pub fn batch_first(mut self, batch_first: bool) -> Self {
+        self.config = self.config.batch_first(batch_first);
+        self
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config<K> {
+        &self.config
+    }
+
+    /// The weights: index = layer·D + direction.
+    pub fn layers(&self) -> &[LayerWeights<F>] {
+        &self.layers
+    }
+
+    /// Places the model on a device: weights are packed and uploaded once, here.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
+    /// [`Error::Unsupported`] for f64 on a GPU.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn to(&self, device: &Device) -> Result<Placed<K, F>> {
+        pollster::block_on(self.place(device, Wait::Blocking))
+    }
+
+    /// [`to`](Self::to) without blocking.
+    ///
+    /// # Errors
+    /// As [`to`](Self::to).
+    pub async fn to_async(&self, device: &Device) -> Result<Placed<K, F>> {
+        self.place(device, Wait::Async).await
+    }
+
+    async fn place(&self, device: &Device, wait: Wait) -> Result<Placed<K, F>> {
+        let model = PlacedModel::new(&self.config.0, &self.layers, device, wait).await?;
+        Ok(Placed { config: self.config.clone(), device: device.clone(), model })
+    }
+}
+
+impl<F: Real> Layer<LstmKind, F> {
+    /// The LSTM that hand-written layers compute, one Linear per gate over `[x, h]`, first layer first.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a layer; [`Error::Shape`] or [`Error::MissingTensor`] when gates do not fit each other;
+    /// [`Error::NonFinite`] for a NaN or infinite weight.
+    pub fn from_concat_gates(layers: &[ConcatGates<F>]) -> Result<Self> {
+        let (config, layers) = concat_gates::import(layers)?;
+        Self::new(Config::of(config), layers)
+    }
+
+    /// The same computation as one Linear per gate over `[x, h]`; the two biases are added into one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a bidirectional model.
+    pub fn to_concat_gates(&self) -> Result<Vec<ConcatGates<F>>> {
+        concat_gates::export(&self.config.0, &self.layers)
+    }
+}
+
+impl<F: Real> Layer<RnnKind, F> {
+    /// The same model with another nonlinearity, which weights do not tell.
+    #[must_use]
+    pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
+        self.config = self.config.nonlinearity(nonlinearity);
+        self
+    }
+}
