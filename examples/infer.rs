@@ -1,4 +1,4 @@
-//! Runs any LSTM out of a safetensors file over an input out of another.
+//! Runs any LSTM, GRU or RNN out of a safetensors file over an input out of another.
 //!
 //! cargo run --release --example infer -- --model model.safetensors --input input.safetensors --output output.safetensors
 
@@ -9,12 +9,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use wgpu_rnn::{Device, GpuOptions, Lstm, LstmState, Tensor, TensorFile};
+use wgpu_rnn::{
+    Device, GpuOptions, GruKind, Kind, Layer, LstmKind, Nonlinearity, RecurrentLayer, RnnKind, Tensor, TensorFile,
+};
 
-/// Runs an LSTM out of a safetensors file (PyTorch's tensor names) over an input out of another.
+/// Runs an LSTM, GRU or RNN out of a safetensors file (PyTorch's tensor names) over an input out of another.
 ///
-/// The input file holds `input`, [T, B, I] or unbatched [T, I], and if wanted the initial states `h_0` and `c_0`,
-/// [L·D, B, H] or unbatched [L·D, H]: both or neither. The output file gets `output`, `h_n` and `c_n` as float32.
+/// The input file holds `input`, [T, B, I] or unbatched [T, I], and if wanted the initial state, [L·D, B, H] or unbatched
+/// [L·D, H]: `h_0` and `c_0` for an LSTM (both or neither), `h_0` for the others. The output file gets `output`, `h_n` and,
+/// of an LSTM, `c_n` as float32. What the model is follows from the rows of its weights: 4·H, 3·H or H.
 ///
 /// Exit status: 0 done, 1 bad model, input or device, 2 bad arguments. Without a result no output file is written.
 #[derive(Parser)]
@@ -44,6 +47,10 @@ struct Arguments {
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
 
+    /// The nonlinearity of an RNN, which its weights do not tell; not for other models [default: tanh]
+    #[arg(long, value_enum)]
+    nonlinearity: Option<Activation>,
+
     /// Batched input and output are [B, T, ·]; states keep their shape
     #[arg(long)]
     batch_first: bool,
@@ -61,6 +68,12 @@ enum Place {
     Auto,
     Gpu,
     Cpu,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Activation {
+    Tanh,
+    Relu,
 }
 
 fn main() -> ExitCode {
@@ -84,20 +97,48 @@ fn run(arguments: &Arguments) -> Result<()> {
             bail!("--output and {name} are the same file");
         }
     }
-    let lstm = load_model(arguments)?;
-    let (input, state) = load_input(&arguments.input)?;
+    let file = TensorFile::open(&arguments.model)?;
+    let prefix = find_prefix(arguments, &file)?;
+    match (file.recurrent_layer(&prefix), arguments.nonlinearity) {
+        (Some(RecurrentLayer::Rnn), nonlinearity) => {
+            let nonlinearity = match nonlinearity {
+                Some(Activation::Relu) => Nonlinearity::Relu,
+                Some(Activation::Tanh) | None => Nonlinearity::Tanh,
+            };
+            run_layer(arguments, &prefix, load::<RnnKind>(arguments, &file, &prefix)?.nonlinearity(nonlinearity))
+        }
+        (_, Some(_)) => bail!("--nonlinearity is for an RNN, and the model is none"),
+        (Some(RecurrentLayer::Gru), None) => run_layer(arguments, &prefix, load::<GruKind>(arguments, &file, &prefix)?),
+        // What is no layer at all gets the LSTM reader's message.
+        (_, None) => run_layer(arguments, &prefix, load::<LstmKind>(arguments, &file, &prefix)?),
+    }
+}
+
+fn load<K: Kind>(arguments: &Arguments, file: &TensorFile, prefix: &str) -> Result<Layer<K>> {
+    Layer::from_tensor_file(file, prefix).with_context(|| arguments.model.display().to_string())
+}
+
+fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> Result<()> {
+    let layer = layer.batch_first(arguments.batch_first);
+    let weights =
+        layer.layers().iter().flat_map(|w| [Some(w.weight_ih()), Some(w.weight_hh()), w.bias_ih(), w.bias_hh()]);
+    let parameters: usize = weights.flatten().map(|tensor| tensor.data().len()).sum();
+    say!("model   {} under prefix {prefix:?}, {parameters} parameters", layer.config());
+    let (input, state) = load_input::<K>(&arguments.input)?;
 
     let device = open_device(arguments)?;
     say!("device  {device}: {}", device.reason());
-    let placed = lstm.to(&device).context("placing the model")?;
+    let placed = layer.to(&device).context("placing the model")?;
     let start = Instant::now();
     let (output, last) = placed.forward(&input, state.as_ref())?;
     let elapsed = start.elapsed();
-    say!("output  {:?}, h_n and c_n {:?}", output.shape(), last.h.shape());
+    let last = K::arrays(&last);
+    say!("output  {:?}, each state {:?}", output.shape(), last[0].shape());
     let first = if device.is_gpu() { ", compiling the shaders included" } else { "" };
     say!("time    {:.3} ms{first}", elapsed.as_secs_f64() * 1e3);
 
-    let results = [("output", &output), ("h_n", &last.h), ("c_n", &last.c)];
+    let mut results = vec![("output", &output)];
+    results.extend(["h_n", "c_n"].into_iter().zip(last));
     TensorFile::save(&arguments.output, &results).context("writing the output")?;
     say!("wrote   {}", arguments.output.display());
     Ok(())
@@ -107,10 +148,9 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn load_model(arguments: &Arguments) -> Result<Lstm> {
-    let file = TensorFile::open(&arguments.model)?;
+fn find_prefix(arguments: &Arguments, file: &TensorFile) -> Result<String> {
     let found = file.recurrent_prefixes();
-    let prefix = match (&arguments.prefix, found.as_slice()) {
+    Ok(match (&arguments.prefix, found.as_slice()) {
         // "encoder" is as good as "encoder." where only the latter is there.
         (Some(prefix), _) if !found.contains(prefix) && found.contains(&format!("{prefix}.")) => format!("{prefix}."),
         (Some(prefix), _) => prefix.clone(),
@@ -119,29 +159,29 @@ fn load_model(arguments: &Arguments) -> Result<Lstm> {
         (None, several) => {
             bail!("{}: has several models, name one with --prefix: {several:?}", arguments.model.display())
         }
-    };
-    let lstm = Lstm::from_tensor_file(&file, &prefix).with_context(|| arguments.model.display().to_string())?;
-    let weights =
-        lstm.layers().iter().flat_map(|w| [Some(w.weight_ih()), Some(w.weight_hh()), w.bias_ih(), w.bias_hh()]);
-    let parameters: usize = weights.flatten().map(|tensor| tensor.data().len()).sum();
-    let lstm = lstm.batch_first(arguments.batch_first);
-    say!("model   {} under prefix {prefix:?}, {parameters} parameters", lstm.config());
-    Ok(lstm)
+    })
 }
 
-fn load_input(path: &PathBuf) -> Result<(Tensor, Option<LstmState>)> {
+fn load_input<K: Kind>(path: &Path) -> Result<(Tensor, Option<K::State<f32>>)> {
     let file = TensorFile::open(path)?;
     let tensor = |name| file.tensor(name).with_context(|| path.display().to_string());
     let Some(input) = tensor("input")? else {
         bail!("{}: has no tensor \"input\", only {:?}", path.display(), file.names().collect::<Vec<_>>());
     };
-    let state = match (tensor("h_0")?, tensor("c_0")?) {
-        (Some(h), Some(c)) => Some(LstmState { h, c }),
-        (None, None) => None,
-        (Some(_), None) => bail!("{}: has h_0 but not c_0; an LSTM takes both or neither", path.display()),
-        (None, Some(_)) => bail!("{}: has c_0 but not h_0; an LSTM takes both or neither", path.display()),
+    let (wanted, unwanted) = ["h_0", "c_0"].split_at(K::STATES);
+    if let Some(name) = unwanted.iter().find(|name| file.shape(name).is_some()) {
+        bail!("{}: has {name}, but the model is no LSTM and has no cell state", path.display());
+    }
+    let mut arrays = Vec::new();
+    for name in wanted {
+        arrays.extend(tensor(name)?);
+    }
+    let state = match arrays.len() {
+        0 => None,
+        n if n == wanted.len() => Some(K::state(arrays)?),
+        _ => bail!("{}: has only one of h_0 and c_0; an LSTM takes both or neither", path.display()),
     };
-    let with = if state.is_some() { ", with h_0 and c_0" } else { "" };
+    let with = if state.is_some() { format!(", with {}", wanted.join(" and ")) } else { String::new() };
     say!("input   {:?}{with}", input.shape());
     Ok((input, state))
 }

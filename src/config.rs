@@ -76,6 +76,9 @@ impl std::fmt::Display for RecurrentConfig {
         if c.num_layers != 1 {
             write!(f, ", num_layers={}", c.num_layers)?;
         }
+        if let CellKind::Rnn(Nonlinearity::Relu) = c.cell {
+            write!(f, ", nonlinearity=relu")?;
+        }
         for (name, value, default) in
             [("bias", c.bias, true), ("batch_first", c.batch_first, false), ("bidirectional", c.bidirectional, false)]
         {

@@ -1,4 +1,4 @@
-"""Runs the `infer` example on random LSTMs and compares its output files with PyTorch's own results.
+"""Runs the `infer` example on random LSTMs, GRUs and RNNs and compares its output files with PyTorch's own results.
 
     cargo build --release --example infer
     python tests/against_pytorch.py --cases 50 --device gpu --device cpu
@@ -20,14 +20,15 @@ DTYPES = [torch.float32, torch.float32, torch.float64, torch.float16, torch.bflo
 
 # Shapes of published models, then random ones.
 PUBLISHED = [
-    dict(input_size=40, hidden_size=256, num_layers=3),
-    dict(input_size=60, hidden_size=128, num_layers=4, bidirectional=True),
-    dict(input_size=100, hidden_size=20, num_layers=4),
+    (torch.nn.LSTM, dict(input_size=40, hidden_size=256, num_layers=3)),
+    (torch.nn.LSTM, dict(input_size=60, hidden_size=128, num_layers=4, bidirectional=True)),
+    (torch.nn.LSTM, dict(input_size=100, hidden_size=20, num_layers=4)),
 ]
 
 
-def random_case(rng: random.Random) -> dict:
-    return dict(
+def random_case(rng: random.Random) -> tuple[type, dict]:
+    kind = rng.choice([torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+    arguments = dict(
         input_size=rng.choice([1, 2, 3, 16, 17, 40, 65, 100]),
         hidden_size=rng.choice([1, 2, 7, 8, 16, 31, 64, 65, 130]),
         num_layers=rng.choice([1, 1, 2, 3, 5]),
@@ -35,13 +36,18 @@ def random_case(rng: random.Random) -> dict:
         bidirectional=rng.random() < 0.5,
         batch_first=rng.random() < 0.4,
     )
+    if kind is torch.nn.RNN:
+        arguments["nonlinearity"] = rng.choice(["tanh", "relu"])
+    return kind, arguments
 
 
-def run(case: dict, devices: list[str], folder: pathlib.Path, rng: random.Random) -> None:
+def run(case: tuple[type, dict], devices: list[str], folder: pathlib.Path, rng: random.Random) -> None:
+    kind, arguments = case
+    names = ["h", "c"] if kind is torch.nn.LSTM else ["h"]
     dtype = rng.choice(DTYPES)
     prefix = rng.choice(["", "lstm.", "model.encoder.rnn."])
     # The file's rounding is part of the model, so the reference uses the rounded weights.
-    module = torch.nn.LSTM(**case).to(dtype).double().eval()
+    module = kind(**arguments).to(dtype).double().eval()
     batch, steps = rng.choice([1, 1, 2, 3, 8, 9, 33]), rng.choice([1, 2, 5, 20, 60])
     shape = (batch, steps) if module.batch_first else (steps, batch)
     if rng.random() < 0.2:
@@ -49,27 +55,33 @@ def run(case: dict, devices: list[str], folder: pathlib.Path, rng: random.Random
     x = torch.randn(*shape, module.input_size)
     state_batch = (batch,) if len(shape) == 2 else ()
     state_shape = (module.num_layers * (1 + module.bidirectional), *state_batch, module.hidden_size)
-    state = [torch.randn(state_shape) for _ in "hc"] if rng.random() < 0.6 else None
+    state = [torch.randn(state_shape) for _ in names] if rng.random() < 0.6 else None
     with torch.no_grad():
-        output, (h_n, c_n) = module(x.double(), [s.double() for s in state] if state else None)
+        doubled = [s.double() for s in state] if state else None
+        output, last = module(x.double(), doubled and (tuple(doubled) if len(names) == 2 else doubled[0]))
+    expected_results = {"output": output}
+    expected_results |= {f"{name}_n": value for name, value in zip(names, last if len(names) == 2 else [last])}
 
     model, source, result = (folder / f"{name}.safetensors" for name in ("model", "input", "output"))
     weights = {f"{prefix}{key}": value.to(dtype) for key, value in module.state_dict().items()}
     save_file(weights | {"head.weight": torch.zeros(3, 3)}, model)
-    save_file({"input": x} | (dict(h_0=state[0], c_0=state[1]) if state else {}), source)
+    save_file({"input": x} | ({f"{name}_0": value for name, value in zip(names, state)} if state else {}), source)
     for device in devices:
         command = [INFER, "--model", model, "--input", source, "--output", result, "--device", device]
+        if "nonlinearity" in arguments:
+            command += ["--nonlinearity", arguments["nonlinearity"]]
         command += ["--prefix", prefix] * (rng.random() < 0.7) + ["--batch-first"] * module.batch_first
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, f"{case} {device}: {done.stderr}"
         got = load_file(result)
         result.unlink()
-        for key, expected in dict(output=output, h_n=h_n, c_n=c_n).items():
+        assert got.keys() == expected_results.keys(), f"{case} {device}: {got.keys()}"
+        for key, expected in expected_results.items():
             assert got[key].shape == expected.shape, f"{case} {device} {key}: {got[key].shape} for {expected.shape}"
             error = (got[key].double() - expected).abs()
             worst = (error / (2e-5 + 1e-4 * expected.abs())).max().item() if error.numel() else 0.0
             assert worst <= 1, f"{case} {tuple(x.shape)} {device} {key}: {worst:.2f} of the tolerance"
-    print(f"ok  {case} {tuple(x.shape)} {dtype} state={bool(state)}", flush=True)
+    print(f"ok  {kind.__name__} {arguments} {tuple(x.shape)} {dtype} state={bool(state)}", flush=True)
 
 
 def main() -> None:

@@ -21,6 +21,9 @@ pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sy
     #[doc(hidden)]
     const CELL: Cell;
 
+    /// How many arrays a state has: h, and c of an LSTM.
+    const STATES: usize = Self::CELL.0.states().len();
+
     /// The arrays of a state, h first.
     #[doc(hidden)]
     fn arrays<F: Real>(state: &Self::State<F>) -> Vec<&Tensor<F>>;

@@ -3,11 +3,12 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Device, Lstm, LstmConfig};
+use wgpu_rnn::{Config, Device, GruKind, Kind, Layer, LstmConfig, Nonlinearity, RnnKind};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{gpu, oracle, reduction_length, state, uniform};
 
+/// A model of any kind; the same sizes are run as each of them.
 struct Case {
     config: LstmConfig,
     time_steps: usize,
@@ -20,20 +21,36 @@ fn case(i: usize, h: usize, t: usize, b: usize) -> Case {
 }
 
 fn check(device: &Device, case: &Case) {
-    let Case { config, time_steps, batch, with_state } = case;
+    check_kind(device, case, case.config.clone());
+    check_kind(device, case, same_sizes::<GruKind>(&case.config));
+    check_kind(device, case, same_sizes::<RnnKind>(&case.config));
+    check_kind(device, case, same_sizes::<RnnKind>(&case.config).nonlinearity(Nonlinearity::Relu));
+}
+
+fn same_sizes<K: Kind>(config: &LstmConfig) -> Config<K> {
+    Config::new(config.input_size(), config.hidden_size())
+        .num_layers(config.layer_count())
+        .bias(config.has_bias())
+        .batch_first(config.is_batch_first())
+        .bidirectional(config.directions() == 2)
+}
+
+fn check_kind<K: Kind>(device: &Device, case: &Case, config: Config<K>) {
+    let Case { time_steps, batch, with_state, .. } = case;
     let seed = (config.hidden_size() * 31 + batch) as u64;
-    let lstm = Lstm::random(config.clone(), seed).unwrap();
+    let layer = Layer::random(config.clone(), seed).unwrap();
     let rows = if config.is_batch_first() { [*batch, *time_steps] } else { [*time_steps, *batch] };
     let input = uniform(&[rows[0], rows[1], config.input_size()], seed + 1);
-    let initial = with_state.then(|| state(config, *batch, seed + 2));
+    let initial = with_state.then(|| state(&config, *batch, seed + 2));
 
-    let (output, last) = lstm.to(device).unwrap().forward(&input, initial.as_ref()).unwrap();
-    let (expected, expected_last) = oracle(&lstm, &input, initial.as_ref());
-    let tolerance = Tolerance::of_f32_sum(reduction_length(config));
+    let (output, last) = layer.to(device).unwrap().forward(&input, initial.as_ref()).unwrap();
+    let (expected, expected_last) = oracle(&layer, &input, initial.as_ref());
+    let tolerance = Tolerance::of_f32_sum(reduction_length(&config));
     let name = format!("{config}, T={time_steps}, B={batch}, state={with_state}");
     compare(&format!("{name}: output"), output.data(), expected.data(), tolerance).unwrap();
-    compare(&format!("{name}: h"), last.h.data(), expected_last.h.data(), tolerance).unwrap();
-    compare(&format!("{name}: c"), last.c.data(), expected_last.c.data(), tolerance).unwrap();
+    for (key, (got, expected)) in ["h", "c"].iter().zip(K::arrays(&last).iter().zip(K::arrays(&expected_last))) {
+        compare(&format!("{name}: {key}"), got.data(), expected.data(), tolerance).unwrap();
+    }
 }
 
 fn check_all(cases: impl IntoIterator<Item = Case>) {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use wgpu_rnn::{Device, Lstm, LstmState, PlacedLstm, Real, Tensor, TensorFile};
+use wgpu_rnn::{
+    Device, GruKind, Kind, Layer, LstmKind, Nonlinearity, Real, RecurrentLayer, RnnKind, Tensor, TensorFile,
+};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::gpu;
@@ -17,23 +19,48 @@ fn fixtures() -> Vec<PathBuf> {
 
 fn check<F: Real>(device: &Device, tolerance_name: &str) {
     let files = fixtures();
-    assert!(files.len() >= 15, "only {} fixtures", files.len());
+    assert!(files.len() >= 33, "only {} fixtures", files.len());
     for path in files {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let file = TensorFile::open(&path).unwrap();
-        let tensor = |key: &str| -> Option<Tensor<F>> { file.tensor(key).unwrap() };
-        let number = |key: &str| file.tensor::<f64>(key).unwrap().unwrap().data()[0];
-        let lstm: Lstm<F> = Lstm::from_tensor_file(&file, "lstm.").unwrap().batch_first(number("batch_first") == 1.0);
-        let placed: PlacedLstm<F> = lstm.to(device).unwrap();
-        let initial = tensor("h_0").map(|h| LstmState { h, c: tensor("c_0").unwrap() });
-        let (output, state) = placed.forward(&tensor("input").unwrap(), initial.as_ref()).unwrap();
-
-        let tolerance = Tolerance::both(number(tolerance_name));
-        for (key, got) in [("output", &output), ("h_n", &state.h), ("c_n", &state.c)] {
-            let expected: Tensor<f64> = file.tensor(key).unwrap().unwrap();
-            assert_eq!(got.shape(), expected.shape(), "{name} {key}");
-            compare(&format!("{name} {key}"), got.data(), expected.data(), tolerance).unwrap();
+        match file.recurrent_layer("layer.").unwrap() {
+            RecurrentLayer::Lstm => check_layer(&name, &file, read::<LstmKind, F>(&file), device, tolerance_name),
+            RecurrentLayer::Gru => check_layer(&name, &file, read::<GruKind, F>(&file), device, tolerance_name),
+            RecurrentLayer::Rnn => {
+                let relu = file.tensor::<f32>("relu").unwrap().unwrap().data()[0] == 1.0;
+                let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
+                let layer = read::<RnnKind, F>(&file).nonlinearity(nonlinearity);
+                check_layer(&name, &file, layer, device, tolerance_name);
+            }
+            other => panic!("{name}: {other:?}"),
         }
+    }
+}
+
+fn read<K: Kind, F: Real>(file: &TensorFile) -> Layer<K, F> {
+    Layer::from_tensor_file(file, "layer.").unwrap()
+}
+
+fn check_layer<K: Kind, F: Real>(
+    name: &str,
+    file: &TensorFile,
+    layer: Layer<K, F>,
+    device: &Device,
+    tolerance_name: &str,
+) {
+    let tensor = |key: &str| -> Option<Tensor<F>> { file.tensor(key).unwrap() };
+    let number = |key: &str| file.tensor::<f64>(key).unwrap().unwrap().data()[0];
+    let placed = layer.batch_first(number("batch_first") == 1.0).to(device).unwrap();
+    let initial: Vec<_> = ["h_0", "c_0"].into_iter().filter_map(tensor).collect();
+    let initial = (!initial.is_empty()).then(|| K::state(initial).unwrap());
+    let (output, state) = placed.forward(&tensor("input").unwrap(), initial.as_ref()).unwrap();
+
+    let tolerance = Tolerance::both(number(tolerance_name));
+    let results = std::iter::once(&output).chain(K::arrays(&state));
+    for (key, got) in ["output", "h_n", "c_n"].into_iter().zip(results) {
+        let expected: Tensor<f64> = file.tensor(key).unwrap().unwrap();
+        assert_eq!(got.shape(), expected.shape(), "{name} {key}");
+        compare(&format!("{name} {key}"), got.data(), expected.data(), tolerance).unwrap();
     }
 }
 

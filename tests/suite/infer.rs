@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use wgpu_rnn::{Device, Lstm, LstmConfig, LstmState, Tensor, TensorFile};
+use wgpu_rnn::{
+    Device, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, RnnConfig, Tensor, TensorFile,
+};
 
 use crate::support::{bits, gpu, state, uniform};
 
@@ -87,6 +89,42 @@ fn a_run_writes_what_the_library_computes() {
     }
 }
 
+fn run_kind<K: Kind>(layer: Layer<K>, flags: &[&str], name: &str) {
+    let folder = Folder::new();
+    layer.save_safetensors(folder.path("model"), "").unwrap();
+    let (x, initial) = (uniform(&[3, 5, 4], 2), uniform(&[4, 5, 6], 3));
+    folder.save("input", &[("input", &x), ("h_0", &initial)]);
+    let run = folder.infer(&[&["--device", "cpu"], flags].concat());
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let printed = String::from_utf8(run.stdout).unwrap();
+    assert!(printed.contains(name), "{printed}");
+    let initial = K::state(vec![initial]).unwrap();
+    let (output, last) = layer.to(&Device::cpu()).unwrap().forward(&x, Some(&initial)).unwrap();
+    assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output), "{name}");
+    assert_eq!(bits(&read(&folder.path("output"), "h_n")), bits(K::arrays(&last)[0]), "{name}");
+    let file = TensorFile::open(folder.path("output")).unwrap();
+    assert_eq!(file.names().collect::<Vec<_>>(), ["h_n", "output"], "no c_n of a {name}");
+
+    std::fs::remove_file(folder.path("output")).unwrap();
+    folder.save("input", &[("input", &x), ("c_0", &x)]);
+    let message = "error: DIR/input.safetensors: has c_0, but the model is no LSTM and has no cell state\n";
+    assert_eq!(folder.refused(&["--device", "cpu"], 1), message);
+}
+
+#[test]
+fn gru_and_rnn_are_recognised_by_their_weights() {
+    let gru = GruConfig::new(4, 6).num_layers(2).bidirectional(true);
+    let rnn = RnnConfig::new(4, 6).num_layers(2).bidirectional(true);
+    let relu = rnn.clone().nonlinearity(Nonlinearity::Relu);
+    run_kind(Layer::random(gru, 1).unwrap(), &[], "GRU(4, 6, num_layers=2, bidirectional=true)");
+    run_kind(Layer::random(rnn, 2).unwrap(), &[], "RNN(4, 6, num_layers=2, bidirectional=true)");
+    run_kind(
+        Layer::random(relu, 3).unwrap(),
+        &["--nonlinearity", "relu"],
+        "RNN(4, 6, num_layers=2, nonlinearity=relu,",
+    );
+}
+
 #[test]
 fn bad_files_are_refused() {
     let folder = Folder::new();
@@ -103,10 +141,14 @@ fn bad_files_are_refused() {
     let x = uniform(&[2, 1, 4], 0);
     let h = uniform(&[1, 1, 6], 0);
     folder.save("input", &[("input", &x), ("h_0", &h)]);
-    let message = "error: DIR/input.safetensors: has h_0 but not c_0; an LSTM takes both or neither\n";
+    let message = "error: DIR/input.safetensors: has only one of h_0 and c_0; an LSTM takes both or neither\n";
     assert_eq!(folder.refused(&[], 1), message);
     folder.save("input", &[("input", &x), ("c_0", &h)]);
-    assert!(folder.refused(&[], 1).contains("has c_0 but not h_0"));
+    assert_eq!(folder.refused(&[], 1), message);
+    assert_eq!(
+        folder.refused(&["--nonlinearity", "relu"], 1),
+        "error: --nonlinearity is for an RNN, and the model is none\n"
+    );
     folder.save("input", &[("input", &uniform(&[2, 1, 5], 0))]);
     assert_eq!(
         folder.refused(&["--device", "cpu"], 1),

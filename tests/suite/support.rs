@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, LstmState, Real, Tensor, wgpu};
+use wgpu_rnn::{Config, Device, Error, GpuOptions, Kind, Layer, Real, Tensor, wgpu};
 
 /// The GPU under test, one for the whole process; `None` where there is no adapter and none is required.
 pub fn gpu() -> Option<Device> {
@@ -53,23 +53,27 @@ pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// A random state for a batch.
-pub fn state(config: &LstmConfig, batch: usize, seed: u64) -> LstmState {
+pub fn state<K: Kind>(config: &Config<K>, batch: usize, seed: u64) -> K::State<f32> {
     let shape = [config.layer_count() * config.directions(), batch, config.hidden_size()];
-    LstmState { h: uniform(&shape, seed), c: uniform(&shape, seed + 1) }
+    K::state((0..K::STATES as u64).map(|s| uniform(&shape, seed + s)).collect()).unwrap()
 }
 
-pub fn to_f64(state: &LstmState) -> LstmState<f64> {
-    LstmState { h: state.h.cast().unwrap(), c: state.c.cast().unwrap() }
+pub fn to_f64<K: Kind>(state: &K::State<f32>) -> K::State<f64> {
+    K::state(K::arrays(state).into_iter().map(|array| array.cast().unwrap()).collect()).unwrap()
 }
 
 /// The reference result: f64 on the CPU from the same f32 numbers.
-pub fn oracle(lstm: &Lstm, input: &Tensor, state: Option<&LstmState>) -> (Tensor<f64>, LstmState<f64>) {
-    let placed = lstm.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
-    placed.forward(&input.cast().unwrap(), state.map(to_f64).as_ref()).unwrap()
+pub fn oracle<K: Kind>(
+    layer: &Layer<K>,
+    input: &Tensor,
+    state: Option<&K::State<f32>>,
+) -> (Tensor<f64>, K::State<f64>) {
+    let placed = layer.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
+    placed.forward(&input.cast().unwrap(), state.map(to_f64::<K>).as_ref()).unwrap()
 }
 
 /// The number of terms of the longest sum that makes a gate: inputs, hidden units, two biases.
-pub fn reduction_length(config: &LstmConfig) -> usize {
+pub fn reduction_length<K: Kind>(config: &Config<K>) -> usize {
     let between = if config.layer_count() > 1 { config.directions() * config.hidden_size() } else { 0 };
     config.input_size().max(between) + config.hidden_size() + 2
 }
