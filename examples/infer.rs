@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
 use wgpu_rnn::{
-    Device, GpuOptions, GruKind, Kind, Layer, LstmKind, Nonlinearity, RecurrentLayer, RnnKind, Tensor, TensorFile,
+    Device, GpuOptions, GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, RecurrentLayer, RnnKind, Tensor,
+    TensorFile,
 };
 
 /// Runs an LSTM, GRU or RNN out of a safetensors file (PyTorch's tensor names) over an input out of another.
 ///
 /// The input file holds `input`, [T, B, I] or unbatched [T, I], and if wanted the initial state, [L·D, B, H] or unbatched
-/// [L·D, H]: `h_0` and `c_0` for an LSTM (both or neither), `h_0` for the others. The output file gets `output`, `h_n` and,
+/// [L·D, H]: `h_0` and `c_0` for an LSTM (both or neither), `h_0` for the others; and `lengths`, int64 [B], where
+/// rows have different numbers of time steps. The output is 0 behind a row's end. The output file gets `output`, `h_n` and,
 /// of an LSTM, `c_n` as float32. What the model is follows from the rows of its weights: 4·H, 3·H or H.
 ///
 /// Exit status: 0 done, 1 bad model, input or device, 2 bad arguments. Without a result no output file is written.
@@ -124,13 +126,14 @@ fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> R
         layer.layers().iter().flat_map(|w| [Some(w.weight_ih()), Some(w.weight_hh()), w.bias_ih(), w.bias_hh()]);
     let parameters: usize = weights.flatten().map(|tensor| tensor.data().len()).sum();
     say!("model   {} under prefix {prefix:?}, {parameters} parameters", layer.config());
-    let (input, state) = load_input::<K>(&arguments.input)?;
+    let Input { input, state, lengths } = load_input::<K>(&arguments.input)?;
+    let options = lengths.as_ref().map_or(Options::new(), |lengths| Options::new().lengths(lengths));
 
     let device = open_device(arguments)?;
     say!("device  {device}: {}", device.reason());
     let placed = layer.to(&device).context("placing the model")?;
     let start = Instant::now();
-    let (output, last) = placed.forward(&input, state.as_ref())?;
+    let (output, last) = placed.forward_with(&input, state.as_ref(), &options)?;
     let elapsed = start.elapsed();
     let last = K::arrays(&last);
     say!("output  {:?}, each state {:?}", output.shape(), last[0].shape());
@@ -162,7 +165,14 @@ fn find_prefix(arguments: &Arguments, file: &TensorFile) -> Result<String> {
     })
 }
 
-fn load_input<K: Kind>(path: &Path) -> Result<(Tensor, Option<K::State<f32>>)> {
+/// What the input file holds.
+struct Input<K: Kind> {
+    input: Tensor,
+    state: Option<K::State<f32>>,
+    lengths: Option<Vec<usize>>,
+}
+
+fn load_input<K: Kind>(path: &Path) -> Result<Input<K>> {
     let file = TensorFile::open(path)?;
     let tensor = |name| file.tensor(name).with_context(|| path.display().to_string());
     let Some(input) = tensor("input")? else {
@@ -182,8 +192,19 @@ fn load_input<K: Kind>(path: &Path) -> Result<(Tensor, Option<K::State<f32>>)> {
         _ => bail!("{}: has only one of h_0 and c_0; an LSTM takes both or neither", path.display()),
     };
     let with = if state.is_some() { format!(", with {}", wanted.join(" and ")) } else { String::new() };
-    say!("input   {:?}{with}", input.shape());
-    Ok((input, state))
+    let lengths = match file.integers("lengths").with_context(|| path.display().to_string())? {
+        None => None,
+        Some(all) => Some(
+            all.into_iter()
+                .map(|length| {
+                    usize::try_from(length).map_err(|_| anyhow!("{}: a length is {length}, below 0", path.display()))
+                })
+                .collect::<Result<Vec<_>>>()?,
+        ),
+    };
+    let rows = if lengths.is_some() { ", with lengths" } else { "" };
+    say!("input   {:?}{with}{rows}", input.shape());
+    Ok(Input { input, state, lengths })
 }
 
 fn open_device(arguments: &Arguments) -> Result<Device> {

@@ -3,7 +3,8 @@
 // T time steps · B batch · I input features of this layer · H hidden size · L layers · D directions · G gates
 // d direction (0 forward, 1 reverse) · u hidden unit · b batch row · t time · s step
 //
-// A direction walks the sequence in its own order: step s is time s forward, and time T-1-s in reverse.
+// A direction walks a row in its own order: step s is time s forward, and in reverse time length-1-s, so that it starts at the
+// row's own last element. Steps beyond the row's length do nothing but pad: there step s is time s for both.
 // Arrays are named with their shape, slowest dimension first.
 
 /// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is `plan/params.rs`.
@@ -30,9 +31,19 @@ struct Step {
 }
 
 @group(1) @binding(0) var<uniform> chunk: Chunk;
+@group(1) @binding(1) var<storage, read> rows_info: array<u32>; // [B] lengths, then the bits of the padding value
 
-fn time_of(step: u32, direction: u32) -> u32 {
-    return select(step, chunk.time_steps - 1u - step, direction == 1u);
+fn length_of(b: u32) -> u32 {
+    return rows_info[b];
+}
+
+fn padding_value() -> f32 {
+    return bitcast<f32>(rows_info[chunk.batch]);
+}
+
+fn time_of(step: u32, direction: u32, b: u32) -> u32 {
+    let length = length_of(b);
+    return select(step, length - 1u - step, direction == 1u && step < length);
 }
 
 // The bits, because drivers may assume that floats are never NaN and fold `x != x` to false.

@@ -1,6 +1,6 @@
 // The input product of a whole chunk, hoisted out of the recurrence:
 //
-//   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d), b] + b_ih[d]      for every step s of the chunk
+//   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
 //
 // A tiled GEMM. Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
 // Each invocation owns four rows of one unit. Every element sums over k in the same order whatever its place in a tile,
@@ -21,8 +21,9 @@ var<workgroup> x_tile: array<vec4<f32>, 256>; // [TILE_K, TILE_ROWS / 4] of four
 var<workgroup> w_tile: array<Gates, 256>;     // [TILE_K, TILE_UNITS]
 
 fn x_offset(row: u32, direction: u32) -> u32 {
-    let t = time_of(chunk.first_step + row / chunk.batch, direction);
-    return t * chunk.x_stride_t + (row % chunk.batch) * chunk.x_stride_b;
+    let b = row % chunk.batch;
+    let t = time_of(chunk.first_step + row / chunk.batch, direction, b);
+    return t * chunk.x_stride_t + b * chunk.x_stride_b;
 }
 
 fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {

@@ -19,7 +19,7 @@ const TILE_K = 64u;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, H] or [B, T, D, H], by y_stride_*
 @group(0) @binding(5) var<storage, read_write> h_n: array<f32>;     // [L, D, B, H]
 
-@group(1) @binding(1) var<uniform> step_in_chunk: Step;
+@group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
 var<workgroup> h_tile: array<f32, ROWS * TILE_K>;             // [ROWS, TILE_K]
 var<workgroup> partial: array<Gates, SPLIT * ROWS * UNITS>;   // [SPLIT, ROWS, UNITS]
@@ -29,7 +29,7 @@ fn state_index(d: u32, b: u32, u: u32) -> u32 {
 }
 
 fn y_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
-    return time_of(s, d) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.hidden_size + u;
+    return time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.hidden_size + u;
 }
 
 fn previous_h(s: u32, d: u32, b: u32, u: u32) -> f32 {
@@ -75,17 +75,26 @@ fn step(
     if (local.z != 0u || u >= chunk.hidden_size || b >= chunk.batch) {
         return;
     }
+    let at = state_index(d, b, u);
+    let length = length_of(b);
+    if (s >= length) {
+        // The row has ended: pad. One of no length at all passes its state through; c is where it was.
+        y[y_index(s, d, b, u)] = padding_value();
+        if (length == 0u && s == 0u) {
+            h_n[at] = h_0[at];
+        }
+        return;
+    }
     for (var z = 1u; z < SPLIT; z++) {
         acc += partial[index + z * ROWS * UNITS];
     }
     let gh = acc + unpack_gates(b_hh[d * chunk.hidden_size + u]);
     let gx_row = (step_in_chunk.index * chunk.batch + b) * chunk.directions + d;
-    let at = state_index(d, b, u);
     let old = load_state(previous_h(s, d, b, u), at);
     let new_state = cell(unpack_gates(gx[gx_row * chunk.hidden_size + u]), gh, old);
     y[y_index(s, d, b, u)] = new_state.h;
     store_state(new_state, at);
-    if (s + 1u == chunk.time_steps) {
+    if (s + 1u == length) {
         h_n[at] = new_state.h;
     }
 }

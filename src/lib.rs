@@ -37,8 +37,10 @@ mod error;
 mod gpu;
 mod layer;
 mod model;
+mod options;
 mod plan;
 mod real;
+mod rows;
 mod sequence;
 mod tensor;
 mod weights;
@@ -55,6 +57,7 @@ pub use layer::{
     Gru, GruBuffers, GruConfig, Layer, Lstm, LstmBuffers, LstmConfig, PlacedGru, PlacedLstm, PlacedRnn, Rnn,
     RnnBuffers, RnnConfig,
 };
+pub use options::Options;
 pub use plan::Plan;
 pub use real::Real;
 pub use tensor::{Tensor, TensorView};

@@ -5,6 +5,8 @@ use crate::cpu::{Computed, CpuModel};
 use crate::device::{Device, Kind};
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
+use crate::options::Options;
+use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
@@ -47,6 +49,7 @@ impl<F: Real> PlacedModel<F> {
         &self,
         input: &Tensor<F>,
         states: Option<&[&Tensor<F>]>,
+        options: &Options<'_>,
         wait: Wait,
     ) -> Result<Forward<F>> {
         let config = &self.config;
@@ -54,6 +57,7 @@ impl<F: Real> PlacedModel<F> {
         for (state, name) in states.into_iter().flatten().zip(config.cell.states()) {
             sequence.check_state(config, name.initial, state.shape())?;
         }
+        let rows = Rows::new(&sequence, options.lengths, options.padding_value)?;
         let output_shape = sequence.shape(config.output_size());
         let state_shape = sequence.state_shape(config);
         element_count::<F>("output", &output_shape)?;
@@ -62,8 +66,8 @@ impl<F: Real> PlacedModel<F> {
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
         let computed = match &self.place {
             _ if sequence.is_empty() => unchanged(config, &output_shape, &state_shape, states.as_deref())?,
-            Place::Cpu(model) => model.forward(&sequence, input.data(), states.as_deref())?,
-            Place::Gpu(model) => model.forward(sequence, input.data(), states.as_deref(), wait).await?,
+            Place::Cpu(model) => model.forward(&sequence, &rows, input.data(), states.as_deref())?,
+            Place::Gpu(model) => model.forward(sequence, &rows, input.data(), states.as_deref(), wait).await?,
         };
         let output = Tensor::new(output_shape, computed.output)?;
         let states = computed.states.into_iter().map(|state| Tensor::new(state_shape.clone(), state));

@@ -14,6 +14,7 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 INFER = pathlib.Path(__file__).parent.parent / "target/release/examples/infer"
 DTYPES = [torch.float32, torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -58,14 +59,21 @@ def run(case: tuple[type, dict], devices: list[str], folder: pathlib.Path, rng: 
     state = [torch.randn(state_shape) for _ in names] if rng.random() < 0.6 else None
     with torch.no_grad():
         doubled = [s.double() for s in state] if state else None
-        output, last = module(x.double(), doubled and (tuple(doubled) if len(names) == 2 else doubled[0]))
+        packed, lengths = x.double(), None
+        if len(shape) == 2 and rng.random() < 0.4:
+            lengths = torch.randint(1, steps + 1, (batch,))
+            packed = pack_padded_sequence(packed, lengths, module.batch_first, enforce_sorted=False)
+        output, last = module(packed, doubled and (tuple(doubled) if len(names) == 2 else doubled[0]))
+        if lengths is not None:
+            output, _ = pad_packed_sequence(output, module.batch_first, total_length=steps)
     expected_results = {"output": output}
     expected_results |= {f"{name}_n": value for name, value in zip(names, last if len(names) == 2 else [last])}
 
     model, source, result = (folder / f"{name}.safetensors" for name in ("model", "input", "output"))
     weights = {f"{prefix}{key}": value.to(dtype) for key, value in module.state_dict().items()}
     save_file(weights | {"head.weight": torch.zeros(3, 3)}, model)
-    save_file({"input": x} | ({f"{name}_0": value for name, value in zip(names, state)} if state else {}), source)
+    rows = {} if lengths is None else {"lengths": lengths}
+    save_file({"input": x} | rows | ({f"{name}_0": value for name, value in zip(names, state)} if state else {}), source)
     for device in devices:
         command = [INFER, "--model", model, "--input", source, "--output", result, "--device", device]
         if "nonlinearity" in arguments:
@@ -81,7 +89,7 @@ def run(case: tuple[type, dict], devices: list[str], folder: pathlib.Path, rng: 
             error = (got[key].double() - expected).abs()
             worst = (error / (2e-5 + 1e-4 * expected.abs())).max().item() if error.numel() else 0.0
             assert worst <= 1, f"{case} {tuple(x.shape)} {device} {key}: {worst:.2f} of the tolerance"
-    print(f"ok  {kind.__name__} {arguments} {tuple(x.shape)} {dtype} state={bool(state)}", flush=True)
+    print(f"ok  {kind.__name__} {arguments} {tuple(x.shape)} {dtype} state={bool(state)} lengths={lengths is not None}", flush=True)
 
 
 def main() -> None:

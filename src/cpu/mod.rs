@@ -9,6 +9,7 @@ mod step;
 use crate::config::RecurrentConfig;
 use crate::cpu::step::DirectionWeights;
 use crate::plan::GX_BUDGET;
+use crate::rows::Rows;
 use crate::sequence::{RowStride, Sequence};
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
@@ -45,7 +46,13 @@ impl<F: Real> CpuModel<F> {
     }
 
     /// `input` and `states` have the shapes that `sequence` stands for; `states` is h_0 and what else the cell carries.
-    pub(crate) fn forward(&self, sequence: &Sequence, input: &[F], states: Option<&[&[F]]>) -> Result<Computed<F>> {
+    pub(crate) fn forward(
+        &self,
+        sequence: &Sequence,
+        rows: &Rows,
+        input: &[F],
+        states: Option<&[&[F]]>,
+    ) -> Result<Computed<F>> {
         let config = &self.config;
         let state_shape = [config.num_layers * config.directions(), sequence.batch, config.hidden_size];
         let mut state_arrays = Vec::new();
@@ -71,7 +78,7 @@ impl<F: Real> CpuModel<F> {
                         sequence.time_major_rows()
                     },
                 };
-                self.run(sequence, &pass, x.as_deref().unwrap_or(input), &mut state_arrays, &mut y)?;
+                self.run(sequence, rows, &pass, x.as_deref().unwrap_or(input), &mut state_arrays, &mut y)?;
             }
             x = Some(y);
         }
@@ -79,7 +86,15 @@ impl<F: Real> CpuModel<F> {
     }
 
     /// One direction of one layer over the whole sequence, chunk by chunk.
-    fn run(&self, sequence: &Sequence, pass: &Pass, x: &[F], states: &mut [Vec<F>], y: &mut [F]) -> Result<()> {
+    fn run(
+        &self,
+        sequence: &Sequence,
+        rows: &Rows,
+        pass: &Pass,
+        x: &[F],
+        states: &mut [Vec<F>],
+        y: &mut [F],
+    ) -> Result<()> {
         let config = &self.config;
         let (batch, hidden, features) = (sequence.batch, config.hidden_size, config.layer_input_size(pass.layer));
         let index = pass.layer * config.directions() + pass.direction;
@@ -92,16 +107,26 @@ impl<F: Real> CpuModel<F> {
         let mut scratch = step::Scratch::new(config)?;
         for first in (0..sequence.time_steps).step_by(chunk_steps) {
             let steps = chunk_steps.min(sequence.time_steps - first);
-            let time_of = |s: usize| if pass.direction == 0 { first + s } else { sequence.time_steps - 1 - first - s };
-            let x_row = |row: usize| time_of(row / batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
+            // Reverse starts at the row's own end; beyond it, a step is its own time, where there is nothing but padding.
+            let time_of = |s: usize, b: usize| match rows.length(b) {
+                length if pass.direction == 1 && first + s < length => length - 1 - first - s,
+                _ => first + s,
+            };
+            let x_row =
+                |row: usize| time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
             let gx = project::project(weights, x, features, steps * batch, x_row)?;
             for s in 0..steps {
                 let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
-                step::step(config, weights, gx, &mut states, &mut scratch);
+                let active = |b: usize| first + s < rows.length(b);
+                step::step(config, weights, gx, &mut states, &mut scratch, active);
                 for (b, h) in states[0].chunks_exact(hidden).enumerate() {
-                    let row = time_of(s) * pass.y_rows.time + b * pass.y_rows.batch;
+                    let row = time_of(s, b) * pass.y_rows.time + b * pass.y_rows.batch;
                     let at = row * config.output_size() + pass.direction * hidden;
-                    y[at..at + hidden].copy_from_slice(h);
+                    if active(b) {
+                        y[at..at + hidden].copy_from_slice(h);
+                    } else {
+                        y[at..at + hidden].fill(F::from_f64(rows.padding_value));
+                    }
                 }
             }
         }

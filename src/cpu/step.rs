@@ -55,16 +55,17 @@ impl<F: Real> Scratch<F> {
 }
 
 /// `gh = W_hh·h + b_hh`, then the cell, for every batch row; `gx` is `[B, G·H]`, each of `states` is `[B, H]`, h first,
-/// updated in place.
+/// updated in place. Rows that are not `active` have ended and stay as they are.
 pub(crate) fn step<F: Real>(
     config: &RecurrentConfig,
     weights: &DirectionWeights<F>,
     gx: &[F],
     states: &mut [&mut [F]],
     scratch: &mut Scratch<F>,
+    active: impl Fn(usize) -> bool,
 ) {
     let (rows, hidden) = (config.gate_rows(), config.hidden_size);
-    for (b, gx) in gx.chunks_exact(rows).enumerate() {
+    for (b, gx) in gx.chunks_exact(rows).enumerate().filter(|&(b, _)| active(b)) {
         let of_row = b * hidden..(b + 1) * hidden;
         scratch.gh.copy_from_slice(&weights.bias_hh);
         for (&h, w) in states[0][of_row.clone()].iter().zip(weights.weight_hh_t.chunks_exact(rows)) {

@@ -18,7 +18,7 @@ pub(crate) fn record(encoder: &mut wgpu::CommandEncoder, plan: &Plan, bound: &Bo
             pass.set_bind_group(0, bound.buffers(dispatch.kernel, dispatch.layer), &[]);
         }
         let offsets = [dispatch.chunk_offset, dispatch.step_offset];
-        let used = super::kernels::params_count(dispatch.kernel);
+        let used = super::kernels::block_count(dispatch.kernel);
         pass.set_bind_group(1, bound.params(dispatch.kernel), &offsets[..used]);
         let [x, y, z] = dispatch.groups;
         pass.dispatch_workgroups(x, y, z);

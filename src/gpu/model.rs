@@ -12,6 +12,7 @@ use crate::gpu::transfer;
 use crate::gpu::weights::LayerBuffers;
 use crate::gpu::workspace::{Bound, Io, Scratch, Workspace};
 use crate::plan::Plan;
+use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
@@ -76,6 +77,7 @@ impl GpuModel {
     pub(crate) async fn forward<F: Real>(
         &self,
         sequence: Sequence,
+        rows: &Rows,
         input: &[F],
         states: Option<&[&[F]]>,
         wait: Wait,
@@ -87,6 +89,7 @@ impl GpuModel {
             None => self.new_workspace(sequence, wait).await?,
         };
         transfer::upload(&context.gpu, &workspace.io.input, bytemuck::cast_slice(input), wait).await?;
+        transfer::upload(&context.gpu, &workspace.scratch.rows, bytemuck::cast_slice(&rows.words()), wait).await?;
         for (s, target) in initial_targets(&workspace.scratch, &workspace.io).into_iter().enumerate() {
             if let Some(states) = states {
                 transfer::upload(&context.gpu, target, bytemuck::cast_slice(states[s]), wait).await?;
@@ -176,6 +179,8 @@ impl GpuModel {
             None => {
                 let plan = self.plan(sequence)?;
                 let scratch = Scratch::new(&self.context.gpu, &plan, wait).await?;
+                let words = Rows::new(&sequence, None, 0.0)?.words();
+                transfer::upload(&self.context.gpu, &scratch.rows, bytemuck::cast_slice(&words), wait).await?;
                 Arc::new((plan, scratch))
             }
         };

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::Result;
 use crate::cell::CellKind;
 use crate::gpu::guarded::GuardedDevice;
-use crate::gpu::kernels::{self, Access};
+use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::shader;
 use crate::plan::Kernel;
-use crate::plan::params::{ChunkParams, StepParams};
 use crate::plan::step::StepTile;
 
 /// All that the machine code of a kernel depends on: its sources (by kernel and cell) and its override constants.
@@ -53,9 +52,7 @@ impl Pipeline {
         let entry_point = shader::entry_point(key.kernel);
         let label = format!("wgpu-rnn {} {entry_point}", key.cell.name());
         let storage: Vec<_> = kernels::storage_access(key.kernel, key.cell).into_iter().map(storage_binding).collect();
-        let params_sizes = [size_of::<ChunkParams>(), size_of::<StepParams>()];
-        let params: Vec<_> =
-            params_sizes[..kernels::params_count(key.kernel)].iter().map(|&s| params_binding(s)).collect();
+        let params = kernels::parameters(key.kernel).iter().copied().map(parameter_binding).collect();
         let layout = |name: &str, types: Vec<wgpu::BindingType>| {
             let entries: Vec<_> = (0..).zip(types).map(|(binding, ty)| layout_entry(binding, ty)).collect();
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -102,18 +99,25 @@ impl Pipeline {
         })
     }
 
-    /// Binds the parameter blocks of `kernel`; dynamic offsets choose among them.
-    pub(crate) fn bind_params(&self, device: &wgpu::Device, kernel: Kernel, buffer: &wgpu::Buffer) -> wgpu::BindGroup {
-        let sizes = [size_of::<ChunkParams>(), size_of::<StepParams>()];
+    /// Binds the parameters of `kernel`; dynamic offsets choose among the blocks.
+    pub(crate) fn bind_params(
+        &self,
+        device: &wgpu::Device,
+        kernel: Kernel,
+        blocks: &wgpu::Buffer,
+        rows: &wgpu::Buffer,
+    ) -> wgpu::BindGroup {
+        let resource = |parameter: &Parameter| match *parameter {
+            Parameter::Block(bytes) => {
+                wgpu::BufferBinding { buffer: blocks, offset: 0, size: NonZeroU64::new(bytes as u64) }
+            }
+            Parameter::Rows => rows.as_entire_buffer_binding(),
+        };
         let entries: Vec<_> = (0..)
-            .zip(&sizes[..kernels::params_count(kernel)])
-            .map(|(binding, &size)| wgpu::BindGroupEntry {
+            .zip(kernels::parameters(kernel))
+            .map(|(binding, parameter)| wgpu::BindGroupEntry {
                 binding,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer,
-                    offset: 0,
-                    size: NonZeroU64::new(size as u64),
-                }),
+                resource: wgpu::BindingResource::Buffer(resource(parameter)),
             })
             .collect();
         device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -141,10 +145,13 @@ fn storage_binding(access: Access) -> wgpu::BindingType {
     }
 }
 
-fn params_binding(size: usize) -> wgpu::BindingType {
-    wgpu::BindingType::Buffer {
-        ty: wgpu::BufferBindingType::Uniform,
-        has_dynamic_offset: true,
-        min_binding_size: NonZeroU64::new(size as u64),
+fn parameter_binding(parameter: Parameter) -> wgpu::BindingType {
+    match parameter {
+        Parameter::Block(bytes) => wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Uniform,
+            has_dynamic_offset: true,
+            min_binding_size: NonZeroU64::new(bytes as u64),
+        },
+        Parameter::Rows => storage_binding(Access::Read),
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Scratch {
     /// The initial h, apart from the last h: workgroups that are done write the one while others still read the other.
     pub(crate) h_0: wgpu::Buffer,
     params: wgpu::Buffer,
+    /// Lengths and padding value of the rows.
+    pub(crate) rows: wgpu::Buffer,
 }
 
 impl Scratch {
@@ -36,6 +38,7 @@ impl Scratch {
                     .collect(),
                 h_0: buffer(device, "h_0", plan.bytes.state, Use::STORAGE | Use::COPY_DST),
                 params: buffer(device, "parameters", plan.bytes.params, Use::UNIFORM | Use::COPY_DST),
+                rows: buffer(device, "rows", plan.bytes.rows, Use::STORAGE | Use::COPY_DST),
             })
             .await?;
         transfer::upload(gpu, &scratch.params, &plan.params.fill(plan.chunk_params()), wait).await?;
@@ -84,8 +87,8 @@ impl Bound {
             .gpu
             .scoped("binding buffers", || {
                 let device = &context.gpu.device;
-                let project_params = project.bind_params(device, Kernel::Project, &scratch.params);
-                let step_params = step.bind_params(device, Kernel::Step, &scratch.params);
+                let project_params = project.bind_params(device, Kernel::Project, &scratch.params, &scratch.rows);
+                let step_params = step.bind_params(device, Kernel::Step, &scratch.params, &scratch.rows);
                 let bind = |(layer, weights)| bind_layer(device, plan, layer, weights, scratch, io, &project, &step);
                 let layers = weights.iter().enumerate().map(bind).collect();
                 Self { project: Arc::clone(&project), step: Arc::clone(&step), project_params, step_params, layers }

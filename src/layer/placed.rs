@@ -8,6 +8,7 @@ use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::model::{Place, PlacedModel};
+use crate::options::Options;
 use crate::plan::Plan;
 use crate::sequence::Sequence;
 use crate::{Real, Result, Tensor};
@@ -40,7 +41,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward(&self, input: &Tensor<F>, state: Option<&K::State<F>>) -> Result<(Tensor<F>, K::State<F>)> {
-        pollster::block_on(self.run(input, state, Wait::Blocking))
+        pollster::block_on(self.run(input, state, &Options::new(), Wait::Blocking))
     }
 
     /// [`forward`](Self::forward) without blocking. The CPU path computes inside the call.
@@ -52,17 +53,46 @@ impl<K: Kind, F: Real> Placed<K, F> {
         input: &Tensor<F>,
         state: Option<&K::State<F>>,
     ) -> Result<(Tensor<F>, K::State<F>)> {
-        self.run(input, state, Wait::Async).await
+        self.run(input, state, &Options::new(), Wait::Async).await
+    }
+
+    /// [`forward`](Self::forward) with options: rows of different lengths.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Shape`](crate::Error::Shape) unless there is a length for each row,
+    /// [`Error::Config`](crate::Error::Config) for a length above T.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn forward_with(
+        &self,
+        input: &Tensor<F>,
+        state: Option<&K::State<F>>,
+        options: &Options<'_>,
+    ) -> Result<(Tensor<F>, K::State<F>)> {
+        pollster::block_on(self.run(input, state, options, Wait::Blocking))
+    }
+
+    /// [`forward_with`](Self::forward_with) without blocking.
+    ///
+    /// # Errors
+    /// As [`forward_with`](Self::forward_with).
+    pub async fn forward_with_async(
+        &self,
+        input: &Tensor<F>,
+        state: Option<&K::State<F>>,
+        options: &Options<'_>,
+    ) -> Result<(Tensor<F>, K::State<F>)> {
+        self.run(input, state, options, Wait::Async).await
     }
 
     async fn run(
         &self,
         input: &Tensor<F>,
         state: Option<&K::State<F>>,
+        options: &Options<'_>,
         wait: Wait,
     ) -> Result<(Tensor<F>, K::State<F>)> {
         let initial = state.map(K::arrays);
-        let (output, last) = self.model.forward(input, initial.as_deref(), wait).await?;
+        let (output, last) = self.model.forward(input, initial.as_deref(), options, wait).await?;
         Ok((output, K::state(last)?))
     }
 

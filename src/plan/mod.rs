@@ -84,6 +84,8 @@ pub(crate) struct BufferBytes {
     /// `[T, B, D·H]` between two layers; two of them from three layers on
     pub(crate) between: u64,
     pub(crate) params: u64,
+    /// `[B]` lengths and the padding value
+    pub(crate) rows: u64,
 }
 
 impl Plan {
@@ -123,6 +125,7 @@ impl Plan {
             gx: gx_step.bytes * chunk_steps as u64,
             between: if config.num_layers > 1 { output.bytes } else { 0 },
             params: 0,
+            rows: Need::product("lengths", &[b.saturating_add(1), F32]).bytes,
         };
         let chunks = sequence.time_steps.div_ceil(chunk_steps.max(1));
         let slices = widest.div_ceil(project::MAX_FEATURES);
@@ -263,7 +266,7 @@ impl Plan {
         let b = &self.bytes;
         let states = self.config.cell.states().len() as u64;
         let between = b.between * (self.config.num_layers.saturating_sub(1).min(2)) as u64;
-        b.input + b.output + (states + 1) * b.state + b.gx + between + b.params + b.readback(&self.config)
+        b.input + b.output + (states + 1) * b.state + b.gx + between + b.params + b.rows + b.readback(&self.config)
     }
 }
 

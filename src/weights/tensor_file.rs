@@ -110,6 +110,24 @@ impl TensorFile {
         decode(name, info, &self.bytes[self.data_start + start..self.data_start + end]).map(Some)
     }
 
+    /// A tensor of whole numbers, flat; `None` if the file has no tensor of that name.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedTensor`] for a type other than I64 and I32.
+    pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        let (start, end) = info.data_offsets;
+        let bytes = &self.bytes[self.data_start + start..self.data_start + end];
+        Ok(Some(match info.dtype {
+            Dtype::I64 => numbers(bytes, i64::from_le_bytes),
+            Dtype::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
+            other => {
+                let why = format!("expected whole numbers, I64 or I32, got {other:?}");
+                return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
+            }
+        }))
+    }
+
     /// The bytes of a safetensors file with these tensors, in their own type.
     ///
     /// # Errors

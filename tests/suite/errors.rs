@@ -327,7 +327,7 @@ fn every_limit_of_a_device_is_named() {
         ),
         (
             |l| l.max_storage_buffers_per_shader_stage = 4,
-            "the step kernel needs 7 of max_storage_buffers_per_shader_stage, the device has 4",
+            "the input product needs 5 of max_storage_buffers_per_shader_stage, the device has 4",
         ),
         (
             |l| l.max_uniform_buffers_per_shader_stage = 1,

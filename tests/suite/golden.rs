@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use wgpu_rnn::{
-    Device, GruKind, Kind, Layer, LstmKind, Nonlinearity, Real, RecurrentLayer, RnnKind, Tensor, TensorFile,
+    Device, GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, Real, RecurrentLayer, RnnKind, Tensor, TensorFile,
 };
 
 use crate::compare::{Tolerance, compare};
@@ -19,7 +19,7 @@ fn fixtures() -> Vec<PathBuf> {
 
 fn check<F: Real>(device: &Device, tolerance_name: &str) {
     let files = fixtures();
-    assert!(files.len() >= 33, "only {} fixtures", files.len());
+    assert!(files.len() >= 45, "only {} fixtures", files.len());
     for path in files {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let file = TensorFile::open(&path).unwrap();
@@ -53,7 +53,12 @@ fn check_layer<K: Kind, F: Real>(
     let placed = layer.batch_first(number("batch_first") == 1.0).to(device).unwrap();
     let initial: Vec<_> = ["h_0", "c_0"].into_iter().filter_map(tensor).collect();
     let initial = (!initial.is_empty()).then(|| K::state(initial).unwrap());
-    let (output, state) = placed.forward(&tensor("input").unwrap(), initial.as_ref()).unwrap();
+    let lengths = file.integers("lengths").unwrap();
+    let lengths: Option<Vec<usize>> = lengths.map(|all| all.into_iter().map(|length| length as usize).collect());
+    // The fixtures are padded with -7, so that padding is told from zeros.
+    let options = Options::new().padding_value(-7.0);
+    let options = lengths.as_ref().map_or(options, |lengths| options.lengths(lengths));
+    let (output, state) = placed.forward_with(&tensor("input").unwrap(), initial.as_ref(), &options).unwrap();
 
     let tolerance = Tolerance::both(number(tolerance_name));
     let results = std::iter::once(&output).chain(K::arrays(&state));

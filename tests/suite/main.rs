@@ -10,6 +10,7 @@ mod errors;
 mod extremes;
 mod golden;
 mod infer;
+mod lengths;
 mod properties;
 mod support;
 mod weights;

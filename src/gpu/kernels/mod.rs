@@ -7,7 +7,7 @@ use crate::Result;
 use crate::cell::CellKind;
 use crate::plan::Kernel;
 use crate::plan::limits::check;
-use crate::plan::params::ChunkParams;
+use crate::plan::params::{ChunkParams, StepParams};
 
 /// How a kernel uses a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,27 @@ pub(crate) fn storage_access(kernel: Kernel, cell: CellKind) -> Vec<Access> {
     }
 }
 
-/// How many parameter blocks a kernel reads, index = binding of group 1: the chunk's, and for a step its own.
-pub(crate) const fn params_count(kernel: Kernel) -> usize {
+/// What a kernel binds in group 1, index = binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parameter {
+    /// A block of the parameter buffer, of so many bytes, chosen by dynamic offset.
+    Block(usize),
+    /// Lengths and padding value of the rows, a storage buffer.
+    Rows,
+}
+
+/// The parameters of a kernel: the chunk's block, the rows, and for a step its own block.
+pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
+    const ALL: [Parameter; 3] =
+        [Parameter::Block(size_of::<ChunkParams>()), Parameter::Rows, Parameter::Block(size_of::<StepParams>())];
+    match kernel {
+        Kernel::Project => ALL.split_at(2).0,
+        Kernel::Step => &ALL,
+    }
+}
+
+/// How many parameters of a kernel are blocks.
+pub(crate) const fn block_count(kernel: Kernel) -> usize {
     match kernel {
         Kernel::Project => 1,
         Kernel::Step => 2,
@@ -39,11 +58,12 @@ pub(crate) fn check_limits(cell: CellKind, limits: &wgpu::Limits) -> Result<()> 
             Kernel::Project => "the input product",
             Kernel::Step => "the step kernel",
         };
-        let (storage, params) = (storage_access(kernel, cell).len() as u64, params_count(kernel) as u64);
+        let (bindings, params) = (storage_access(kernel, cell).len() as u64, block_count(kernel) as u64);
+        let storage = bindings + parameters(kernel).len() as u64 - params;
         let largest = size_of::<ChunkParams>() as u64;
         for (limit, need, available) in [
             ("max_bind_groups", 2, limits.max_bind_groups.into()),
-            ("max_bindings_per_bind_group", storage, limits.max_bindings_per_bind_group.into()),
+            ("max_bindings_per_bind_group", bindings, limits.max_bindings_per_bind_group.into()),
             ("max_storage_buffers_per_shader_stage", storage, limits.max_storage_buffers_per_shader_stage.into()),
             ("max_uniform_buffers_per_shader_stage", params, limits.max_uniform_buffers_per_shader_stage.into()),
             (

@@ -3,7 +3,7 @@
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
-use crate::gpu::kernels::{self, Access};
+use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::pipeline::tile_constants;
 use crate::plan::params::{ChunkParams, StepParams};
 use crate::plan::{project, step};
@@ -33,26 +33,34 @@ fn bindings_are_those_of_the_rust_side() {
         let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).unwrap();
         let at = module.entry_points.iter().position(|e| e.name == entry_point(kernel)).unwrap();
         let entry = info.get_entry_point(at);
-        let (mut storage, mut params) = (Vec::new(), 0);
+        let (mut storage, mut params) = (Vec::new(), Vec::new());
         for (handle, global) in module.global_variables.iter() {
             let Some(binding) = global.binding.filter(|_| !entry[handle].is_empty()) else { continue };
-            match global.space {
-                naga::AddressSpace::Storage { access } => {
-                    assert_eq!(binding.group, 0);
+            let at = binding.binding as usize;
+            match (binding.group, global.space) {
+                (0, naga::AddressSpace::Storage { access }) => {
                     let write = access.contains(naga::StorageAccess::STORE);
-                    storage.push((binding.binding as usize, if write { Access::ReadWrite } else { Access::Read }));
+                    storage.push((at, if write { Access::ReadWrite } else { Access::Read }));
                 }
-                naga::AddressSpace::Uniform => {
-                    assert_eq!((binding.group, binding.binding as usize), (1, params));
-                    params += 1;
+                (1, naga::AddressSpace::Storage { access }) => {
+                    assert!(!access.contains(naga::StorageAccess::STORE));
+                    params.push((at, Parameter::Rows));
+                }
+                (1, naga::AddressSpace::Uniform) => {
+                    let bytes = module.types[global.ty].inner.size(module.to_ctx()) as usize;
+                    params.push((at, Parameter::Block(bytes)));
                 }
                 other => panic!("{other:?}"),
             }
         }
         storage.sort_by_key(|&(binding, _)| binding);
+        params.sort_by_key(|&(binding, _)| binding);
         let expected: Vec<_> = kernels::storage_access(kernel, cell).into_iter().enumerate().collect();
         assert_eq!(storage, expected, "{kernel:?}");
-        assert_eq!(params, kernels::params_count(kernel), "{kernel:?}");
+        let expected: Vec<_> = kernels::parameters(kernel).iter().copied().enumerate().collect();
+        assert_eq!(params, expected, "{kernel:?}");
+        let blocks = params.iter().filter(|(_, parameter)| matches!(parameter, Parameter::Block(_))).count();
+        assert_eq!(blocks, kernels::block_count(kernel));
     }
 }
 

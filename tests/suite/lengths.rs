@@ -1,0 +1,110 @@
+//! Rows of different lengths: each is what it would be alone.
+
+use wgpu_rnn::{Config, Device, GruKind, Kind, Layer, LstmConfig, LstmKind, Nonlinearity, Options, RnnKind, Tensor};
+
+use crate::compare::{Tolerance, compare};
+use crate::support::{bits, gpu, reduction_length, slice, state, uniform};
+
+const LENGTHS: [usize; 11] = [3, 7, 0, 1, 7, 2, 6, 0, 5, 4, 1];
+const T: usize = 7;
+
+fn every_kind(check: impl Fn(&Device, bool)) {
+    for device in [Some(Device::cpu()), gpu()].iter().flatten() {
+        for bidirectional in [false, true] {
+            check(device, bidirectional);
+        }
+    }
+}
+
+fn rows_are_what_they_are_alone<K: Kind>(config: Config<K>, device: &Device) {
+    let b = LENGTHS.len();
+    let placed = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
+    let (x, initial) = (uniform(&[T, b, 5], 2), state(&config, b, 3));
+    let options = Options::new().lengths(&LENGTHS).padding_value(9.5);
+    let (output, last) = placed.forward_with(&x, Some(&initial), &options).unwrap();
+    let tolerance = Tolerance::of_f32_sum(reduction_length(&config));
+    for (row, &length) in LENGTHS.iter().enumerate() {
+        let name = format!("{config} on {device}, row {row} of length {length}");
+        let of_row = |array: &Tensor| slice(array, 1, row..row + 1);
+        let alone = K::state(K::arrays(&initial).into_iter().map(of_row).collect()).unwrap();
+        let (expected, expected_last) = placed.forward(&slice(&of_row(&x), 0, 0..length), Some(&alone)).unwrap();
+        let (within, behind) = (slice(&of_row(&output), 0, 0..length), slice(&of_row(&output), 0, length..T));
+        compare(&name, within.data(), expected.data(), tolerance).unwrap();
+        assert!(behind.data().iter().all(|&v| v == 9.5), "{name}: {:?}", behind.data());
+        for (got, expected) in K::arrays(&last).into_iter().zip(K::arrays(&expected_last)) {
+            compare(&name, of_row(got).data(), expected.data(), tolerance).unwrap();
+            if length == 0 {
+                assert_eq!(bits(&of_row(got)), bits(expected), "{name}: the state passes through");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_what_it_would_be_alone() {
+    every_kind(|device, bidirectional| {
+        rows_are_what_they_are_alone(Config::<LstmKind>::new(5, 9).num_layers(2).bidirectional(bidirectional), device);
+        rows_are_what_they_are_alone(Config::<GruKind>::new(5, 9).num_layers(2).bidirectional(bidirectional), device);
+        let rnn = Config::<RnnKind>::new(5, 9).num_layers(2).bidirectional(bidirectional);
+        rows_are_what_they_are_alone(rnn.clone(), device);
+        rows_are_what_they_are_alone(rnn.nonlinearity(Nonlinearity::Relu), device);
+    });
+}
+
+#[test]
+fn what_stands_behind_a_row_is_never_read() {
+    every_kind(|device, bidirectional| {
+        let config = LstmConfig::new(5, 9).num_layers(2).bidirectional(bidirectional);
+        let placed = Layer::random(config, 1).unwrap().to(device).unwrap();
+        let x = uniform(&[T, LENGTHS.len(), 5], 2);
+        let mut spoilt = x.clone();
+        for (at, value) in spoilt.data_mut().iter_mut().enumerate() {
+            let (t, row) = (at / 5 / LENGTHS.len(), at / 5 % LENGTHS.len());
+            if t >= LENGTHS[row] {
+                *value = f32::NAN;
+            }
+        }
+        // NaN as the padding of the layers between would show in the states.
+        let options = Options::new().lengths(&LENGTHS);
+        let (output, last) = placed.forward_with(&x, None, &options).unwrap();
+        let (again, again_last) = placed.forward_with(&spoilt, None, &options.padding_value(f64::NAN)).unwrap();
+        assert_eq!(bits(&last.h), bits(&again_last.h), "{device}");
+        assert_eq!(bits(&last.c), bits(&again_last.c), "{device}");
+        for (row, &length) in LENGTHS.iter().enumerate() {
+            let within = |y: &Tensor| bits(&slice(&slice(y, 1, row..row + 1), 0, 0..length));
+            assert_eq!(within(&output), within(&again), "row {row} on {device}");
+        }
+    });
+}
+
+#[test]
+fn full_lengths_are_no_lengths() {
+    every_kind(|device, bidirectional| {
+        let placed = Layer::random(LstmConfig::new(5, 9).bidirectional(bidirectional), 1).unwrap().to(device).unwrap();
+        let x = uniform(&[T, 3, 5], 2);
+        // A call with lengths leaves none behind for the next.
+        placed.forward_with(&x, None, &Options::new().lengths(&[1, 2, 3])).unwrap();
+        let (expected, _) = placed.forward(&x, None).unwrap();
+        let (output, _) = placed.forward_with(&x, None, &Options::new().lengths(&[T; 3])).unwrap();
+        assert_eq!(bits(&output), bits(&expected), "{device}");
+    });
+}
+
+#[test]
+fn lengths_that_do_not_fit() {
+    let placed = Layer::random(LstmConfig::new(5, 9), 1).unwrap().to(&Device::cpu()).unwrap();
+    let rejected = |shape: &[usize], lengths: &[usize]| {
+        let options = Options::new().lengths(lengths);
+        placed.forward_with(&Tensor::zeros(shape).unwrap(), None, &options).unwrap_err().to_string()
+    };
+    assert_eq!(rejected(&[T, 3, 5], &[1, 2]), "lengths: expected shape [3] (a length for each batch row), got [2]");
+    assert_eq!(
+        rejected(&[T, 3, 5], &[1, 8, 2]),
+        "lengths: expected lengths of at most T, the time steps of the input, got 8 for row 1, with T = 7"
+    );
+    assert_eq!(
+        rejected(&[0, 3, 5], &[0, 1, 0]),
+        "lengths: expected lengths of at most T, the time steps of the input, got 1 for row 1, with T = 0"
+    );
+    assert!(placed.forward_with(&Tensor::zeros([T, 5]).unwrap(), None, &Options::new().lengths(&[4])).is_ok());
+}
