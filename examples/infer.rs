@@ -17,7 +17,7 @@ use wgpu_rnn::{
 /// Runs an LSTM, GRU or RNN out of a safetensors file (PyTorch's tensor names) over an input out of another.
 ///
 /// The input file holds `input`, [T, B, I] or unbatched [T, I], and if wanted the initial state, [L·D, B, H] or unbatched
-/// [L·D, H]: `h_0` and `c_0` for an LSTM (both or neither), `h_0` for the others; and `lengths`, int64 [B], where
+/// [L·D, H] (h_0 of a projected LSTM has P in place of H): `h_0` and `c_0` for an LSTM (both or neither), `h_0` for the others; and `lengths`, int64 [B], where
 /// rows have different numbers of time steps. The output is 0 behind a row's end. The output file gets `output`, `h_n` and,
 /// of an LSTM, `c_n` as float32. What the model is follows from the rows of its weights: 4·H, 3·H or H.
 ///

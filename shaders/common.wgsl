@@ -1,6 +1,7 @@
 // Shared by every kernel: the legend, the parameter blocks and activations that are safe for any float.
 //
-// T time steps · B batch · I input features of this layer · H hidden size · L layers · D directions · G gates
+// T time steps · B batch · I input features of this layer · H hidden size · P size of h (H without a projection)
+// L layers · D directions · G gates
 // d direction (0 forward, 1 reverse) · u hidden unit · b batch row · t time · s step
 //
 // A direction walks a row in its own order: step s is time s forward, and in reverse time length-1-s, so that it starts at the
@@ -13,6 +14,7 @@ struct Chunk {
     batch: u32,        // B
     input_size: u32,   // I of this layer
     hidden_size: u32,  // H
+    recurrent_size: u32, // P
     directions: u32,   // D
     first_step: u32,   // the step that the chunk starts at
     steps: u32,        // how many steps the chunk has
@@ -20,7 +22,8 @@ struct Chunk {
     x_stride_b: u32,   // elements from one batch row of x to the next
     y_stride_t: u32,   // likewise for y
     y_stride_b: u32,
-    state_offset: u32, // first element of this layer in h_0 and h_n (and c) [L, D, B, H]
+    h_offset: u32,     // first element of this layer in h_0 and h_n [L, D, B, P]
+    c_offset: u32,     // likewise in c [L, D, B, H]
     k_first: u32,      // the features of this slice of the input product: k_first..k_end
     k_end: u32,
 }

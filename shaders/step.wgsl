@@ -10,33 +10,39 @@
 override UNITS: u32;
 override ROWS: u32;
 override SPLIT: u32;
+// Whether a projection follows, shrink.wgsl. Then h goes there as raw, and shrink writes y and h_n.
+override PROJECTED: bool;
 const TILE_K = 64u;
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G
-@group(0) @binding(1) var<storage, read> w_hh: array<PackedGates>;  // [D, H (k), H (u)] of G
+@group(0) @binding(1) var<storage, read> w_hh: array<PackedGates>;  // [D, P (k), H (u)] of G
 @group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
-@group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, B, H]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, H] or [B, T, D, H], by y_stride_*
-@group(0) @binding(5) var<storage, read_write> h_n: array<f32>;     // [L, D, B, H]
+@group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, B, P]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
+@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, B, P]; if PROJECTED raw [B, D, H]
 
 @group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
 var<workgroup> h_tile: array<f32, ROWS * TILE_K>;             // [ROWS, TILE_K]
 var<workgroup> partial: array<Gates, SPLIT * ROWS * UNITS>;   // [SPLIT, ROWS, UNITS]
 
-fn state_index(d: u32, b: u32, u: u32) -> u32 {
-    return chunk.state_offset + (d * chunk.batch + b) * chunk.hidden_size + u;
+fn h_index(d: u32, b: u32, k: u32) -> u32 {
+    return chunk.h_offset + (d * chunk.batch + b) * chunk.recurrent_size + k;
 }
 
-fn y_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
-    return time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.hidden_size + u;
+fn c_index(d: u32, b: u32, u: u32) -> u32 {
+    return chunk.c_offset + (d * chunk.batch + b) * chunk.hidden_size + u;
 }
 
-fn previous_h(s: u32, d: u32, b: u32, u: u32) -> f32 {
+fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
+    return time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.recurrent_size + k;
+}
+
+fn previous_h(s: u32, d: u32, b: u32, k: u32) -> f32 {
     if (s == 0u) {
-        return h_0[state_index(d, b, u)];
+        return h_0[h_index(d, b, k)];
     }
-    return y[y_index(s - 1u, d, b, u)];
+    return y[y_index(s - 1u, d, b, k)];
 }
 
 @compute @workgroup_size(UNITS, ROWS, SPLIT)
@@ -51,8 +57,8 @@ fn step(
     let b = group.y * ROWS + local.y;
 
     var acc = Gates();
-    for (var k0 = 0u; k0 < chunk.hidden_size; k0 += TILE_K) {
-        let depth = min(TILE_K, chunk.hidden_size - k0);
+    for (var k0 = 0u; k0 < chunk.recurrent_size; k0 += TILE_K) {
+        let depth = min(TILE_K, chunk.recurrent_size - k0);
         for (var i = index; i < ROWS * TILE_K; i += UNITS * ROWS * SPLIT) {
             let row = group.y * ROWS + i / TILE_K;
             let k = i % TILE_K;
@@ -62,7 +68,7 @@ fn step(
         }
         workgroupBarrier();
         if (u < chunk.hidden_size && b < chunk.batch) {
-            let w_row = (d * chunk.hidden_size + k0) * chunk.hidden_size + u;
+            let w_row = (d * chunk.recurrent_size + k0) * chunk.hidden_size + u;
             for (var k = local.z; k < depth; k += SPLIT) {
                 acc += h_tile[local.y * TILE_K + k] * unpack_gates(w_hh[w_row + k * chunk.hidden_size]);
             }
@@ -75,13 +81,14 @@ fn step(
     if (local.z != 0u || u >= chunk.hidden_size || b >= chunk.batch) {
         return;
     }
-    let at = state_index(d, b, u);
     let length = length_of(b);
     if (s >= length) {
         // The row has ended: pad. One of no length at all passes its state through; c is where it was.
-        y[y_index(s, d, b, u)] = padding_value();
-        if (length == 0u && s == 0u) {
-            h_n[at] = h_0[at];
+        if (!PROJECTED) {
+            y[y_index(s, d, b, u)] = padding_value();
+            if (length == 0u && s == 0u) {
+                h_out[h_index(d, b, u)] = h_0[h_index(d, b, u)];
+            }
         }
         return;
     }
@@ -90,11 +97,20 @@ fn step(
     }
     let gh = acc + unpack_gates(b_hh[d * chunk.hidden_size + u]);
     let gx_row = (step_in_chunk.index * chunk.batch + b) * chunk.directions + d;
-    let old = load_state(previous_h(s, d, b, u), at);
-    let new_state = cell(unpack_gates(gx[gx_row * chunk.hidden_size + u]), gh, old);
-    y[y_index(s, d, b, u)] = new_state.h;
+    // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
+    var own_h = 0.0;
+    if (!PROJECTED) {
+        own_h = previous_h(s, d, b, u);
+    }
+    let at = c_index(d, b, u);
+    let new_state = cell(unpack_gates(gx[gx_row * chunk.hidden_size + u]), gh, load_state(own_h, at));
     store_state(new_state, at);
+    if (PROJECTED) {
+        h_out[(b * chunk.directions + d) * chunk.hidden_size + u] = new_state.h;
+        return;
+    }
+    y[y_index(s, d, b, u)] = new_state.h;
     if (s + 1u == length) {
-        h_n[at] = new_state.h;
+        h_out[h_index(d, b, u)] = new_state.h;
     }
 }

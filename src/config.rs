@@ -20,6 +20,8 @@ pub(crate) struct RecurrentConfig {
     pub(crate) cell: CellKind,
     pub(crate) input_size: usize,
     pub(crate) hidden_size: usize,
+    /// P where h is projected, else 0; LSTM only.
+    pub(crate) proj_size: usize,
     pub(crate) num_layers: usize,
     pub(crate) bias: bool,
     pub(crate) batch_first: bool,
@@ -37,9 +39,24 @@ impl RecurrentConfig {
         self.cell.gates() * self.hidden_size
     }
 
-    /// D·H, the features of a layer's output.
+    /// Whether h is projected from H values to fewer.
+    pub(crate) fn is_projected(&self) -> bool {
+        self.proj_size > 0
+    }
+
+    /// P: the size of h, which is H without a projection.
+    pub(crate) fn recurrent_size(&self) -> usize {
+        if self.is_projected() { self.proj_size } else { self.hidden_size }
+    }
+
+    /// D·P, the features of a layer's output.
     pub(crate) fn output_size(&self) -> usize {
-        self.directions() * self.hidden_size
+        self.directions() * self.recurrent_size()
+    }
+
+    /// The features of state number `state` of the cell's table: P for h, H for what else is carried.
+    pub(crate) fn state_size(&self, state: usize) -> usize {
+        if state == 0 { self.recurrent_size() } else { self.hidden_size }
     }
 
     /// I of layer `layer`: the model's for the first, the output of the layer below for the others.
@@ -62,6 +79,10 @@ impl RecurrentConfig {
                 return Err(Error::Config { argument, expected: "a size > 0", got: value.to_string() });
             }
         }
+        if self.is_projected() && self.proj_size >= self.hidden_size {
+            let expected = "a size below hidden_size, or 0 for no projection";
+            return Err(Error::Config { argument: "proj_size", expected, got: self.proj_size.to_string() });
+        }
         let widest = self.input_size.max(self.hidden_size.saturating_mul(2));
         let all = [self.num_layers, self.directions(), self.cell.gates(), self.hidden_size, widest];
         element_count::<F>("the weights of the model", &all).map(|_| ())
@@ -75,6 +96,9 @@ impl std::fmt::Display for RecurrentConfig {
         write!(f, "{}({}, {}", c.cell.name(), c.input_size, c.hidden_size)?;
         if c.num_layers != 1 {
             write!(f, ", num_layers={}", c.num_layers)?;
+        }
+        if c.is_projected() {
+            write!(f, ", proj_size={}", c.proj_size)?;
         }
         if let CellKind::Rnn(Nonlinearity::Relu) = c.cell {
             write!(f, ", nonlinearity=relu")?;

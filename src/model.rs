@@ -54,23 +54,25 @@ impl<F: Real> PlacedModel<F> {
     ) -> Result<Forward<F>> {
         let config = &self.config;
         let sequence = Sequence::of_input(config, input.shape())?;
-        for (state, name) in states.into_iter().flatten().zip(config.cell.states()) {
-            sequence.check_state(config, name.initial, state.shape())?;
+        for (index, state) in states.into_iter().flatten().enumerate() {
+            sequence.check_state(config, index, state.shape())?;
         }
         let rows = Rows::new(&sequence, options.lengths, options.padding_value)?;
         let output_shape = sequence.shape(config.output_size());
-        let state_shape = sequence.state_shape(config);
+        let state_shapes: Vec<_> = (0..config.cell.states().len()).map(|s| sequence.state_shape(config, s)).collect();
         element_count::<F>("output", &output_shape)?;
-        element_count::<F>("state", &state_shape)?;
+        for shape in &state_shapes {
+            element_count::<F>("state", shape)?;
+        }
 
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
         let computed = match &self.place {
-            _ if sequence.is_empty() => unchanged(config, &output_shape, &state_shape, states.as_deref())?,
+            _ if sequence.is_empty() => unchanged(config, &output_shape, &state_shapes, states.as_deref())?,
             Place::Cpu(model) => model.forward(&sequence, &rows, input.data(), states.as_deref())?,
             Place::Gpu(model) => model.forward(sequence, &rows, input.data(), states.as_deref(), wait).await?,
         };
         let output = Tensor::new(output_shape, computed.output)?;
-        let states = computed.states.into_iter().map(|state| Tensor::new(state_shape.clone(), state));
+        let states = state_shapes.into_iter().zip(computed.states).map(|(shape, state)| Tensor::new(shape, state));
         Ok((output, states.collect::<Result<_>>()?))
     }
 }
@@ -79,13 +81,13 @@ impl<F: Real> PlacedModel<F> {
 fn unchanged<F: Real>(
     config: &RecurrentConfig,
     output_shape: &[usize],
-    state_shape: &[usize],
+    state_shapes: &[Vec<usize>],
     states: Option<&[&[F]]>,
 ) -> Result<Computed<F>> {
     let output = zeroed("output", output_shape)?;
     let last = config.cell.states().iter().enumerate().map(|(s, name)| match states {
         Some(states) => Ok(states[s].to_vec()),
-        None => zeroed(name.last, state_shape),
+        None => zeroed(name.last, &state_shapes[s]),
     });
     Ok(Computed { output, states: last.collect::<Result<_>>()? })
 }

@@ -77,23 +77,26 @@ impl Sequence {
         }
     }
 
-    /// The shape of a state: `[L·D, B, H]`, `[L·D, H]` unbatched.
-    pub(crate) fn state_shape(&self, config: &RecurrentConfig) -> Vec<usize> {
+    /// The shape of state number `state`: h `[L·D, B, P]`, c `[L·D, B, H]`, unbatched without B.
+    pub(crate) fn state_shape(&self, config: &RecurrentConfig, state: usize) -> Vec<usize> {
         let layers = config.num_layers * config.directions();
-        if self.batched { vec![layers, self.batch, config.hidden_size] } else { vec![layers, config.hidden_size] }
+        let size = config.state_size(state);
+        if self.batched { vec![layers, self.batch, size] } else { vec![layers, size] }
     }
 
-    /// Checks a state that comes with the input.
-    pub(crate) fn check_state(&self, config: &RecurrentConfig, name: &str, shape: &[usize]) -> Result<()> {
-        let expected = self.state_shape(config);
+    /// Checks state number `state`, which comes with the input.
+    pub(crate) fn check_state(&self, config: &RecurrentConfig, state: usize, shape: &[usize]) -> Result<()> {
+        let expected = self.state_shape(config, state);
+        let name = config.cell.states()[state].initial;
+        let size = if state == 0 && config.is_projected() { "P" } else { "H" };
         if shape == expected {
             return Ok(());
         }
         let meaning = match (self.batched, shape.len()) {
-            (true, 2) => "[L·D, B, H], as the input is batched",
-            (false, 3) => "[L·D, H], as the input is unbatched",
-            (true, _) => "[L·D, B, H]",
-            (false, _) => "[L·D, H]",
+            (true, 2) => format!("[L·D, B, {size}], as the input is batched"),
+            (false, 3) => format!("[L·D, {size}], as the input is unbatched"),
+            (true, _) => format!("[L·D, B, {size}]"),
+            (false, _) => format!("[L·D, {size}]"),
         };
         Err(Error::Shape { what: name.to_owned(), expected: format!("{expected:?} ({meaning})"), got: shape.to_vec() })
     }

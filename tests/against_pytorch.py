@@ -39,6 +39,8 @@ def random_case(rng: random.Random) -> tuple[type, dict]:
     )
     if kind is torch.nn.RNN:
         arguments["nonlinearity"] = rng.choice(["tanh", "relu"])
+    if kind is torch.nn.LSTM and arguments["hidden_size"] > 1 and rng.random() < 0.3:
+        arguments["proj_size"] = rng.randrange(1, arguments["hidden_size"])
     return kind, arguments
 
 
@@ -55,8 +57,9 @@ def run(case: tuple[type, dict], devices: list[str], folder: pathlib.Path, rng: 
         shape = (steps,)
     x = torch.randn(*shape, module.input_size)
     state_batch = (batch,) if len(shape) == 2 else ()
-    state_shape = (module.num_layers * (1 + module.bidirectional), *state_batch, module.hidden_size)
-    state = [torch.randn(state_shape) for _ in names] if rng.random() < 0.6 else None
+    sizes = dict(h=module.proj_size or module.hidden_size, c=module.hidden_size)
+    layers = module.num_layers * (1 + module.bidirectional)
+    state = [torch.randn(layers, *state_batch, sizes[name]) for name in names] if rng.random() < 0.6 else None
     with torch.no_grad():
         doubled = [s.double() for s in state] if state else None
         packed, lengths = x.double(), None

@@ -54,10 +54,10 @@ impl<F: Real> CpuModel<F> {
         states: Option<&[&[F]]>,
     ) -> Result<Computed<F>> {
         let config = &self.config;
-        let state_shape = [config.num_layers * config.directions(), sequence.batch, config.hidden_size];
+        let layers = config.num_layers * config.directions();
         let mut state_arrays = Vec::new();
         for (s, name) in config.cell.states().iter().enumerate() {
-            let mut last = zeroed(name.last, &state_shape)?;
+            let mut last = zeroed(name.last, &[layers, sequence.batch, config.state_size(s)])?;
             if let Some(initial) = states {
                 last.copy_from_slice(initial[s]);
             }
@@ -86,23 +86,26 @@ impl<F: Real> CpuModel<F> {
     }
 
     /// One direction of one layer over the whole sequence, chunk by chunk.
-    fn run(
+    fn run<'a>(
         &self,
         sequence: &Sequence,
         rows: &Rows,
         pass: &Pass,
         x: &[F],
-        states: &mut [Vec<F>],
+        states: &'a mut [Vec<F>],
         y: &mut [F],
     ) -> Result<()> {
         let config = &self.config;
-        let (batch, hidden, features) = (sequence.batch, config.hidden_size, config.layer_input_size(pass.layer));
+        let (batch, width, features) = (sequence.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
         let index = pass.layer * config.directions() + pass.direction;
         let weights = &self.layers[index];
-        let state_range = index * batch * hidden..(index + 1) * batch * hidden;
-        let mut states: Vec<&mut [F]> = states.iter_mut().map(|s| &mut s[state_range.clone()]).collect();
+        let of_direction = |(s, state): (usize, &'a mut Vec<F>)| {
+            let size = batch * config.state_size(s);
+            &mut state[index * size..(index + 1) * size]
+        };
+        let mut states: Vec<&mut [F]> = states.iter_mut().enumerate().map(of_direction).collect();
 
-        let step_bytes = (batch * config.gate_rows() * size_of::<F>()).max(1);
+        let step_bytes = batch.saturating_mul(config.gate_rows() * size_of::<F>()).max(1);
         let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, sequence.time_steps.max(1));
         let mut scratch = step::Scratch::new(config)?;
         for first in (0..sequence.time_steps).step_by(chunk_steps) {
@@ -119,13 +122,13 @@ impl<F: Real> CpuModel<F> {
                 let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
                 let active = |b: usize| first + s < rows.length(b);
                 step::step(config, weights, gx, &mut states, &mut scratch, active);
-                for (b, h) in states[0].chunks_exact(hidden).enumerate() {
+                for (b, h) in states[0].chunks_exact(width).enumerate() {
                     let row = time_of(s, b) * pass.y_rows.time + b * pass.y_rows.batch;
-                    let at = row * config.output_size() + pass.direction * hidden;
+                    let at = row * config.output_size() + pass.direction * width;
                     if active(b) {
-                        y[at..at + hidden].copy_from_slice(h);
+                        y[at..at + width].copy_from_slice(h);
                     } else {
-                        y[at..at + hidden].fill(F::from_f64(rows.padding_value));
+                        y[at..at + width].fill(F::from_f64(rows.padding_value));
                     }
                 }
             }

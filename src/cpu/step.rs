@@ -18,17 +18,13 @@ pub(crate) struct DirectionWeights<F> {
     weight_hh_t: Vec<F>,
     /// `[G·H]`, zeros without bias
     bias_hh: Vec<F>,
+    /// `[H, P]`: the projection of h, transposed as well
+    weight_hr_t: Option<Vec<F>>,
 }
 
 impl<F: Real> DirectionWeights<F> {
     pub(crate) fn pack(config: &RecurrentConfig, weights: &LayerWeights<F>) -> Result<Self> {
-        let (rows, hidden) = (config.gate_rows(), config.hidden_size);
-        let mut weight_hh_t = zeroed("weight_hh", &[hidden, rows])?;
-        for (row, from) in weights.weight_hh().data().chunks_exact(hidden).enumerate() {
-            for (k, &w) in from.iter().enumerate() {
-                weight_hh_t[k * rows + row] = w;
-            }
-        }
+        let rows = config.gate_rows();
         let bias = |bias: Option<&crate::Tensor<F>>| match bias {
             Some(tensor) => Ok(tensor.data().to_vec()),
             None => zeroed("bias", &[rows]),
@@ -36,9 +32,31 @@ impl<F: Real> DirectionWeights<F> {
         Ok(Self {
             weight_ih: weights.weight_ih().data().to_vec(),
             bias_ih: bias(weights.bias_ih())?,
-            weight_hh_t,
+            weight_hh_t: transposed(weights.weight_hh())?,
             bias_hh: bias(weights.bias_hh())?,
+            weight_hr_t: weights.weight_hr().map(transposed).transpose()?,
         })
+    }
+}
+
+/// A matrix with rows and columns exchanged.
+fn transposed<F: Real>(matrix: &crate::Tensor<F>) -> Result<Vec<F>> {
+    let &[rows, columns] = matrix.shape() else { return Ok(Vec::new()) };
+    let mut transposed = zeroed("transposed weights", &[columns, rows])?;
+    for (row, from) in matrix.data().chunks_exact(columns.max(1)).enumerate() {
+        for (k, &w) in from.iter().enumerate() {
+            transposed[k * rows + row] = w;
+        }
+    }
+    Ok(transposed)
+}
+
+/// `sum += Σ_k x[k]·rows[k]`, k in order.
+fn add_product<F: Real>(sum: &mut [F], x: &[F], rows: &[F]) {
+    for (&x, row) in x.iter().zip(rows.chunks_exact(sum.len())) {
+        for (sum, &w) in sum.iter_mut().zip(row) {
+            *sum = *sum + x * w;
+        }
     }
 }
 
@@ -46,16 +64,18 @@ impl<F: Real> DirectionWeights<F> {
 pub(crate) struct Scratch<F> {
     /// `[G·H]` of the row at hand
     gh: Vec<F>,
+    /// `[H]` of the row at hand: h before its projection
+    raw: Vec<F>,
 }
 
 impl<F: Real> Scratch<F> {
     pub(crate) fn new(config: &RecurrentConfig) -> Result<Self> {
-        Ok(Self { gh: zeroed("gh", &[config.gate_rows()])? })
+        Ok(Self { gh: zeroed("gh", &[config.gate_rows()])?, raw: zeroed("h", &[config.hidden_size])? })
     }
 }
 
-/// `gh = W_hh·h + b_hh`, then the cell, for every batch row; `gx` is `[B, G·H]`, each of `states` is `[B, H]`, h first,
-/// updated in place. Rows that are not `active` have ended and stay as they are.
+/// `gh = W_hh·h + b_hh`, the cell, and where there is a projection `h = W_hr·h`, for every batch row. `gx` is `[B, G·H]`;
+/// `states` are h `[B, P]` and c `[B, H]`, updated in place. Rows that are not `active` have ended and stay as they are.
 pub(crate) fn step<F: Real>(
     config: &RecurrentConfig,
     weights: &DirectionWeights<F>,
@@ -64,23 +84,35 @@ pub(crate) fn step<F: Real>(
     scratch: &mut Scratch<F>,
     active: impl Fn(usize) -> bool,
 ) {
-    let (rows, hidden) = (config.gate_rows(), config.hidden_size);
+    let (rows, hidden, width) = (config.gate_rows(), config.hidden_size, config.recurrent_size());
     for (b, gx) in gx.chunks_exact(rows).enumerate().filter(|&(b, _)| active(b)) {
-        let of_row = b * hidden..(b + 1) * hidden;
-        scratch.gh.copy_from_slice(&weights.bias_hh);
-        for (&h, w) in states[0][of_row.clone()].iter().zip(weights.weight_hh_t.chunks_exact(rows)) {
-            for (sum, &w) in scratch.gh.iter_mut().zip(w) {
-                *sum = *sum + h * w;
-            }
-        }
-        for (u, at) in of_row.enumerate() {
+        let Scratch { gh, raw } = scratch;
+        let (h, carried) = states.split_first_mut().map_or((&mut [][..], &mut [][..]), |(h, rest)| (&mut **h, rest));
+        let h = &mut h[b * width..(b + 1) * width];
+        gh.copy_from_slice(&weights.bias_hh);
+        add_product(gh, h, &weights.weight_hh_t);
+        for (u, raw) in raw.iter_mut().enumerate() {
             let gates = |from: &[F]| {
                 std::array::from_fn::<F, MAX_GATES, _>(|g| {
                     if g < config.cell.gates() { from[g * hidden + u] } else { F::zero() }
                 })
             };
-            let old = State::load(states, at);
-            cell(config.cell, gates(gx), gates(&scratch.gh), old).store(states, at);
+            let at = b * hidden + u;
+            // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
+            let own_h = if config.is_projected() { F::zero() } else { h[u] };
+            let old = State { h: own_h, c: carried.first().map_or(F::zero(), |c| c[at]) };
+            let new = cell(config.cell, gates(gx), gates(gh), old);
+            *raw = new.h;
+            if let Some(c) = carried.first_mut() {
+                c[at] = new.c;
+            }
+        }
+        match &weights.weight_hr_t {
+            None => h.copy_from_slice(raw),
+            Some(weight_hr_t) => {
+                h.fill(F::zero());
+                add_product(h, raw, weight_hr_t);
+            }
         }
     }
 }

@@ -11,15 +11,14 @@ pub(crate) fn record(encoder: &mut wgpu::CommandEncoder, plan: &Plan, bound: &Bo
         .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("wgpu-rnn forward"), timestamp_writes: None });
     let mut current: Option<(Kernel, usize)> = None;
     for dispatch in plan.dispatches().skip(range.start).take(range.len()) {
-        if current.map(|(kernel, _)| kernel) != Some(dispatch.kernel) {
-            pass.set_pipeline(bound.pipeline(dispatch.kernel));
-        }
+        let kernel = bound.kernel(dispatch.kernel);
         if current != Some((dispatch.kernel, dispatch.layer)) {
-            pass.set_bind_group(0, bound.buffers(dispatch.kernel, dispatch.layer), &[]);
+            pass.set_pipeline(&kernel.pipeline.pipeline);
+            pass.set_bind_group(0, &kernel.layers[dispatch.layer], &[]);
         }
         let offsets = [dispatch.chunk_offset, dispatch.step_offset];
         let used = super::kernels::block_count(dispatch.kernel);
-        pass.set_bind_group(1, bound.params(dispatch.kernel), &offsets[..used]);
+        pass.set_bind_group(1, &kernel.params, &offsets[..used]);
         let [x, y, z] = dispatch.groups;
         pass.dispatch_workgroups(x, y, z);
         current = Some((dispatch.kernel, dispatch.layer));

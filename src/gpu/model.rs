@@ -52,7 +52,7 @@ impl GpuModel {
                 why: "WGSL has no f64; load it as f32, or place it on the CPU".to_owned(),
             });
         }
-        kernels::check_limits(config.cell, &context.gpu.device.limits())?;
+        kernels::check_limits(config, &context.gpu.device.limits())?;
         for layer in 0..config.num_layers {
             LayerBuffers::check(context, config, layer)?;
         }
@@ -157,8 +157,8 @@ impl GpuModel {
         let initial = buffers.initial.as_deref();
         if sequence.is_empty() {
             let plan = self.plan(sequence)?;
-            let states: Vec<_> = buffers.io.states.iter().collect();
-            let copy = || record_initial(encoder, initial, &states, plan.bytes.state);
+            let states: Vec<_> = buffers.io.states().collect();
+            let copy = || record_initial(encoder, initial, &states, &plan);
             return context.gpu.scoped("recording a forward of no steps", copy).await;
         }
         let shared = self.encode_scratch(sequence, wait).await?;
@@ -166,7 +166,7 @@ impl GpuModel {
         // Everything that can fail comes before the first command.
         let bound = Bound::new(context, plan, &self.weights, scratch, &buffers.io).await?;
         let record = || {
-            record_initial(encoder, initial, &initial_targets(scratch, &buffers.io), plan.bytes.state);
+            record_initial(encoder, initial, &initial_targets(scratch, &buffers.io), plan);
             exec::record(encoder, plan, &bound, 0..plan.dispatch_count());
         };
         context.gpu.scoped("recording a forward", record).await
@@ -213,7 +213,7 @@ fn lock<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
 /// Where the initial states go, h first: h into a buffer of its own, the others into the last states, which the kernel
 /// updates in place.
 fn initial_targets<'a>(scratch: &'a Scratch, io: &'a Io) -> Vec<&'a wgpu::Buffer> {
-    std::iter::once(&scratch.h_0).chain(io.states.iter().skip(1)).collect()
+    std::iter::once(&scratch.h_0).chain(&io.carried).collect()
 }
 
 /// Puts the initial states, or zeros, where they are read.
@@ -221,9 +221,9 @@ fn record_initial(
     encoder: &mut wgpu::CommandEncoder,
     initial: Option<&[&wgpu::Buffer]>,
     targets: &[&wgpu::Buffer],
-    bytes: u64,
+    plan: &Plan,
 ) {
-    for (s, &target) in targets.iter().enumerate() {
+    for ((s, &target), bytes) in targets.iter().enumerate().zip(plan.bytes.states(&plan.config)) {
         match initial.map(|initial| initial[s]) {
             // The state is there already.
             Some(initial) if initial == target => {}
@@ -236,14 +236,19 @@ fn record_initial(
 fn copy_readback(encoder: &mut wgpu::CommandEncoder, plan: &Plan, io: &Io, staging: &wgpu::Buffer) {
     encoder.copy_buffer_to_buffer(&io.output, 0, staging, 0, plan.bytes.output);
     let mut offset = plan.bytes.output;
-    for state in &io.states {
-        encoder.copy_buffer_to_buffer(state, 0, staging, offset, plan.bytes.state);
-        offset += plan.bytes.state;
+    for (state, bytes) in io.states().zip(plan.bytes.states(&plan.config)) {
+        encoder.copy_buffer_to_buffer(state, 0, staging, offset, bytes);
+        offset += bytes;
     }
 }
 
 fn split_readback<F: Real>(plan: &Plan, bytes: &[u8]) -> Computed<F> {
-    let (output, states) = bytes.split_at(plan.bytes.output as usize);
     let numbers = bytemuck::pod_collect_to_vec::<u8, F>;
-    Computed { output: numbers(output), states: states.chunks_exact(plan.bytes.state as usize).map(numbers).collect() }
+    let (output, mut rest) = bytes.split_at(plan.bytes.output as usize);
+    let states = plan.bytes.states(&plan.config).map(|bytes| {
+        let (state, behind) = rest.split_at(bytes as usize);
+        rest = behind;
+        numbers(state)
+    });
+    Computed { output: numbers(output), states: states.collect() }
 }

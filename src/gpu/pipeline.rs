@@ -17,7 +17,14 @@ use crate::plan::step::StepTile;
 pub(crate) struct PipelineKey {
     pub(crate) kernel: Kernel,
     pub(crate) cell: CellKind,
-    pub(crate) tile: Option<StepTile>,
+    pub(crate) step: Option<StepConstants>,
+}
+
+/// What the step kernel is specialised for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StepConstants {
+    pub(crate) tile: StepTile,
+    pub(crate) projected: bool,
 }
 
 /// A compiled kernel with the layouts of its two groups.
@@ -70,7 +77,7 @@ impl Pipeline {
             bind_group_layouts: &[Some(&storage), Some(&params)],
             immediate_size: 0,
         });
-        let constants = key.tile.map(tile_constants);
+        let constants = key.step.map(step_constants);
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
@@ -128,9 +135,15 @@ impl Pipeline {
     }
 }
 
-/// The tile as the shader's override constants.
-pub(crate) fn tile_constants(tile: StepTile) -> [(&'static str, f64); 3] {
-    [("UNITS", tile.units.into()), ("ROWS", tile.rows.into()), ("SPLIT", tile.split.into())]
+/// The shader's override constants.
+pub(crate) fn step_constants(step: StepConstants) -> [(&'static str, f64); 4] {
+    let StepConstants { tile, projected } = step;
+    [
+        ("UNITS", tile.units.into()),
+        ("ROWS", tile.rows.into()),
+        ("SPLIT", tile.split.into()),
+        ("PROJECTED", f64::from(u8::from(projected))),
+    ]
 }
 
 fn layout_entry(binding: u32, ty: wgpu::BindingType) -> wgpu::BindGroupLayoutEntry {

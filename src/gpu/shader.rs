@@ -12,6 +12,7 @@ const RNN_TANH: &str = include_str!("../../shaders/cell/rnn_tanh.wgsl");
 const RNN_RELU: &str = include_str!("../../shaders/cell/rnn_relu.wgsl");
 const PROJECT: &str = include_str!("../../shaders/project.wgsl");
 const STEP: &str = include_str!("../../shaders/step.wgsl");
+const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
 
 /// The WGSL of a kernel for a cell.
 pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
@@ -24,6 +25,7 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
     let body = match kernel {
         Kernel::Project => PROJECT,
         Kernel::Step => STEP,
+        Kernel::Shrink => SHRINK,
     };
     [&[COMMON], cell, &[body]].concat().join("\n")
 }
@@ -33,6 +35,7 @@ pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::Project => "project",
         Kernel::Step => "step",
+        Kernel::Shrink => "shrink",
     }
 }
 

@@ -7,41 +7,62 @@ use crate::gpu::transfer;
 use crate::plan::limits::{Need, check};
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
-use crate::{Real, Result, Tensor};
+use crate::weights::names::ParameterKind;
+use crate::{Error, Real, Result, Tensor};
 
 /// The packed weights of one layer, both directions one behind the other.
 #[derive(Debug)]
 pub(crate) struct LayerBuffers {
     /// `[D, I, H]` of G
     pub(crate) w_ih: wgpu::Buffer,
-    /// `[D, H, H]` of G
+    /// `[D, P, H]` of G
     pub(crate) w_hh: wgpu::Buffer,
     /// `[D, H]` of G
     pub(crate) b_ih: wgpu::Buffer,
     /// `[D, H]` of G
     pub(crate) b_hh: wgpu::Buffer,
+    /// `[D, H, P]`, with a projection
+    pub(crate) w_hr: Option<wgpu::Buffer>,
 }
 
-const NAMES: [&str; 4] = ["w_ih", "w_hh", "b_ih", "b_hh"];
-
-/// The columns of each of [`NAMES`] in a layer.
-fn columns(config: &RecurrentConfig, layer: usize) -> [usize; 4] {
-    [config.layer_input_size(layer), config.hidden_size, 1, 1]
+/// A packed matrix: `[D, columns, units]` of `gates`.
+struct Matrix {
+    name: &'static str,
+    parameter: ParameterKind,
+    columns: usize,
+    units: usize,
+    gates: usize,
 }
 
-/// The bytes of each of [`NAMES`] in a layer.
-fn sizes(config: &RecurrentConfig, layer: usize) -> [u64; 4] {
-    columns(config, layer).map(|columns| {
-        let factors = [config.directions(), config.gate_rows(), columns, size_of::<f32>()];
+impl Matrix {
+    /// Those of a layer: w_ih, w_hh, b_ih, b_hh, and with a projection w_hr.
+    fn of_layer(config: &RecurrentConfig, layer: usize) -> Vec<Self> {
+        let (units, gates) = (config.hidden_size, config.cell.gates());
+        let gated = |name, parameter, columns| Self { name, parameter, columns, units, gates };
+        let mut all = vec![
+            gated("w_ih", ParameterKind::WeightIh, config.layer_input_size(layer)),
+            gated("w_hh", ParameterKind::WeightHh, config.recurrent_size()),
+            gated("b_ih", ParameterKind::BiasIh, 1),
+            gated("b_hh", ParameterKind::BiasHh, 1),
+        ];
+        if config.is_projected() {
+            let (parameter, units) = (ParameterKind::WeightHr, config.recurrent_size());
+            all.push(Self { name: "w_hr", parameter, columns: config.hidden_size, units, gates: 1 });
+        }
+        all
+    }
+
+    fn bytes(&self, directions: usize) -> u64 {
+        let factors = [directions, self.columns, self.units, self.gates, size_of::<f32>()];
         Need::product("weights", &factors.map(|n| n as u64)).bytes
-    })
+    }
 }
 
 impl LayerBuffers {
     /// Whether the device can hold a layer.
     pub(crate) fn check(context: &Context, config: &RecurrentConfig, layer: usize) -> Result<()> {
-        for (name, bytes) in NAMES.iter().zip(sizes(config, layer)) {
-            let what = format!("{name} of layer {layer}");
+        for matrix in Matrix::of_layer(config, layer) {
+            let (what, bytes) = (format!("{} of layer {layer}", matrix.name), matrix.bytes(config.directions()));
             check(&what, "max_storage_buffer_binding_size", bytes, context.limits.storage_binding)?;
             context.limits.buffer(&what, bytes)?;
         }
@@ -56,43 +77,46 @@ impl LayerBuffers {
         directions: &[LayerWeights<F>],
         wait: Wait,
     ) -> Result<Self> {
-        let (columns, sizes) = (columns(config, layer), sizes(config, layer));
-        let buffers = context
+        let matrices = Matrix::of_layer(config, layer);
+        let mut buffers = context
             .gpu
             .scoped("creating the weight buffers", || {
                 let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-                let of = |i: usize| {
-                    transfer::buffer(&context.gpu.device, &format!("{} l{layer}", NAMES[i]), sizes[i], usage)
+                let make = |matrix: &Matrix| {
+                    let label = format!("{} l{layer}", matrix.name);
+                    transfer::buffer(&context.gpu.device, &label, matrix.bytes(directions.len()), usage)
                 };
-                Self { w_ih: of(0), w_hh: of(1), b_ih: of(2), b_hh: of(3) }
+                matrices.iter().map(make).collect::<Vec<_>>()
             })
-            .await?;
-        let tensors: [(&wgpu::Buffer, Vec<Option<&Tensor<F>>>); 4] = [
-            (&buffers.w_ih, directions.iter().map(|w| Some(w.weight_ih())).collect()),
-            (&buffers.w_hh, directions.iter().map(|w| Some(w.weight_hh())).collect()),
-            (&buffers.b_ih, directions.iter().map(LayerWeights::bias_ih).collect()),
-            (&buffers.b_hh, directions.iter().map(LayerWeights::bias_hh).collect()),
-        ];
-        for ((buffer, directions), columns) in tensors.into_iter().zip(columns) {
-            let packed = pack(config, &directions, columns)?;
-            transfer::upload(&context.gpu, buffer, bytemuck::cast_slice(&packed), wait).await?;
+            .await?
+            .into_iter();
+        for (matrix, buffer) in matrices.iter().zip(buffers.clone()) {
+            let tensors: Vec<_> = directions.iter().map(|weights| weights.get(matrix.parameter)).collect();
+            let packed = pack(matrix, &tensors)?;
+            transfer::upload(&context.gpu, &buffer, bytemuck::cast_slice(&packed), wait).await?;
         }
-        Ok(buffers)
+        // As many as `Matrix::of_layer` gives, in its order.
+        match (buffers.next(), buffers.next(), buffers.next(), buffers.next()) {
+            (Some(w_ih), Some(w_hh), Some(b_ih), Some(b_hh)) => {
+                Ok(Self { w_ih, w_hh, b_ih, b_hh, w_hr: buffers.next() })
+            }
+            _ => Err(Error::Gpu { during: "creating the weight buffers", message: "some are missing".to_owned() }),
+        }
     }
 }
 
-/// `[D, columns, H, G]` from each direction's `[G·H, columns]`: the gates of one hidden unit side by side, neighbouring units
-/// next to each other, so that a row of invocations reads one contiguous stretch of vectors. A missing bias is zeros.
-fn pack<F: Real>(config: &RecurrentConfig, directions: &[Option<&Tensor<F>>], columns: usize) -> Result<Vec<f32>> {
-    let (gates, hidden) = (config.cell.gates(), config.hidden_size);
-    let mut packed = zeroed::<f32>("packed weights", &[directions.len(), columns, hidden, gates])?;
-    let per_direction = columns * hidden * gates;
-    for (packed, tensor) in packed.chunks_exact_mut(per_direction).zip(directions) {
+/// `[D, columns, units, gates]` from each direction's `[gates·units, columns]`: the gates of one hidden unit side by side,
+/// neighbouring units next to each other, so that a row of invocations reads one contiguous stretch of vectors. A missing bias
+/// is zeros.
+fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<f32>> {
+    let &Matrix { columns, units, gates, .. } = matrix;
+    let mut packed = zeroed::<f32>("packed weights", &[directions.len(), columns, units, gates])?;
+    for (packed, tensor) in packed.chunks_exact_mut(columns * units * gates).zip(directions) {
         let Some(tensor) = tensor else { continue };
         for (row, values) in tensor.data().chunks_exact(columns).enumerate() {
-            let (gate, unit) = (row / hidden, row % hidden);
+            let (gate, unit) = (row / units, row % units);
             for (k, value) in values.iter().enumerate() {
-                packed[(k * hidden + unit) * gates + gate] = value.to_f64() as f32;
+                packed[(k * units + unit) * gates + gate] = value.to_f64() as f32;
             }
         }
     }
@@ -102,18 +126,17 @@ fn pack<F: Real>(config: &RecurrentConfig, directions: &[Option<&Tensor<F>>], co
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LstmConfig;
 
     #[test]
     fn packing_lays_the_gates_of_a_unit_side_by_side() {
-        let config = LstmConfig::new(3, 2).bidirectional(true).0;
+        let matrix = |columns| Matrix { name: "w", parameter: ParameterKind::WeightIh, columns, units: 2, gates: 4 };
         // An element's value is its place: direction, gate, unit, column.
         let of = |d: usize| {
             let place = |i: usize| (d * 1000 + (i / 3 / 2) * 100 + (i / 3 % 2) * 10 + i % 3) as f64;
             Tensor::new([8, 3], (0..24).map(place).collect::<Vec<_>>()).unwrap()
         };
         let (forward, reverse) = (of(0), of(1));
-        let packed = pack(&config, &[Some(&forward), Some(&reverse)], 3).unwrap();
+        let packed = pack(&matrix(3), &[Some(&forward), Some(&reverse)]).unwrap();
         let mut at = 0;
         for d in 0..2 {
             for k in 0..3 {
@@ -125,6 +148,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(pack::<f32>(&config, &[None, None], 1).unwrap(), vec![0.0; 16]);
+        assert_eq!(pack::<f32>(&matrix(1), &[None, None]).unwrap(), vec![0.0; 16]);
     }
 }

@@ -7,7 +7,7 @@ use crate::gpu::Wait;
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels;
-use crate::gpu::pipeline::{Pipeline, PipelineKey};
+use crate::gpu::pipeline::{Pipeline, PipelineKey, StepConstants};
 use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
 use crate::plan::{Kernel, Plan};
@@ -20,6 +20,8 @@ pub(crate) struct Scratch {
     between: Vec<wgpu::Buffer>,
     /// The initial h, apart from the last h: workgroups that are done write the one while others still read the other.
     pub(crate) h_0: wgpu::Buffer,
+    /// h before its projection, where there is one.
+    raw: Option<wgpu::Buffer>,
     params: wgpu::Buffer,
     /// Lengths and padding value of the rows.
     pub(crate) rows: wgpu::Buffer,
@@ -36,7 +38,8 @@ impl Scratch {
                 between: (0..between)
                     .map(|_| buffer(device, "between layers", plan.bytes.between, Use::STORAGE))
                     .collect(),
-                h_0: buffer(device, "h_0", plan.bytes.state, Use::STORAGE | Use::COPY_DST),
+                h_0: buffer(device, "h_0", plan.bytes.h, Use::STORAGE | Use::COPY_DST),
+                raw: plan.config.is_projected().then(|| buffer(device, "raw", plan.bytes.raw, Use::STORAGE)),
                 params: buffer(device, "parameters", plan.bytes.params, Use::UNIFORM | Use::COPY_DST),
                 rows: buffer(device, "rows", plan.bytes.rows, Use::STORAGE | Use::COPY_DST),
             })
@@ -46,28 +49,37 @@ impl Scratch {
     }
 }
 
-/// Input, output and states of a forward on the device; `states` are h_n and what else the cell carries.
+/// Input, output and last states of a forward on the device.
 #[derive(Clone, Debug)]
 pub(crate) struct Io {
     pub(crate) input: wgpu::Buffer,
     pub(crate) output: wgpu::Buffer,
-    pub(crate) states: Vec<wgpu::Buffer>,
+    pub(crate) h_n: wgpu::Buffer,
+    /// c of an LSTM; the kernel updates it in place.
+    pub(crate) carried: Vec<wgpu::Buffer>,
+}
+
+impl Io {
+    /// The last states, h first.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        std::iter::once(&self.h_n).chain(&self.carried)
+    }
 }
 
 /// A plan with pipelines and bind groups: ready to record.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    project: Arc<Pipeline>,
-    step: Arc<Pipeline>,
-    project_params: wgpu::BindGroup,
-    step_params: wgpu::BindGroup,
-    layers: Vec<LayerBindings>,
+    /// In the order of [`Kernel::of`], which is that of the enum.
+    kernels: Vec<BoundKernel>,
 }
 
+/// A kernel with all that it binds.
 #[derive(Debug)]
-struct LayerBindings {
-    project: wgpu::BindGroup,
-    step: wgpu::BindGroup,
+pub(crate) struct BoundKernel {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) params: wgpu::BindGroup,
+    /// One a layer.
+    pub(crate) layers: Vec<wgpu::BindGroup>,
 }
 
 impl Bound {
@@ -78,78 +90,65 @@ impl Bound {
         scratch: &Scratch,
         io: &Io,
     ) -> Result<Self> {
-        let cell = plan.config.cell;
-        let project_key = PipelineKey { kernel: Kernel::Project, cell, tile: None };
-        let step_key = PipelineKey { kernel: Kernel::Step, cell, tile: Some(plan.step_tile) };
-        let project = context.pipelines.get(&context.gpu, project_key).await?;
-        let step = context.pipelines.get(&context.gpu, step_key).await?;
-        context
-            .gpu
-            .scoped("binding buffers", || {
+        let projected = plan.config.is_projected();
+        let mut kernels = Vec::new();
+        for &kernel in Kernel::of(&plan.config) {
+            let step = (kernel == Kernel::Step).then_some(StepConstants { tile: plan.step_tile, projected });
+            let key = PipelineKey { kernel, cell: plan.config.cell, step };
+            let pipeline = context.pipelines.get(&context.gpu, key).await?;
+            let bind = || {
                 let device = &context.gpu.device;
-                let project_params = project.bind_params(device, Kernel::Project, &scratch.params, &scratch.rows);
-                let step_params = step.bind_params(device, Kernel::Step, &scratch.params, &scratch.rows);
-                let bind = |(layer, weights)| bind_layer(device, plan, layer, weights, scratch, io, &project, &step);
-                let layers = weights.iter().enumerate().map(bind).collect();
-                Self { project: Arc::clone(&project), step: Arc::clone(&step), project_params, step_params, layers }
-            })
-            .await
+                let params = pipeline.bind_params(device, kernel, &scratch.params, &scratch.rows);
+                let of_layer = |(layer, weights)| {
+                    pipeline.bind_storage(device, layer_buffers(kernel, plan, layer, weights, scratch, io))
+                };
+                let layers = weights.iter().enumerate().map(of_layer).collect();
+                BoundKernel { pipeline: Arc::clone(&pipeline), params, layers }
+            };
+            kernels.push(context.gpu.scoped("binding buffers", bind).await?);
+        }
+        Ok(Self { kernels })
     }
 
-    pub(crate) fn pipeline(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
-        match kernel {
-            Kernel::Project => &self.project.pipeline,
-            Kernel::Step => &self.step.pipeline,
-        }
-    }
-
-    pub(crate) fn buffers(&self, kernel: Kernel, layer: usize) -> &wgpu::BindGroup {
-        match kernel {
-            Kernel::Project => &self.layers[layer].project,
-            Kernel::Step => &self.layers[layer].step,
-        }
-    }
-
-    pub(crate) fn params(&self, kernel: Kernel) -> &wgpu::BindGroup {
-        match kernel {
-            Kernel::Project => &self.project_params,
-            Kernel::Step => &self.step_params,
-        }
+    pub(crate) fn kernel(&self, kernel: Kernel) -> &BoundKernel {
+        &self.kernels[kernel as usize]
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where all buffers of a layer come together")]
-fn bind_layer(
-    device: &wgpu::Device,
+/// The storage buffers of a kernel in a layer, in the order of its bindings.
+fn layer_buffers<'a>(
+    kernel: Kernel,
     plan: &Plan,
     layer: usize,
-    weights: &LayerBuffers,
-    scratch: &Scratch,
-    io: &Io,
-    project: &Pipeline,
-    step: &Pipeline,
-) -> LayerBindings {
+    weights: &'a LayerBuffers,
+    scratch: &'a Scratch,
+    io: &'a Io,
+) -> Vec<wgpu::BufferBinding<'a>> {
     let whole = wgpu::Buffer::as_entire_buffer_binding;
     let last = plan.config.num_layers - 1;
     // A caller's buffer may be larger than a binding may be; only what the plan needs of it is bound.
     let x = if layer == 0 { part(&io.input, plan.bytes.input) } else { whole(&scratch.between[(layer - 1) % 2]) };
     let y = if layer == last { part(&io.output, plan.bytes.output) } else { whole(&scratch.between[layer % 2]) };
-    let mut states = io.states.iter().map(|state| part(state, plan.bytes.state));
-    let h_n = states.next().unwrap_or_else(|| whole(&scratch.h_0));
-    let project_buffers =
-        kernels::project::Buffers { x, w_ih: whole(&weights.w_ih), b_ih: whole(&weights.b_ih), gx: whole(&scratch.gx) };
-    let step_buffers = kernels::step::Buffers {
-        gx: whole(&scratch.gx),
-        w_hh: whole(&weights.w_hh),
-        b_hh: whole(&weights.b_hh),
-        h_0: whole(&scratch.h_0),
-        y,
-        h_n,
-        carried: states.collect(),
-    };
-    LayerBindings {
-        project: project.bind_storage(device, project_buffers.in_order()),
-        step: step.bind_storage(device, step_buffers.in_order()),
+    let h_n = part(&io.h_n, plan.bytes.h);
+    match (kernel, &scratch.raw, &weights.w_hr) {
+        (Kernel::Shrink, Some(raw), Some(w_hr)) => {
+            let (raw, w_hr, h_0) = (whole(raw), whole(w_hr), whole(&scratch.h_0));
+            kernels::shrink::Buffers { raw, w_hr, h_0, y, h_n }.in_order()
+        }
+        (Kernel::Project | Kernel::Shrink, ..) => {
+            let (w_ih, b_ih, gx) = (whole(&weights.w_ih), whole(&weights.b_ih), whole(&scratch.gx));
+            kernels::project::Buffers { x, w_ih, b_ih, gx }.in_order()
+        }
+        (Kernel::Step, raw, _) => kernels::step::Buffers {
+            gx: whole(&scratch.gx),
+            w_hh: whole(&weights.w_hh),
+            b_hh: whole(&weights.b_hh),
+            h_0: whole(&scratch.h_0),
+            y,
+            h_out: raw.as_ref().map_or(h_n, whole),
+            carried: io.carried.iter().map(|state| part(state, plan.bytes.carried)).collect(),
+        }
+        .in_order(),
     }
 }
 
@@ -178,11 +177,13 @@ impl Workspace {
             .gpu
             .scoped("creating the buffers of a forward", || {
                 let state =
-                    |name: &str| buffer(device, name, plan.bytes.state, Use::STORAGE | Use::COPY_DST | Use::COPY_SRC);
+                    |name: &str, bytes: u64| buffer(device, name, bytes, Use::STORAGE | Use::COPY_DST | Use::COPY_SRC);
+                let carried = plan.config.cell.states().iter().skip(1);
                 let io = Io {
                     input: buffer(device, "input", plan.bytes.input, Use::STORAGE | Use::COPY_DST),
                     output: buffer(device, "output", plan.bytes.output, Use::STORAGE | Use::COPY_SRC),
-                    states: plan.config.cell.states().iter().map(|s| state(s.last)).collect(),
+                    h_n: state("h_n", plan.bytes.h),
+                    carried: carried.map(|s| state(s.last, plan.bytes.carried)).collect(),
                 };
                 let bytes = plan.bytes.readback(&plan.config);
                 (io, buffer(device, "readback", bytes, Use::MAP_READ | Use::COPY_DST))

@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 
-use crate::cell::CellKind;
+use crate::config::RecurrentConfig;
 use crate::layer::kind::{GruKind, LstmKind, RnnKind};
+use crate::plan::BufferBytes;
 use crate::{Error, Result};
 
 /// The caller's device buffers for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes. They may be
@@ -13,9 +14,9 @@ use crate::{Error, Result};
 /// | buffer | shape | usages |
 /// |---|---|---|
 /// | input | `[T, B, I]`, batch_first `[B, T, I]` | `STORAGE` |
-/// | output | `[T, B, D·H]`, batch_first `[B, T, D·H]` | `STORAGE` |
-/// | h_n, c_n | `[L·D, B, H]` | `STORAGE`, `COPY_DST` |
-/// | h_0, c_0 | `[L·D, B, H]` | `COPY_SRC` |
+/// | output | `[T, B, D·P]`, batch_first `[B, T, D·P]` | `STORAGE` |
+/// | h_n, c_n | `[L·D, B, P]`, `[L·D, B, H]` | `STORAGE`, `COPY_DST` |
+/// | h_0, c_0 | `[L·D, B, P]`, `[L·D, B, H]` | `COPY_SRC` |
 ///
 /// The initial states are copied before anything is computed, so h_0 and c_0 may be the very buffers of h_n and c_n: a
 /// state that is carried from call to call. All others must be different buffers.
@@ -23,8 +24,9 @@ use crate::{Error, Result};
 pub struct Buffers<'a, K> {
     pub(super) input: &'a wgpu::Buffer,
     pub(super) output: &'a wgpu::Buffer,
-    /// h_n and what else the cell carries.
-    pub(super) last: Vec<&'a wgpu::Buffer>,
+    pub(super) h_n: &'a wgpu::Buffer,
+    /// c_n of an LSTM.
+    pub(super) carried: Vec<&'a wgpu::Buffer>,
     /// h_0 and what else the cell carries; zeros if `None`.
     pub(super) initial: Option<Vec<&'a wgpu::Buffer>>,
     kind: PhantomData<K>,
@@ -38,7 +40,7 @@ impl<'a> Buffers<'a, LstmKind> {
         h_n: &'a wgpu::Buffer,
         c_n: &'a wgpu::Buffer,
     ) -> Self {
-        Self { input, output, last: vec![h_n, c_n], initial: None, kind: PhantomData }
+        Self { input, output, h_n, carried: vec![c_n], initial: None, kind: PhantomData }
     }
 
     /// The same from the given initial states.
@@ -55,7 +57,7 @@ macro_rules! buffers_of_h {
         impl<'a> Buffers<'a, $kind> {
             /// Buffers of a forward from a zero state.
             pub fn new(input: &'a wgpu::Buffer, output: &'a wgpu::Buffer, h_n: &'a wgpu::Buffer) -> Self {
-                Self { input, output, last: vec![h_n], initial: None, kind: PhantomData }
+                Self { input, output, h_n, carried: vec![], initial: None, kind: PhantomData }
             }
 
             /// The same from the given initial state.
@@ -72,13 +74,18 @@ buffers_of_h!(GruKind);
 buffers_of_h!(RnnKind);
 
 impl<K> Buffers<'_, K> {
-    /// Sizes, usages, and that no buffer stands for two things; sizes are those of the plan in bytes.
-    pub(super) fn check(&self, cell: CellKind, input: u64, output: u64, state: u64) -> Result<()> {
+    /// Sizes, usages, and that no buffer stands for two things.
+    pub(super) fn check(&self, config: &RecurrentConfig, bytes: &BufferBytes) -> Result<()> {
         use wgpu::BufferUsages as Use;
         let in_place = Use::STORAGE | Use::COPY_DST;
-        let names = cell.states();
-        let mut needs = vec![("input", self.input, input, Use::STORAGE), ("output", self.output, output, Use::STORAGE)];
-        needs.extend(names.iter().zip(&self.last).map(|(name, &buffer)| (name.last, buffer, state, in_place)));
+        let names = config.cell.states();
+        let last: Vec<_> = std::iter::once(self.h_n).chain(self.carried.iter().copied()).collect();
+        let sizes: Vec<u64> = bytes.states(config).collect();
+        let mut needs =
+            vec![("input", self.input, bytes.input, Use::STORAGE), ("output", self.output, bytes.output, Use::STORAGE)];
+        needs.extend(
+            names.iter().zip(&last).zip(&sizes).map(|((name, &buffer), &size)| (name.last, buffer, size, in_place)),
+        );
         let same = |name, other: &str| {
             let expected = format!("a buffer other than {other}'s");
             Err(Error::Buffer { name, expected, got: "the same".to_owned() })
@@ -90,12 +97,12 @@ impl<K> Buffers<'_, K> {
         }
         for (i, &first) in self.initial.iter().flatten().enumerate() {
             // An initial state may be its own last state, but no other's.
-            for (j, last) in self.last.iter().enumerate() {
+            for (j, last) in last.iter().enumerate() {
                 if i != j && first == *last {
                     return same(names[i].initial, names[j].last);
                 }
             }
-            needs.push((names[i].initial, first, state, Use::COPY_SRC));
+            needs.push((names[i].initial, first, sizes[i], Use::COPY_SRC));
         }
         for (name, buffer, bytes, usage) in needs {
             if buffer.size() < bytes {

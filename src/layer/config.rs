@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::cell::CellKind;
 use crate::config::{Nonlinearity, RecurrentConfig};
-use crate::layer::kind::{Cell, Kind, RnnKind};
+use crate::layer::kind::{Cell, Kind, LstmKind, RnnKind};
 use crate::{Error, Real, Result, Tensor, TensorView};
 
 /// The configuration of a recurrent layer: the arguments of `torch.nn.LSTM`, `GRU` or `RNN` by the same names and with the same
@@ -24,6 +24,15 @@ use crate::{Error, Real, Result, Tensor, TensorView};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config<K>(pub(crate) RecurrentConfig, PhantomData<K>);
 
+impl Config<LstmKind> {
+    /// P: h is projected from H values to this many, fewer than H (Sak et al. 2014); 0, the default, is no projection.
+    #[must_use]
+    pub fn proj_size(mut self, proj_size: usize) -> Self {
+        self.0.proj_size = proj_size;
+        self
+    }
+}
+
 impl Config<RnnKind> {
     /// What the layer applies to the sum of its products: tanh or relu.
     #[must_use]
@@ -41,6 +50,7 @@ impl<K: Kind> Config<K> {
             cell,
             input_size,
             hidden_size,
+            proj_size: 0,
             num_layers: 1,
             bias: true,
             batch_first: false,
@@ -92,6 +102,11 @@ impl<K: Kind> Config<K> {
         self.0.hidden_size
     }
 
+    /// P: the size of h and of a direction's output; H without a projection.
+    pub fn recurrent_size(&self) -> usize {
+        self.0.recurrent_size()
+    }
+
     /// L.
     pub fn layer_count(&self) -> usize {
         self.0.num_layers
@@ -112,11 +127,11 @@ impl<K: Kind> Config<K> {
         self.0.batch_first
     }
 
-    /// An output `[…, D·H]` seen as `[…, D, H]`: forward at 0, reverse at 1 of the dimension before the last
+    /// An output `[…, D·P]` seen as `[…, D, P]`: forward at 0, reverse at 1 of the dimension before the last
     /// (`output.view(T, B, D, H)` of PyTorch's documentation).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the last dimension is not D·H.
+    /// [`Error::Shape`] when the last dimension is not D·P.
     pub fn split_output<'a, F: Real>(&self, output: &'a Tensor<F>) -> Result<TensorView<'a, F>> {
         let expected = self.0.output_size();
         let (Some((&last, outer)), 2..=3) = (output.shape().split_last(), output.shape().len()) else {
@@ -125,17 +140,17 @@ impl<K: Kind> Config<K> {
         if last != expected {
             return Err(shape_error("output", format!("[…, {expected}]"), output));
         }
-        output.view([outer, &[self.directions(), self.hidden_size()]].concat())
+        output.view([outer, &[self.directions(), self.recurrent_size()]].concat())
     }
 
     /// A state `[L·D, …]` (`h` or `c`) seen as `[L, D, …]` (`h_n.view(L, D, B, H)` of PyTorch's documentation).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the first dimension is not L·D or the last is not H.
+    /// [`Error::Shape`] when the first dimension is not L·D or the last is neither H nor P.
     pub fn split_state<'a, F: Real>(&self, state: &'a Tensor<F>) -> Result<TensorView<'a, F>> {
-        let (layers, h) = (self.layer_count() * self.directions(), self.hidden_size());
+        let (layers, h, p) = (self.layer_count() * self.directions(), self.hidden_size(), self.recurrent_size());
         match state.shape() {
-            [first, inner @ .., last] if *first == layers && *last == h && inner.len() <= 1 => {
+            [first, inner @ .., last] if *first == layers && [h, p].contains(last) && inner.len() <= 1 => {
                 state.view([&[self.layer_count(), self.directions()], &state.shape()[1..]].concat())
             }
             _ => Err(shape_error("state", format!("[{layers}, B, {h}] or [{layers}, {h}]"), state)),

@@ -53,9 +53,9 @@ pub enum RnnKind {}
 /// The state of an LSTM between two calls: `(h, c)` of PyTorch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LstmState<F = f32> {
-    /// The hidden state: `[L·D, B, H]`, unbatched `[L·D, H]`; index = layer·D + direction.
+    /// The hidden state: `[L·D, B, P]`, unbatched `[L·D, P]`; index = layer·D + direction. P is H without a projection.
     pub h: Tensor<F>,
-    /// The cell state, same shape.
+    /// The cell state: `[L·D, B, H]`, unbatched `[L·D, H]`.
     pub c: Tensor<F>,
 }
 

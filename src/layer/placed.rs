@@ -31,8 +31,11 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// | | batched | batch_first | unbatched |
     /// |---|---|---|---|
     /// | input | `[T, B, I]` | `[B, T, I]` | `[T, I]` |
-    /// | output | `[T, B, D·H]` | `[B, T, D·H]` | `[T, D·H]` |
-    /// | h (and c) | `[L·D, B, H]` | `[L·D, B, H]` | `[L·D, H]` |
+    /// | output | `[T, B, D·P]` | `[B, T, D·P]` | `[T, D·P]` |
+    /// | h | `[L·D, B, P]` | `[L·D, B, P]` | `[L·D, P]` |
+    /// | c of an LSTM | `[L·D, B, H]` | `[L·D, B, H]` | `[L·D, H]` |
+    ///
+    /// P is H, but for an LSTM with `proj_size`.
     ///
     /// No state means zeros. B = 0 gives empty results; T = 0 gives the state back, where PyTorch raises an error.
     ///
@@ -157,12 +160,13 @@ impl<K: Kind, F: Real> Placed<K, F> {
         };
         let sequence = Sequence::batched(&self.config.0, time_steps, batch);
         let bytes = model.plan(sequence)?.bytes;
-        buffers.check(self.config.0.cell, bytes.input, bytes.output, bytes.state)?;
+        buffers.check(&self.config.0, &bytes)?;
         let io = EncodeIo {
             io: Io {
                 input: buffers.input.clone(),
                 output: buffers.output.clone(),
-                states: buffers.last.iter().map(|&state| state.clone()).collect(),
+                h_n: buffers.h_n.clone(),
+                carried: buffers.carried.iter().map(|&state| state.clone()).collect(),
             },
             initial: buffers.initial.clone(),
         };

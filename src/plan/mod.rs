@@ -4,12 +4,14 @@
 //! for each layer
 //!   for each chunk of time steps          so that gx stays within its budget
 //!     project (for each slice of k)       gx of the whole chunk, both directions
-//!     step, step, …                       one dispatch a time step, both directions
+//!     step, step, …                       one dispatch a time step, both directions; with a projection,
+//!                                         shrink after each
 //! ```
 
 pub(crate) mod limits;
 pub(crate) mod params;
 pub(crate) mod project;
+pub(crate) mod shrink;
 pub(crate) mod step;
 
 use std::fmt;
@@ -48,10 +50,17 @@ pub(crate) struct Dispatch {
 pub(crate) enum Kernel {
     Project,
     Step,
+    Shrink,
 }
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 2] = [Self::Project, Self::Step];
+    pub(crate) const ALL: [Self; 3] = [Self::Project, Self::Step, Self::Shrink];
+
+    /// The kernels that a layer needs, in this order.
+    pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
+        const ALL: [Kernel; 3] = Kernel::ALL;
+        if config.is_projected() { &ALL } else { ALL.split_at(2).0 }
+    }
 }
 
 /// What a forward of one shape does on a GPU: its dispatches, submissions and device memory.
@@ -75,13 +84,17 @@ pub struct Plan {
 pub(crate) struct BufferBytes {
     /// `[T, B, I]`
     pub(crate) input: u64,
-    /// `[T, B, D·H]`
+    /// `[T, B, D·P]`
     pub(crate) output: u64,
-    /// `[L·D, B, H]`, each state
-    pub(crate) state: u64,
+    /// `[L·D, B, P]` of h
+    pub(crate) h: u64,
+    /// `[L·D, B, H]` of what else is carried
+    pub(crate) carried: u64,
+    /// `[B, D, H]`, h before its projection; 0 without one
+    pub(crate) raw: u64,
     /// `[chunk_steps, B, D, H]` of G
     pub(crate) gx: u64,
-    /// `[T, B, D·H]` between two layers; two of them from three layers on
+    /// `[T, B, D·P]` between two layers; two of them from three layers on
     pub(crate) between: u64,
     pub(crate) params: u64,
     /// `[B]` lengths and the padding value
@@ -102,6 +115,9 @@ impl Plan {
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
         limits.storage_binding(&gx_step)?;
         project::check(config, b, limits)?;
+        if config.is_projected() {
+            shrink::check(config, sequence.batch, limits)?;
+        }
         let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_step.bytes.max(1)).max(1);
         let by_groups = (project::max_rows(limits) / b.max(1)).max(1);
         // The product of a chunk is one dispatch, which no submission can cut.
@@ -112,16 +128,21 @@ impl Plan {
         let chunk_steps = sequence.time_steps.min(most as usize);
 
         let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
-        let state = Need::product("a state", &[config.num_layers as u64, directions, b, h, F32]);
+        let of_state =
+            |size: usize| Need::product("a state", &[config.num_layers as u64, directions, b, size as u64, F32]);
+        let (h_state, carried) = (of_state(config.recurrent_size()), of_state(config.hidden_size));
         let input = of_rows("the input", config.input_size);
         let output = of_rows("the output", config.output_size());
-        for need in [&input, &output, &state] {
+        for need in [&input, &output, &h_state, &carried] {
             limits.storage_binding(need)?;
         }
         let bytes = BufferBytes {
             input: input.bytes,
             output: output.bytes,
-            state: state.bytes,
+            h: h_state.bytes,
+            carried: carried.bytes,
+            // Never more than gx of one step, which was checked.
+            raw: if config.is_projected() { Need::product("raw", &[b, directions, h, F32]).bytes } else { 0 },
             gx: gx_step.bytes * chunk_steps as u64,
             between: if config.num_layers > 1 { output.bytes } else { 0 },
             params: 0,
@@ -173,6 +194,7 @@ impl Plan {
             batch: sequence.batch as u32,
             input_size: input_size as u32,
             hidden_size: config.hidden_size as u32,
+            recurrent_size: config.recurrent_size() as u32,
             directions: config.directions() as u32,
             first_step: (chunk * self.chunk_steps) as u32,
             steps: self.steps_in(chunk) as u32,
@@ -182,7 +204,8 @@ impl Plan {
             y_stride_b: (y_rows.batch * output_size) as u32,
             k_first: features.start as u32,
             k_end: features.end as u32,
-            state_offset: (layer * config.directions() * sequence.batch * config.hidden_size) as u32,
+            h_offset: (layer * config.directions() * sequence.batch * config.recurrent_size()) as u32,
+            c_offset: (layer * config.directions() * sequence.batch * config.hidden_size) as u32,
         }
     }
 
@@ -190,7 +213,10 @@ impl Plan {
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
         (0..self.config.num_layers).flat_map(move |layer| {
             (0..self.chunks()).flat_map(move |chunk| {
-                let steps = (0..self.steps_in(chunk)).map(move |step| self.step_dispatch(layer, chunk, step));
+                let kernels = &Kernel::of(&self.config)[1..];
+                let steps = (0..self.steps_in(chunk)).flat_map(move |step| {
+                    kernels.iter().map(move |&kernel| self.step_dispatch(kernel, layer, chunk, step))
+                });
                 let slices = 0..project::slices(self.config.layer_input_size(layer));
                 slices.map(move |slice| self.project_dispatch(layer, chunk, slice)).chain(steps)
             })
@@ -210,15 +236,21 @@ impl Plan {
         }
     }
 
-    fn step_dispatch(&self, layer: usize, chunk: usize, step: usize) -> Dispatch {
-        let (config, directions) = (&self.config, self.config.directions());
+    /// A step's dispatch of the step kernel or of the one that follows it.
+    fn step_dispatch(&self, kernel: Kernel, layer: usize, chunk: usize, step: usize) -> Dispatch {
+        let (config, batch, directions) = (&self.config, self.sequence.batch, self.config.directions());
+        let groups = match kernel {
+            Kernel::Shrink => shrink::groups(config.recurrent_size(), batch, directions),
+            Kernel::Project | Kernel::Step => self.step_tile.groups(config.hidden_size, batch, directions),
+        };
         Dispatch {
-            kernel: Kernel::Step,
+            kernel,
             layer,
             chunk_offset: self.params.chunk_offset(layer, chunk, 0),
             step_offset: self.params.step_offset(step),
-            groups: self.step_tile.groups(config.hidden_size, self.sequence.batch, directions),
-            work: product_work(config, self.sequence.batch, config.hidden_size),
+            groups,
+            // The projection has fewer weights than one gate; it is counted like the step, to be safe.
+            work: product_work(config, batch, config.recurrent_size()),
         }
     }
 
@@ -243,7 +275,9 @@ impl Plan {
     /// (more for inputs of many thousand features).
     pub fn dispatch_count(&self) -> usize {
         let slices = |layer| project::slices(self.config.layer_input_size(layer));
-        (0..self.config.num_layers).map(|layer| self.sequence.time_steps + self.chunks() * slices(layer)).sum()
+        let of_step = Kernel::of(&self.config).len() - 1;
+        let of_layer = |layer| self.sequence.time_steps * of_step + self.chunks() * slices(layer);
+        (0..self.config.num_layers).map(of_layer).sum()
     }
 
     /// How many submissions a forward makes.
@@ -256,7 +290,10 @@ impl Plan {
         let (config, rows) = (&self.config, self.sequence.rows());
         let of_layer = |layer| {
             let input = product_flops(config, rows, config.layer_input_size(layer));
-            input.saturating_add(product_flops(config, rows, config.hidden_size))
+            let projection = [2, rows, config.directions(), config.hidden_size, config.proj_size].map(|n| n as u64);
+            let projection = projection.into_iter().fold(1, u64::saturating_mul);
+            let recurrent = product_flops(config, rows, config.recurrent_size());
+            input.saturating_add(recurrent).saturating_add(projection)
         };
         (0..config.num_layers).map(of_layer).fold(0, u64::saturating_add)
     }
@@ -264,16 +301,23 @@ impl Plan {
     /// The bytes of device memory that a forward with host input and output takes besides the weights.
     pub fn device_bytes(&self) -> u64 {
         let b = &self.bytes;
-        let states = self.config.cell.states().len() as u64;
         let between = b.between * (self.config.num_layers.saturating_sub(1).min(2)) as u64;
-        b.input + b.output + (states + 1) * b.state + b.gx + between + b.params + b.rows + b.readback(&self.config)
+        // The initial h has a buffer of its own.
+        let states = b.h + b.states(&self.config).sum::<u64>();
+        b.input + b.output + states + b.gx + between + b.raw + b.params + b.rows + b.readback(&self.config)
     }
 }
 
 impl BufferBytes {
+    /// The bytes of each state of the cell, h first.
+    pub(crate) fn states(&self, config: &RecurrentConfig) -> impl Iterator<Item = u64> + use<> {
+        let (h, carried) = (self.h, self.carried);
+        (0..config.cell.states().len()).map(move |state| if state == 0 { h } else { carried })
+    }
+
     /// Output and all last states, one behind the other.
     pub(crate) fn readback(&self, config: &RecurrentConfig) -> u64 {
-        self.output + config.cell.states().len() as u64 * self.state
+        self.output + self.states(config).sum::<u64>()
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) struct ChunkParams {
     pub(crate) batch: u32,
     pub(crate) input_size: u32,
     pub(crate) hidden_size: u32,
+    pub(crate) recurrent_size: u32,
     pub(crate) directions: u32,
     pub(crate) first_step: u32,
     pub(crate) steps: u32,
@@ -21,7 +22,8 @@ pub(crate) struct ChunkParams {
     pub(crate) x_stride_b: u32,
     pub(crate) y_stride_t: u32,
     pub(crate) y_stride_b: u32,
-    pub(crate) state_offset: u32,
+    pub(crate) h_offset: u32,
+    pub(crate) c_offset: u32,
     pub(crate) k_first: u32,
     pub(crate) k_end: u32,
 }

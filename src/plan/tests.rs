@@ -42,6 +42,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
                 assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
                 assert_eq!(dispatch.groups, [25, 7, 2]);
             }
+            Kernel::Shrink => panic!("a model without projection"),
         }
     }
     assert!(next.is_empty());
@@ -161,4 +162,17 @@ fn sizes_beyond_everything_are_limits_too() {
         plan_of(20_000_000, 1).unwrap_err().to_string(),
         "the parameters of all chunks needs 125005848576 of max_buffer_size, the device has 268435456"
     );
+}
+
+#[test]
+fn with_a_projection_every_step_is_followed_by_it() {
+    let config = LstmConfig::new(10, 40).proj_size(7).num_layers(2);
+    let plan = plan(&config, 3, 5).unwrap();
+    let kernels: Vec<_> = plan.dispatches().map(|d| d.kernel).collect();
+    let of_layer = [&[Kernel::Project][..], &[Kernel::Step, Kernel::Shrink].repeat(3)].concat();
+    assert_eq!(kernels, of_layer.repeat(2));
+    assert_eq!(plan.dispatch_count(), 14);
+    let params: Vec<ChunkParams> = plan.chunk_params().collect();
+    assert_eq!((params[1].h_offset, params[1].c_offset, params[1].input_size), (5 * 7, 5 * 40, 7));
+    assert_eq!((plan.bytes.output, plan.bytes.h, plan.bytes.carried), (3 * 5 * 7 * 4, 2 * 5 * 7 * 4, 2 * 5 * 40 * 4));
 }

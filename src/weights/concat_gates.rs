@@ -180,6 +180,7 @@ pub(crate) fn import<F: Real>(layers: &[ConcatGates<F>]) -> Result<(RecurrentCon
         cell: CellKind::Lstm,
         input_size,
         hidden_size,
+        proj_size: 0,
         num_layers: layers.len(),
         bias: weights[0].bias_ih().is_some(),
         batch_first: false,
@@ -194,6 +195,12 @@ pub(crate) fn export<F: Real>(config: &RecurrentConfig, weights: &[LayerWeights<
         return Err(Error::Unsupported {
             what: "a bidirectional model as one Linear per gate".to_owned(),
             why: "the hand-written form has one direction".to_owned(),
+        });
+    }
+    if config.is_projected() {
+        return Err(Error::Unsupported {
+            what: "a model with proj_size as one Linear per gate".to_owned(),
+            why: "the hand-written form has no projection".to_owned(),
         });
     }
     let layers = weights.iter().enumerate();

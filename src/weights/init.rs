@@ -27,6 +27,9 @@ pub(crate) fn uniform(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWe
         if config.bias {
             weights = weights.with_bias(draw(ParameterKind::BiasIh, layer)?, draw(ParameterKind::BiasHh, layer)?);
         }
+        if config.is_projected() {
+            weights = weights.with_projection(draw(ParameterKind::WeightHr, layer)?);
+        }
         layers.push(weights);
     }
     Ok(layers)

@@ -17,9 +17,10 @@ use crate::{Error, Real, Result, Tensor};
 ///
 /// | tensor | shape |
 /// |---|---|
-/// | `weight_ih` | `[G·H, I]`; I of a layer above the first is D·H |
-/// | `weight_hh` | `[G·H, H]` |
+/// | `weight_ih` | `[G·H, I]`; I of a layer above the first is D·P |
+/// | `weight_hh` | `[G·H, P]`; P is H without a projection |
 /// | `bias_ih`, `bias_hh` | `[G·H]`, both or neither |
+/// | `weight_hr` | `[P, H]`, of an LSTM with a projection |
 ///
 /// Shapes and values are checked when a model is made of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,12 +28,13 @@ pub struct LayerWeights<F = f32> {
     weight_ih: Tensor<F>,
     weight_hh: Tensor<F>,
     bias: Option<(Tensor<F>, Tensor<F>)>,
+    weight_hr: Option<Tensor<F>>,
 }
 
 impl<F: Real> LayerWeights<F> {
     /// Weights without biases.
     pub fn new(weight_ih: Tensor<F>, weight_hh: Tensor<F>) -> Self {
-        Self { weight_ih, weight_hh, bias: None }
+        Self { weight_ih, weight_hh, bias: None, weight_hr: None }
     }
 
     /// The same with the two biases, which stay apart.
@@ -42,12 +44,19 @@ impl<F: Real> LayerWeights<F> {
         self
     }
 
+    /// The same with the weights that project h from H values to P: `[P, H]`, LSTM only.
+    #[must_use]
+    pub fn with_projection(mut self, weight_hr: Tensor<F>) -> Self {
+        self.weight_hr = Some(weight_hr);
+        self
+    }
+
     /// `[G·H, I]`: the input's weights.
     pub fn weight_ih(&self) -> &Tensor<F> {
         &self.weight_ih
     }
 
-    /// `[G·H, H]`: the hidden state's weights.
+    /// `[G·H, P]`: the hidden state's weights.
     pub fn weight_hh(&self) -> &Tensor<F> {
         &self.weight_hh
     }
@@ -62,12 +71,18 @@ impl<F: Real> LayerWeights<F> {
         self.bias.as_ref().map(|(_, hh)| hh)
     }
 
+    /// `[P, H]`: the weights that project h.
+    pub fn weight_hr(&self) -> Option<&Tensor<F>> {
+        self.weight_hr.as_ref()
+    }
+
     pub(crate) fn cast<G: Real>(&self) -> Result<LayerWeights<G>> {
         let bias = match &self.bias {
             Some((ih, hh)) => Some((ih.cast()?, hh.cast()?)),
             None => None,
         };
-        Ok(LayerWeights { weight_ih: self.weight_ih.cast()?, weight_hh: self.weight_hh.cast()?, bias })
+        let weight_hr = self.weight_hr.as_ref().map(Tensor::cast).transpose()?;
+        Ok(LayerWeights { weight_ih: self.weight_ih.cast()?, weight_hh: self.weight_hh.cast()?, bias, weight_hr })
     }
 
     pub(crate) fn get(&self, kind: ParameterKind) -> Option<&Tensor<F>> {
@@ -76,6 +91,7 @@ impl<F: Real> LayerWeights<F> {
             ParameterKind::WeightHh => Some(&self.weight_hh),
             ParameterKind::BiasIh => self.bias_ih(),
             ParameterKind::BiasHh => self.bias_hh(),
+            ParameterKind::WeightHr => self.weight_hr(),
         }
     }
 }
@@ -93,15 +109,16 @@ pub(crate) fn validate<F: Real>(config: &RecurrentConfig, prefix: &str, layers: 
     for ((layer, direction), weights) in config.layer_directions().zip(layers) {
         for kind in ParameterKind::ALL {
             let name = || format!("{prefix}{}", Parameter { kind, layer, direction });
-            match (weights.get(kind), kind.is_bias() && !config.bias) {
-                (None, true) => {}
-                (Some(_), true) => {
-                    return Err(Error::UnexpectedTensor { name: name(), why: "the model has bias=false".to_owned() });
+            match (weights.get(kind), kind.is_in(config)) {
+                (None, Err(_)) => {}
+                (Some(_), Err(option)) => {
+                    return Err(Error::UnexpectedTensor { name: name(), why: format!("the model has {option}") });
                 }
-                (None, false) => {
-                    return Err(Error::MissingTensor { name: name(), why: "the model has bias=true".to_owned() });
+                (None, Ok(())) => {
+                    let option = if kind == ParameterKind::WeightHr { "proj_size > 0" } else { "bias=true" };
+                    return Err(Error::MissingTensor { name: name(), why: format!("the model has {option}") });
                 }
-                (Some(tensor), false) => {
+                (Some(tensor), Ok(())) => {
                     check_shape(&name(), &kind.shape(config, layer), tensor.shape())?;
                     check_finite(&name(), tensor)?;
                 }

@@ -15,10 +15,11 @@ pub(crate) enum ParameterKind {
     WeightHh,
     BiasIh,
     BiasHh,
+    WeightHr,
 }
 
 impl ParameterKind {
-    pub(crate) const ALL: [Self; 4] = [Self::WeightIh, Self::WeightHh, Self::BiasIh, Self::BiasHh];
+    pub(crate) const ALL: [Self; 5] = [Self::WeightIh, Self::WeightHh, Self::BiasIh, Self::BiasHh, Self::WeightHr];
 
     const fn stem(self) -> &'static str {
         match self {
@@ -26,11 +27,17 @@ impl ParameterKind {
             Self::WeightHh => "weight_hh",
             Self::BiasIh => "bias_ih",
             Self::BiasHh => "bias_hh",
+            Self::WeightHr => "weight_hr",
         }
     }
 
-    pub(crate) const fn is_bias(self) -> bool {
-        matches!(self, Self::BiasIh | Self::BiasHh)
+    /// Whether a model has the parameter; if not, by which of its arguments.
+    pub(crate) fn is_in(self, config: &RecurrentConfig) -> Result<(), &'static str> {
+        match self {
+            Self::BiasIh | Self::BiasHh if !config.bias => Err("bias=false"),
+            Self::WeightHr if !config.is_projected() => Err("proj_size=0"),
+            _ => Ok(()),
+        }
     }
 
     /// The shape of the parameter in a layer.
@@ -38,8 +45,9 @@ impl ParameterKind {
         let rows = config.gate_rows();
         match self {
             Self::WeightIh => vec![rows, config.layer_input_size(layer)],
-            Self::WeightHh => vec![rows, config.hidden_size],
+            Self::WeightHh => vec![rows, config.recurrent_size()],
             Self::BiasIh | Self::BiasHh => vec![rows],
+            Self::WeightHr => vec![config.recurrent_size(), config.hidden_size],
         }
     }
 }
@@ -106,15 +114,38 @@ pub(crate) fn infer<'a>(
         let why = "it is named like a parameter, but for its layer number".to_owned();
         return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
     }
-    if let Some((name, _)) = own.iter().find(|(_, (stem, ..))| *stem == "weight_hr") {
-        return Err(Error::Unsupported {
-            what: format!("an LSTM with proj_size (tensor {name})"),
-            why: "projections of the hidden state are not implemented yet".to_owned(),
-        });
+    let odd = |name: &&str| {
+        let own =
+            name.strip_prefix(prefix).filter(|own| STEMS.iter().any(|stem| own.starts_with(&format!("{stem}_l"))));
+        own.is_some_and(|own| parse(own).is_none())
+    };
+    if let Some(name) = names.clone().find(odd) {
+        let why = "it is named like a parameter, but for its layer number".to_owned();
+        return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
     }
-    let (&[rows, input_size], &[hh_rows, hidden_size]) = (weight_ih, weight_hh) else {
+    let (&[rows, input_size], &[hh_rows, recurrent_size]) = (weight_ih, weight_hh) else {
         let (what, got) = if weight_ih.len() == 2 { (recurrent, weight_hh) } else { (first, weight_ih) };
         return Err(Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() });
+    };
+    let (hidden_size, proj_size) = match own.iter().find(|(_, (stem, ..))| *stem == "weight_hr") {
+        None => (recurrent_size, 0),
+        Some((name, _)) if cell != CellKind::Lstm => {
+            let why = format!("a projection is an LSTM's, and this is read as a {}", cell.name());
+            return Err(Error::UnexpectedTensor { name: (*name).to_owned(), why });
+        }
+        Some((name, _)) => {
+            let what = format!("{prefix}weight_hr_l0");
+            let Some(weight_hr) = shape_of(&what) else {
+                return Err(Error::MissingTensor { name: what, why: format!("{name} is there") });
+            };
+            match *weight_hr {
+                [p, h] if p == recurrent_size && 0 < p && p < h => (h, p),
+                _ => {
+                    let expected = format!("[{recurrent_size}, H] with H > {recurrent_size} > 0");
+                    return Err(Error::Shape { what, expected, got: weight_hr.to_vec() });
+                }
+            }
+        }
     };
     if hidden_size == 0 || hidden_size.checked_mul(cell.gates()) != Some(hh_rows) {
         let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
@@ -123,7 +154,8 @@ pub(crate) fn infer<'a>(
             Some((gates, name)) => format!(" ({} rows are {name}'s)", rows(gates)),
             None => String::new(),
         };
-        let expected = format!("[{}, H] of the {}{other}", rows(cell.gates()), cell.name());
+        let columns = if proj_size > 0 { "P" } else { "H" };
+        let expected = format!("[{}, {columns}] of the {}{other}", rows(cell.gates()), cell.name());
         return Err(Error::Shape { what: recurrent, expected, got: weight_hh.to_vec() });
     }
     if rows != hh_rows {
@@ -142,6 +174,7 @@ pub(crate) fn infer<'a>(
         cell,
         input_size,
         hidden_size,
+        proj_size,
         num_layers: layers,
         bias: own.iter().any(|(_, (stem, ..))| stem.starts_with("bias")),
         batch_first: false,

@@ -25,6 +25,9 @@ pub(crate) fn read<F: Real>(
         if config.bias {
             weights = weights.with_bias(read(ParameterKind::BiasIh)?, read(ParameterKind::BiasHh)?);
         }
+        if config.is_projected() {
+            weights = weights.with_projection(read(ParameterKind::WeightHr)?);
+        }
         layers.push(weights);
     }
     Ok((config, layers))

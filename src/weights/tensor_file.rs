@@ -90,7 +90,11 @@ impl TensorFile {
     /// What the recurrent layer under `prefix` is, by the rows of its `weight_hh_l0`: 4·H, 3·H or H; `None` if there is none or
     /// it is none of these.
     pub fn recurrent_layer(&self, prefix: &str) -> Option<RecurrentLayer> {
-        let &[rows, hidden] = self.shape(&format!("{prefix}weight_hh_l0"))? else { return None };
+        let &[rows, recurrent] = self.shape(&format!("{prefix}weight_hh_l0"))? else { return None };
+        let hidden = match self.shape(&format!("{prefix}weight_hr_l0")) {
+            Some(&[_, hidden]) => hidden,
+            _ => recurrent,
+        };
         let gates = rows.checked_div(hidden).filter(|gates| gates * hidden == rows)?;
         Some(match CellKind::of_gates(gates)?.0 {
             CellKind::Lstm => RecurrentLayer::Lstm,

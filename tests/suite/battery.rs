@@ -22,6 +22,12 @@ fn case(i: usize, h: usize, t: usize, b: usize) -> Case {
 
 fn check(device: &Device, case: &Case) {
     check_kind(device, case, case.config.clone());
+    // Projected to one value, and to all but one.
+    for proj_size in [1, case.config.hidden_size() - 1] {
+        if (1..case.config.hidden_size()).contains(&proj_size) {
+            check_kind(device, case, case.config.clone().proj_size(proj_size));
+        }
+    }
     check_kind(device, case, same_sizes::<GruKind>(&case.config));
     check_kind(device, case, same_sizes::<RnnKind>(&case.config));
     check_kind(device, case, same_sizes::<RnnKind>(&case.config).nonlinearity(Nonlinearity::Relu));

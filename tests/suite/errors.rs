@@ -2,7 +2,7 @@
 
 use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
-    ConcatGates, Device, Error, LayerWeights, Linear, Lstm, LstmConfig, LstmState, Tensor, TensorFile, wgpu,
+    ConcatGates, Device, Error, Gru, LayerWeights, Linear, Lstm, LstmConfig, LstmState, Tensor, TensorFile, wgpu,
 };
 
 use crate::support::{gpu, own_device, uniform};
@@ -24,6 +24,10 @@ fn sizes_must_be_positive() {
         (LstmConfig::new(0, 1), "input_size: expected a size > 0, got 0"),
         (LstmConfig::new(1, 0), "hidden_size: expected a size > 0, got 0"),
         (LstmConfig::new(1, 1).num_layers(0), "num_layers: expected a size > 0, got 0"),
+        (
+            LstmConfig::new(1, 4).proj_size(4),
+            "proj_size: expected a size below hidden_size, or 0 for no projection, got 4",
+        ),
     ] {
         assert_eq!(message(Lstm::random(config.clone(), 0)), expected);
         assert_eq!(message(Lstm::<f32>::new(config, vec![])), expected);
@@ -97,6 +101,17 @@ fn inputs_and_states_of_the_wrong_shape() {
 }
 
 #[test]
+fn states_of_a_projected_lstm_differ_in_shape() {
+    let model = Lstm::random(LstmConfig::new(3, 5).proj_size(2), 0).unwrap().to(&Device::cpu()).unwrap();
+    let rejected = |h: &[usize], c: &[usize]| {
+        let state = LstmState { h: zeros(h), c: zeros(c) };
+        message(model.forward(&zeros(&[4, 2, 3]), Some(&state)))
+    };
+    assert_eq!(rejected(&[1, 2, 5], &[1, 2, 5]), "h_0: expected shape [1, 2, 2] ([L·D, B, P]), got [1, 2, 5]");
+    assert_eq!(rejected(&[1, 2, 2], &[1, 2, 2]), "c_0: expected shape [1, 2, 5] ([L·D, B, H]), got [1, 2, 2]");
+}
+
+#[test]
 fn views_check_their_shape() {
     let config = LstmConfig::new(3, 5).num_layers(2).bidirectional(true);
     assert_eq!(message(config.split_output(&zeros(&[4, 2, 5]))), "output: expected shape […, 10], got [4, 2, 5]");
@@ -122,6 +137,12 @@ fn weights_that_do_not_fit() {
     assert_eq!(new(vec![layer(4, 2)]), "weight_ih_l0: expected shape [8, 3], got [8, 4]");
     let three_gates = LayerWeights::new(zeros(&[8, 3]), zeros(&[6, 2]));
     assert_eq!(new(vec![three_gates]), "weight_hh_l0: expected shape [8, 2], got [6, 2]");
+    let with_projection = layer(3, 2).with_projection(zeros(&[1, 2]));
+    assert_eq!(new(vec![with_projection]), "tensor weight_hr_l0 does not fit: the model has proj_size=0");
+    assert_eq!(
+        message(Lstm::new(config.clone().proj_size(1), vec![LayerWeights::new(zeros(&[8, 3]), zeros(&[8, 1]))])),
+        "tensor weight_hr_l0 is missing: the model has proj_size > 0"
+    );
     let with_bias = layer(3, 2).with_bias(zeros(&[8]), zeros(&[8]));
     assert_eq!(new(vec![with_bias]), "tensor bias_ih_l0 does not fit: the model has bias=false");
     assert_eq!(
@@ -183,9 +204,18 @@ fn files_without_a_fitting_model() {
         format!("tensor {huge} does not fit: layers are numbered from 0 without a gap")
     );
     assert_eq!(
-        load(&[("weight_ih_l0", &[8, 1]), ("weight_hh_l0", &[8, 1]), ("weight_hr_l0", &[1, 2])], ""),
-        "an LSTM with proj_size (tensor weight_hr_l0) is not supported: \
-         projections of the hidden state are not implemented yet"
+        load(&[("weight_ih_l0", &[8, 1]), ("weight_hh_l0", &[8, 1]), ("weight_hr_l0", &[2, 2])], ""),
+        "weight_hr_l0: expected shape [1, H] with H > 1 > 0, got [2, 2]"
+    );
+    assert_eq!(
+        load(&[("weight_ih_l0", &[8, 1]), ("weight_hh_l0", &[8, 1]), ("weight_hr_l1", &[1, 2])], ""),
+        "tensor weight_hr_l0 is missing: weight_hr_l1 is there"
+    );
+    let projected_gru =
+        file(Dtype::F32, &[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 1]), ("weight_hr_l0", &[1, 2])]);
+    assert_eq!(
+        message(Gru::<f32>::from_tensor_file(&projected_gru, "")),
+        "tensor weight_hr_l0 does not fit: a projection is an LSTM's, and this is read as a GRU"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 2])], ""),
@@ -339,7 +369,7 @@ fn every_limit_of_a_device_is_named() {
         ),
         (
             |l| l.max_uniform_buffer_binding_size = 16,
-            "the input product needs 56 of max_uniform_buffer_binding_size, the device has 16",
+            "the input product needs 64 of max_uniform_buffer_binding_size, the device has 16",
         ),
         (
             |l| l.max_compute_workgroup_size_x = 8,

@@ -44,6 +44,8 @@ fn rows_are_what_they_are_alone<K: Kind>(config: Config<K>, device: &Device) {
 fn a_row_is_what_it_would_be_alone() {
     every_kind(|device, bidirectional| {
         rows_are_what_they_are_alone(Config::<LstmKind>::new(5, 9).num_layers(2).bidirectional(bidirectional), device);
+        let projected = Config::<LstmKind>::new(5, 9).proj_size(4).num_layers(2);
+        rows_are_what_they_are_alone(projected.bidirectional(bidirectional), device);
         rows_are_what_they_are_alone(Config::<GruKind>::new(5, 9).num_layers(2).bidirectional(bidirectional), device);
         let rnn = Config::<RnnKind>::new(5, 9).num_layers(2).bidirectional(bidirectional);
         rows_are_what_they_are_alone(rnn.clone(), device);

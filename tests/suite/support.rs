@@ -54,8 +54,11 @@ pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
 
 /// A random state for a batch.
 pub fn state<K: Kind>(config: &Config<K>, batch: usize, seed: u64) -> K::State<f32> {
-    let shape = [config.layer_count() * config.directions(), batch, config.hidden_size()];
-    K::state((0..K::STATES as u64).map(|s| uniform(&shape, seed + s)).collect()).unwrap()
+    let layers = config.layer_count() * config.directions();
+    // h, which a projection makes narrower, and c.
+    let sizes = [config.recurrent_size(), config.hidden_size()];
+    let array = |s: usize| uniform(&[layers, batch, sizes[s]], seed + s as u64);
+    K::state((0..K::STATES).map(array).collect()).unwrap()
 }
 
 pub fn to_f64<K: Kind>(state: &K::State<f32>) -> K::State<f64> {

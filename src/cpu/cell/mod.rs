@@ -14,20 +14,6 @@ pub(crate) struct State<F> {
     pub(crate) c: F,
 }
 
-impl<F: Real> State<F> {
-    /// Takes unit `at` from the cell's state arrays, h first.
-    pub(crate) fn load(states: &[&mut [F]], at: usize) -> Self {
-        Self { h: states[0][at], c: states.get(1).map_or(F::zero(), |c| c[at]) }
-    }
-
-    pub(crate) fn store(self, states: &mut [&mut [F]], at: usize) {
-        states[0][at] = self.h;
-        if let Some(c) = states.get_mut(1) {
-            c[at] = self.c;
-        }
-    }
-}
-
 /// The new state of one unit from its gate pre-activations and its old state.
 pub(crate) fn cell<F: Real>(kind: CellKind, gx: [F; MAX_GATES], gh: [F; MAX_GATES], old: State<F>) -> State<F> {
     match kind {

@@ -1,10 +1,12 @@
 //! What each kernel binds. Group 0 holds the buffers of a layer, group 1 the parameter blocks.
 
 pub(crate) mod project;
+pub(crate) mod shrink;
 pub(crate) mod step;
 
 use crate::Result;
 use crate::cell::CellKind;
+use crate::config::RecurrentConfig;
 use crate::plan::Kernel;
 use crate::plan::limits::check;
 use crate::plan::params::{ChunkParams, StepParams};
@@ -21,6 +23,7 @@ pub(crate) fn storage_access(kernel: Kernel, cell: CellKind) -> Vec<Access> {
     match kernel {
         Kernel::Project => project::ACCESS.to_vec(),
         Kernel::Step => step::access(cell),
+        Kernel::Shrink => shrink::ACCESS.to_vec(),
     }
 }
 
@@ -39,7 +42,7 @@ pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
         [Parameter::Block(size_of::<ChunkParams>()), Parameter::Rows, Parameter::Block(size_of::<StepParams>())];
     match kernel {
         Kernel::Project => ALL.split_at(2).0,
-        Kernel::Step => &ALL,
+        Kernel::Step | Kernel::Shrink => &ALL,
     }
 }
 
@@ -47,18 +50,19 @@ pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
 pub(crate) const fn block_count(kernel: Kernel) -> usize {
     match kernel {
         Kernel::Project => 1,
-        Kernel::Step => 2,
+        Kernel::Step | Kernel::Shrink => 2,
     }
 }
 
 /// Whether a device can bind what the kernels bind, whatever the shape.
-pub(crate) fn check_limits(cell: CellKind, limits: &wgpu::Limits) -> Result<()> {
-    for kernel in Kernel::ALL {
+pub(crate) fn check_limits(config: &RecurrentConfig, limits: &wgpu::Limits) -> Result<()> {
+    for &kernel in Kernel::of(config) {
         let what = match kernel {
             Kernel::Project => "the input product",
             Kernel::Step => "the step kernel",
+            Kernel::Shrink => "the projection of h",
         };
-        let (bindings, params) = (storage_access(kernel, cell).len() as u64, block_count(kernel) as u64);
+        let (bindings, params) = (storage_access(kernel, config.cell).len() as u64, block_count(kernel) as u64);
         let storage = bindings + parameters(kernel).len() as u64 - params;
         let largest = size_of::<ChunkParams>() as u64;
         for (limit, need, available) in [

@@ -4,9 +4,9 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
-use crate::gpu::pipeline::tile_constants;
+use crate::gpu::pipeline::{StepConstants, step_constants};
 use crate::plan::params::{ChunkParams, StepParams};
-use crate::plan::{project, step};
+use crate::plan::{project, shrink, step};
 
 fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
@@ -111,7 +111,12 @@ fn tile_constants_are_those_of_the_plan() {
             Kernel::Step => {
                 assert_eq!(constant(&module, "TILE_K"), step::TILE_K);
                 let names: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-                assert_eq!(names, tile_constants(step::tile(1)).map(|(name, _)| name));
+                let constants = StepConstants { tile: step::tile(1), projected: false };
+                assert_eq!(names, step_constants(constants).map(|(name, _)| name));
+            }
+            Kernel::Shrink => {
+                assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
+                assert_eq!(module.entry_points[0].workgroup_size[0] as usize, shrink::TILE_VALUES);
             }
         }
     }
@@ -138,6 +143,6 @@ fn packed_gates_are_as_wide_as_the_host_packs_them() {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 4, "{kernel:?} {cell:?}");
+        assert_eq!(seen, if kernel == Kernel::Shrink { 0 } else { 4 }, "{kernel:?} {cell:?}");
     }
 }

@@ -1,0 +1,46 @@
+// The projection of h that follows a step of an LSTM with proj_size (Sak, Senior & Beaufays 2014; torch.nn.LSTM):
+//
+//   h = W_hr[d]·raw        from H values to P
+//
+// The step has left o ⊙ tanh(c) of all units in raw. Each invocation owns one value of h of one row and direction. The CPU
+// twin is the end of cpu/step.rs.
+
+@group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
+@group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;       // [L, D, B, P]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;   // [T, B, D, P] or [B, T, D, P], by y_stride_*
+@group(0) @binding(4) var<storage, read_write> h_n: array<f32>; // [L, D, B, P]
+
+@group(1) @binding(2) var<uniform> step_in_chunk: Step;
+
+const TILE_VALUES = 64u;
+
+@compute @workgroup_size(64, 1, 1)
+fn shrink(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let s = chunk.first_step + step_in_chunk.index;
+    let d = group.z;
+    let b = group.y;
+    let p = group.x * TILE_VALUES + local.x;
+    if (p >= chunk.recurrent_size) {
+        return;
+    }
+    let at = chunk.h_offset + (d * chunk.batch + b) * chunk.recurrent_size + p;
+    let y_at = time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.recurrent_size + p;
+    let length = length_of(b);
+    if (s >= length) {
+        y[y_at] = padding_value();
+        if (length == 0u && s == 0u) {
+            h_n[at] = h_0[at];
+        }
+        return;
+    }
+    var h = 0.0;
+    for (var u = 0u; u < chunk.hidden_size; u++) {
+        let unit = d * chunk.hidden_size + u;
+        h += raw[b * chunk.directions * chunk.hidden_size + unit] * w_hr[unit * chunk.recurrent_size + p];
+    }
+    y[y_at] = h;
+    if (s + 1u == length) {
+        h_n[at] = h;
+    }
+}

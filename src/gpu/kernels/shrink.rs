@@ -1,0 +1,22 @@
+//! The bindings of shaders/shrink.wgsl.
+
+use super::Access::{self, Read, ReadWrite};
+
+/// raw, w_hr, h_0, y, h_n.
+pub(crate) const ACCESS: [Access; 5] = [Read, Read, Read, ReadWrite, ReadWrite];
+
+/// The buffers by role; shapes are in the shader.
+pub(crate) struct Buffers<'a> {
+    pub(crate) raw: wgpu::BufferBinding<'a>,
+    pub(crate) w_hr: wgpu::BufferBinding<'a>,
+    pub(crate) h_0: wgpu::BufferBinding<'a>,
+    pub(crate) y: wgpu::BufferBinding<'a>,
+    pub(crate) h_n: wgpu::BufferBinding<'a>,
+}
+
+impl<'a> Buffers<'a> {
+    /// In the order of the bindings.
+    pub(crate) fn in_order(self) -> Vec<wgpu::BufferBinding<'a>> {
+        vec![self.raw, self.w_hr, self.h_0, self.y, self.h_n]
+    }
+}

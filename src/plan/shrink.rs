@@ -1,0 +1,20 @@
+//! The grid of the projection of h, shaders/shrink.wgsl.
+
+use crate::Result;
+use crate::config::RecurrentConfig;
+use crate::plan::limits::DeviceLimits;
+
+/// Values of h of a workgroup; `TILE_VALUES` of the shader.
+pub(crate) const TILE_VALUES: usize = 64;
+
+pub(crate) fn groups(recurrent_size: usize, batch: usize, directions: usize) -> [u32; 3] {
+    [recurrent_size.div_ceil(TILE_VALUES) as u32, batch as u32, directions as u32]
+}
+
+pub(crate) fn check(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> Result<()> {
+    let what = "the projection of h";
+    limits.workgroup(what, [TILE_VALUES as u32, 1, 1], 0)?;
+    limits.groups(what, config.recurrent_size().div_ceil(TILE_VALUES) as u64)?;
+    limits.groups(what, batch as u64)?;
+    limits.groups(what, config.directions() as u64)
+}
