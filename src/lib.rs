@@ -13,12 +13,14 @@
 //! ```
 //!
 //! # How it fits together
-//! A model is described once ([`LstmConfig`] and weights make an [`Lstm`]) and placed on a [`Device`] ([`PlacedLstm`]):
+//! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on a
+//! [`Device`] ([`Placed`]):
 //! placing packs and uploads the weights, running only runs. A forward on a GPU is one submission and one readback; with
 //! buffers of your own, [`Placed::encode`] records it between your own passes without either.
 //!
 //! # Legend
-//! T time steps · B batch · I input features · H hidden size · L layers · D directions (1 or 2). Arrays are written with their
+//! T time steps · B batch · I input features · H hidden size · P size of h (H without a projection) · L layers · D directions
+//! (1 or 2). Arrays are written with their
 //! shape, slowest dimension first. All numbers are plain values without units; files hold F32, F64, F16 or BF16, devices f32.
 //!
 //! # Number types

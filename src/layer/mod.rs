@@ -7,6 +7,8 @@ pub(crate) mod placed;
 
 use std::path::Path;
 
+#[cfg(doc)]
+use crate::Error;
 use crate::config::Nonlinearity;
 use crate::device::Device;
 use crate::gpu::Wait;
@@ -100,8 +102,7 @@ impl<K: Kind> Layer<K> {
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix, naming the
     /// prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`], [`Error::Dtype`] or
-    /// [`Error::NonFinite`] with the tensor's name, also for a layer of another kind; [`Error::Unsupported`] for an LSTM with
-    /// projections.
+    /// [`Error::NonFinite`] with the tensor's name, also for a layer of another kind.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
     }
@@ -207,7 +208,7 @@ impl<F: Real> Layer<LstmKind, F> {
     /// The same computation as one Linear per gate over `[x, h]`; the two biases are added into one.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a bidirectional model.
+    /// [`Error::Unsupported`] for a bidirectional model or one with `proj_size`.
     pub fn to_concat_gates(&self) -> Result<Vec<ConcatGates<F>>> {
         concat_gates::export(&self.config.0, &self.layers)
     }

@@ -1,5 +1,7 @@
 //! A layer on a device: forward, plan, and recording into a caller's encoder.
 
+#[cfg(doc)]
+use crate::Error;
 use crate::device::{Device, needs_gpu};
 use crate::gpu::Wait;
 use crate::gpu::model::EncodeIo;
