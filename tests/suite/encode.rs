@@ -1,7 +1,10 @@
 //! Recording into the caller's encoder, over the caller's buffers.
 
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
-use wgpu_rnn::{Device, Error, Lstm, LstmBuffers, LstmConfig, LstmState, PlacedLstm, Tensor};
+use wgpu_rnn::{
+    Buffers, Config, Device, Error, GruBuffers, GruConfig, Kind, Layer, Lstm, LstmBuffers, LstmConfig, LstmState,
+    PlacedLstm, RnnBuffers, RnnConfig, Tensor,
+};
 
 use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
 
@@ -45,49 +48,64 @@ fn placed(gpu: &Device, config: LstmConfig) -> PlacedLstm {
     Lstm::random(config, 1).unwrap().to(gpu).unwrap()
 }
 
-#[test]
-fn a_recorded_forward_is_a_forward() {
-    let Some(gpu) = gpu() else { return };
+/// Records `layer` over buffers of the kind's own and compares with a forward; `buffers` takes input, output, last states
+/// and, if wanted, initial ones.
+fn check_recorded<K: Kind>(
+    gpu: &Device,
+    config: Config<K>,
+    buffers: impl for<'a> Fn(&'a [wgpu::Buffer], Option<&'a [wgpu::Buffer]>) -> Buffers<'a, K>,
+) {
     let (device, queue) = gpu.wgpu().unwrap();
     let arena = Arena { device, queue };
     let (t, b) = (5, 3);
+    let model = Layer::random(config.clone(), 1).unwrap().to(gpu).unwrap();
+    let shape = if config.is_batch_first() { [b, t, 4] } else { [t, b, 4] };
+    let (x, initial) = (uniform(&shape, 2), state(&config, b, 3));
+    for initial in [None, Some(&initial)] {
+        let (output, last) = model.forward(&x, initial).unwrap();
+        let expected: Vec<&Tensor> = std::iter::once(&output).chain(K::arrays(&last)).collect();
+        let mut own = vec![arena.buffer(x.data())];
+        own.extend(expected.iter().map(|array| arena.poisoned(array.data().len())));
+        let first: Option<Vec<_>> =
+            initial.map(|state| K::arrays(state).into_iter().map(|array| arena.buffer(array.data())).collect());
+        let buffers = buffers(&own, first.as_deref());
+        let mut encoder = device.create_command_encoder(&Default::default());
+        model.encode(&mut encoder, t, b, &buffers).unwrap();
+        queue.submit([encoder.finish()]);
+        // The async form records the same; a second run over its own results changes nothing.
+        let mut again = device.create_command_encoder(&Default::default());
+        pollster::block_on(model.encode_async(&mut again, t, b, &buffers)).unwrap();
+        queue.submit([again.finish()]);
+        for (n, expected) in expected.iter().enumerate() {
+            let got = Tensor::new(expected.shape(), arena.read(&own[n + 1], expected.data().len())).unwrap();
+            assert_eq!(bits(&got), bits(expected), "result {n} of {config}");
+        }
+    }
+}
+
+#[test]
+fn a_recorded_forward_is_a_forward() {
+    let Some(gpu) = gpu() else { return };
+    fn lstm<'a>(own: &'a [wgpu::Buffer], first: Option<&'a [wgpu::Buffer]>) -> LstmBuffers<'a> {
+        let buffers = LstmBuffers::new(&own[0], &own[1], &own[2], &own[3]);
+        first.map_or(buffers.clone(), |first| buffers.initial(&first[0], &first[1]))
+    }
     for config in [
         LstmConfig::new(4, 9),
         LstmConfig::new(4, 9).num_layers(3).bidirectional(true),
         LstmConfig::new(4, 9).num_layers(2).batch_first(true).bias(false),
+        LstmConfig::new(4, 9).num_layers(2).proj_size(4).bidirectional(true),
     ] {
-        let model = placed(&gpu, config.clone());
-        let shape = if config.is_batch_first() { [b, t, 4] } else { [t, b, 4] };
-        let (x, initial) = (uniform(&shape, 2), state(&config, b, 3));
-        for initial in [None, Some(&initial)] {
-            let (output, last) = model.forward(&x, initial).unwrap();
-            let (outputs, states) = (output.data().len(), last.h.data().len());
-            let input = arena.buffer(x.data());
-            let [y, h_n, c_n] = [outputs, states, states].map(|n| arena.poisoned(n));
-            let first = initial.map(|s| [arena.buffer(s.h.data()), arena.buffer(s.c.data())]);
-            let mut buffers = LstmBuffers::new(&input, &y, &h_n, &c_n);
-            if let Some([h_0, c_0]) = &first {
-                buffers = buffers.initial(h_0, c_0);
-            }
-            let mut encoder = device.create_command_encoder(&Default::default());
-            model.encode(&mut encoder, t, b, &buffers).unwrap();
-            queue.submit([encoder.finish()]);
-            // The async form records the same; a second run over its own results changes nothing.
-            let mut again = device.create_command_encoder(&Default::default());
-            pollster::block_on(model.encode_async(&mut again, t, b, &buffers)).unwrap();
-            queue.submit([again.finish()]);
-            let equal = |name: &str, got: Vec<f32>, expected: &Tensor| {
-                assert_eq!(
-                    got.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
-                    expected.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
-                    "{name} of {config}"
-                );
-            };
-            equal("output", arena.read(&y, outputs), &output);
-            equal("h_n", arena.read(&h_n, states), &last.h);
-            equal("c_n", arena.read(&c_n, states), &last.c);
-        }
+        check_recorded(&gpu, config, lstm);
     }
+    check_recorded(&gpu, GruConfig::new(4, 9).num_layers(2), |own, first| {
+        let buffers = GruBuffers::new(&own[0], &own[1], &own[2]);
+        first.map_or(buffers.clone(), |first| buffers.initial(&first[0]))
+    });
+    check_recorded(&gpu, RnnConfig::new(4, 9).bidirectional(true), |own, first| {
+        let buffers = RnnBuffers::new(&own[0], &own[1], &own[2]);
+        first.map_or(buffers.clone(), |first| buffers.initial(&first[0]))
+    });
 }
 
 /// One encoder, several forwards, the state carried in place from one to the next.

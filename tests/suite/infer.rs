@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
-    Device, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, RnnConfig, Tensor, TensorFile,
+    Device, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, Options, RnnConfig, Tensor, TensorFile,
 };
 
 use crate::support::{bits, gpu, state, uniform};
@@ -123,6 +124,35 @@ fn gru_and_rnn_are_recognised_by_their_weights() {
         &["--nonlinearity", "relu"],
         "RNN(4, 6, num_layers=2, nonlinearity=relu,",
     );
+}
+
+#[test]
+fn lengths_in_the_input_file_are_the_rows_own() {
+    let folder = Folder::new();
+    let lstm = Lstm::random(LstmConfig::new(2, 3).bidirectional(true), 1).unwrap();
+    lstm.save_safetensors(folder.path("model"), "").unwrap();
+    let x = uniform(&[4, 3, 2], 2);
+    let write = |lengths: &[i64]| {
+        let bytes = |numbers: Vec<[u8; 4]>| numbers.concat();
+        let input = bytes(x.data().iter().map(|v| v.to_le_bytes()).collect());
+        let lengths_bytes: Vec<u8> = lengths.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let views = [
+            ("input", TensorView::new(Dtype::F32, x.shape().to_vec(), &input).unwrap()),
+            ("lengths", TensorView::new(Dtype::I64, vec![lengths.len()], &lengths_bytes).unwrap()),
+        ];
+        std::fs::write(folder.path("input"), safetensors::serialize(views, None).unwrap()).unwrap();
+    };
+    write(&[4, -1, 2]);
+    assert_eq!(folder.refused(&["--device", "cpu"], 1), "error: DIR/input.safetensors: a length is -1, below 0\n");
+    write(&[4, 5, 2]);
+    assert!(folder.refused(&["--device", "cpu"], 1).contains("got 5 for row 1, with T = 4"));
+    write(&[4, 1, 2]);
+    let run = folder.infer(&["--device", "cpu"]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let options = Options::new().lengths(&[4, 1, 2]);
+    let (output, last) = lstm.to(&Device::cpu()).unwrap().forward_with(&x, None, &options).unwrap();
+    assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
+    assert_eq!(bits(&read(&folder.path("output"), "c_n")), bits(&last.c));
 }
 
 #[test]
