@@ -40,6 +40,7 @@ mod gpu;
 mod layer;
 mod model;
 mod options;
+mod packed;
 mod plan;
 mod real;
 mod rows;
@@ -60,6 +61,7 @@ pub use layer::{
     RnnBuffers, RnnConfig,
 };
 pub use options::Options;
+pub use packed::PackedSequence;
 pub use plan::Plan;
 pub use real::Real;
 pub use tensor::{Tensor, TensorView};

@@ -11,6 +11,7 @@ mod extremes;
 mod golden;
 mod infer;
 mod lengths;
+mod packed;
 mod properties;
 mod support;
 mod weights;

@@ -1,6 +1,6 @@
 //! What holds for every LSTM, whatever its numbers; each property on the CPU and on the GPU.
 
-use wgpu_rnn::{Device, LayerWeights, Lstm, LstmConfig, LstmState, Tensor};
+use wgpu_rnn::{Config, Device, GruConfig, Kind, Layer, LayerWeights, Lstm, LstmConfig, LstmState, RnnConfig, Tensor};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, gpu, permute, reduction_length, slice, state, uniform};
@@ -21,19 +21,29 @@ fn models() -> Vec<(LstmConfig, usize, usize)> {
     ]
 }
 
+fn check_chunks<K: Kind>(device: &Device, config: Config<K>, t: usize, b: usize) {
+    let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
+    let (x, initial) = (uniform(&[t, b, config.input_size()], 2), state(&config, b, 3));
+    let (whole, last) = model.forward(&x, Some(&initial)).unwrap();
+    for cut in [1, t / 2, t - 1] {
+        let (first, middle) = model.forward(&slice(&x, 0, 0..cut), Some(&initial)).unwrap();
+        let (second, end) = model.forward(&slice(&x, 0, cut..t), Some(&middle)).unwrap();
+        assert_eq!(bits(&whole), [bits(&first), bits(&second)].concat(), "{config} on {device} cut at {cut}");
+        for (last, end) in K::arrays(&last).into_iter().zip(K::arrays(&end)) {
+            assert_eq!(bits(last), bits(end), "{config} on {device} cut at {cut}");
+        }
+    }
+}
+
 #[test]
 fn a_sequence_in_chunks_is_the_whole_bit_for_bit() {
     on_both(|device| {
         for (config, t, b) in models() {
-            let model = Lstm::random(config.clone(), 1).unwrap().to(device).unwrap();
-            let (x, initial) = (uniform(&[t, b, config.input_size()], 2), state(&config, b, 3));
-            let (whole, last) = model.forward(&x, Some(&initial)).unwrap();
-            for cut in [1, t / 2, t - 1] {
-                let (first, middle) = model.forward(&slice(&x, 0, 0..cut), Some(&initial)).unwrap();
-                let (second, end) = model.forward(&slice(&x, 0, cut..t), Some(&middle)).unwrap();
-                assert_eq!(bits(&whole), [bits(&first), bits(&second)].concat(), "{config} on {device} cut at {cut}");
-                assert_eq!((bits(&last.h), bits(&last.c)), (bits(&end.h), bits(&end.c)), "{config} on {device}");
-            }
+            let (i, h, layers) = (config.input_size(), config.hidden_size(), config.layer_count());
+            check_chunks(device, config.clone(), t, b);
+            check_chunks(device, config.proj_size(h - 1), t, b);
+            check_chunks(device, GruConfig::new(i, h).num_layers(layers), t, b);
+            check_chunks(device, RnnConfig::new(i, h).num_layers(layers), t, b);
         }
     });
 }
