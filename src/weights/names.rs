@@ -85,101 +85,116 @@ pub(crate) fn prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> 
     found
 }
 
+/// A parameter's full name with its stem, layer and direction.
+type Named<'a> = (&'a str, (&'a str, usize, usize));
+
 /// Infers a layer's configuration from the names and shapes of the tensors under `prefix`; it must be of `cell`'s kind.
 ///
-/// Sizes come from `weight_ih_l0` and `weight_hh_l0`, the rest from which names are there. A name that no layer of that
-/// configuration has (a projection, a layer after a gap) is an error: it would be dropped in silence otherwise.
+/// Sizes come from `weight_ih_l0`, `weight_hh_l0` and, of a projection, `weight_hr_l0`; the rest from which names are there. A
+/// name that no layer of that configuration has is an error: it would be dropped in silence otherwise.
 pub(crate) fn infer<'a>(
     cell: CellKind,
     prefix: &str,
     names: impl Iterator<Item = &'a str> + Clone,
     shape_of: impl Fn(&str) -> Option<&'a [usize]>,
 ) -> Result<RecurrentConfig> {
-    let first = format!("{prefix}weight_ih_l0");
-    let Some(weight_ih) = shape_of(&first) else {
+    let input = format!("{prefix}weight_ih_l0");
+    let Some(weight_ih) = shape_of(&input) else {
         return Err(Error::NoModel { prefix: prefix.to_owned(), found: prefixes(names) });
     };
     let recurrent = format!("{prefix}weight_hh_l0");
     let Some(weight_hh) = shape_of(&recurrent) else {
-        return Err(Error::MissingTensor { name: recurrent, why: format!("{first} is there") });
+        return Err(Error::MissingTensor { name: recurrent, why: format!("{input} is there") });
     };
-    let own: Vec<(&str, (&str, usize, usize))> =
-        names.clone().filter_map(|name| name.strip_prefix(prefix).and_then(parse).map(|parts| (name, parts))).collect();
-    let odd = |name: &&str| {
-        let own =
-            name.strip_prefix(prefix).filter(|own| STEMS.iter().any(|stem| own.starts_with(&format!("{stem}_l"))));
-        own.is_some_and(|own| parse(own).is_none())
-    };
-    if let Some(name) = names.clone().find(odd) {
-        let why = "it is named like a parameter, but for its layer number".to_owned();
-        return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
-    }
-    let odd = |name: &&str| {
-        let own =
-            name.strip_prefix(prefix).filter(|own| STEMS.iter().any(|stem| own.starts_with(&format!("{stem}_l"))));
-        own.is_some_and(|own| parse(own).is_none())
-    };
-    if let Some(name) = names.clone().find(odd) {
-        let why = "it is named like a parameter, but for its layer number".to_owned();
-        return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
-    }
-    let (&[rows, input_size], &[hh_rows, recurrent_size]) = (weight_ih, weight_hh) else {
-        let (what, got) = if weight_ih.len() == 2 { (recurrent, weight_hh) } else { (first, weight_ih) };
-        return Err(Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() });
-    };
+    let own = own_parameters(prefix, names)?;
+    let &[rows, input_size] = weight_ih else { return Err(not_two_dimensional(input, weight_ih)) };
+    let &[hh_rows, recurrent_size] = weight_hh else { return Err(not_two_dimensional(recurrent, weight_hh)) };
     let (hidden_size, proj_size) = match own.iter().find(|(_, (stem, ..))| *stem == "weight_hr") {
         None => (recurrent_size, 0),
-        Some((name, _)) if cell != CellKind::Lstm => {
-            let why = format!("a projection is an LSTM's, and this is read as a {}", cell.name());
-            return Err(Error::UnexpectedTensor { name: (*name).to_owned(), why });
-        }
-        Some((name, _)) => {
-            let what = format!("{prefix}weight_hr_l0");
-            let Some(weight_hr) = shape_of(&what) else {
-                return Err(Error::MissingTensor { name: what, why: format!("{name} is there") });
-            };
-            match *weight_hr {
-                [p, h] if p == recurrent_size && 0 < p && p < h => (h, p),
-                _ => {
-                    let expected = format!("[{recurrent_size}, H] with H > {recurrent_size} > 0");
-                    return Err(Error::Shape { what, expected, got: weight_hr.to_vec() });
-                }
-            }
-        }
+        Some((name, _)) => (projected_from(cell, prefix, name, recurrent_size, shape_of)?, recurrent_size),
     };
     if hidden_size == 0 || hidden_size.checked_mul(cell.gates()) != Some(hh_rows) {
-        let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
-        let gates = hh_rows.checked_div(hidden_size).filter(|gates| gates * hidden_size == hh_rows);
-        let other = match gates.and_then(|gates| Some((gates, CellKind::of_gates(gates)?.1))) {
-            Some((gates, name)) => format!(" ({} rows are {name}'s)", rows(gates)),
-            None => String::new(),
-        };
-        let columns = if proj_size > 0 { "P" } else { "H" };
-        let expected = format!("[{}, {columns}] of the {}{other}", rows(cell.gates()), cell.name());
-        return Err(Error::Shape { what: recurrent, expected, got: weight_hh.to_vec() });
+        return Err(not_of_this_cell(cell, recurrent, weight_hh, hidden_size));
     }
     if rows != hh_rows {
-        return Err(Error::Shape { what: first, expected: format!("[{hh_rows}, I]"), got: weight_ih.to_vec() });
-    }
-    let layers = own.iter().map(|(_, (_, layer, _))| layer.saturating_add(1)).max().unwrap_or(1);
-    // Every layer has a weight_ih, so a higher number than there are names is a gap, and no reason to count up to it.
-    if layers > own.len() {
-        let last = own.iter().max_by_key(|(_, (_, layer, _))| *layer).map_or("", |(name, _)| name);
-        return Err(Error::UnexpectedTensor {
-            name: last.to_owned(),
-            why: "layers are numbered from 0 without a gap".to_owned(),
-        });
+        return Err(Error::Shape { what: input, expected: format!("[{hh_rows}, I]"), got: weight_ih.to_vec() });
     }
     Ok(RecurrentConfig {
         cell,
         input_size,
         hidden_size,
         proj_size,
-        num_layers: layers,
+        num_layers: count_layers(&own)?,
         bias: own.iter().any(|(_, (stem, ..))| stem.starts_with("bias")),
         batch_first: false,
         bidirectional: own.iter().any(|(_, (_, _, direction))| *direction == 1),
     })
+}
+
+/// The parameters under a prefix. A name that is one but for its layer number is an error.
+fn own_parameters<'a>(prefix: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<Named<'a>>> {
+    let mut own = Vec::new();
+    for name in names {
+        let Some(short) = name.strip_prefix(prefix) else { continue };
+        if let Some(parts) = parse(short) {
+            own.push((name, parts));
+        } else if STEMS.iter().any(|stem| short.starts_with(&format!("{stem}_l"))) {
+            let why = "it is named like a parameter, but for its layer number".to_owned();
+            return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
+        }
+    }
+    Ok(own)
+}
+
+fn not_two_dimensional(what: String, got: &[usize]) -> Error {
+    Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() }
+}
+
+/// H of a layer whose h is projected to `recurrent_size` values; `name` is one of its projections.
+fn projected_from<'a>(
+    cell: CellKind,
+    prefix: &str,
+    name: &str,
+    recurrent_size: usize,
+    shape_of: impl Fn(&str) -> Option<&'a [usize]>,
+) -> Result<usize> {
+    if cell != CellKind::Lstm {
+        let why = format!("a projection is an LSTM's, and this is read as a {}", cell.name());
+        return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
+    }
+    let what = format!("{prefix}weight_hr_l0");
+    match shape_of(&what) {
+        None => Err(Error::MissingTensor { name: what, why: format!("{name} is there") }),
+        Some(&[p, h]) if p == recurrent_size && 0 < p && p < h => Ok(h),
+        Some(got) => {
+            let expected = format!("[{recurrent_size}, H] with H > {recurrent_size} > 0");
+            Err(Error::Shape { what, expected, got: got.to_vec() })
+        }
+    }
+}
+
+/// The error of a `weight_hh` whose rows are another cell's.
+fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_size: usize) -> Error {
+    let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
+    let gates = weight_hh[0].checked_div(hidden_size).filter(|gates| gates * hidden_size == weight_hh[0]);
+    let other = match gates.and_then(|gates| Some((gates, CellKind::of_gates(gates)?.1))) {
+        Some((gates, name)) => format!(" ({} rows are {name}'s)", rows(gates)),
+        None => String::new(),
+    };
+    let columns = if weight_hh[1] == hidden_size { "H" } else { "P" };
+    let expected = format!("[{}, {columns}] of the {}{other}", rows(cell.gates()), cell.name());
+    Error::Shape { what, expected, got: weight_hh.to_vec() }
+}
+
+fn count_layers(own: &[Named<'_>]) -> Result<usize> {
+    let highest = own.iter().max_by_key(|(_, (_, layer, _))| *layer);
+    let Some((name, (_, layer, _))) = highest else { return Ok(1) };
+    // Every layer has a weight_ih, so a higher number than there are names is a gap, and no reason to count up to it.
+    if *layer >= own.len() {
+        let why = "layers are numbered from 0 without a gap".to_owned();
+        return Err(Error::UnexpectedTensor { name: (*name).to_owned(), why });
+    }
+    Ok(layer + 1)
 }
 
 #[cfg(test)]
