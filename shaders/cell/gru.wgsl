@@ -4,7 +4,8 @@
 //   r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)    n = tanh(gx_n + r ⊙ gh_n)
 //   h' = (1 - z) ⊙ n + z ⊙ h
 //
-// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/cell/gru.rs.
+// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. state_h.wgsl holds the state. The CPU
+// twin is cpu/cell/gru.rs.
 
 /// The pre-activations of one unit in PyTorch's gate order: r, z, n.
 alias Gates = vec3<f32>;
@@ -23,16 +24,6 @@ fn unpack_gates(packed: PackedGates) -> Gates {
 fn pack_gates(gates: Gates) -> PackedGates {
     return PackedGates(gates.x, gates.y, gates.z);
 }
-
-struct State {
-    h: f32,
-}
-
-fn load_state(h: f32, index: u32) -> State {
-    return State(h);
-}
-
-fn store_state(state: State, index: u32) {}
 
 fn cell(gx: Gates, gh: Gates, old: State) -> State {
     let r = safe_sigmoid(gx.x + gh.x);

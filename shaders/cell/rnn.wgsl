@@ -2,7 +2,7 @@
 //
 //   h' = nonlinearity(gx + gh)
 //
-// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. rnn_tanh.wgsl and rnn_relu.wgsl hold the nonlinearities. The CPU twin is
+// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. rnn_tanh.wgsl and rnn_relu.wgsl hold the nonlinearities, state_h.wgsl the state. The CPU twin is
 // cpu/cell/rnn.rs.
 
 /// The one pre-activation of a unit.
@@ -17,16 +17,6 @@ fn unpack_gates(packed: PackedGates) -> Gates {
 fn pack_gates(gates: Gates) -> PackedGates {
     return gates;
 }
-
-struct State {
-    h: f32,
-}
-
-fn load_state(h: f32, index: u32) -> State {
-    return State(h);
-}
-
-fn store_state(state: State, index: u32) {}
 
 fn cell(gx: Gates, gh: Gates, old: State) -> State {
     return State(nonlinearity(gx + gh));

@@ -6,6 +6,7 @@ use crate::plan::Kernel;
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const LSTM: &str = include_str!("../../shaders/cell/lstm.wgsl");
+const STATE_H: &str = include_str!("../../shaders/cell/state_h.wgsl");
 const GRU: &str = include_str!("../../shaders/cell/gru.wgsl");
 const RNN: &str = include_str!("../../shaders/cell/rnn.wgsl");
 const RNN_TANH: &str = include_str!("../../shaders/cell/rnn_tanh.wgsl");
@@ -18,9 +19,9 @@ const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
 pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
     let cell: &[&str] = match cell {
         CellKind::Lstm => &[LSTM],
-        CellKind::Gru => &[GRU],
-        CellKind::Rnn(Nonlinearity::Tanh) => &[RNN_TANH, RNN],
-        CellKind::Rnn(Nonlinearity::Relu) => &[RNN_RELU, RNN],
+        CellKind::Gru => &[STATE_H, GRU],
+        CellKind::Rnn(Nonlinearity::Tanh) => &[STATE_H, RNN_TANH, RNN],
+        CellKind::Rnn(Nonlinearity::Relu) => &[STATE_H, RNN_RELU, RNN],
     };
     let body = match kernel {
         Kernel::Project => PROJECT,
