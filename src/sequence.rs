@@ -59,13 +59,19 @@ impl Sequence {
     }
 
     /// How the rows of the input and of the last layer's output lie.
-    pub(crate) fn user_rows(&self) -> RowStride {
+    fn user_rows(&self) -> RowStride {
         if self.batch_first { RowStride { time: 1, batch: self.time_steps } } else { self.time_major_rows() }
     }
 
     /// How the rows of everything between the layers lie.
-    pub(crate) fn time_major_rows(&self) -> RowStride {
+    fn time_major_rows(&self) -> RowStride {
         RowStride { time: self.batch, batch: 1 }
+    }
+
+    /// How the rows of a layer's input and output lie: the user's order at both ends of the stack, time-major between.
+    pub(crate) fn layer_rows(&self, layer: usize, num_layers: usize) -> (RowStride, RowStride) {
+        let at = |is_end: bool| if is_end { self.user_rows() } else { self.time_major_rows() };
+        (at(layer == 0), at(layer + 1 == num_layers))
     }
 
     /// The shape of input or output with `features` in the last dimension.

@@ -66,18 +66,10 @@ impl<F: Real> CpuModel<F> {
 
         let mut x: Option<Vec<F>> = None;
         for layer in 0..config.num_layers {
+            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
             let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
             for direction in 0..config.directions() {
-                let pass = Pass {
-                    layer,
-                    direction,
-                    x_rows: if layer == 0 { sequence.user_rows() } else { sequence.time_major_rows() },
-                    y_rows: if layer + 1 == config.num_layers {
-                        sequence.user_rows()
-                    } else {
-                        sequence.time_major_rows()
-                    },
-                };
+                let pass = Pass { layer, direction, x_rows, y_rows };
                 self.run(sequence, rows, &pass, x.as_deref().unwrap_or(input), &mut state_arrays, &mut y)?;
             }
             x = Some(y);

@@ -117,10 +117,9 @@ impl GpuModel {
     /// Submits a forward, in parts where it is long; at most two parts are in flight.
     async fn submit(&self, workspace: &Workspace, zero_state: bool, wait: Wait) -> Result<wgpu::SubmissionIndex> {
         let (gpu, during) = (&self.context.gpu, "running a forward");
-        let Workspace { plan, scratch, io, bound, staging } = workspace;
-        let ends = plan.submission_ends();
+        let Workspace { plan, scratch, io, bound, staging, submission_ends } = workspace;
         let (mut start, mut newest, mut previous) = (0, None, None);
-        for (part, &end) in ends.iter().enumerate() {
+        for (part, &end) in submission_ends.iter().enumerate() {
             if let Some(previous) = previous.take() {
                 gpu.until_done(previous, wait, during).await?;
             }

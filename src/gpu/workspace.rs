@@ -31,11 +31,10 @@ impl Scratch {
     pub(crate) async fn new(gpu: &GuardedDevice, plan: &Plan, wait: Wait) -> Result<Self> {
         use wgpu::BufferUsages as Use;
         let device = &gpu.device;
-        let between = plan.config.num_layers.saturating_sub(1).min(2);
         let scratch = gpu
             .scoped("creating the scratch buffers", || Self {
                 gx: buffer(device, "gx", plan.bytes.gx, Use::STORAGE),
-                between: (0..between)
+                between: (0..plan.between_count())
                     .map(|_| buffer(device, "between layers", plan.bytes.between, Use::STORAGE))
                     .collect(),
                 h_0: buffer(device, "h_0", plan.bytes.h, Use::STORAGE | Use::COPY_DST),
@@ -165,6 +164,8 @@ pub(crate) struct Workspace {
     pub(crate) bound: Bound,
     /// Output and states, mapped for the host: one readback.
     pub(crate) staging: wgpu::Buffer,
+    /// Where each submission ends, in dispatches from the start.
+    pub(crate) submission_ends: Vec<usize>,
 }
 
 impl Workspace {
@@ -190,6 +191,7 @@ impl Workspace {
             })
             .await?;
         let bound = Bound::new(context, &plan, weights, &scratch, &io).await?;
-        Ok(Self { plan, scratch, io, bound, staging })
+        let submission_ends = plan.submission_ends();
+        Ok(Self { plan, scratch, io, bound, staging, submission_ends })
     }
 }

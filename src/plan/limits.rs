@@ -24,6 +24,11 @@ pub(crate) const WORK_PER_BYTE: u64 = 4;
 /// And starts a dispatch in 5 µs.
 pub(crate) const WORK_PER_DISPATCH: u64 = 1_000_000;
 
+/// A product that stops at the largest number, which is beyond every limit.
+pub(crate) fn saturating_product(factors: &[u64]) -> u64 {
+    factors.iter().copied().fold(1, u64::saturating_mul)
+}
+
 /// A size in bytes and what needs it.
 pub(crate) struct Need {
     pub(crate) what: &'static str,
@@ -33,8 +38,7 @@ pub(crate) struct Need {
 impl Need {
     /// A product of sizes; one that overflows is larger than any limit.
     pub(crate) fn product(what: &'static str, factors: &[u64]) -> Self {
-        let bytes = factors.iter().fold(1_u64, |n, &f| n.saturating_mul(f));
-        Self { what, bytes }
+        Self { what, bytes: saturating_product(factors) }
     }
 }
 

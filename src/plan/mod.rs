@@ -18,7 +18,7 @@ use std::fmt;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
-use crate::plan::limits::{DeviceLimits, Need};
+use crate::plan::limits::{DeviceLimits, Need, saturating_product};
 use crate::plan::params::{ChunkParams, ParamsLayout};
 use crate::plan::step::StepTile;
 use crate::sequence::Sequence;
@@ -136,6 +136,9 @@ impl Plan {
         for need in [&input, &output, &h_state, &carried] {
             limits.storage_binding(need)?;
         }
+        let chunks = sequence.time_steps.div_ceil(chunk_steps.max(1));
+        let slices = project::slices(widest);
+        let params = ParamsLayout::new(config.num_layers, chunks, slices, chunk_steps, limits)?;
         let bytes = BufferBytes {
             input: input.bytes,
             output: output.bytes,
@@ -145,13 +148,9 @@ impl Plan {
             raw: if config.is_projected() { Need::product("raw", &[b, directions, h, F32]).bytes } else { 0 },
             gx: gx_step.bytes * chunk_steps as u64,
             between: if config.num_layers > 1 { output.bytes } else { 0 },
-            params: 0,
+            params: params.bytes(),
             rows: Need::product("lengths", &[b.saturating_add(1), F32]).bytes,
         };
-        let chunks = sequence.time_steps.div_ceil(chunk_steps.max(1));
-        let slices = widest.div_ceil(project::MAX_FEATURES);
-        let params = ParamsLayout::new(config.num_layers, chunks, slices, chunk_steps, limits)?;
-        let bytes = BufferBytes { params: params.bytes(), ..bytes };
         Ok(Self {
             config: config.clone(),
             sequence,
@@ -184,9 +183,7 @@ impl Plan {
         let (config, sequence) = (&self.config, &self.sequence);
         let input_size = config.layer_input_size(layer);
         let output_size = config.output_size();
-        let last = config.num_layers - 1;
-        let x_rows = if layer == 0 { sequence.user_rows() } else { sequence.time_major_rows() };
-        let y_rows = if layer == last { sequence.user_rows() } else { sequence.time_major_rows() };
+        let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
         let features = project::slice(input_size, slice);
         // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
         ChunkParams {
@@ -207,6 +204,11 @@ impl Plan {
             h_offset: (layer * config.directions() * sequence.batch * config.recurrent_size()) as u32,
             c_offset: (layer * config.directions() * sequence.batch * config.hidden_size) as u32,
         }
+    }
+
+    /// How many buffers the outputs between two layers take in turn.
+    pub(crate) fn between_count(&self) -> usize {
+        self.config.num_layers.saturating_sub(1).min(2)
     }
 
     /// Every dispatch in order. Nothing is allocated.
@@ -290,8 +292,8 @@ impl Plan {
         let (config, rows) = (&self.config, self.sequence.rows());
         let of_layer = |layer| {
             let input = product_flops(config, rows, config.layer_input_size(layer));
-            let projection = [2, rows, config.directions(), config.hidden_size, config.proj_size].map(|n| n as u64);
-            let projection = projection.into_iter().fold(1, u64::saturating_mul);
+            let projection = [2, rows, config.directions(), config.hidden_size, config.proj_size];
+            let projection = saturating_product(&projection.map(|n| n as u64));
             let recurrent = product_flops(config, rows, config.recurrent_size());
             input.saturating_add(recurrent).saturating_add(projection)
         };
@@ -301,7 +303,7 @@ impl Plan {
     /// The bytes of device memory that a forward with host input and output takes besides the weights.
     pub fn device_bytes(&self) -> u64 {
         let b = &self.bytes;
-        let between = b.between * (self.config.num_layers.saturating_sub(1).min(2)) as u64;
+        let between = b.between * self.between_count() as u64;
         // The initial h has a buffer of its own.
         let states = b.h + b.states(&self.config).sum::<u64>();
         b.input + b.output + states + b.gx + between + b.raw + b.params + b.rows + b.readback(&self.config)
@@ -340,7 +342,7 @@ impl fmt::Display for Plan {
 /// Of a product of `rows` rows of `features` with the weights of all gates, units and directions.
 fn product_flops(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
     let factors = [2, rows as u64, features as u64, config.directions() as u64, config.gate_rows() as u64];
-    factors.into_iter().fold(1, u64::saturating_mul)
+    saturating_product(&factors)
 }
 
 /// The longer of computing such a product and reading its weights, and the start of a dispatch.

@@ -4,7 +4,7 @@
 //! recording a step allocates and uploads nothing, and works where immediates do not exist (the browser).
 
 use crate::Result;
-use crate::plan::limits::{DeviceLimits, check};
+use crate::plan::limits::{DeviceLimits, check, saturating_product};
 
 /// One layer over one chunk of time steps: the struct `Chunk` of shaders/common.wgsl, field by field.
 #[repr(C)]
@@ -62,10 +62,8 @@ impl ParamsLayout {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        let blocks =
-            [self.layers, self.chunks, self.slices].into_iter().fold(1_u64, |n, size| n.saturating_mul(size as u64));
-        let blocks = blocks.saturating_add(self.steps as u64);
-        blocks.saturating_mul(self.stride as u64)
+        let blocks = saturating_product(&[self.layers, self.chunks, self.slices].map(|size| size as u64));
+        blocks.saturating_add(self.steps as u64).saturating_mul(self.stride as u64)
     }
 
     // Offsets fit u32 because `new` refuses a larger buffer.
