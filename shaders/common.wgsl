@@ -16,14 +16,15 @@ struct Chunk {
     hidden_size: u32,  // H
     recurrent_size: u32, // P
     directions: u32,   // D
+    state_rows: u32,   // rows of the state arrays: B, or as many streams as there is room for
     first_step: u32,   // the step that the chunk starts at
     steps: u32,        // how many steps the chunk has
     x_stride_t: u32,   // elements from one time of x to the next
     x_stride_b: u32,   // elements from one batch row of x to the next
     y_stride_t: u32,   // likewise for y
     y_stride_b: u32,
-    h_offset: u32,     // first element of this layer in h_0 and h_n [L, D, B, P]
-    c_offset: u32,     // likewise in c [L, D, B, H]
+    h_offset: u32,     // first element of this layer in h_0 and h_n [L, D, state_rows, P]
+    c_offset: u32,     // likewise in c [L, D, state_rows, H]
     k_first: u32,      // the features of this slice of the input product: k_first..k_end
     k_end: u32,
 }
@@ -34,14 +35,19 @@ struct Step {
 }
 
 @group(1) @binding(0) var<uniform> chunk: Chunk;
-@group(1) @binding(1) var<storage, read> rows_info: array<u32>; // [B] lengths, then the bits of the padding value
+@group(1) @binding(1) var<storage, read> rows_info: array<u32>; // [B] lengths, [B] state rows, the bits of the padding value
 
 fn length_of(b: u32) -> u32 {
     return rows_info[b];
 }
 
+// The row of the state arrays that a batch row moves on: itself, but for streams.
+fn state_row(b: u32) -> u32 {
+    return rows_info[chunk.batch + b];
+}
+
 fn padding_value() -> f32 {
-    return bitcast<f32>(rows_info[chunk.batch]);
+    return bitcast<f32>(rows_info[2u * chunk.batch]);
 }
 
 fn time_of(step: u32, direction: u32, b: u32) -> u32 {

@@ -7,9 +7,9 @@
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;       // [L, D, B, P]
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;       // [L, D, state_rows, P]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;   // [T, B, D, P] or [B, T, D, P], by y_stride_*
-@group(0) @binding(4) var<storage, read_write> h_n: array<f32>; // [L, D, B, P]
+@group(0) @binding(4) var<storage, read_write> h_n: array<f32>; // [L, D, state_rows, P]
 
 @group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
@@ -24,7 +24,7 @@ fn shrink(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id)
     if (p >= chunk.recurrent_size) {
         return;
     }
-    let at = chunk.h_offset + (d * chunk.batch + b) * chunk.recurrent_size + p;
+    let at = chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + p;
     let y_at = time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.recurrent_size + p;
     let length = length_of(b);
     if (s >= length) {

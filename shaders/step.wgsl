@@ -17,9 +17,9 @@ const TILE_K = 64u;
 @group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedGates>;  // [D, P (k), H (u)] of G
 @group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
-@group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, B, P]
+@group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, state_rows, P]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
-@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, B, P]; if PROJECTED raw [B, D, H]
+@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; if PROJECTED raw [B, D, H]
 
 @group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
@@ -27,11 +27,11 @@ var<workgroup> h_tile: array<f32, ROWS * TILE_K>;             // [ROWS, TILE_K]
 var<workgroup> partial: array<Gates, SPLIT * ROWS * UNITS>;   // [SPLIT, ROWS, UNITS]
 
 fn h_index(d: u32, b: u32, k: u32) -> u32 {
-    return chunk.h_offset + (d * chunk.batch + b) * chunk.recurrent_size + k;
+    return chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + k;
 }
 
 fn c_index(d: u32, b: u32, u: u32) -> u32 {
-    return chunk.c_offset + (d * chunk.batch + b) * chunk.hidden_size + u;
+    return chunk.c_offset + (d * chunk.state_rows + state_row(b)) * chunk.hidden_size + u;
 }
 
 fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {

@@ -45,6 +45,7 @@ mod plan;
 mod real;
 mod rows;
 mod sequence;
+mod session;
 mod tensor;
 mod weights;
 
@@ -56,9 +57,10 @@ pub use layer::buffers::Buffers;
 pub use layer::config::Config;
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
 pub use layer::placed::Placed;
+pub use layer::streams::{Slot, Streams};
 pub use layer::{
-    Gru, GruBuffers, GruConfig, Layer, Lstm, LstmBuffers, LstmConfig, PlacedGru, PlacedLstm, PlacedRnn, Rnn,
-    RnnBuffers, RnnConfig,
+    Gru, GruBuffers, GruConfig, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig, LstmStreams, PlacedGru, PlacedLstm,
+    PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnStreams,
 };
 pub use options::Options;
 pub use packed::PackedSequence;

@@ -1,7 +1,10 @@
 //! The engine behind every public layer type: a checked model placed on a device, and its forward.
 
+use std::sync::Arc;
+
+use crate::cell::StateName;
 use crate::config::RecurrentConfig;
-use crate::cpu::{Computed, CpuModel};
+use crate::cpu::CpuModel;
 use crate::device::{Device, Kind};
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
@@ -21,11 +24,18 @@ pub(crate) struct PlacedModel<F> {
 
 #[derive(Debug)]
 pub(crate) enum Place<F> {
-    Cpu(CpuModel<F>),
-    Gpu(GpuModel),
+    Cpu(Arc<CpuModel<F>>),
+    Gpu(Arc<GpuModel>),
 }
 
-/// What a forward gives: output, and the last states, h first.
+/// What a forward gives, as flat arrays.
+pub(crate) struct Computed<F> {
+    pub(crate) output: Vec<F>,
+    /// The last states, h first.
+    pub(crate) states: Vec<Vec<F>>,
+}
+
+/// The same with shapes: output, and the last states, h first.
 pub(crate) type Forward<F> = (Tensor<F>, Vec<Tensor<F>>);
 
 impl<F: Real> PlacedModel<F> {
@@ -37,8 +47,8 @@ impl<F: Real> PlacedModel<F> {
         wait: Wait,
     ) -> Result<Self> {
         let place = match device.kind() {
-            Kind::Cpu => Place::Cpu(CpuModel::new(config, layers)?),
-            Kind::Gpu(context) => Place::Gpu(GpuModel::place(context, config, layers, wait).await?),
+            Kind::Cpu => Place::Cpu(CpuModel::new(config, layers)?.into()),
+            Kind::Gpu(context) => Place::Gpu(GpuModel::place(context, config, layers, wait).await?.into()),
         };
         Ok(Self { config: config.clone(), place })
     }
@@ -67,8 +77,16 @@ impl<F: Real> PlacedModel<F> {
 
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
         let computed = match &self.place {
-            _ if sequence.is_empty() => unchanged(config, &output_shape, &state_shapes, states.as_deref())?,
-            Place::Cpu(model) => model.forward(&sequence, &rows, input.data(), states.as_deref())?,
+            // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
+            _ if sequence.is_empty() => Computed {
+                output: zeroed("output", &output_shape)?,
+                states: initial_states(config, &state_shapes, states.as_deref())?,
+            },
+            Place::Cpu(model) => {
+                let mut states = initial_states(config, &state_shapes, states.as_deref())?;
+                let output = model.forward(&sequence, &rows, input.data(), &mut states)?;
+                Computed { output, states }
+            }
             Place::Gpu(model) => model.forward(sequence, &rows, input.data(), states.as_deref(), wait).await?,
         };
         let output = Tensor::new(output_shape, computed.output)?;
@@ -77,17 +95,16 @@ impl<F: Real> PlacedModel<F> {
     }
 }
 
-/// The result without a step to run: T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
-fn unchanged<F: Real>(
+/// The given states, or zeros.
+fn initial_states<F: Real>(
     config: &RecurrentConfig,
-    output_shape: &[usize],
-    state_shapes: &[Vec<usize>],
+    shapes: &[Vec<usize>],
     states: Option<&[&[F]]>,
-) -> Result<Computed<F>> {
-    let output = zeroed("output", output_shape)?;
-    let last = config.cell.states().iter().enumerate().map(|(s, name)| match states {
+) -> Result<Vec<Vec<F>>> {
+    let names = config.cell.states().iter().enumerate();
+    let state = |(s, name): (usize, &StateName)| match states {
         Some(states) => Ok(states[s].to_vec()),
-        None => zeroed(name.last, &state_shapes[s]),
-    });
-    Ok(Computed { output, states: last.collect::<Result<_>>()? })
+        None => zeroed(name.last, &shapes[s]),
+    };
+    names.map(state).collect()
 }

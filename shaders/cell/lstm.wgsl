@@ -28,7 +28,7 @@ struct State {
 // What an LSTM carries besides h: the cell state, updated in place. An invocation touches its own element only,
 // so one binding holds c(t-1) before and c(t) after the step.
 
-@group(0) @binding(6) var<storage, read_write> c: array<f32>; // [L, D, B, H]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>; // [L, D, state_rows, H]
 
 fn load_state(h: f32, index: u32) -> State {
     return State(h, c[index]);

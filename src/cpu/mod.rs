@@ -4,6 +4,7 @@
 
 pub(crate) mod cell;
 mod project;
+pub(crate) mod session;
 mod step;
 
 use crate::config::RecurrentConfig;
@@ -23,14 +24,6 @@ pub(crate) struct CpuModel<F> {
     layers: Vec<DirectionWeights<F>>,
 }
 
-/// What a forward gives, as flat arrays.
-pub(crate) struct Computed<F> {
-    /// `[T, B, D·H]` or `[B, T, D·H]`
-    pub(crate) output: Vec<F>,
-    /// `[L·D, B, H]` for each state of the cell, h first
-    pub(crate) states: Vec<Vec<F>>,
-}
-
 /// One (layer, direction) of a forward.
 struct Pass {
     layer: usize,
@@ -45,36 +38,27 @@ impl<F: Real> CpuModel<F> {
         Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
     }
 
-    /// `input` and `states` have the shapes that `sequence` stands for; `states` is h_0 and what else the cell carries.
+    /// Moves `states` on, h and what else the cell carries, each `[L·D, state_rows, ·]`, and gives the output. All arrays have
+    /// the shapes that `sequence` stands for.
     pub(crate) fn forward(
         &self,
         sequence: &Sequence,
         rows: &Rows,
         input: &[F],
-        states: Option<&[&[F]]>,
-    ) -> Result<Computed<F>> {
+        states: &mut [Vec<F>],
+    ) -> Result<Vec<F>> {
         let config = &self.config;
-        let layers = config.num_layers * config.directions();
-        let mut state_arrays = Vec::new();
-        for (s, name) in config.cell.states().iter().enumerate() {
-            let mut last = zeroed(name.last, &[layers, sequence.batch, config.state_size(s)])?;
-            if let Some(initial) = states {
-                last.copy_from_slice(initial[s]);
-            }
-            state_arrays.push(last);
-        }
-
         let mut x: Option<Vec<F>> = None;
         for layer in 0..config.num_layers {
             let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
             let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
             for direction in 0..config.directions() {
                 let pass = Pass { layer, direction, x_rows, y_rows };
-                self.run(sequence, rows, &pass, x.as_deref().unwrap_or(input), &mut state_arrays, &mut y)?;
+                self.run(sequence, rows, &pass, x.as_deref().unwrap_or(input), states, &mut y)?;
             }
             x = Some(y);
         }
-        Ok(Computed { output: x.unwrap_or_default(), states: state_arrays })
+        Ok(x.unwrap_or_default())
     }
 
     /// One direction of one layer over the whole sequence, chunk by chunk.
@@ -91,11 +75,11 @@ impl<F: Real> CpuModel<F> {
         let (batch, width, features) = (sequence.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
         let index = pass.layer * config.directions() + pass.direction;
         let weights = &self.layers[index];
-        let of_direction = |(s, state): (usize, &'a mut Vec<F>)| {
-            let size = batch * config.state_size(s);
+        let of_direction = |state: &'a mut Vec<F>| {
+            let size = state.len() / (config.num_layers * config.directions());
             &mut state[index * size..(index + 1) * size]
         };
-        let mut states: Vec<&mut [F]> = states.iter_mut().enumerate().map(of_direction).collect();
+        let mut states: Vec<&mut [F]> = states.iter_mut().map(of_direction).collect();
 
         let step_bytes = batch.saturating_mul(config.gate_rows() * size_of::<F>()).max(1);
         let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, sequence.time_steps.max(1));
@@ -113,12 +97,13 @@ impl<F: Real> CpuModel<F> {
             for s in 0..steps {
                 let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
                 let active = |b: usize| first + s < rows.length(b);
-                step::step(config, weights, gx, &mut states, &mut scratch, active);
-                for (b, h) in states[0].chunks_exact(width).enumerate() {
+                step::step(config, weights, gx, &mut states, &mut scratch, |b| active(b).then(|| rows.state_row(b)));
+                for b in 0..batch {
                     let row = time_of(s, b) * pass.y_rows.time + b * pass.y_rows.batch;
                     let at = row * config.output_size() + pass.direction * width;
                     if active(b) {
-                        y[at..at + width].copy_from_slice(h);
+                        let h = rows.state_row(b) * width;
+                        y[at..at + width].copy_from_slice(&states[0][h..h + width]);
                     } else {
                         y[at..at + width].fill(F::from_f64(rows.padding_value));
                     }

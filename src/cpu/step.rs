@@ -75,20 +75,22 @@ impl<F: Real> Scratch<F> {
 }
 
 /// `gh = W_hh·h + b_hh`, the cell, and where there is a projection `h = W_hr·h`, for every batch row. `gx` is `[B, G·H]`;
-/// `states` are h `[B, P]` and c `[B, H]`, updated in place. Rows that are not `active` have ended and stay as they are.
+/// `states` are h `[state_rows, P]` and c `[state_rows, H]`, updated in place; `state_row` is the row of them that a batch row
+/// moves on, `None` where it has ended.
 pub(crate) fn step<F: Real>(
     config: &RecurrentConfig,
     weights: &DirectionWeights<F>,
     gx: &[F],
     states: &mut [&mut [F]],
     scratch: &mut Scratch<F>,
-    active: impl Fn(usize) -> bool,
+    state_row: impl Fn(usize) -> Option<usize>,
 ) {
     let (rows, hidden, width) = (config.gate_rows(), config.hidden_size, config.recurrent_size());
-    for (b, gx) in gx.chunks_exact(rows).enumerate().filter(|&(b, _)| active(b)) {
+    for (b, gx) in gx.chunks_exact(rows).enumerate() {
+        let Some(row) = state_row(b) else { continue };
         let Scratch { gh, raw } = scratch;
         let (h, carried) = states.split_first_mut().map_or((&mut [][..], &mut [][..]), |(h, rest)| (&mut **h, rest));
-        let h = &mut h[b * width..(b + 1) * width];
+        let h = &mut h[row * width..(row + 1) * width];
         gh.copy_from_slice(&weights.bias_hh);
         add_product(gh, h, &weights.weight_hh_t);
         for (u, raw) in raw.iter_mut().enumerate() {
@@ -97,7 +99,7 @@ pub(crate) fn step<F: Real>(
                     if g < config.cell.gates() { from[g * hidden + u] } else { F::zero() }
                 })
             };
-            let at = b * hidden + u;
+            let at = row * hidden + u;
             // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
             let own_h = if config.is_projected() { F::zero() } else { h[u] };
             let old = State { h: own_h, c: carried.first().map_or(F::zero(), |c| c[at]) };

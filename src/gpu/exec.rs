@@ -1,9 +1,12 @@
-//! Recording: a plan's dispatches into a caller's or our own encoder.
+//! Recording a plan's dispatches into an encoder, and submitting a whole forward.
 
 use std::ops::Range;
 
-use crate::gpu::workspace::Bound;
+use crate::gpu::Wait;
+use crate::gpu::guarded::GuardedDevice;
+use crate::gpu::workspace::{Bound, Io, Scratch, Workspace};
 use crate::plan::{Kernel, Plan};
+use crate::{Error, Result};
 
 /// Records the plan's dispatches number `range` as one compute pass. Recording a dispatch allocates nothing here.
 pub(crate) fn record(encoder: &mut wgpu::CommandEncoder, plan: &Plan, bound: &Bound, range: Range<usize>) {
@@ -23,4 +26,64 @@ pub(crate) fn record(encoder: &mut wgpu::CommandEncoder, plan: &Plan, bound: &Bo
         pass.dispatch_workgroups(x, y, z);
         current = Some((dispatch.kernel, dispatch.layer));
     }
+}
+
+/// Where the initial states of a forward come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Initial {
+    Zeros,
+    /// They were uploaded to where they are read.
+    Uploaded,
+    /// They are the last states of the forward before.
+    Last,
+}
+
+/// Submits a forward, in parts where it is long, and after it the copies of `results` into the staging buffer, one behind the
+/// other; at most two parts are in flight.
+pub(crate) async fn submit(
+    gpu: &GuardedDevice,
+    workspace: &Workspace,
+    initial: Initial,
+    results: &[(&wgpu::Buffer, u64)],
+    wait: Wait,
+) -> Result<wgpu::SubmissionIndex> {
+    let during = "running a forward";
+    let Workspace { plan, scratch, io, bound, staging, submission_ends, .. } = workspace;
+    let (mut start, mut newest, mut previous) = (0, None, None);
+    for (part, &end) in submission_ends.iter().enumerate() {
+        if let Some(previous) = previous.take() {
+            gpu.until_done(previous, wait, during).await?;
+        }
+        let submitted = gpu.scoped(during, || {
+            let label = Some("wgpu-rnn forward");
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            if part == 0 {
+                match initial {
+                    Initial::Uploaded => {}
+                    Initial::Zeros => {
+                        initial_targets(scratch, io).for_each(|state| encoder.clear_buffer(state, 0, None));
+                    }
+                    Initial::Last => encoder.copy_buffer_to_buffer(&io.last.h, 0, &scratch.h_0, 0, plan.bytes.h),
+                }
+            }
+            record(&mut encoder, plan, bound, start..end);
+            if end == plan.dispatch_count() {
+                let mut offset = 0;
+                for &(result, bytes) in results {
+                    encoder.copy_buffer_to_buffer(result, 0, staging, offset, bytes);
+                    offset += bytes;
+                }
+            }
+            gpu.queue.submit([encoder.finish()])
+        });
+        previous = newest.replace(submitted.await?);
+        start = end;
+    }
+    newest.ok_or_else(|| Error::Gpu { during, message: "nothing was submitted".to_owned() })
+}
+
+/// Where the initial states go, h first: h into a buffer of its own, the others into the last states, which the kernel
+/// updates in place.
+pub(crate) fn initial_targets<'a>(scratch: &'a Scratch, io: &'a Io) -> impl Iterator<Item = &'a wgpu::Buffer> {
+    std::iter::once(&scratch.h_0).chain(&io.last.carried)
 }

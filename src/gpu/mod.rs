@@ -7,6 +7,7 @@ mod guarded;
 mod kernels;
 pub(crate) mod model;
 mod pipeline;
+pub(crate) mod session;
 mod shader;
 mod transfer;
 mod weights;

@@ -3,15 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::RecurrentConfig;
-use crate::cpu::Computed;
 use crate::gpu::Wait;
 use crate::gpu::context::Context;
-use crate::gpu::exec;
+use crate::gpu::exec::{self, Initial};
 use crate::gpu::kernels;
 use crate::gpu::transfer;
 use crate::gpu::weights::LayerBuffers;
-use crate::gpu::workspace::{Bound, Io, Scratch, Workspace};
-use crate::plan::Plan;
+use crate::gpu::workspace::{Bound, Io, Scratch, States, Workspace};
+use crate::model::Computed;
+use crate::plan::{Plan, StateRows};
 use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::weights::LayerWeights;
@@ -22,9 +22,9 @@ const KEPT_SETS: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct GpuModel {
-    context: Arc<Context>,
-    config: RecurrentConfig,
-    weights: Vec<LayerBuffers>,
+    pub(super) context: Arc<Context>,
+    pub(super) config: RecurrentConfig,
+    pub(super) weights: Vec<LayerBuffers>,
     /// Workspaces that no call is using. A call takes one out, so calls from several threads never share one.
     idle: Mutex<Vec<Workspace>>,
     /// Scratch of `encode`. Recorded work may run any time later; it is shared by all recordings of a shape, as a queue runs
@@ -69,8 +69,8 @@ impl GpuModel {
         })
     }
 
-    pub(crate) fn plan(&self, sequence: Sequence) -> Result<Plan> {
-        Plan::new(&self.config, sequence, &self.context.limits)
+    pub(crate) fn plan(&self, sequence: Sequence, state_rows: StateRows) -> Result<Plan> {
+        Plan::new(&self.config, sequence, state_rows, &self.context.limits)
     }
 
     /// `input` and `states` have the shapes that `sequence` stands for, which is not empty.
@@ -82,29 +82,35 @@ impl GpuModel {
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<Computed<F>> {
-        let context = &*self.context;
-        context.gpu.check_alive("starting a forward")?;
+        let gpu = &self.context.gpu;
+        gpu.check_alive("starting a forward")?;
         let workspace = match take(&self.idle, |workspace| workspace.plan.sequence == sequence) {
             Some(workspace) => workspace,
             None => self.new_workspace(sequence, wait).await?,
         };
-        transfer::upload(&context.gpu, &workspace.io.input, bytemuck::cast_slice(input), wait).await?;
-        transfer::upload(&context.gpu, &workspace.scratch.rows, bytemuck::cast_slice(&rows.words()), wait).await?;
-        for (s, target) in initial_targets(&workspace.scratch, &workspace.io).into_iter().enumerate() {
-            if let Some(states) = states {
-                transfer::upload(&context.gpu, target, bytemuck::cast_slice(states[s]), wait).await?;
-            }
+        workspace.upload(gpu, input, rows, wait).await?;
+        for (target, &state) in
+            exec::initial_targets(&workspace.scratch, &workspace.io).zip(states.into_iter().flatten())
+        {
+            transfer::upload(gpu, target, 0, bytemuck::cast_slice(state), wait).await?;
         }
-        let submission = self.submit(&workspace, states.is_none(), wait).await?;
-        let split = |bytes: &[u8]| split_readback(&workspace.plan, bytes);
-        let computed = transfer::read_back(&context.gpu, &workspace.staging, submission, wait, split).await?;
+        let initial = if states.is_none() { Initial::Zeros } else { Initial::Uploaded };
+        let results = workspace.results();
+        let submission = exec::submit(gpu, &workspace, initial, &results, wait).await?;
+        let sizes: Vec<u64> = results.iter().map(|&(_, bytes)| bytes).collect();
+        let mut arrays = transfer::read_back(gpu, &workspace.staging, submission, wait, &sizes).await?;
         keep(&self.idle, workspace);
-        Ok(computed)
+        let states = arrays.split_off(1);
+        Ok(Computed { output: arrays.pop().unwrap_or_default(), states })
     }
 
     /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
     async fn new_workspace(&self, sequence: Sequence, wait: Wait) -> Result<Workspace> {
-        let make = || async { Workspace::new(&self.context, self.plan(sequence)?, &self.weights, wait).await };
+        let make = || async {
+            let plan = self.plan(sequence, StateRows::of_batch(sequence.batch))?;
+            let (states, capacity) = (States::new(&self.context.gpu, &plan).await?, plan.bytes);
+            Workspace::new(&self.context, plan, capacity, &self.weights, states, wait).await
+        };
         match make().await {
             Err(Error::OutOfMemory { .. }) if !lock(&self.idle).is_empty() => {
                 lock(&self.idle).clear();
@@ -112,36 +118,6 @@ impl GpuModel {
             }
             made => made,
         }
-    }
-
-    /// Submits a forward, in parts where it is long; at most two parts are in flight.
-    async fn submit(&self, workspace: &Workspace, zero_state: bool, wait: Wait) -> Result<wgpu::SubmissionIndex> {
-        let (gpu, during) = (&self.context.gpu, "running a forward");
-        let Workspace { plan, scratch, io, bound, staging, submission_ends } = workspace;
-        let (mut start, mut newest, mut previous) = (0, None, None);
-        for (part, &end) in submission_ends.iter().enumerate() {
-            if let Some(previous) = previous.take() {
-                gpu.until_done(previous, wait, during).await?;
-            }
-            let index = gpu
-                .scoped(during, || {
-                    let mut encoder = gpu
-                        .device
-                        .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgpu-rnn forward") });
-                    if part == 0 && zero_state {
-                        initial_targets(scratch, io).into_iter().for_each(|state| encoder.clear_buffer(state, 0, None));
-                    }
-                    exec::record(&mut encoder, plan, bound, start..end);
-                    if end == plan.dispatch_count() {
-                        copy_readback(&mut encoder, plan, io, staging);
-                    }
-                    gpu.queue.submit([encoder.finish()])
-                })
-                .await?;
-            previous = newest.replace(index);
-            start = end;
-        }
-        newest.ok_or_else(|| Error::Gpu { during, message: "nothing was submitted".to_owned() })
     }
 
     /// Records a forward over the caller's buffers.
@@ -155,17 +131,18 @@ impl GpuModel {
         let context = &*self.context;
         let initial = buffers.initial.as_deref();
         if sequence.is_empty() {
-            let plan = self.plan(sequence)?;
-            let states: Vec<_> = buffers.io.states().collect();
+            let plan = self.plan(sequence, StateRows::of_batch(sequence.batch))?;
+            let states: Vec<_> = buffers.io.last.all().collect();
             let copy = || record_initial(encoder, initial, &states, &plan);
             return context.gpu.scoped("recording a forward of no steps", copy).await;
         }
         let shared = self.encode_scratch(sequence, wait).await?;
         let (plan, scratch) = &*shared;
         // Everything that can fail comes before the first command.
-        let bound = Bound::new(context, plan, &self.weights, scratch, &buffers.io).await?;
+        let bound = Bound::new(context, plan, &self.weights, scratch, &buffers.io, &plan.bytes).await?;
         let record = || {
-            record_initial(encoder, initial, &initial_targets(scratch, &buffers.io), plan);
+            let targets: Vec<_> = exec::initial_targets(scratch, &buffers.io).collect();
+            record_initial(encoder, initial, &targets, plan);
             exec::record(encoder, plan, &bound, 0..plan.dispatch_count());
         };
         context.gpu.scoped("recording a forward", record).await
@@ -176,10 +153,10 @@ impl GpuModel {
         let shared = match found {
             Some(shared) => shared,
             None => {
-                let plan = self.plan(sequence)?;
-                let scratch = Scratch::new(&self.context.gpu, &plan, wait).await?;
+                let plan = self.plan(sequence, StateRows::of_batch(sequence.batch))?;
+                let scratch = Scratch::new(&self.context.gpu, &plan, &plan.bytes, wait).await?;
                 let words = Rows::new(&sequence, None, 0.0)?.words();
-                transfer::upload(&self.context.gpu, &scratch.rows, bytemuck::cast_slice(&words), wait).await?;
+                transfer::upload(&self.context.gpu, &scratch.rows, 0, bytemuck::cast_slice(&words), wait).await?;
                 Arc::new((plan, scratch))
             }
         };
@@ -209,12 +186,6 @@ fn lock<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the initial states go, h first: h into a buffer of its own, the others into the last states, which the kernel
-/// updates in place.
-fn initial_targets<'a>(scratch: &'a Scratch, io: &'a Io) -> Vec<&'a wgpu::Buffer> {
-    std::iter::once(&scratch.h_0).chain(&io.carried).collect()
-}
-
 /// Puts the initial states, or zeros, where they are read.
 fn record_initial(
     encoder: &mut wgpu::CommandEncoder,
@@ -230,24 +201,4 @@ fn record_initial(
             None => encoder.clear_buffer(target, 0, Some(bytes)),
         }
     }
-}
-
-fn copy_readback(encoder: &mut wgpu::CommandEncoder, plan: &Plan, io: &Io, staging: &wgpu::Buffer) {
-    encoder.copy_buffer_to_buffer(&io.output, 0, staging, 0, plan.bytes.output);
-    let mut offset = plan.bytes.output;
-    for (state, bytes) in io.states().zip(plan.bytes.states(&plan.config)) {
-        encoder.copy_buffer_to_buffer(state, 0, staging, offset, bytes);
-        offset += bytes;
-    }
-}
-
-fn split_readback<F: Real>(plan: &Plan, bytes: &[u8]) -> Computed<F> {
-    let numbers = bytemuck::pod_collect_to_vec::<u8, F>;
-    let (output, mut rest) = bytes.split_at(plan.bytes.output as usize);
-    let states = plan.bytes.states(&plan.config).map(|bytes| {
-        let (state, behind) = rest.split_at(bytes as usize);
-        rest = behind;
-        numbers(state)
-    });
-    Computed { output: numbers(output), states: states.collect() }
 }

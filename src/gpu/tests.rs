@@ -7,6 +7,7 @@ use crate::gpu::adapter::{self, GpuOptions};
 use crate::gpu::context::Context;
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
+use crate::plan::StateRows;
 use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::{Error, Lstm, LstmConfig};
@@ -36,7 +37,7 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
         context.limits.submission_work = submission_work;
         let context = context.into();
         let model = pollster::block_on(GpuModel::place(&context, &config.0, lstm.layers(), wait)).unwrap();
-        let submissions = model.plan(sequence).unwrap().submission_count();
+        let submissions = model.plan(sequence, StateRows::of_batch(5)).unwrap().submission_count();
         let computed = pollster::block_on(model.forward(sequence, &rows, &input, None, wait)).unwrap();
         Some((submissions, computed.output, computed.states))
     };
@@ -63,12 +64,12 @@ fn an_upload_in_several_writes_arrives_whole() {
     let make = |usage| transfer::buffer(&context.gpu.device, "test", bytes.len() as u64, usage);
     let (buffer, staging) = (make(Use::COPY_SRC | Use::COPY_DST), make(Use::MAP_READ | Use::COPY_DST));
     for wait in [Wait::Blocking, Wait::Async] {
-        pollster::block_on(transfer::upload(&context.gpu, &buffer, bytes, wait)).unwrap();
+        pollster::block_on(transfer::upload(&context.gpu, &buffer, 0, bytes, wait)).unwrap();
         let mut encoder = context.gpu.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer, 0, &staging, 0, bytes.len() as u64);
         let submission = context.gpu.queue.submit([encoder.finish()]);
-        let equal =
-            pollster::block_on(transfer::read_back(&context.gpu, &staging, submission, wait, |got| got == bytes));
-        assert!(equal.unwrap());
+        let sizes = [bytes.len() as u64];
+        let got = transfer::read_back::<f32>(&context.gpu, &staging, submission, wait, &sizes);
+        assert!(bytemuck::cast_slice::<f32, u8>(&pollster::block_on(got).unwrap()[0]) == bytes);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::Result;
 use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
+use crate::{Real, Result};
 
 /// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there is
 /// lost, not only the write.
@@ -22,11 +22,17 @@ pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu
     })
 }
 
-/// Writes `bytes` to the start of `buffer`; in effect before any work submitted later.
-pub(crate) async fn upload(gpu: &GuardedDevice, buffer: &wgpu::Buffer, bytes: &[u8], wait: Wait) -> Result<()> {
+/// Writes `bytes` to `buffer` from `offset` on; in effect before any work submitted later.
+pub(crate) async fn upload(
+    gpu: &GuardedDevice,
+    buffer: &wgpu::Buffer,
+    offset: u64,
+    bytes: &[u8],
+    wait: Wait,
+) -> Result<()> {
     let during = "uploading";
     for (i, window) in bytes.chunks(WRITE_BYTES).enumerate() {
-        let offset = (i * WRITE_BYTES) as u64;
+        let offset = offset + (i * WRITE_BYTES) as u64;
         gpu.scoped(during, || gpu.queue.write_buffer(buffer, offset, window)).await?;
         // Counted over all uploads of the device. Two threads may both flush, which does no harm.
         if gpu.unflushed.fetch_add(window.len(), Ordering::Relaxed) + window.len() >= FLUSH_BYTES {
@@ -38,18 +44,19 @@ pub(crate) async fn upload(gpu: &GuardedDevice, buffer: &wgpu::Buffer, bytes: &[
     Ok(())
 }
 
-/// Maps a staging buffer whose copy was submitted, hands its bytes to `take`, and unmaps it.
-pub(crate) async fn read_back<T>(
+/// Maps a staging buffer whose copies were submitted, and takes out the arrays that lie in it one behind the other, each of so
+/// many bytes.
+pub(crate) async fn read_back<F: Real>(
     gpu: &GuardedDevice,
     staging: &wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
     wait: Wait,
-    take: impl FnOnce(&[u8]) -> T,
-) -> Result<T> {
-    let during = "reading results back";
+    sizes: &[u64],
+) -> Result<Vec<Vec<F>>> {
+    let (during, bytes) = ("reading results back", sizes.iter().sum());
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     gpu.scoped(during, || {
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
             // Nobody listens when the caller dropped its future.
             let _ = sender.send(result);
         });
@@ -63,10 +70,20 @@ pub(crate) async fn read_back<T>(
         None => return Err(gpu.lost_error(during, "the device gave no answer".to_owned())),
     }
     let unmapped = gpu.scoped(during, || {
-        let taken = staging.get_mapped_range(..).map(|view| take(&view));
+        let taken = staging.get_mapped_range(0..bytes).map(|view| split(&view, sizes));
         staging.unmap();
         taken
     });
     // Unmapped by somebody else, in the time since: only the loss of the device does that.
     unmapped.await?.map_err(|error| gpu.lost_error(during, error.to_string()))
+}
+
+fn split<F: Real>(mut bytes: &[u8], sizes: &[u64]) -> Vec<Vec<F>> {
+    let mut arrays = Vec::with_capacity(sizes.len());
+    for &size in sizes {
+        let (array, rest) = bytes.split_at(size as usize);
+        arrays.push(bytemuck::pod_collect_to_vec(array));
+        bytes = rest;
+    }
+    arrays
 }

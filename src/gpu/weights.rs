@@ -93,7 +93,7 @@ impl LayerBuffers {
         for (matrix, buffer) in matrices.iter().zip(buffers.clone()) {
             let tensors: Vec<_> = directions.iter().map(|weights| weights.get(matrix.parameter)).collect();
             let packed = pack(matrix, &tensors)?;
-            transfer::upload(&context.gpu, &buffer, bytemuck::cast_slice(&packed), wait).await?;
+            transfer::upload(&context.gpu, &buffer, 0, bytemuck::cast_slice(&packed), wait).await?;
         }
         // As many as `Matrix::of_layer` gives, in its order.
         match (buffers.next(), buffers.next(), buffers.next(), buffers.next()) {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::Result;
 use crate::gpu::Wait;
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;
@@ -10,7 +9,9 @@ use crate::gpu::kernels;
 use crate::gpu::pipeline::{Pipeline, PipelineKey, StepConstants};
 use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
-use crate::plan::{Kernel, Plan};
+use crate::plan::{BufferBytes, Kernel, Plan};
+use crate::rows::Rows;
+use crate::{Real, Result};
 
 /// What kernels need between input and output, whoever owns those.
 #[derive(Debug)]
@@ -28,23 +29,55 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) async fn new(gpu: &GuardedDevice, plan: &Plan, wait: Wait) -> Result<Self> {
+    /// Buffers of `capacity`, which is at least what the plan needs.
+    pub(crate) async fn new(gpu: &GuardedDevice, plan: &Plan, capacity: &BufferBytes, wait: Wait) -> Result<Self> {
         use wgpu::BufferUsages as Use;
         let device = &gpu.device;
         let scratch = gpu
             .scoped("creating the scratch buffers", || Self {
-                gx: buffer(device, "gx", plan.bytes.gx, Use::STORAGE),
+                gx: buffer(device, "gx", capacity.gx, Use::STORAGE),
                 between: (0..plan.between_count())
-                    .map(|_| buffer(device, "between layers", plan.bytes.between, Use::STORAGE))
+                    .map(|_| buffer(device, "between layers", capacity.between, Use::STORAGE))
                     .collect(),
-                h_0: buffer(device, "h_0", plan.bytes.h, Use::STORAGE | Use::COPY_DST),
-                raw: plan.config.is_projected().then(|| buffer(device, "raw", plan.bytes.raw, Use::STORAGE)),
-                params: buffer(device, "parameters", plan.bytes.params, Use::UNIFORM | Use::COPY_DST),
-                rows: buffer(device, "rows", plan.bytes.rows, Use::STORAGE | Use::COPY_DST),
+                h_0: buffer(device, "h_0", capacity.h, Use::STORAGE | Use::COPY_DST),
+                raw: plan.config.is_projected().then(|| buffer(device, "raw", capacity.raw, Use::STORAGE)),
+                params: buffer(device, "parameters", capacity.params, Use::UNIFORM | Use::COPY_DST),
+                rows: buffer(device, "rows", capacity.rows, Use::STORAGE | Use::COPY_DST),
             })
             .await?;
-        transfer::upload(gpu, &scratch.params, &plan.params.fill(plan.chunk_params()), wait).await?;
+        scratch.fill_params(gpu, plan, wait).await?;
         Ok(scratch)
+    }
+
+    async fn fill_params(&self, gpu: &GuardedDevice, plan: &Plan, wait: Wait) -> Result<()> {
+        transfer::upload(gpu, &self.params, 0, &plan.params.fill(plan.chunk_params()), wait).await
+    }
+}
+
+/// The arrays that a cell carries from step to step, on the device.
+#[derive(Clone, Debug)]
+pub(crate) struct States {
+    pub(crate) h: wgpu::Buffer,
+    /// c of an LSTM; the kernel updates it in place.
+    pub(crate) carried: Vec<wgpu::Buffer>,
+}
+
+impl States {
+    /// Zeros, as wgpu makes every buffer.
+    pub(crate) async fn new(gpu: &GuardedDevice, plan: &Plan) -> Result<Self> {
+        use wgpu::BufferUsages as Use;
+        let state =
+            |name: &str, bytes: u64| buffer(&gpu.device, name, bytes, Use::STORAGE | Use::COPY_DST | Use::COPY_SRC);
+        gpu.scoped("creating the buffers of the states", || Self {
+            h: state("h_n", plan.bytes.h),
+            carried: plan.config.cell.states()[1..].iter().map(|s| state(s.last, plan.bytes.carried)).collect(),
+        })
+        .await
+    }
+
+    /// h first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        std::iter::once(&self.h).chain(&self.carried)
     }
 }
 
@@ -53,16 +86,7 @@ impl Scratch {
 pub(crate) struct Io {
     pub(crate) input: wgpu::Buffer,
     pub(crate) output: wgpu::Buffer,
-    pub(crate) h_n: wgpu::Buffer,
-    /// c of an LSTM; the kernel updates it in place.
-    pub(crate) carried: Vec<wgpu::Buffer>,
-}
-
-impl Io {
-    /// The last states, h first.
-    pub(crate) fn states(&self) -> impl Iterator<Item = &wgpu::Buffer> {
-        std::iter::once(&self.h_n).chain(&self.carried)
-    }
+    pub(crate) last: States,
 }
 
 /// A plan with pipelines and bind groups: ready to record.
@@ -88,6 +112,7 @@ impl Bound {
         weights: &[LayerBuffers],
         scratch: &Scratch,
         io: &Io,
+        sizes: &BufferBytes,
     ) -> Result<Self> {
         let projected = plan.config.is_projected();
         let mut kernels = Vec::new();
@@ -99,7 +124,7 @@ impl Bound {
                 let device = &context.gpu.device;
                 let params = pipeline.bind_params(device, kernel, &scratch.params, &scratch.rows);
                 let of_layer = |(layer, weights)| {
-                    pipeline.bind_storage(device, layer_buffers(kernel, plan, layer, weights, scratch, io))
+                    pipeline.bind_storage(device, layer_buffers(kernel, plan, layer, weights, scratch, io, sizes))
                 };
                 let layers = weights.iter().enumerate().map(of_layer).collect();
                 BoundKernel { pipeline: Arc::clone(&pipeline), params, layers }
@@ -122,13 +147,14 @@ fn layer_buffers<'a>(
     weights: &'a LayerBuffers,
     scratch: &'a Scratch,
     io: &'a Io,
+    sizes: &BufferBytes,
 ) -> Vec<wgpu::BufferBinding<'a>> {
     let whole = wgpu::Buffer::as_entire_buffer_binding;
     let last = plan.config.num_layers - 1;
-    // A caller's buffer may be larger than a binding may be; only what the plan needs of it is bound.
-    let x = if layer == 0 { part(&io.input, plan.bytes.input) } else { whole(&scratch.between[(layer - 1) % 2]) };
-    let y = if layer == last { part(&io.output, plan.bytes.output) } else { whole(&scratch.between[layer % 2]) };
-    let h_n = part(&io.h_n, plan.bytes.h);
+    // A caller's buffer may be larger than a binding may be; only what is needed of it is bound.
+    let x = if layer == 0 { part(&io.input, sizes.input) } else { whole(&scratch.between[(layer - 1) % 2]) };
+    let y = if layer == last { part(&io.output, sizes.output) } else { whole(&scratch.between[layer % 2]) };
+    let h_n = part(&io.last.h, sizes.h);
     match (kernel, &scratch.raw, &weights.w_hr) {
         (Kernel::Shrink, Some(raw), Some(w_hr)) => {
             let (raw, w_hr, h_0) = (whole(raw), whole(w_hr), whole(&scratch.h_0));
@@ -145,7 +171,7 @@ fn layer_buffers<'a>(
             h_0: whole(&scratch.h_0),
             y,
             h_out: raw.as_ref().map_or(h_n, whole),
-            carried: io.carried.iter().map(|state| part(state, plan.bytes.carried)).collect(),
+            carried: io.last.carried.iter().map(|state| part(state, sizes.carried)).collect(),
         }
         .in_order(),
     }
@@ -159,39 +185,67 @@ fn part(buffer: &wgpu::Buffer, bytes: u64) -> wgpu::BufferBinding<'_> {
 #[derive(Debug)]
 pub(crate) struct Workspace {
     pub(crate) plan: Plan,
+    /// The sizes of the buffers; at least what the plan needs.
+    pub(crate) capacity: BufferBytes,
     pub(crate) scratch: Scratch,
     pub(crate) io: Io,
     pub(crate) bound: Bound,
-    /// Output and states, mapped for the host: one readback.
+    /// Results, mapped for the host: one readback.
     pub(crate) staging: wgpu::Buffer,
     /// Where each submission ends, in dispatches from the start.
     pub(crate) submission_ends: Vec<usize>,
 }
 
 impl Workspace {
-    pub(crate) async fn new(context: &Context, plan: Plan, weights: &[LayerBuffers], wait: Wait) -> Result<Self> {
+    /// Buffers of `capacity`, which is at least what the plan needs.
+    pub(crate) async fn new(
+        context: &Context,
+        plan: Plan,
+        capacity: BufferBytes,
+        weights: &[LayerBuffers],
+        states: States,
+        wait: Wait,
+    ) -> Result<Self> {
         use wgpu::BufferUsages as Use;
-        context.limits.buffer("the readback of output and states", plan.bytes.readback(&plan.config))?;
-        let scratch = Scratch::new(&context.gpu, &plan, wait).await?;
+        let readback = capacity.readback(&plan.config);
+        context.limits.buffer("the readback of output and states", readback)?;
+        let scratch = Scratch::new(&context.gpu, &plan, &capacity, wait).await?;
         let device = &context.gpu.device;
-        let (io, staging) = context
-            .gpu
-            .scoped("creating the buffers of a forward", || {
-                let state =
-                    |name: &str, bytes: u64| buffer(device, name, bytes, Use::STORAGE | Use::COPY_DST | Use::COPY_SRC);
-                let carried = plan.config.cell.states().iter().skip(1);
-                let io = Io {
-                    input: buffer(device, "input", plan.bytes.input, Use::STORAGE | Use::COPY_DST),
-                    output: buffer(device, "output", plan.bytes.output, Use::STORAGE | Use::COPY_SRC),
-                    h_n: state("h_n", plan.bytes.h),
-                    carried: carried.map(|s| state(s.last, plan.bytes.carried)).collect(),
-                };
-                let bytes = plan.bytes.readback(&plan.config);
-                (io, buffer(device, "readback", bytes, Use::MAP_READ | Use::COPY_DST))
-            })
-            .await?;
-        let bound = Bound::new(context, &plan, weights, &scratch, &io).await?;
+        let make = || {
+            let input = buffer(device, "input", capacity.input, Use::STORAGE | Use::COPY_DST);
+            let output = buffer(device, "output", capacity.output, Use::STORAGE | Use::COPY_SRC);
+            let io = Io { input, output, last: states };
+            (io, buffer(device, "readback", readback, Use::MAP_READ | Use::COPY_DST))
+        };
+        let (io, staging) = context.gpu.scoped("creating the buffers of a forward", make).await?;
+        let bound = Bound::new(context, &plan, weights, &scratch, &io, &capacity).await?;
         let submission_ends = plan.submission_ends();
-        Ok(Self { plan, scratch, io, bound, staging, submission_ends })
+        Ok(Self { plan, capacity, scratch, io, bound, staging, submission_ends })
+    }
+
+    /// Puts input and rows where the kernels read them.
+    pub(crate) async fn upload<F: Real>(
+        &self,
+        gpu: &GuardedDevice,
+        input: &[F],
+        rows: &Rows,
+        wait: Wait,
+    ) -> Result<()> {
+        transfer::upload(gpu, &self.io.input, 0, bytemuck::cast_slice(input), wait).await?;
+        transfer::upload(gpu, &self.scratch.rows, 0, bytemuck::cast_slice(&rows.words()), wait).await
+    }
+
+    /// What a forward reads back, with the bytes of it: output and last states.
+    pub(crate) fn results(&self) -> Vec<(&wgpu::Buffer, u64)> {
+        let output = (&self.io.output, self.plan.bytes.output);
+        std::iter::once(output).chain(self.io.last.all().zip(self.plan.bytes.states(&self.plan.config))).collect()
+    }
+
+    /// Takes over a plan of another shape, which the buffers must be large enough for.
+    pub(crate) async fn reshape(&mut self, gpu: &GuardedDevice, plan: Plan, wait: Wait) -> Result<()> {
+        self.scratch.fill_params(gpu, &plan, wait).await?;
+        self.submission_ends = plan.submission_ends();
+        self.plan = plan;
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod buffers;
 pub(crate) mod config;
 pub(crate) mod kind;
 pub(crate) mod placed;
+pub(crate) mod streams;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
 use crate::layer::kind::{Cell, GruKind, Kind, LstmKind, RnnKind};
 use crate::layer::placed::Placed;
+use crate::layer::streams::Streams;
 use crate::model::PlacedModel;
 use crate::weights::concat_gates::{self, ConcatGates};
 use crate::weights::tensor_file::TensorFile;
@@ -43,6 +45,13 @@ pub type PlacedLstm<F = f32> = Placed<LstmKind, F>;
 pub type PlacedGru<F = f32> = Placed<GruKind, F>;
 /// An [`Rnn`] on a device.
 pub type PlacedRnn<F = f32> = Placed<RnnKind, F>;
+
+/// Streams through an [`Lstm`].
+pub type LstmStreams<F = f32> = Streams<LstmKind, F>;
+/// Streams through a [`Gru`].
+pub type GruStreams<F = f32> = Streams<GruKind, F>;
+/// Streams through an [`Rnn`].
+pub type RnnStreams<F = f32> = Streams<RnnKind, F>;
 
 /// Device buffers for a [`PlacedLstm`].
 pub type LstmBuffers<'a> = Buffers<'a, LstmKind>;

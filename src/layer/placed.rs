@@ -1,19 +1,19 @@
 //! A layer on a device: forward, plan, and recording into a caller's encoder.
 
-#[cfg(doc)]
-use crate::Error;
 use crate::device::{Device, needs_gpu};
 use crate::gpu::Wait;
 use crate::gpu::model::EncodeIo;
-use crate::gpu::workspace::Io;
+use crate::gpu::workspace::{Io, States};
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
+use crate::layer::streams::Streams;
 use crate::model::{Place, PlacedModel};
 use crate::options::Options;
-use crate::plan::Plan;
+use crate::plan::{Plan, StateRows};
 use crate::sequence::Sequence;
-use crate::{Real, Result, Tensor};
+use crate::session::Session;
+use crate::{Error, Real, Result, Tensor};
 
 /// A [`Layer`](crate::Layer) on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
 /// [`PlacedRnn`](crate::PlacedRnn). May be used from several threads at once.
@@ -101,6 +101,31 @@ impl<K: Kind, F: Real> Placed<K, F> {
         Ok((output, K::state(last)?))
     }
 
+    /// As many streams with zero states, which stay where the layer is: [`Streams`].
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a sequence, and a stream
+    /// has none. [`Error::Limit`] when the device cannot hold the states, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn streams(&self, count: usize) -> Result<Streams<K, F>> {
+        pollster::block_on(self.streams_async(count))
+    }
+
+    /// [`streams`](Self::streams) without blocking.
+    ///
+    /// # Errors
+    /// As [`streams`](Self::streams).
+    pub async fn streams_async(&self, count: usize) -> Result<Streams<K, F>> {
+        if self.config.0.bidirectional {
+            return Err(Error::Unsupported {
+                what: "a bidirectional layer over streams".to_owned(),
+                why: "its reverse direction starts at the end of a sequence, and a stream has none".to_owned(),
+            });
+        }
+        let session = Session::new(&self.model, count.max(1)).await?;
+        Ok(Streams::new(self.config.clone(), session, count))
+    }
+
     /// What a forward of T = `time_steps` and B = `batch` will do on the GPU.
     ///
     /// # Errors
@@ -108,7 +133,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
         match &self.model.place {
             Place::Cpu(_) => Err(needs_gpu("a plan of dispatches")),
-            Place::Gpu(model) => model.plan(Sequence::batched(&self.config.0, time_steps, batch)),
+            Place::Gpu(model) => {
+                model.plan(Sequence::batched(&self.config.0, time_steps, batch), StateRows::of_batch(batch))
+            }
         }
     }
 
@@ -161,14 +188,16 @@ impl<K: Kind, F: Real> Placed<K, F> {
             return Err(needs_gpu("recording into a command encoder"));
         };
         let sequence = Sequence::batched(&self.config.0, time_steps, batch);
-        let bytes = model.plan(sequence)?.bytes;
+        let bytes = model.plan(sequence, StateRows::of_batch(batch))?.bytes;
         buffers.check(&self.config.0, &bytes)?;
         let io = EncodeIo {
             io: Io {
                 input: buffers.input.clone(),
                 output: buffers.output.clone(),
-                h_n: buffers.h_n.clone(),
-                carried: buffers.carried.iter().map(|&state| state.clone()).collect(),
+                last: States {
+                    h: buffers.h_n.clone(),
+                    carried: buffers.carried.iter().map(|&state| state.clone()).collect(),
+                },
             },
             initial: buffers.initial.clone(),
         };

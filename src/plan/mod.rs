@@ -21,6 +21,7 @@ use crate::config::RecurrentConfig;
 use crate::plan::limits::{DeviceLimits, Need, saturating_product};
 use crate::plan::params::{ChunkParams, ParamsLayout};
 use crate::plan::step::StepTile;
+use crate::rows::Rows;
 use crate::sequence::Sequence;
 
 /// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
@@ -70,6 +71,7 @@ impl Kernel {
 pub struct Plan {
     pub(crate) config: RecurrentConfig,
     pub(crate) sequence: Sequence,
+    pub(crate) state_rows: StateRows,
     pub(crate) step_tile: StepTile,
     pub(crate) bytes: BufferBytes,
     pub(crate) params: ParamsLayout,
@@ -79,6 +81,23 @@ pub struct Plan {
     submission_work: u64,
 }
 
+/// The rows of the state arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StateRows {
+    /// B of a forward; of streams, how many there is room for.
+    pub(crate) count: usize,
+    /// The batch that tiles are chosen for. It is never the number of rows of one push: were it that, results would depend on
+    /// how many streams a push moves on.
+    pub(crate) tile_batch: usize,
+}
+
+impl StateRows {
+    /// Those of a forward of its own.
+    pub(crate) fn of_batch(batch: usize) -> Self {
+        Self { count: batch, tile_batch: batch }
+    }
+}
+
 /// The sizes of a forward's buffers in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BufferBytes {
@@ -86,9 +105,9 @@ pub(crate) struct BufferBytes {
     pub(crate) input: u64,
     /// `[T, B, D·P]`
     pub(crate) output: u64,
-    /// `[L·D, B, P]` of h
+    /// `[L·D, state_rows, P]` of h
     pub(crate) h: u64,
-    /// `[L·D, B, H]` of what else is carried
+    /// `[L·D, state_rows, H]` of what else is carried
     pub(crate) carried: u64,
     /// `[B, D, H]`, h before its projection; 0 without one
     pub(crate) raw: u64,
@@ -97,19 +116,24 @@ pub(crate) struct BufferBytes {
     /// `[T, B, D·P]` between two layers; two of them from three layers on
     pub(crate) between: u64,
     pub(crate) params: u64,
-    /// `[B]` lengths and the padding value
+    /// What [`Rows::words`](crate::rows::Rows::words) gives
     pub(crate) rows: u64,
 }
 
 impl Plan {
-    /// Chooses chunks and tiles and checks every limit. The tile depends on B alone: were it to depend on T, results
-    /// would depend on how a sequence is cut.
-    pub(crate) fn new(config: &RecurrentConfig, sequence: Sequence, limits: &DeviceLimits) -> Result<Self> {
+    /// Chooses chunks and tiles and checks every limit. The tile depends on the rows of the states alone: were it to depend on
+    /// T, results would depend on how a sequence is cut.
+    pub(crate) fn new(
+        config: &RecurrentConfig,
+        sequence: Sequence,
+        state_rows: StateRows,
+        limits: &DeviceLimits,
+    ) -> Result<Self> {
         let directions = config.directions() as u64;
         let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
         let gates = config.cell.gates() as u64;
 
-        let step_tile = step::tile(sequence.batch);
+        let step_tile = step::tile(state_rows.tile_batch);
         step_tile.check(config, sequence.batch, limits)?;
 
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
@@ -128,8 +152,10 @@ impl Plan {
         let chunk_steps = sequence.time_steps.min(most as usize);
 
         let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
-        let of_state =
-            |size: usize| Need::product("a state", &[config.num_layers as u64, directions, b, size as u64, F32]);
+        let of_state = |size: usize| {
+            let rows = [config.num_layers as u64, directions, state_rows.count as u64];
+            Need::product("a state", &[&rows[..], &[size as u64, F32]].concat())
+        };
         let (h_state, carried) = (of_state(config.recurrent_size()), of_state(config.hidden_size));
         let input = of_rows("the input", config.input_size);
         let output = of_rows("the output", config.output_size());
@@ -149,11 +175,12 @@ impl Plan {
             gx: gx_step.bytes * chunk_steps as u64,
             between: if config.num_layers > 1 { output.bytes } else { 0 },
             params: params.bytes(),
-            rows: Need::product("lengths", &[b.saturating_add(1), F32]).bytes,
+            rows: Need::product("lengths", &[Rows::word_count(sequence.batch) as u64, F32]).bytes,
         };
         Ok(Self {
             config: config.clone(),
             sequence,
+            state_rows,
             step_tile,
             bytes,
             params,
@@ -193,6 +220,7 @@ impl Plan {
             hidden_size: config.hidden_size as u32,
             recurrent_size: config.recurrent_size() as u32,
             directions: config.directions() as u32,
+            state_rows: self.state_rows.count as u32,
             first_step: (chunk * self.chunk_steps) as u32,
             steps: self.steps_in(chunk) as u32,
             x_stride_t: (x_rows.time * input_size) as u32,
@@ -201,8 +229,8 @@ impl Plan {
             y_stride_b: (y_rows.batch * output_size) as u32,
             k_first: features.start as u32,
             k_end: features.end as u32,
-            h_offset: (layer * config.directions() * sequence.batch * config.recurrent_size()) as u32,
-            c_offset: (layer * config.directions() * sequence.batch * config.hidden_size) as u32,
+            h_offset: (layer * config.directions() * self.state_rows.count * config.recurrent_size()) as u32,
+            c_offset: (layer * config.directions() * self.state_rows.count * config.hidden_size) as u32,
         }
     }
 
@@ -311,6 +339,21 @@ impl Plan {
 }
 
 impl BufferBytes {
+    /// The larger of each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            h: self.h.max(other.h),
+            carried: self.carried.max(other.carried),
+            raw: self.raw.max(other.raw),
+            gx: self.gx.max(other.gx),
+            between: self.between.max(other.between),
+            params: self.params.max(other.params),
+            rows: self.rows.max(other.rows),
+        }
+    }
+
     /// The bytes of each state of the cell, h first.
     pub(crate) fn states(&self, config: &RecurrentConfig) -> impl Iterator<Item = u64> + use<> {
         let (h, carried) = (self.h, self.carried);

@@ -16,6 +16,7 @@ pub(crate) struct ChunkParams {
     pub(crate) hidden_size: u32,
     pub(crate) recurrent_size: u32,
     pub(crate) directions: u32,
+    pub(crate) state_rows: u32,
     pub(crate) first_step: u32,
     pub(crate) steps: u32,
     pub(crate) x_stride_t: u32,

@@ -15,8 +15,12 @@ fn limits() -> DeviceLimits {
     }
 }
 
+fn plan_with(config: &LstmConfig, time_steps: usize, batch: usize, limits: &DeviceLimits) -> Result<Plan> {
+    Plan::new(&config.0, Sequence::batched(&config.0, time_steps, batch), StateRows::of_batch(batch), limits)
+}
+
 fn plan(config: &LstmConfig, time_steps: usize, batch: usize) -> Result<Plan> {
-    Plan::new(&config.0, Sequence::batched(&config.0, time_steps, batch), &limits())
+    plan_with(config, time_steps, batch, &limits())
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn submissions_stay_short_whatever_they_spend_their_time_on() {
         (LstmConfig::new(8192, 256), 1500, 2),
     ] {
         let limits = DeviceLimits { storage_binding: 1 << 30, buffer: 1 << 30, ..limits() };
-        let plan = Plan::new(&config.0, Sequence::batched(&config.0, t, b), &limits).unwrap();
+        let plan = plan_with(&config, t, b, &limits).unwrap();
         assert!(plan.submission_count() > 1, "{config}");
         assert!(
             plan.dispatches().all(|d| d.work < limits::SUBMISSION_WORK + 2 * limits::WORK_PER_DISPATCH),
@@ -122,10 +126,10 @@ fn limits_are_named_before_anything_else() {
     );
     let narrow = DeviceLimits { groups_per_dimension: 10, ..limits() };
     let config = LstmConfig::new(1, 200);
-    let error = Plan::new(&config.0, Sequence::batched(&config.0, 1, 1), &narrow).unwrap_err().to_string();
+    let error = plan_with(&config, 1, 1, &narrow).unwrap_err().to_string();
     assert_eq!(error, "the step kernel needs 25 of max_compute_workgroups_per_dimension, the device has 10");
     let little = DeviceLimits { workgroup_storage: 4096, ..limits() };
-    let error = Plan::new(&config.0, Sequence::batched(&config.0, 1, 1), &little).unwrap_err().to_string();
+    let error = plan_with(&config, 1, 1, &little).unwrap_err().to_string();
     assert_eq!(error, "the step kernel needs 4352 of max_compute_workgroup_storage_size, the device has 4096");
 }
 
@@ -139,9 +143,7 @@ fn every_tile_fits_the_limits_of_every_webgpu_device() {
 #[test]
 fn the_input_products_own_limits_are_checked() {
     let config = LstmConfig::new(3, 5);
-    let message = |limits: DeviceLimits| {
-        Plan::new(&config.0, Sequence::batched(&config.0, 1, 1), &limits).unwrap_err().to_string()
-    };
+    let message = |limits: DeviceLimits| plan_with(&config, 1, 1, &limits).unwrap_err().to_string();
     assert_eq!(
         message(DeviceLimits { workgroup_storage: 8000, ..limits() }),
         "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 8000"
@@ -155,7 +157,7 @@ fn the_input_products_own_limits_are_checked() {
 #[test]
 fn sizes_beyond_everything_are_limits_too() {
     let deep = LstmConfig::new(1, 1).num_layers(100_000);
-    let plan_of = |t, b| Plan::new(&deep.0, Sequence::batched(&deep.0, t, b), &limits());
+    let plan_of = |t, b| plan_with(&deep, t, b, &limits());
     assert!(plan_of(usize::MAX, 0).is_err());
     assert!(plan_of(usize::MAX, usize::MAX).is_err());
     assert_eq!(

@@ -13,5 +13,6 @@ mod infer;
 mod lengths;
 mod packed;
 mod properties;
+mod streams;
 mod support;
 mod weights;

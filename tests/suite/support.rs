@@ -89,14 +89,14 @@ pub fn bits<F: Real>(tensor: &Tensor<F>) -> Vec<u64> {
 pub fn slice<F: Real>(tensor: &Tensor<F>, dim: usize, range: std::ops::Range<usize>) -> Tensor<F> {
     let shape = tensor.shape();
     let inner: usize = shape[dim + 1..].iter().product();
-    let outer = tensor.data().chunks_exact(shape[dim] * inner);
+    let outer = tensor.data().chunks_exact((shape[dim] * inner).max(1));
     let data: Vec<F> = outer.flat_map(|rows| rows[range.start * inner..range.end * inner].to_vec()).collect();
     let mut sliced = shape.to_vec();
     sliced[dim] = range.len();
     Tensor::new(sliced, data).unwrap()
 }
 
-/// The rows of dimension `dim` in another order.
+/// The rows of dimension `dim` that `order` names, in its order.
 pub fn permute<F: Real>(tensor: &Tensor<F>, dim: usize, order: &[usize]) -> Tensor<F> {
     let shape = tensor.shape();
     let inner: usize = shape[dim + 1..].iter().product();
@@ -104,5 +104,7 @@ pub fn permute<F: Real>(tensor: &Tensor<F>, dim: usize, order: &[usize]) -> Tens
     let data: Vec<F> = outer
         .flat_map(|rows| order.iter().flat_map(|&i| rows[i * inner..(i + 1) * inner].to_vec()).collect::<Vec<_>>())
         .collect();
-    Tensor::new(shape, data).unwrap()
+    let mut permuted = shape.to_vec();
+    permuted[dim] = order.len();
+    Tensor::new(permuted, data).unwrap()
 }

@@ -1,0 +1,89 @@
+//! States that stay where the model runs, moved on call by call: the engine of streams and cells.
+
+use std::ops::Range;
+
+use crate::config::RecurrentConfig;
+use crate::cpu::session::CpuSession;
+use crate::gpu::Wait;
+use crate::gpu::session::GpuSession;
+use crate::model::{Place, PlacedModel};
+use crate::plan::StateRows;
+use crate::rows::Rows;
+use crate::sequence::Sequence;
+use crate::tensor::{element_count, zeroed};
+use crate::{Real, Result, Tensor};
+
+/// The states of `count` rows of a model.
+#[derive(Debug)]
+pub(crate) struct Session<F> {
+    pub(crate) config: RecurrentConfig,
+    count: usize,
+    place: Resident<F>,
+}
+
+#[derive(Debug)]
+enum Resident<F> {
+    Cpu(CpuSession<F>),
+    Gpu(GpuSession),
+}
+
+impl<F: Real> Session<F> {
+    /// Zero states of `count` rows, which is > 0. Tiles are chosen for this many, and stay when it grows.
+    pub(crate) async fn new(model: &PlacedModel<F>, count: usize) -> Result<Self> {
+        let place = match &model.place {
+            Place::Cpu(model) => Resident::Cpu(CpuSession::new(model, count)?),
+            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, StateRows { count, tile_batch: count }).await?),
+        };
+        Ok(Self { config: model.config.clone(), count, place })
+    }
+
+    /// How many rows there is room for.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Runs a checked chunk over the rows that `rows` names. The output is read back if asked for, and else empty.
+    pub(crate) async fn push(
+        &mut self,
+        sequence: Sequence,
+        rows: &Rows,
+        input: &Tensor<F>,
+        read_back: bool,
+        wait: Wait,
+    ) -> Result<Vec<F>> {
+        let output_shape = sequence.shape(self.config.output_size());
+        element_count::<F>("output", &output_shape)?;
+        match &mut self.place {
+            _ if sequence.is_empty() => zeroed("output", &output_shape),
+            Resident::Cpu(session) => session.push(sequence, rows, input.data()),
+            Resident::Gpu(session) => session.push(sequence, rows, input.data(), read_back, wait).await,
+        }
+    }
+
+    /// The states of a range of rows: each `[L·D, rows, ·]`, h first.
+    pub(crate) async fn read(&self, rows: Range<usize>, wait: Wait) -> Result<Vec<Vec<F>>> {
+        match &self.place {
+            Resident::Cpu(session) => Ok(session.read(rows)),
+            Resident::Gpu(session) => session.read(rows, wait).await,
+        }
+    }
+
+    /// Sets the states of a range of rows: each `[L·D, rows, ·]`; zeros if `None`.
+    pub(crate) async fn write(&mut self, rows: Range<usize>, states: Option<&[&[F]]>, wait: Wait) -> Result<()> {
+        match &mut self.place {
+            Resident::Cpu(session) => session.write(rows, states),
+            Resident::Gpu(session) => session.write(rows, states, wait).await?,
+        }
+        Ok(())
+    }
+
+    /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
+    pub(crate) async fn grow(&mut self, count: usize) -> Result<()> {
+        match &mut self.place {
+            Resident::Cpu(session) => session.grow(count)?,
+            Resident::Gpu(session) => session.grow(count).await?,
+        }
+        self.count = count;
+        Ok(())
+    }
+}

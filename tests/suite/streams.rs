@@ -1,0 +1,249 @@
+//! Streams: cut anyhow, pushed with anyone, each is its own whole sequence bit for bit.
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+use wgpu_rnn::{
+    Config, Device, Gru, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Options, RnnConfig, Slot, Streams, Tensor,
+};
+
+use crate::support::{bits, gpu, permute, slice, uniform};
+
+fn on_both(check: impl Fn(&Device)) {
+    [Some(Device::cpu()), gpu()].iter().flatten().for_each(check);
+}
+
+/// Rows of dimension 1 of `x`, each from its own time on: `[chunk, rows, ·]`, zeros behind the end of x.
+fn gather(x: &Tensor, rows: &[usize], from: &[usize], chunk: usize) -> Tensor {
+    let [t, _, features] = x.shape().try_into().unwrap();
+    let at = |step: usize, row: usize, k: usize| {
+        let time = from[row] + step;
+        if time < t { x.get(&[time, row, k]).unwrap() } else { 0.0 }
+    };
+    let data = (0..chunk).flat_map(|s| rows.iter().flat_map(move |&row| (0..features).map(move |k| at(s, row, k))));
+    Tensor::new([chunk, rows.len(), features], data.collect::<Vec<_>>()).unwrap()
+}
+
+/// Pushes chunks of random lengths to random slots until every stream is through, and compares with one forward of all.
+fn check_ragged<K: Kind>(device: &Device, config: Config<K>, slots: usize, t: usize) {
+    let name = format!("{config} on {device}");
+    let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
+    let x = uniform(&[t, slots, config.input_size()], 2);
+    let (expected, last) = model.forward(&x, None).unwrap();
+    let mut streams = model.streams(slots).unwrap();
+    let names = streams.slots().to_vec();
+
+    let mut rng = Pcg64::seed_from_u64(3);
+    let mut done = vec![0; slots];
+    let mut pushes = 0;
+    while done.iter().any(|&done| done < t) {
+        let mut rows: Vec<usize> = (0..slots).filter(|&row| done[row] < t && rng.random_range(0..3) > 0).collect();
+        if pushes % 2 == 1 {
+            rows.reverse();
+        }
+        let lengths: Vec<usize> = rows.iter().map(|&row| rng.random_range(0..=4.min(t - done[row]))).collect();
+        let chunk = lengths.iter().copied().max().unwrap_or(0) + usize::from(pushes % 3 == 0);
+        let pushed: Vec<Slot> = rows.iter().map(|&row| names[row]).collect();
+        let options = Options::new().lengths(&lengths).padding_value(7.25);
+        let output = streams.push_to(&pushed, &gather(&x, &rows, &done, chunk), &options).unwrap();
+        assert_eq!(output.shape(), [chunk, rows.len(), config.recurrent_size()], "{name}");
+        for (b, (&row, &length)) in rows.iter().zip(&lengths).enumerate() {
+            let got = slice(&output, 1, b..b + 1);
+            let whole = slice(&slice(&expected, 1, row..row + 1), 0, done[row]..done[row] + length);
+            assert_eq!(bits(&slice(&got, 0, 0..length)), bits(&whole), "{name}, row {row}, push {pushes}");
+            assert!(slice(&got, 0, length..chunk).data().iter().all(|&v| v == 7.25), "{name}: padding");
+            done[row] += length;
+        }
+        pushes += 1;
+    }
+    assert!(pushes > 3);
+    for row in (0..slots).step_by(slots.div_ceil(40)) {
+        let snapshot = streams.snapshot(names[row]).unwrap();
+        for (got, last) in K::arrays(&snapshot).into_iter().zip(K::arrays(&last)) {
+            assert_eq!(bits(got), bits(&slice(last, 1, row..row + 1)), "{name}: state of row {row}");
+        }
+    }
+}
+
+#[test]
+fn a_thousand_streams_in_ragged_chunks_are_one_whole_run() {
+    on_both(|device| check_ragged(device, LstmConfig::new(3, 10).num_layers(2), 1000, 9));
+}
+
+#[test]
+fn streams_of_every_kind_and_number_are_one_whole_run() {
+    on_both(|device| {
+        for slots in [1, 5, 21] {
+            check_ragged(device, LstmConfig::new(5, 18), slots, 11);
+            check_ragged(device, LstmConfig::new(5, 18).num_layers(3).proj_size(4).bias(false), slots, 11);
+            check_ragged(device, GruConfig::new(5, 18).num_layers(2), slots, 11);
+            check_ragged(device, RnnConfig::new(5, 70).num_layers(2), slots, 11);
+        }
+    });
+}
+
+/// One push of all slots, of one step or many, in both layouts.
+#[test]
+fn a_push_of_all_slots_takes_them_in_order() {
+    on_both(|device| {
+        let config = GruConfig::new(3, 7).num_layers(2);
+        let gru = Gru::random(config, 1).unwrap();
+        let x = uniform(&[6, 4, 3], 2);
+        let (expected, _) = gru.to(device).unwrap().forward(&x, None).unwrap();
+        let mut streams = gru.to(device).unwrap().streams(4).unwrap();
+        let mut batch_first = gru.clone().batch_first(true).to(device).unwrap().streams(4).unwrap();
+        for t in 0..6 {
+            let step = slice(&x, 0, t..t + 1);
+            let output = streams.push(&step).unwrap();
+            assert_eq!(bits(&output), bits(&slice(&expected, 0, t..t + 1)), "{device}");
+            let rows = Tensor::new([4, 1, 3], step.into_data()).unwrap();
+            let output = pollster::block_on(batch_first.push_async(&rows)).unwrap();
+            assert_eq!((output.shape(), bits(&output)), (&[4, 1, 7][..], bits(&slice(&expected, 0, t..t + 1))));
+        }
+        // Nothing to say: nothing changes.
+        let before = streams.snapshot(streams.slots()[1]).unwrap();
+        assert_eq!(streams.push(&Tensor::zeros([0, 4, 3]).unwrap()).unwrap().shape(), [0, 4, 7]);
+        let none = streams.push_to(&[], &Tensor::zeros([2, 0, 3]).unwrap(), &Options::new()).unwrap();
+        assert_eq!(none.shape(), [2, 0, 7]);
+        assert_eq!(streams.snapshot(streams.slots()[1]).unwrap(), before);
+    });
+}
+
+/// The whole of one stream, whatever happens to its neighbours.
+fn expect_alone(model: &Layer<wgpu_rnn::LstmKind>, device: &Device, x: &Tensor, streams: usize) -> Tensor {
+    // The tile is that of as many rows as the streams started with.
+    let copies = permute(x, 1, &vec![0; streams]);
+    slice(&model.to(device).unwrap().forward(&copies, None).unwrap().0, 1, 0..1)
+}
+
+#[test]
+fn slots_come_and_go() {
+    on_both(|device| {
+        let lstm = Lstm::random(LstmConfig::new(3, 9).num_layers(2), 1).unwrap();
+        let mut streams = lstm.to(device).unwrap().streams(2).unwrap();
+        let [first, second] = streams.slots().try_into().unwrap();
+        let x = uniform(&[8, 1, 3], 4);
+        let expected = expect_alone(&lstm, device, &x, 2);
+        let part = |from: usize, to: usize| slice(&x, 0, from..to);
+        let push = |streams: &mut Streams<_>, slot: Slot, from: usize, to: usize| {
+            let output = streams.push_to(&[slot], &part(from, to), &Options::new()).unwrap();
+            assert_eq!(bits(&output), bits(&slice(&expected, 0, from..to)), "{device}: {slot:?} {from}..{to}");
+        };
+        push(&mut streams, first, 0, 3);
+        push(&mut streams, second, 0, 1);
+        let early = streams.snapshot(first).unwrap();
+
+        // More than there was room for: those that were there go on where they were.
+        let late: Vec<Slot> = (0..5).map(|_| streams.add().unwrap()).collect();
+        push(&mut streams, late[4], 0, 2);
+        push(&mut streams, first, 3, 5);
+
+        // A slot that was freed starts from zero again.
+        streams.remove(second).unwrap();
+        let reused = streams.add().unwrap();
+        assert_ne!(reused, second);
+        assert_eq!(streams.slots(), [&[first][..], &late, &[reused]].concat());
+        push(&mut streams, reused, 0, 4);
+
+        // Back in time, elsewhere, and from the start.
+        streams.restore(first, &early).unwrap();
+        push(&mut streams, first, 3, 8);
+        pollster::block_on(streams.restore_async(late[0], &early)).unwrap();
+        push(&mut streams, late[0], 3, 4);
+        streams.reset(reused).unwrap();
+        push(&mut streams, reused, 0, 8);
+        push(&mut streams, late[4], 2, 8);
+        let zero = streams.snapshot(late[1]).unwrap();
+        assert!(zero.h.data().iter().chain(zero.c.data()).all(|&v| v == 0.0));
+    });
+}
+
+#[test]
+fn streams_may_start_with_none_and_outlive_their_model() {
+    on_both(|device| {
+        let mut streams = Lstm::random(LstmConfig::new(3, 9), 1).unwrap().to(device).unwrap().streams(0).unwrap();
+        assert_eq!(streams.push(&Tensor::zeros([2, 0, 3]).unwrap()).unwrap().shape(), [2, 0, 9]);
+        let slots: Vec<Slot> = (0..3).map(|_| pollster::block_on(streams.add_async()).unwrap()).collect();
+        let alone = streams.push_to(&slots[1..2], &Tensor::zeros([4, 3]).unwrap(), &Options::new()).unwrap();
+        assert_eq!(alone.shape(), [4, 9]);
+        slots.into_iter().for_each(|slot| streams.remove(slot).unwrap());
+        assert!(streams.slots().is_empty());
+    });
+}
+
+/// Calls from threads of their own, each with streams of one model.
+#[test]
+fn several_threads_push_to_streams_of_one_model() {
+    on_both(|device| {
+        let model = Gru::random(GruConfig::new(3, 9), 1).unwrap().to(device).unwrap();
+        let x = uniform(&[6, 3, 3], 2);
+        let expected = model.forward(&x, None).unwrap().0;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut streams = model.streams(3).unwrap();
+                    for t in 0..6 {
+                        let output = streams.push(&slice(&x, 0, t..t + 1)).unwrap();
+                        assert_eq!(bits(&output), bits(&slice(&expected, 0, t..t + 1)));
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn what_streams_refuse() {
+    on_both(|device| {
+        let both = Lstm::random(LstmConfig::new(3, 9).bidirectional(true), 1).unwrap().to(device).unwrap();
+        assert_eq!(
+            both.streams(2).unwrap_err().to_string(),
+            "a bidirectional layer over streams is not supported: its reverse direction starts at the end of a sequence, \
+             and a stream has none"
+        );
+        let model = Lstm::random(LstmConfig::new(3, 9).proj_size(4), 1).unwrap().to(device).unwrap();
+        let mut streams = model.streams(2).unwrap();
+        let [slot, other] = streams.slots().try_into().unwrap();
+        let zeros = |shape: &[usize]| Tensor::<f32>::zeros(shape).unwrap();
+        let message = |result: wgpu_rnn::Result<Tensor>| result.unwrap_err().to_string();
+        assert_eq!(
+            message(streams.push(&zeros(&[5, 3, 3]))),
+            "input: expected shape B = 2, as there are so many slots to push, got [5, 3, 3]"
+        );
+        assert_eq!(
+            message(streams.push(&zeros(&[5, 2, 4]))),
+            "input: expected shape [T, B, I] or unbatched [T, I] with I = 3, got [5, 2, 4]"
+        );
+        assert_eq!(
+            message(streams.push_to(&[slot, slot], &zeros(&[5, 2, 3]), &Options::new())),
+            format!("slot: expected each slot once, got {slot:?} twice")
+        );
+        assert_eq!(
+            message(streams.push_to(&[slot, other], &zeros(&[5, 2, 3]), &Options::new().lengths(&[1, 6]))),
+            "lengths: expected lengths of at most T, the time steps of the input, got 6 for row 1, with T = 5"
+        );
+        let state = |h: &[usize], c: &[usize]| LstmState { h: zeros(h), c: zeros(c) };
+        assert_eq!(
+            streams.restore(slot, &state(&[1, 1, 4], &[1, 9])).unwrap_err().to_string(),
+            "h_0: expected shape [1, 4] ([L, P], the state of one stream), got [1, 1, 4]"
+        );
+        assert_eq!(
+            streams.restore(slot, &state(&[1, 4], &[1, 4])).unwrap_err().to_string(),
+            "c_0: expected shape [1, 9] ([L, H], the state of one stream), got [1, 4]"
+        );
+        // Neither a removed slot nor one of other streams is taken for another.
+        let foreign = model.streams(2).unwrap().slots()[0];
+        streams.remove(other).unwrap();
+        streams.add().unwrap();
+        for gone in [other, foreign] {
+            let expected = format!("slot: expected a slot of these streams that was not removed, got {gone:?}");
+            let one = zeros(&[5, 1, 3]);
+            assert_eq!(message(streams.push_to(&[gone], &one, &Options::new())), expected);
+            assert_eq!(streams.reset(gone).unwrap_err().to_string(), expected);
+            assert_eq!(streams.remove(gone).unwrap_err().to_string(), expected);
+            assert_eq!(streams.snapshot(gone).unwrap_err().to_string(), expected);
+            assert_eq!(streams.restore(gone, &state(&[1, 4], &[1, 9])).unwrap_err().to_string(), expected);
+        }
+        // All of that left the streams as they were.
+        assert!(streams.snapshot(slot).unwrap().c.data().iter().all(|&v| v == 0.0));
+    });
+}
