@@ -1,6 +1,6 @@
 //! What a recurrent layer is, before it has weights or a device.
 
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::tensor::element_count;
 use crate::{Error, Real, Result};
 
@@ -29,6 +29,20 @@ pub(crate) struct RecurrentConfig {
 }
 
 impl RecurrentConfig {
+    /// One forward layer with PyTorch's defaults.
+    pub(crate) fn one_layer(cell: CellKind, input_size: usize, hidden_size: usize) -> Self {
+        Self {
+            cell,
+            input_size,
+            hidden_size,
+            proj_size: 0,
+            num_layers: 1,
+            bias: true,
+            batch_first: false,
+            bidirectional: false,
+        }
+    }
+
     /// D.
     pub(crate) fn directions(&self) -> usize {
         if self.bidirectional { 2 } else { 1 }

@@ -76,11 +76,15 @@ pub enum Error {
     },
 
     /// No model was found under the prefix.
-    #[error("no recurrent layer under prefix {prefix:?} (no tensor {prefix}weight_ih_l0); {}", found_prefixes(found))]
+    #[error("no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}", found_prefixes(what, found))]
     NoModel {
+        /// What was looked for: "layer" or "cell".
+        what: &'static str,
         /// The prefix that was asked for.
         prefix: String,
-        /// Prefixes under which there is a recurrent layer.
+        /// The tensor whose absence tells.
+        missing: String,
+        /// Prefixes under which there is one.
         found: Vec<String>,
     },
 
@@ -201,11 +205,11 @@ pub enum Error {
     },
 }
 
-fn found_prefixes(found: &[String]) -> String {
+fn found_prefixes(what: &str, found: &[String]) -> String {
     if found.is_empty() {
-        return "the file has no tensor named like a recurrent layer's".to_owned();
+        return format!("the file has no tensor named like a recurrent {what}'s");
     }
-    format!("the file has recurrent layers under {found:?}")
+    format!("the file has recurrent {what}s under {found:?}")
 }
 
 fn found_adapters(found: &[String]) -> String {

@@ -32,6 +32,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod cell;
+mod cell_kind;
 mod config;
 mod cpu;
 mod device;
@@ -49,6 +50,13 @@ mod session;
 mod tensor;
 mod weights;
 
+pub use cell::config::CellConfig;
+pub use cell::placed::PlacedCell;
+pub use cell::state::CellState;
+pub use cell::{
+    Cell, GruCell, GruCellConfig, GruCellState, LstmCell, LstmCellConfig, LstmCellState, PlacedGruCell, PlacedLstmCell,
+    PlacedRnnCell, RnnCell, RnnCellConfig, RnnCellState,
+};
 pub use config::Nonlinearity;
 pub use device::Device;
 pub use error::{Error, Result};

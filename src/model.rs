@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cell::StateName;
+use crate::cell_kind::StateName;
 use crate::config::RecurrentConfig;
 use crate::cpu::CpuModel;
 use crate::device::{Device, Kind};
@@ -76,35 +76,48 @@ impl<F: Real> PlacedModel<F> {
         }
 
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
-        let computed = match &self.place {
-            // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
-            _ if sequence.is_empty() => Computed {
-                output: zeroed("output", &output_shape)?,
-                states: initial_states(config, &state_shapes, states.as_deref())?,
-            },
-            Place::Cpu(model) => {
-                let mut states = initial_states(config, &state_shapes, states.as_deref())?;
-                let output = model.forward(&sequence, &rows, input.data(), &mut states)?;
-                Computed { output, states }
-            }
-            Place::Gpu(model) => model.forward(sequence, &rows, input.data(), states.as_deref(), wait).await?,
-        };
+        let computed = self.compute(sequence, &rows, input.data(), states.as_deref(), wait).await?;
         let output = Tensor::new(output_shape, computed.output)?;
         let states = state_shapes.into_iter().zip(computed.states).map(|(shape, state)| Tensor::new(shape, state));
         Ok((output, states.collect::<Result<_>>()?))
+    }
+
+    /// Runs arrays that have the sizes that `sequence` stands for.
+    pub(crate) async fn compute(
+        &self,
+        sequence: Sequence,
+        rows: &Rows,
+        input: &[F],
+        states: Option<&[&[F]]>,
+        wait: Wait,
+    ) -> Result<Computed<F>> {
+        let config = &self.config;
+        match &self.place {
+            // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
+            _ if sequence.is_empty() => Ok(Computed {
+                output: zeroed("output", &sequence.shape(config.output_size()))?,
+                states: initial_states(config, &sequence, states)?,
+            }),
+            Place::Cpu(model) => {
+                let mut states = initial_states(config, &sequence, states)?;
+                let output = model.forward(&sequence, rows, input, &mut states)?;
+                Ok(Computed { output, states })
+            }
+            Place::Gpu(model) => model.forward(sequence, rows, input, states, wait).await,
+        }
     }
 }
 
 /// The given states, or zeros.
 fn initial_states<F: Real>(
     config: &RecurrentConfig,
-    shapes: &[Vec<usize>],
+    sequence: &Sequence,
     states: Option<&[&[F]]>,
 ) -> Result<Vec<Vec<F>>> {
     let names = config.cell.states().iter().enumerate();
     let state = |(s, name): (usize, &StateName)| match states {
         Some(states) => Ok(states[s].to_vec()),
-        None => zeroed(name.last, &shapes[s]),
+        None => zeroed(name.last, &sequence.state_shape(config, s)),
     };
     names.map(state).collect()
 }

@@ -11,7 +11,7 @@ use crate::plan::StateRows;
 use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::tensor::{element_count, zeroed};
-use crate::{Real, Result, Tensor};
+use crate::{Real, Result};
 
 /// The states of `count` rows of a model.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<F: Real> Session<F> {
         &mut self,
         sequence: Sequence,
         rows: &Rows,
-        input: &Tensor<F>,
+        input: &[F],
         read_back: bool,
         wait: Wait,
     ) -> Result<Vec<F>> {
@@ -55,14 +55,25 @@ impl<F: Real> Session<F> {
         element_count::<F>("output", &output_shape)?;
         match &mut self.place {
             _ if sequence.is_empty() => zeroed("output", &output_shape),
-            Resident::Cpu(session) => session.push(sequence, rows, input.data()),
-            Resident::Gpu(session) => session.push(sequence, rows, input.data(), read_back, wait).await,
+            Resident::Cpu(session) => session.push(sequence, rows, input),
+            Resident::Gpu(session) => session.push(sequence, rows, input, read_back, wait).await,
+        }
+    }
+
+    /// Whether the states are those of a model: of its weights, not only of its shape.
+    pub(crate) fn is_of(&self, model: &PlacedModel<F>) -> bool {
+        match (&self.place, &model.place) {
+            (Resident::Cpu(session), Place::Cpu(model)) => session.is_of(model),
+            (Resident::Gpu(session), Place::Gpu(model)) => session.is_of(model),
+            _ => false,
         }
     }
 
     /// The states of a range of rows: each `[L·D, rows, ·]`, h first.
     pub(crate) async fn read(&self, rows: Range<usize>, wait: Wait) -> Result<Vec<Vec<F>>> {
         match &self.place {
+            // A copy of no bytes is an error on a device.
+            _ if rows.is_empty() => Ok(vec![Vec::new(); self.config.cell.states().len()]),
             Resident::Cpu(session) => Ok(session.read(rows)),
             Resident::Gpu(session) => session.read(rows, wait).await,
         }

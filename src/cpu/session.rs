@@ -28,6 +28,10 @@ impl<F: Real> CpuSession<F> {
         Ok(Self { model: Arc::clone(model), states: states.collect::<Result<_>>()?, count })
     }
 
+    pub(crate) fn is_of(&self, model: &Arc<CpuModel<F>>) -> bool {
+        Arc::ptr_eq(&self.model, model)
+    }
+
     pub(crate) fn push(&mut self, sequence: Sequence, rows: &Rows, input: &[F]) -> Result<Vec<F>> {
         self.model.forward(&sequence, rows, input, &mut self.states)
     }

@@ -1,6 +1,6 @@
 //! One time step of one direction: the recurrent product and the cell. The GPU twin is shaders/step.wgsl.
 
-use crate::cell::MAX_GATES;
+use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
 use crate::cpu::cell::{State, cell};
 use crate::tensor::zeroed;

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Result;
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::shader;

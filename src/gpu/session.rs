@@ -37,6 +37,10 @@ impl GpuSession {
         Ok(Self { model: Arc::clone(model), states, state_rows, workspace: None, in_flight: 0 })
     }
 
+    pub(crate) fn is_of(&self, model: &Arc<GpuModel>) -> bool {
+        Arc::ptr_eq(&self.model, model)
+    }
+
     /// Moves the states of `rows` on by a chunk that is not empty. The output is read back if asked for, and else empty.
     pub(crate) async fn push<F: Real>(
         &mut self,

@@ -1,6 +1,6 @@
 //! The table of shader sources: a kernel is a concatenation of files, the same on every backend.
 
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::config::Nonlinearity;
 use crate::plan::Kernel;
 

@@ -2,9 +2,9 @@
 
 use std::marker::PhantomData;
 
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::config::{Nonlinearity, RecurrentConfig};
-use crate::layer::kind::{Cell, Kind, LstmKind, RnnKind};
+use crate::layer::kind::{Kind, LstmKind, Recurrence, RnnKind};
 use crate::{Error, Real, Result, Tensor, TensorView};
 
 /// The configuration of a recurrent layer: the arguments of `torch.nn.LSTM`, `GRU` or `RNN` by the same names and with the same
@@ -45,17 +45,8 @@ impl Config<RnnKind> {
 impl<K: Kind> Config<K> {
     /// One forward layer with biases, time-major, from `input_size` features to `hidden_size` units.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
-        let Cell(cell) = K::CELL;
-        Self::of(RecurrentConfig {
-            cell,
-            input_size,
-            hidden_size,
-            proj_size: 0,
-            num_layers: 1,
-            bias: true,
-            batch_first: false,
-            bidirectional: false,
-        })
+        let Recurrence(cell) = K::RECURRENCE;
+        Self::of(RecurrentConfig::one_layer(cell, input_size, hidden_size))
     }
 
     /// `config` is of this kind.

@@ -1,6 +1,6 @@
 //! The kinds of recurrent layers, as types: what differs between them in a function's signature.
 
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::config::Nonlinearity;
 use crate::{Error, Real, Result, Tensor};
 
@@ -19,10 +19,10 @@ pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sy
 
     /// The cell that a layer of this kind has before any option is set.
     #[doc(hidden)]
-    const CELL: Cell;
+    const RECURRENCE: Recurrence;
 
     /// How many arrays a state has: h, and c of an LSTM.
-    const STATES: usize = Self::CELL.0.states().len();
+    const STATES: usize = Self::RECURRENCE.0.states().len();
 
     /// The arrays of a state, h first.
     #[doc(hidden)]
@@ -36,7 +36,7 @@ pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sy
 /// The crate's own name of a cell; opaque to the outside.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct Cell(pub(crate) CellKind);
+pub struct Recurrence(pub(crate) CellKind);
 
 /// `torch.nn.LSTM`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct LstmState<F = f32> {
 impl Kind for LstmKind {
     type State<F: Real> = LstmState<F>;
 
-    const CELL: Cell = Cell(CellKind::Lstm);
+    const RECURRENCE: Recurrence = Recurrence(CellKind::Lstm);
 
     fn arrays<F: Real>(state: &LstmState<F>) -> Vec<&Tensor<F>> {
         vec![&state.h, &state.c]
@@ -77,7 +77,7 @@ impl Kind for LstmKind {
 impl Kind for GruKind {
     type State<F: Real> = Tensor<F>;
 
-    const CELL: Cell = Cell(CellKind::Gru);
+    const RECURRENCE: Recurrence = Recurrence(CellKind::Gru);
 
     fn arrays<F: Real>(state: &Tensor<F>) -> Vec<&Tensor<F>> {
         vec![state]
@@ -91,7 +91,7 @@ impl Kind for GruKind {
 impl Kind for RnnKind {
     type State<F: Real> = Tensor<F>;
 
-    const CELL: Cell = Cell(CellKind::Rnn(Nonlinearity::Tanh));
+    const RECURRENCE: Recurrence = Recurrence(CellKind::Rnn(Nonlinearity::Tanh));
 
     fn arrays<F: Real>(state: &Tensor<F>) -> Vec<&Tensor<F>> {
         vec![state]

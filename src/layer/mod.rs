@@ -15,7 +15,7 @@ use crate::device::Device;
 use crate::gpu::Wait;
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
-use crate::layer::kind::{Cell, GruKind, Kind, LstmKind, RnnKind};
+use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
 use crate::model::PlacedModel;
@@ -130,7 +130,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
 
     fn checked(config: Config<K>, layers: Vec<LayerWeights<F>>, prefix: &str) -> Result<Self> {
         config.0.validate::<F>()?;
-        weights::validate(&config.0, prefix, &layers)?;
+        weights::validate(&config.0, &layers, |parameter| format!("{prefix}{parameter}"))?;
         Ok(Self { config, layers })
     }
 
@@ -139,7 +139,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// # Errors
     /// As [`from_safetensors`](Layer::from_safetensors).
     pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
-        let Cell(cell) = K::CELL;
+        let Recurrence(cell) = K::RECURRENCE;
         let (config, layers) = pytorch::read(cell, file, prefix)?;
         Self::checked(Config::of(config), layers, prefix)
     }

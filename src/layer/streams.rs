@@ -65,7 +65,9 @@ impl<K: Kind, F: Real> Streams<K, F> {
     pub(super) fn new(config: Config<K>, session: Session<F>, count: usize) -> Self {
         let free = (count..session.count()).rev().collect();
         let mut streams = Self { config, session, slots: Vec::new(), rows: HashMap::new(), free };
-        (0..count).for_each(|row| drop(streams.occupy(row)));
+        for row in 0..count {
+            streams.occupy(row);
+        }
         streams
     }
 
@@ -142,7 +144,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
             }
         }
         let rows = Rows::new(&sequence, options.lengths, options.padding_value)?.with_state_rows(state_rows);
-        let output = self.session.push(sequence, &rows, chunk, true, wait).await?;
+        let output = self.session.push(sequence, &rows, chunk.data(), true, wait).await?;
         Tensor::new(sequence.shape(self.config.0.output_size()), output)
     }
 

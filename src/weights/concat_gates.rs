@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cell::{CellKind, lstm_gate};
+use crate::cell_kind::{CellKind, lstm_gate};
 use crate::config::RecurrentConfig;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;

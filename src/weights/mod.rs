@@ -2,6 +2,7 @@
 //!
 //! Formats end here: a reader makes [`LayerWeights`], and nothing behind this module knows where they came from.
 
+pub(crate) mod cell;
 pub(crate) mod concat_gates;
 pub(crate) mod init;
 pub(crate) mod names;
@@ -96,8 +97,12 @@ impl<F: Real> LayerWeights<F> {
     }
 }
 
-/// Checks number, shapes and values of a model's weights; `prefix` only completes the names in errors.
-pub(crate) fn validate<F: Real>(config: &RecurrentConfig, prefix: &str, layers: &[LayerWeights<F>]) -> Result<()> {
+/// Checks number, shapes and values of a model's weights, which errors call by `name`.
+pub(crate) fn validate<F: Real>(
+    config: &RecurrentConfig,
+    layers: &[LayerWeights<F>],
+    name: impl Fn(Parameter) -> String,
+) -> Result<()> {
     let expected = config.num_layers * config.directions();
     if layers.len() != expected {
         return Err(Error::Shape {
@@ -108,7 +113,7 @@ pub(crate) fn validate<F: Real>(config: &RecurrentConfig, prefix: &str, layers: 
     }
     for ((layer, direction), weights) in config.layer_directions().zip(layers) {
         for kind in ParameterKind::ALL {
-            let name = || format!("{prefix}{}", Parameter { kind, layer, direction });
+            let name = || name(Parameter { kind, layer, direction });
             match (weights.get(kind), kind.is_in(config)) {
                 (None, Err(_)) => {}
                 (Some(_), Err(option)) => {

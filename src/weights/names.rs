@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::{Error, Result};
 
@@ -21,7 +21,8 @@ pub(crate) enum ParameterKind {
 impl ParameterKind {
     pub(crate) const ALL: [Self; 5] = [Self::WeightIh, Self::WeightHh, Self::BiasIh, Self::BiasHh, Self::WeightHr];
 
-    const fn stem(self) -> &'static str {
+    /// The name in a cell; in a layer, the name before `_l{k}`.
+    pub(crate) const fn stem(self) -> &'static str {
         match self {
             Self::WeightIh => "weight_ih",
             Self::WeightHh => "weight_hh",
@@ -85,6 +86,13 @@ pub(crate) fn prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> 
     found
 }
 
+/// The prefixes under which there is a cell: whatever stands before a `weight_ih`.
+pub(crate) fn cell_prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut found: Vec<String> = names.filter_map(|n| n.strip_suffix("weight_ih")).map(str::to_owned).collect();
+    found.sort();
+    found
+}
+
 /// A parameter's full name with its stem, layer and direction.
 type Named<'a> = (&'a str, (&'a str, usize, usize));
 
@@ -100,7 +108,12 @@ pub(crate) fn infer<'a>(
 ) -> Result<RecurrentConfig> {
     let input = format!("{prefix}weight_ih_l0");
     let Some(weight_ih) = shape_of(&input) else {
-        return Err(Error::NoModel { prefix: prefix.to_owned(), found: prefixes(names) });
+        return Err(Error::NoModel {
+            what: "layer",
+            prefix: prefix.to_owned(),
+            missing: input,
+            found: prefixes(names),
+        });
     };
     let recurrent = format!("{prefix}weight_hh_l0");
     let Some(weight_hh) = shape_of(&recurrent) else {
@@ -146,7 +159,7 @@ fn own_parameters<'a>(prefix: &str, names: impl Iterator<Item = &'a str>) -> Res
     Ok(own)
 }
 
-fn not_two_dimensional(what: String, got: &[usize]) -> Error {
+pub(super) fn not_two_dimensional(what: String, got: &[usize]) -> Error {
     Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() }
 }
 
@@ -174,7 +187,7 @@ fn projected_from<'a>(
 }
 
 /// The error of a `weight_hh` whose rows are another cell's.
-fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_size: usize) -> Error {
+pub(super) fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_size: usize) -> Error {
     let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
     let gates = weight_hh[0].checked_div(hidden_size).filter(|gates| gates * hidden_size == weight_hh[0]);
     let other = match gates.and_then(|gates| Some((gates, CellKind::of_gates(gates)?.1))) {

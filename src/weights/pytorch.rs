@@ -1,6 +1,6 @@
 //! A layer's weights in a file under PyTorch's names.
 
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::weights::LayerWeights;
 use crate::weights::names::{self, Parameter, ParameterKind};

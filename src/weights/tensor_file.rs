@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::weights::names;
 use crate::{Error, Real, Result, Tensor};
 
@@ -85,6 +85,11 @@ impl TensorFile {
     /// The prefixes under which the file has a recurrent layer: whatever stands before a `weight_ih_l0`, sorted.
     pub fn recurrent_prefixes(&self) -> Vec<String> {
         names::prefixes(self.names())
+    }
+
+    /// The prefixes under which the file has a recurrent cell: whatever stands before a `weight_ih`, sorted.
+    pub fn cell_prefixes(&self) -> Vec<String> {
+        names::cell_prefixes(self.names())
     }
 
     /// What the recurrent layer under `prefix` is, by the rows of its `weight_hh_l0`: 4·H, 3·H or H; `None` if there is none or

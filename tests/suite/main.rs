@@ -3,6 +3,7 @@
 //! With `WGPU_RNN_REQUIRE_GPU=1` a missing adapter is a failure; without it each GPU test says that it was skipped.
 
 mod battery;
+mod cells;
 mod compare;
 mod devices;
 mod encode;

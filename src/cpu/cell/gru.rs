@@ -2,8 +2,8 @@
 
 use super::State;
 use crate::Real;
-use crate::cell::MAX_GATES;
-use crate::cell::gru_gate::{NEW, RESET, UPDATE};
+use crate::cell_kind::MAX_GATES;
+use crate::cell_kind::gru_gate::{NEW, RESET, UPDATE};
 
 /// ```text
 /// r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)    n = tanh(gx_n + r ⊙ gh_n)

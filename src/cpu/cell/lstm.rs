@@ -2,8 +2,8 @@
 
 use super::State;
 use crate::Real;
-use crate::cell::MAX_GATES;
-use crate::cell::lstm_gate::{CELL, FORGET, INPUT, OUTPUT};
+use crate::cell_kind::MAX_GATES;
+use crate::cell_kind::lstm_gate::{CELL, FORGET, INPUT, OUTPUT};
 
 /// ```text
 /// i = σ(gx_i + gh_i)    f = σ(gx_f + gh_f)    g = tanh(gx_g + gh_g)    o = σ(gx_o + gh_o)

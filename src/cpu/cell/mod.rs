@@ -5,7 +5,7 @@ mod lstm;
 mod rnn;
 
 use crate::Real;
-use crate::cell::{CellKind, MAX_GATES};
+use crate::cell_kind::{CellKind, MAX_GATES};
 
 /// What one unit carries from step to step; a cell without c leaves it alone.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::Real;
-use crate::cell::MAX_GATES;
+use crate::cell_kind::MAX_GATES;
 use crate::config::Nonlinearity;
 
 /// ```text

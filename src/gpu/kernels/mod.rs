@@ -5,7 +5,7 @@ pub(crate) mod shrink;
 pub(crate) mod step;
 
 use crate::Result;
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::plan::Kernel;
 use crate::plan::limits::check;

@@ -1,7 +1,7 @@
 //! The bindings of shaders/step.wgsl.
 
 use super::Access::{self, Read, ReadWrite};
-use crate::cell::CellKind;
+use crate::cell_kind::CellKind;
 
 /// gx, w_hh, b_hh, h_0, y, h_out, and one for each state that the cell carries beside h (declared in the cell's file).
 pub(crate) fn access(cell: CellKind) -> Vec<Access> {

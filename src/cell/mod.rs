@@ -1,0 +1,192 @@
+//! Single cells, one time step a call: on the host ([`Cell`]), on a device ([`PlacedCell`]), and their states there.
+
+pub(crate) mod config;
+pub(crate) mod placed;
+mod shape;
+pub(crate) mod state;
+
+use std::path::Path;
+
+#[cfg(doc)]
+use crate::Error;
+use crate::cell::config::CellConfig;
+use crate::cell::placed::PlacedCell;
+use crate::cell::state::CellState;
+use crate::config::Nonlinearity;
+use crate::device::Device;
+use crate::gpu::Wait;
+use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
+use crate::model::PlacedModel;
+use crate::weights::names::Parameter;
+use crate::weights::tensor_file::TensorFile;
+use crate::weights::{self, LayerWeights, init};
+use crate::{Real, Result};
+
+/// `torch.nn.LSTMCell` with its weights.
+pub type LstmCell<F = f32> = Cell<LstmKind, F>;
+/// `torch.nn.GRUCell` with its weights.
+pub type GruCell<F = f32> = Cell<GruKind, F>;
+/// `torch.nn.RNNCell` with its weights.
+pub type RnnCell<F = f32> = Cell<RnnKind, F>;
+
+/// The configuration of an [`LstmCell`].
+pub type LstmCellConfig = CellConfig<LstmKind>;
+/// The configuration of a [`GruCell`].
+pub type GruCellConfig = CellConfig<GruKind>;
+/// The configuration of an [`RnnCell`].
+pub type RnnCellConfig = CellConfig<RnnKind>;
+
+/// An [`LstmCell`] on a device.
+pub type PlacedLstmCell<F = f32> = PlacedCell<LstmKind, F>;
+/// A [`GruCell`] on a device.
+pub type PlacedGruCell<F = f32> = PlacedCell<GruKind, F>;
+/// An [`RnnCell`] on a device.
+pub type PlacedRnnCell<F = f32> = PlacedCell<RnnKind, F>;
+
+/// h and c of an [`LstmCell`], where the cell runs.
+pub type LstmCellState<F = f32> = CellState<LstmKind, F>;
+/// h of a [`GruCell`], where the cell runs.
+pub type GruCellState<F = f32> = CellState<GruKind, F>;
+/// h of an [`RnnCell`], where the cell runs.
+pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
+
+/// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it on a
+/// device to run it, one time step a call.
+///
+/// Shapes and rules are those of
+/// [`torch.nn.LSTMCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTMCell.html),
+/// [`torch.nn.GRUCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRUCell.html) and
+/// [`torch.nn.RNNCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html). A whole sequence runs faster
+/// through a [`Layer`](crate::Layer), which knows all steps at once.
+///
+/// ```
+/// use wgpu_rnn::{Device, LstmCell, LstmCellConfig, LstmState, Tensor};
+///
+/// let cell = LstmCell::random(LstmCellConfig::new(10, 20), 0)?.to(&Device::cpu())?;
+/// let x = vec![Tensor::zeros([3, 10])?; 5]; // five steps of [B, I]
+///
+/// let mut state = cell.zero_state(3)?; // h and c, where the cell runs
+/// for x_t in &x {
+///     cell.step(x_t, &mut state)?; // on a GPU neither waits nor reads back
+/// }
+/// let LstmState { h, c } = state.read()?;
+/// assert_eq!((h.shape(), c.shape()), (&[3, 20][..], &[3, 20][..])); // [B, H]
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell<K, F = f32> {
+    config: CellConfig<K>,
+    weights: LayerWeights<F>,
+}
+
+impl<K: Kind> Cell<K> {
+    /// A cell with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// (`torch.nn.RNNCellBase.reset_parameters`), from a seeded generator.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
+    pub fn random(config: CellConfig<K>, seed: u64) -> Result<Self> {
+        config.0.validate::<f32>()?;
+        let weights = init::uniform(&config.0, seed)?.swap_remove(0);
+        Ok(Self { config, weights })
+    }
+
+    /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on. Whether there
+    /// are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
+    ///
+    /// What weights do not say is set afterwards: of an RNN cell the [`nonlinearity`](Cell::nonlinearity).
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix, naming the
+    /// prefixes that have one; [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`] or [`Error::NonFinite`] with the
+    /// tensor's name, also for a cell of another kind.
+    pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+}
+
+impl<K: Kind, F: Real> Cell<K, F> {
+    /// A cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`] when the
+    /// weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite weight.
+    pub fn new(config: CellConfig<K>, weights: LayerWeights<F>) -> Result<Self> {
+        Self::checked(config, weights, "")
+    }
+
+    fn checked(config: CellConfig<K>, weights: LayerWeights<F>, prefix: &str) -> Result<Self> {
+        config.0.validate::<F>()?;
+        let name = |parameter: Parameter| format!("{prefix}{}", parameter.kind.stem());
+        weights::validate(&config.0, std::slice::from_ref(&weights), name)?;
+        Ok(Self { config, weights })
+    }
+
+    /// [`from_safetensors`](Cell::from_safetensors) of a file that was read already, as f32 or f64.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Cell::from_safetensors).
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        let Recurrence(cell) = K::RECURRENCE;
+        let (config, weights) = weights::cell::read(cell, file, prefix)?;
+        Self::checked(CellConfig::of(config), weights, prefix)
+    }
+
+    /// Writes the cell to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
+        TensorFile::save(path, &weights::cell::named(&self.weights, prefix))
+    }
+
+    /// The same cell in another number type, each weight the nearest value: f32 to f64 is exact.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
+    pub fn cast<G: Real>(&self) -> Result<Cell<K, G>> {
+        Cell::new(self.config.clone(), self.weights.cast()?)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &CellConfig<K> {
+        &self.config
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &LayerWeights<F> {
+        &self.weights
+    }
+
+    /// Places the cell on a device: weights are packed and uploaded once, here.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
+    /// [`Error::Unsupported`] for f64 on a GPU.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn to(&self, device: &Device) -> Result<PlacedCell<K, F>> {
+        pollster::block_on(self.place(device, Wait::Blocking))
+    }
+
+    /// [`to`](Self::to) without blocking.
+    ///
+    /// # Errors
+    /// As [`to`](Self::to).
+    pub async fn to_async(&self, device: &Device) -> Result<PlacedCell<K, F>> {
+        self.place(device, Wait::Async).await
+    }
+
+    async fn place(&self, device: &Device, wait: Wait) -> Result<PlacedCell<K, F>> {
+        let model = PlacedModel::new(&self.config.0, std::slice::from_ref(&self.weights), device, wait).await?;
+        Ok(PlacedCell { config: self.config.clone(), device: device.clone(), model })
+    }
+}
+
+impl<F: Real> Cell<RnnKind, F> {
+    /// The same cell with another nonlinearity, which weights do not tell.
+    #[must_use]
+    pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
+        self.config = self.config.nonlinearity(nonlinearity);
+        self
+    }
+}
