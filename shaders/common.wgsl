@@ -10,7 +10,6 @@
 
 /// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is `plan/params.rs`.
 struct Chunk {
-    time_steps: u32,   // T of the whole sequence
     batch: u32,        // B
     input_size: u32,   // I of this layer
     hidden_size: u32,  // H
@@ -24,9 +23,13 @@ struct Chunk {
     y_stride_t: u32,   // likewise for y
     y_stride_b: u32,
     h_offset: u32,     // first element of this layer in h_0 and h_n [L, D, state_rows, P]
-    c_offset: u32,     // likewise in c [L, D, state_rows, H]
+    c_offset: u32,     // likewise in c
+    c_stride_s: u32,   // elements from c before a step to c after it: 0 where it is updated in place
     k_first: u32,      // the features of this slice of the input product: k_first..k_end
     k_end: u32,
+    dropout_key: u32,  // where in call_words the key of what this layer reads is
+    dropout_threshold: u32,
+    dropout_scale: f32,
 }
 
 /// Where in its chunk a step dispatch stands.
@@ -35,19 +38,20 @@ struct Step {
 }
 
 @group(1) @binding(0) var<uniform> chunk: Chunk;
-@group(1) @binding(1) var<storage, read> rows_info: array<u32>; // [B] lengths, [B] state rows, the bits of the padding value
+// [B] lengths, [B] state rows, the bits of the padding value, then a dropout key of two words for each layer but the last.
+@group(1) @binding(1) var<storage, read> call_words: array<u32>;
 
 fn length_of(b: u32) -> u32 {
-    return rows_info[b];
+    return call_words[b];
 }
 
 // The row of the state arrays that a batch row moves on: itself, but for streams.
 fn state_row(b: u32) -> u32 {
-    return rows_info[chunk.batch + b];
+    return call_words[chunk.batch + b];
 }
 
 fn padding_value() -> f32 {
-    return bitcast<f32>(rows_info[2u * chunk.batch]);
+    return bitcast<f32>(call_words[2u * chunk.batch]);
 }
 
 fn time_of(step: u32, direction: u32, b: u32) -> u32 {

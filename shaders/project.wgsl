@@ -8,6 +8,8 @@
 // which go on from the sums of the slice before in gx: a driver may end loops of more than 65,535 turns (llvmpipe does, and
 // says nothing). The CPU twin is cpu/project.rs.
 
+// Whether x is the output of the layer below in training mode, dropout.wgsl.
+override DROPOUT: bool;
 const TILE_UNITS = 16u;
 const TILE_ROWS = 64u;
 const TILE_K = 16u;
@@ -28,7 +30,11 @@ fn x_offset(row: u32, direction: u32) -> u32 {
 
 fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
     if (row < rows && k < chunk.k_end) {
-        return x[offset + k];
+        let value = x[offset + k];
+        if (DROPOUT) {
+            return drop_out(value, offset + k);
+        }
+        return value;
     }
     return 0.0;
 }

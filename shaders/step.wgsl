@@ -30,8 +30,9 @@ fn h_index(d: u32, b: u32, k: u32) -> u32 {
     return chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + k;
 }
 
-fn c_index(d: u32, b: u32, u: u32) -> u32 {
-    return chunk.c_offset + (d * chunk.state_rows + state_row(b)) * chunk.hidden_size + u;
+// Of c before step s.
+fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
+    return chunk.c_offset + s * chunk.c_stride_s + (d * chunk.state_rows + state_row(b)) * chunk.hidden_size + u;
 }
 
 fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
@@ -102,9 +103,9 @@ fn step(
     if (!PROJECTED) {
         own_h = previous_h(s, d, b, u);
     }
-    let at = c_index(d, b, u);
+    let at = c_index(s, d, b, u);
     let new_state = cell(unpack_gates(gx[gx_row * chunk.hidden_size + u]), gh, load_state(own_h, at));
-    store_state(new_state, at);
+    store_state(new_state, at + chunk.c_stride_s);
     if (PROJECTED) {
         h_out[(b * chunk.directions + d) * chunk.hidden_size + u] = new_state.h;
         return;

@@ -15,7 +15,7 @@ pub enum Nonlinearity {
 }
 
 /// What every recurrent layer has in common. Public types wrap it, so that one engine runs all cells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RecurrentConfig {
     pub(crate) cell: CellKind,
     pub(crate) input_size: usize,
@@ -25,6 +25,8 @@ pub(crate) struct RecurrentConfig {
     pub(crate) num_layers: usize,
     pub(crate) bias: bool,
     pub(crate) batch_first: bool,
+    /// p, in training mode
+    pub(crate) dropout: f64,
     pub(crate) bidirectional: bool,
 }
 
@@ -39,8 +41,14 @@ impl RecurrentConfig {
             num_layers: 1,
             bias: true,
             batch_first: false,
+            dropout: 0.0,
             bidirectional: false,
         }
+    }
+
+    /// How many layers read what dropout acts on; none if it never acts.
+    pub(crate) fn dropped_layers(&self) -> usize {
+        if self.dropout > 0.0 { self.num_layers - 1 } else { 0 }
     }
 
     /// D.
@@ -97,6 +105,13 @@ impl RecurrentConfig {
             let expected = "a size below hidden_size, or 0 for no projection";
             return Err(Error::Config { argument: "proj_size", expected, got: self.proj_size.to_string() });
         }
+        if !(0.0..=1.0).contains(&self.dropout) {
+            let expected = "a probability from 0 to 1";
+            return Err(Error::Config { argument: "dropout", expected, got: self.dropout.to_string() });
+        }
+        if self.dropout > 0.0 && self.num_layers == 1 {
+            log::warn!("{self}: dropout acts after each layer but the last, and there is one layer");
+        }
         let widest = self.input_size.max(self.hidden_size.saturating_mul(2));
         let all = [self.num_layers, self.directions(), self.cell.gates(), self.hidden_size, widest];
         element_count::<F>("the weights of the model", &all).map(|_| ())
@@ -117,12 +132,17 @@ impl std::fmt::Display for RecurrentConfig {
         if let CellKind::Rnn(Nonlinearity::Relu) = c.cell {
             write!(f, ", nonlinearity=relu")?;
         }
-        for (name, value, default) in
-            [("bias", c.bias, true), ("batch_first", c.batch_first, false), ("bidirectional", c.bidirectional, false)]
-        {
-            if value != default {
-                write!(f, ", {name}={value}")?;
-            }
+        if !c.bias {
+            write!(f, ", bias=false")?;
+        }
+        if c.batch_first {
+            write!(f, ", batch_first=true")?;
+        }
+        if c.dropout != 0.0 {
+            write!(f, ", dropout={}", c.dropout)?;
+        }
+        if c.bidirectional {
+            write!(f, ", bidirectional=true")?;
         }
         write!(f, ")")
     }

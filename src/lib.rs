@@ -31,11 +31,13 @@
 // Whatever input comes, the answer is a value or an error.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
+mod call;
 mod cell;
 mod cell_kind;
 mod config;
 mod cpu;
 mod device;
+mod dropout;
 mod error;
 mod gpu;
 mod layer;
@@ -44,7 +46,6 @@ mod options;
 mod packed;
 mod plan;
 mod real;
-mod rows;
 mod sequence;
 mod session;
 mod tensor;
@@ -64,13 +65,13 @@ pub use gpu::adapter::GpuOptions;
 pub use layer::buffers::Buffers;
 pub use layer::config::Config;
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
-pub use layer::placed::Placed;
+pub use layer::placed::{AllStates, Placed};
 pub use layer::streams::{Slot, Streams};
 pub use layer::{
     Gru, GruBuffers, GruConfig, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig, LstmStreams, PlacedGru, PlacedLstm,
     PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnStreams,
 };
-pub use options::Options;
+pub use options::{Mode, Options};
 pub use packed::PackedSequence;
 pub use plan::Plan;
 pub use real::Real;

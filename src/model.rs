@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::call::Call;
 use crate::cell_kind::StateName;
 use crate::config::RecurrentConfig;
 use crate::cpu::CpuModel;
 use crate::device::{Device, Kind};
+use crate::dropout::Training;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::options::Options;
-use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
@@ -33,10 +34,16 @@ pub(crate) struct Computed<F> {
     pub(crate) output: Vec<F>,
     /// The last states, h first.
     pub(crate) states: Vec<Vec<F>>,
+    /// The states after every step, if asked for.
+    pub(crate) all: Vec<Vec<F>>,
 }
 
-/// The same with shapes: output, and the last states, h first.
-pub(crate) type Forward<F> = (Tensor<F>, Vec<Tensor<F>>);
+/// The same with shapes.
+pub(crate) struct Forward<F> {
+    pub(crate) output: Tensor<F>,
+    pub(crate) states: Vec<Tensor<F>>,
+    pub(crate) all: Vec<Tensor<F>>,
+}
 
 impl<F: Real> PlacedModel<F> {
     /// `layers` are validated.
@@ -60,6 +67,8 @@ impl<F: Real> PlacedModel<F> {
         input: &Tensor<F>,
         states: Option<&[&Tensor<F>]>,
         options: &Options<'_>,
+        training: Option<&Training>,
+        all_states: bool,
         wait: Wait,
     ) -> Result<Forward<F>> {
         let config = &self.config;
@@ -67,43 +76,53 @@ impl<F: Real> PlacedModel<F> {
         for (index, state) in states.into_iter().flatten().enumerate() {
             sequence.check_state(config, index, state.shape())?;
         }
-        let rows = Rows::new(&sequence, options.lengths, options.padding_value)?;
+        let call = Call::new(sequence, options)?.with_all_states(all_states);
         let output_shape = sequence.shape(config.output_size());
-        let state_shapes: Vec<_> = (0..config.cell.states().len()).map(|s| sequence.state_shape(config, s)).collect();
+        let states_count = config.cell.states().len();
+        let state_shapes: Vec<_> = (0..states_count).map(|s| sequence.state_shape(config, s)).collect();
+        let all_shapes: Vec<_> = (0..states_count).map(|s| sequence.all_states_shape(config, s)).collect();
         element_count::<F>("output", &output_shape)?;
-        for shape in &state_shapes {
+        for shape in state_shapes.iter().chain(all_shapes.iter().filter(|_| all_states)) {
             element_count::<F>("state", shape)?;
         }
 
+        // A call that was refused is no call.
+        let keys = training.map(|training| training.next_keys(config.dropped_layers()));
+        let call = call.with_dropout(keys.unwrap_or_default());
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
-        let computed = self.compute(sequence, &rows, input.data(), states.as_deref(), wait).await?;
-        let output = Tensor::new(output_shape, computed.output)?;
-        let states = state_shapes.into_iter().zip(computed.states).map(|(shape, state)| Tensor::new(shape, state));
-        Ok((output, states.collect::<Result<_>>()?))
+        let computed = self.compute(&call, input.data(), states.as_deref(), wait).await?;
+        let shaped = |shapes: Vec<_>, arrays: Vec<_>| {
+            shapes.into_iter().zip(arrays).map(|(shape, array): (Vec<usize>, Vec<F>)| Tensor::new(shape, array))
+        };
+        Ok(Forward {
+            output: Tensor::new(output_shape, computed.output)?,
+            states: shaped(state_shapes, computed.states).collect::<Result<_>>()?,
+            all: shaped(all_shapes, computed.all).collect::<Result<_>>()?,
+        })
     }
 
-    /// Runs arrays that have the sizes that `sequence` stands for.
+    /// Runs arrays that have the sizes that the call stands for.
     pub(crate) async fn compute(
         &self,
-        sequence: Sequence,
-        rows: &Rows,
+        call: &Call,
         input: &[F],
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<Computed<F>> {
-        let config = &self.config;
+        let (config, sequence) = (&self.config, call.sequence());
         match &self.place {
             // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
             _ if sequence.is_empty() => Ok(Computed {
                 output: zeroed("output", &sequence.shape(config.output_size()))?,
-                states: initial_states(config, &sequence, states)?,
+                states: initial_states(config, sequence, states)?,
+                all: vec![Vec::new(); config.cell.states().len()],
             }),
             Place::Cpu(model) => {
-                let mut states = initial_states(config, &sequence, states)?;
-                let output = model.forward(&sequence, rows, input, &mut states)?;
-                Ok(Computed { output, states })
+                let mut states = initial_states(config, sequence, states)?;
+                let (output, all) = model.forward(call, input, &mut states)?;
+                Ok(Computed { output, states, all })
             }
-            Place::Gpu(model) => model.forward(sequence, rows, input, states, wait).await,
+            Place::Gpu(model) => model.forward(call, input, states, wait).await,
         }
     }
 }

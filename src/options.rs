@@ -1,5 +1,20 @@
 //! What a forward may be asked besides input and state.
 
+/// Whether a model is in use or being trained: `eval()` and `train()` of a module in PyTorch, set by
+/// [`Placed::set_mode`](crate::Placed::set_mode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Dropout does nothing.
+    #[default]
+    Evaluation,
+    /// Dropout acts. Every call has masks of its own, and so has every layer; the same seed gives the same sequence of them, on
+    /// the CPU and on a GPU. The numbers are not those that PyTorch draws.
+    Training {
+        /// What the masks of all calls follow from.
+        seed: u64,
+    },
+}
+
 /// Options of a forward, for [`Placed::forward_with`](crate::Placed::forward_with).
 ///
 /// ```

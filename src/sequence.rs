@@ -90,6 +90,14 @@ impl Sequence {
         if self.batched { vec![layers, self.batch, size] } else { vec![layers, size] }
     }
 
+    /// The shape of state number `state` after every step: `[L·D, T, B, ·]`, unbatched without B. As with all states,
+    /// batch_first changes nothing.
+    pub(crate) fn all_states_shape(&self, config: &RecurrentConfig, state: usize) -> Vec<usize> {
+        let mut shape = self.state_shape(config, state);
+        shape.insert(1, self.time_steps);
+        shape
+    }
+
     /// Checks state number `state`, which comes with the input.
     pub(crate) fn check_state(&self, config: &RecurrentConfig, state: usize, shape: &[usize]) -> Result<()> {
         let expected = self.state_shape(config, state);

@@ -2,14 +2,12 @@
 
 use std::ops::Range;
 
+use crate::call::{Call, StateRows};
 use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
 use crate::gpu::Wait;
 use crate::gpu::session::GpuSession;
 use crate::model::{Place, PlacedModel};
-use crate::plan::StateRows;
-use crate::rows::Rows;
-use crate::sequence::Sequence;
 use crate::tensor::{element_count, zeroed};
 use crate::{Real, Result};
 
@@ -17,7 +15,7 @@ use crate::{Real, Result};
 #[derive(Debug)]
 pub(crate) struct Session<F> {
     pub(crate) config: RecurrentConfig,
-    count: usize,
+    state_rows: StateRows,
     place: Resident<F>,
 }
 
@@ -30,33 +28,36 @@ enum Resident<F> {
 impl<F: Real> Session<F> {
     /// Zero states of `count` rows, which is > 0. Tiles are chosen for this many, and stay when it grows.
     pub(crate) async fn new(model: &PlacedModel<F>, count: usize) -> Result<Self> {
+        let state_rows = StateRows { count, tile_batch: count };
         let place = match &model.place {
             Place::Cpu(model) => Resident::Cpu(CpuSession::new(model, count)?),
-            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, StateRows { count, tile_batch: count }).await?),
+            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_rows).await?),
         };
-        Ok(Self { config: model.config.clone(), count, place })
+        Ok(Self { config: model.config.clone(), state_rows, place })
     }
 
     /// How many rows there is room for.
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.state_rows.count
     }
 
-    /// Runs a checked chunk over the rows that `rows` names. The output is read back if asked for, and else empty.
+    /// Runs a checked chunk, whose row b moves on the state number `state_rows[b]`. The output is read back if asked for, and
+    /// else empty.
     pub(crate) async fn push(
         &mut self,
-        sequence: Sequence,
-        rows: &Rows,
+        call: Call,
+        state_rows: Vec<usize>,
         input: &[F],
         read_back: bool,
         wait: Wait,
     ) -> Result<Vec<F>> {
-        let output_shape = sequence.shape(self.config.output_size());
+        let call = call.over(self.state_rows, state_rows);
+        let output_shape = call.sequence().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
         match &mut self.place {
-            _ if sequence.is_empty() => zeroed("output", &output_shape),
-            Resident::Cpu(session) => session.push(sequence, rows, input),
-            Resident::Gpu(session) => session.push(sequence, rows, input, read_back, wait).await,
+            _ if call.sequence().is_empty() => zeroed("output", &output_shape),
+            Resident::Cpu(session) => session.push(&call, input),
+            Resident::Gpu(session) => session.push(&call, input, read_back, wait).await,
         }
     }
 
@@ -94,7 +95,7 @@ impl<F: Real> Session<F> {
             Resident::Cpu(session) => session.grow(count)?,
             Resident::Gpu(session) => session.grow(count).await?,
         }
-        self.count = count;
+        self.state_rows.count = count;
         Ok(())
     }
 }

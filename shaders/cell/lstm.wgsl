@@ -25,10 +25,10 @@ struct State {
     c: f32,
 }
 
-// What an LSTM carries besides h: the cell state, updated in place. An invocation touches its own element only,
-// so one binding holds c(t-1) before and c(t) after the step.
+// What an LSTM carries besides h: the cell state. An invocation touches its own element only, so one binding holds c before and
+// c after the step, in the same place unless all of them are wanted.
 
-@group(0) @binding(6) var<storage, read_write> c: array<f32>; // [L, D, state_rows, H]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>; // [L, D, state_rows, H], or of all steps [L, T + 1, D, state_rows, H]
 
 fn load_state(h: f32, index: u32) -> State {
     return State(h, c[index]);

@@ -2,6 +2,7 @@
 
 #[cfg(doc)]
 use crate::Error;
+use crate::call::Call;
 use crate::cell::config::CellConfig;
 use crate::cell::shape::StepShape;
 use crate::cell::state::CellState;
@@ -9,7 +10,7 @@ use crate::device::Device;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::PlacedModel;
-use crate::rows::Rows;
+use crate::options::Options;
 use crate::{Real, Result, Tensor};
 
 /// A [`Cell`](crate::Cell) on a device, ready to run: [`PlacedLstmCell`](crate::PlacedLstmCell),
@@ -49,9 +50,8 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
             shape.check(&self.config, arrays)?;
         }
         let initial: Option<Vec<&[F]>> = initial.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
-        let sequence = shape.sequence();
-        let rows = Rows::new(&sequence, None, 0.0)?;
-        let computed = self.model.compute(sequence, &rows, input.data(), initial.as_deref(), wait).await?;
+        let call = Call::new(shape.sequence(), &Options::new())?;
+        let computed = self.model.compute(&call, input.data(), initial.as_deref(), wait).await?;
         shape.state_of::<K, F>(&self.config, computed.states)
     }
 

@@ -1,11 +1,12 @@
 //! The state of a cell, where the cell runs.
 
+use crate::call::Call;
 use crate::cell::config::CellConfig;
 use crate::cell::shape::StepShape;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::PlacedModel;
-use crate::rows::Rows;
+use crate::options::Options;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
 
@@ -71,8 +72,8 @@ impl<K: Kind, F: Real> CellState<K, F> {
     }
 
     pub(super) async fn push(&mut self, input: &[F], wait: Wait) -> Result<()> {
-        let sequence = self.shape.sequence();
-        let rows = Rows::new(&sequence, None, 0.0)?;
-        self.session.push(sequence, &rows, input, false, wait).await.map(drop)
+        let call = Call::new(self.shape.sequence(), &Options::new())?;
+        let rows = (0..self.shape.batch()).collect();
+        self.session.push(call, rows, input, false, wait).await.map(drop)
     }
 }

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::call::Call;
 use crate::cpu::CpuModel;
-use crate::rows::Rows;
-use crate::sequence::Sequence;
 use crate::tensor::zeroed;
 use crate::{Real, Result};
 
@@ -32,8 +31,9 @@ impl<F: Real> CpuSession<F> {
         Arc::ptr_eq(&self.model, model)
     }
 
-    pub(crate) fn push(&mut self, sequence: Sequence, rows: &Rows, input: &[F]) -> Result<Vec<F>> {
-        self.model.forward(&sequence, rows, input, &mut self.states)
+    /// Moves the states of the call's rows on, and gives the output.
+    pub(crate) fn push(&mut self, call: &Call, input: &[F]) -> Result<Vec<F>> {
+        self.model.forward(call, input, &mut self.states).map(|(output, _)| output)
     }
 
     /// The states of a range of rows: each `[L·D, rows, ·]`.

@@ -7,6 +7,7 @@ mod guarded;
 mod kernels;
 pub(crate) mod model;
 mod pipeline;
+mod results;
 pub(crate) mod session;
 mod shader;
 mod transfer;

@@ -2,18 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::call::{Call, Task};
 use crate::config::RecurrentConfig;
 use crate::gpu::Wait;
 use crate::gpu::context::Context;
 use crate::gpu::exec::{self, Initial};
 use crate::gpu::kernels;
+use crate::gpu::results;
 use crate::gpu::transfer;
 use crate::gpu::weights::LayerBuffers;
 use crate::gpu::workspace::{Bound, Io, Scratch, States, Workspace};
 use crate::model::Computed;
-use crate::plan::{Plan, StateRows};
-use crate::rows::Rows;
-use crate::sequence::Sequence;
+use crate::plan::Plan;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
 
@@ -69,45 +69,42 @@ impl GpuModel {
         })
     }
 
-    pub(crate) fn plan(&self, sequence: Sequence, state_rows: StateRows) -> Result<Plan> {
-        Plan::new(&self.config, sequence, state_rows, &self.context.limits)
+    pub(crate) fn plan(&self, task: Task) -> Result<Plan> {
+        Plan::new(&self.config, task, &self.context.limits)
     }
 
-    /// `input` and `states` have the shapes that `sequence` stands for, which is not empty.
+    /// `input` and `states` have the sizes that the call stands for, which is not empty.
     pub(crate) async fn forward<F: Real>(
         &self,
-        sequence: Sequence,
-        rows: &Rows,
+        call: &Call,
         input: &[F],
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<Computed<F>> {
         let gpu = &self.context.gpu;
         gpu.check_alive("starting a forward")?;
-        let workspace = match take(&self.idle, |workspace| workspace.plan.sequence == sequence) {
+        let workspace = match take(&self.idle, |workspace| workspace.plan.task == call.task) {
             Some(workspace) => workspace,
-            None => self.new_workspace(sequence, wait).await?,
+            None => self.new_workspace(call.task, wait).await?,
         };
-        workspace.upload(gpu, input, rows, wait).await?;
-        for (target, &state) in
-            exec::initial_targets(&workspace.scratch, &workspace.io).zip(states.into_iter().flatten())
-        {
-            transfer::upload(gpu, target, 0, bytemuck::cast_slice(state), wait).await?;
+        workspace.upload(gpu, input, call, wait).await?;
+        if let Some(states) = states {
+            workspace.upload_states(gpu, states, wait).await?;
         }
         let initial = if states.is_none() { Initial::Zeros } else { Initial::Uploaded };
         let results = workspace.results();
         let submission = exec::submit(gpu, &workspace, initial, &results, wait).await?;
         let sizes: Vec<u64> = results.iter().map(|&(_, bytes)| bytes).collect();
-        let mut arrays = transfer::read_back(gpu, &workspace.staging, submission, wait, &sizes).await?;
+        let arrays = transfer::read_back(gpu, &workspace.staging, submission, wait, &sizes).await?;
+        let computed = results::arrange(&workspace.plan, call, arrays)?;
         keep(&self.idle, workspace);
-        let states = arrays.split_off(1);
-        Ok(Computed { output: arrays.pop().unwrap_or_default(), states })
+        Ok(computed)
     }
 
     /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
-    async fn new_workspace(&self, sequence: Sequence, wait: Wait) -> Result<Workspace> {
+    async fn new_workspace(&self, task: Task, wait: Wait) -> Result<Workspace> {
         let make = || async {
-            let plan = self.plan(sequence, StateRows::of_batch(sequence.batch))?;
+            let plan = self.plan(task)?;
             let (states, capacity) = (States::new(&self.context.gpu, &plan).await?, plan.bytes);
             Workspace::new(&self.context, plan, capacity, &self.weights, states, wait).await
         };
@@ -124,39 +121,39 @@ impl GpuModel {
     pub(crate) async fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        sequence: Sequence,
+        call: &Call,
         buffers: &EncodeIo<'_>,
         wait: Wait,
     ) -> Result<()> {
         let context = &*self.context;
         let initial = buffers.initial.as_deref();
-        if sequence.is_empty() {
-            let plan = self.plan(sequence, StateRows::of_batch(sequence.batch))?;
+        if call.sequence().is_empty() {
+            let plan = self.plan(call.task)?;
             let states: Vec<_> = buffers.io.last.all().collect();
             let copy = || record_initial(encoder, initial, &states, &plan);
             return context.gpu.scoped("recording a forward of no steps", copy).await;
         }
-        let shared = self.encode_scratch(sequence, wait).await?;
+        let shared = self.encode_scratch(call.task, wait).await?;
         let (plan, scratch) = &*shared;
+        // Recordings may wait side by side for their submission, so that what each call says has a buffer of its own.
+        let scratch = scratch.with_call(&context.gpu, call, wait).await?;
         // Everything that can fail comes before the first command.
-        let bound = Bound::new(context, plan, &self.weights, scratch, &buffers.io, &plan.bytes).await?;
+        let bound = Bound::new(context, plan, &self.weights, &scratch, &buffers.io, &plan.bytes).await?;
         let record = || {
-            let targets: Vec<_> = exec::initial_targets(scratch, &buffers.io).collect();
+            let targets: Vec<_> = exec::initial_targets(&scratch, &buffers.io).collect();
             record_initial(encoder, initial, &targets, plan);
             exec::record(encoder, plan, &bound, 0..plan.dispatch_count());
         };
         context.gpu.scoped("recording a forward", record).await
     }
 
-    async fn encode_scratch(&self, sequence: Sequence, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {
-        let found = take(&self.encode_scratch, |shared| shared.0.sequence == sequence);
+    async fn encode_scratch(&self, task: Task, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {
+        let found = take(&self.encode_scratch, |shared| shared.0.task == task);
         let shared = match found {
             Some(shared) => shared,
             None => {
-                let plan = self.plan(sequence, StateRows::of_batch(sequence.batch))?;
+                let plan = self.plan(task)?;
                 let scratch = Scratch::new(&self.context.gpu, &plan, &plan.bytes, wait).await?;
-                let words = Rows::new(&sequence, None, 0.0)?.words();
-                transfer::upload(&self.context.gpu, &scratch.rows, 0, bytemuck::cast_slice(&words), wait).await?;
                 Arc::new((plan, scratch))
             }
         };

@@ -17,14 +17,31 @@ use crate::plan::step::StepTile;
 pub(crate) struct PipelineKey {
     pub(crate) kernel: Kernel,
     pub(crate) cell: CellKind,
-    pub(crate) step: Option<StepConstants>,
+    pub(crate) constants: Constants,
 }
 
-/// What the step kernel is specialised for.
+/// What a kernel is specialised for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct StepConstants {
-    pub(crate) tile: StepTile,
-    pub(crate) projected: bool,
+pub(crate) enum Constants {
+    None,
+    Project { dropout: bool },
+    Step { tile: StepTile, projected: bool },
+}
+
+impl Constants {
+    /// The override constants by name, in the order of their declarations.
+    pub(crate) fn overrides(self) -> Vec<(&'static str, f64)> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Project { dropout } => vec![("DROPOUT", f64::from(u8::from(dropout)))],
+            Self::Step { tile, projected } => vec![
+                ("UNITS", tile.units.into()),
+                ("ROWS", tile.rows.into()),
+                ("SPLIT", tile.split.into()),
+                ("PROJECTED", f64::from(u8::from(projected))),
+            ],
+        }
+    }
 }
 
 /// A compiled kernel with the layouts of its two groups.
@@ -77,14 +94,14 @@ impl Pipeline {
             bind_group_layouts: &[Some(&storage), Some(&params)],
             immediate_size: 0,
         });
-        let constants = key.step.map(step_constants);
+        let constants = key.constants.overrides();
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: constants.as_ref().map_or(&[], |c| c.as_slice()),
+                constants: &constants,
                 // Every kernel writes its workgroup memory before it reads it; zeroing costs more than a small step.
                 zero_initialize_workgroup_memory: false,
             },
@@ -112,13 +129,13 @@ impl Pipeline {
         device: &wgpu::Device,
         kernel: Kernel,
         blocks: &wgpu::Buffer,
-        rows: &wgpu::Buffer,
+        call: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
         let resource = |parameter: &Parameter| match *parameter {
             Parameter::Block(bytes) => {
                 wgpu::BufferBinding { buffer: blocks, offset: 0, size: NonZeroU64::new(bytes as u64) }
             }
-            Parameter::Rows => rows.as_entire_buffer_binding(),
+            Parameter::Call => call.as_entire_buffer_binding(),
         };
         let entries: Vec<_> = (0..)
             .zip(kernels::parameters(kernel))
@@ -133,17 +150,6 @@ impl Pipeline {
             entries: &entries,
         })
     }
-}
-
-/// The shader's override constants.
-pub(crate) fn step_constants(step: StepConstants) -> [(&'static str, f64); 4] {
-    let StepConstants { tile, projected } = step;
-    [
-        ("UNITS", tile.units.into()),
-        ("ROWS", tile.rows.into()),
-        ("SPLIT", tile.split.into()),
-        ("PROJECTED", f64::from(u8::from(projected))),
-    ]
 }
 
 fn layout_entry(binding: u32, ty: wgpu::BindingType) -> wgpu::BindGroupLayoutEntry {
@@ -165,6 +171,6 @@ fn parameter_binding(parameter: Parameter) -> wgpu::BindingType {
             has_dynamic_offset: true,
             min_binding_size: NonZeroU64::new(bytes as u64),
         },
-        Parameter::Rows => storage_binding(Access::Read),
+        Parameter::Call => storage_binding(Access::Read),
     }
 }

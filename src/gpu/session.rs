@@ -3,13 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::call::{Call, StateRows, Task};
 use crate::gpu::Wait;
 use crate::gpu::exec::{self, Initial};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::gpu::workspace::{States, Workspace};
-use crate::plan::StateRows;
-use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::{Real, Result};
 
@@ -32,7 +31,8 @@ impl GpuSession {
     /// Zero states.
     pub(crate) async fn new(model: &Arc<GpuModel>, state_rows: StateRows) -> Result<Self> {
         // Any plan knows the sizes of the states.
-        let plan = model.plan(Sequence::batched(&model.config, 1, 1), state_rows)?;
+        let task = Task { state_rows, ..Task::forward(Sequence::batched(&model.config, 1, 1)) };
+        let plan = model.plan(task)?;
         let states = States::new(&model.context.gpu, &plan).await?;
         Ok(Self { model: Arc::clone(model), states, state_rows, workspace: None, in_flight: 0 })
     }
@@ -41,11 +41,10 @@ impl GpuSession {
         Arc::ptr_eq(&self.model, model)
     }
 
-    /// Moves the states of `rows` on by a chunk that is not empty. The output is read back if asked for, and else empty.
+    /// Moves the states of the call's rows on by a chunk that is not empty. The output is read back if asked for, and else empty.
     pub(crate) async fn push<F: Real>(
         &mut self,
-        sequence: Sequence,
-        rows: &Rows,
+        call: &Call,
         input: &[F],
         read_back: bool,
         wait: Wait,
@@ -53,8 +52,8 @@ impl GpuSession {
         let model = Arc::clone(&self.model);
         let gpu = &model.context.gpu;
         gpu.check_alive("pushing a chunk")?;
-        let workspace = self.take_workspace(sequence, wait).await?;
-        workspace.upload(gpu, input, rows, wait).await?;
+        let workspace = self.take_workspace(call.task, wait).await?;
+        workspace.upload(gpu, input, call, wait).await?;
         let bytes = if read_back { workspace.plan.bytes.output } else { 0 };
         let results: &[_] = if read_back { &[(&workspace.io.output, bytes)] } else { &[] };
         let submission = exec::submit(gpu, &workspace, Initial::Last, results, wait).await?;
@@ -75,12 +74,12 @@ impl GpuSession {
 
     /// Buffers for a call: the ones that are there where they are large enough, else new ones with room to spare, as the
     /// chunks of a stream come in all lengths.
-    async fn take_workspace(&mut self, sequence: Sequence, wait: Wait) -> Result<Workspace> {
+    async fn take_workspace(&mut self, task: Task, wait: Wait) -> Result<Workspace> {
         let model = &self.model;
-        let plan = model.plan(sequence, self.state_rows)?;
+        let plan = model.plan(task)?;
         let mut capacity = plan.bytes;
         if let Some(mut kept) = self.workspace.take() {
-            if kept.plan.sequence == sequence {
+            if kept.plan.task == task {
                 return Ok(kept);
             }
             capacity = capacity.max(kept.capacity);
@@ -89,13 +88,13 @@ impl GpuSession {
                 return Ok(kept);
             }
         }
-        let roomy = Sequence {
-            time_steps: sequence.time_steps.next_power_of_two(),
-            batch: sequence.batch.next_power_of_two().min(self.state_rows.count),
-            ..sequence
+        let sequence = Sequence {
+            time_steps: task.sequence.time_steps.next_power_of_two(),
+            batch: task.sequence.batch.next_power_of_two().min(task.state_rows.count),
+            ..task.sequence
         };
         // Room to spare is not worth an error.
-        if let Ok(plan) = model.plan(roomy, self.state_rows) {
+        if let Ok(plan) = model.plan(Task { sequence, ..task }) {
             capacity = capacity.max(plan.bytes);
         }
         Workspace::new(&model.context, plan, capacity, &model.weights, self.states.clone(), wait).await

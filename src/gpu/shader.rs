@@ -13,6 +13,7 @@ const RNN_TANH: &str = include_str!("../../shaders/cell/rnn_tanh.wgsl");
 const RNN_RELU: &str = include_str!("../../shaders/cell/rnn_relu.wgsl");
 const PROJECT: &str = include_str!("../../shaders/project.wgsl");
 const STEP: &str = include_str!("../../shaders/step.wgsl");
+const DROPOUT: &str = include_str!("../../shaders/dropout.wgsl");
 const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
 
 /// The WGSL of a kernel for a cell.
@@ -23,12 +24,12 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
         CellKind::Rnn(Nonlinearity::Tanh) => &[STATE_H, RNN_TANH, RNN],
         CellKind::Rnn(Nonlinearity::Relu) => &[STATE_H, RNN_RELU, RNN],
     };
-    let body = match kernel {
-        Kernel::Project => PROJECT,
-        Kernel::Step => STEP,
-        Kernel::Shrink => SHRINK,
+    let body: &[&str] = match kernel {
+        Kernel::Project => &[DROPOUT, PROJECT],
+        Kernel::Step => &[STEP],
+        Kernel::Shrink => &[SHRINK],
     };
-    [&[COMMON], cell, &[body]].concat().join("\n")
+    [&[COMMON], cell, body].concat().join("\n")
 }
 
 /// The kernel's entry point in its file.

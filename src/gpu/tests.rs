@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
+use crate::call::Call;
 use crate::gpu::Wait;
 use crate::gpu::adapter::{self, GpuOptions};
 use crate::gpu::context::Context;
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
-use crate::plan::StateRows;
-use crate::rows::Rows;
+use crate::options::Options;
 use crate::sequence::Sequence;
 use crate::{Error, Lstm, LstmConfig};
 
@@ -29,16 +29,15 @@ fn context() -> Option<Context> {
 fn a_forward_in_several_submissions_gives_the_bits_of_one() {
     let config = LstmConfig::new(3, 9).num_layers(2).bidirectional(true);
     let lstm = Lstm::random(config.clone(), 1).unwrap();
-    let sequence = Sequence::batched(&config.0, 12, 5);
-    let rows = Rows::new(&sequence, None, 0.0).unwrap();
+    let call = Call::new(Sequence::batched(&config.0, 12, 5), &Options::new()).unwrap();
     let input: Vec<f32> = (0..12 * 5 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
     let run = |submission_work: u64, wait: Wait| {
         let mut context = context()?;
         context.limits.submission_work = submission_work;
         let context = context.into();
         let model = pollster::block_on(GpuModel::place(&context, &config.0, lstm.layers(), wait)).unwrap();
-        let submissions = model.plan(sequence, StateRows::of_batch(5)).unwrap().submission_count();
-        let computed = pollster::block_on(model.forward(sequence, &rows, &input, None, wait)).unwrap();
+        let submissions = model.plan(call.task).unwrap().submission_count();
+        let computed = pollster::block_on(model.forward(&call, &input, None, wait)).unwrap();
         Some((submissions, computed.output, computed.states))
     };
     let Some((one, output, states)) = run(u64::MAX, Wait::Blocking) else { return };

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use crate::call::Call;
 use crate::gpu::Wait;
 use crate::gpu::context::Context;
+use crate::gpu::exec;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels;
-use crate::gpu::pipeline::{Pipeline, PipelineKey, StepConstants};
+use crate::gpu::pipeline::{Constants, Pipeline, PipelineKey};
 use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
 use crate::plan::{BufferBytes, Kernel, Plan};
-use crate::rows::Rows;
 use crate::{Real, Result};
 
 /// What kernels need between input and output, whoever owns those.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scratch {
     gx: wgpu::Buffer,
     /// The outputs of the layers below the last, in turn.
@@ -24,8 +25,8 @@ pub(crate) struct Scratch {
     /// h before its projection, where there is one.
     raw: Option<wgpu::Buffer>,
     params: wgpu::Buffer,
-    /// Lengths and padding value of the rows.
-    pub(crate) rows: wgpu::Buffer,
+    /// What the call says.
+    pub(crate) call: wgpu::Buffer,
 }
 
 impl Scratch {
@@ -37,16 +38,27 @@ impl Scratch {
             .scoped("creating the scratch buffers", || Self {
                 gx: buffer(device, "gx", capacity.gx, Use::STORAGE),
                 between: (0..plan.between_count())
-                    .map(|_| buffer(device, "between layers", capacity.between, Use::STORAGE))
+                    .map(|_| buffer(device, "between layers", capacity.between, Use::STORAGE | Use::COPY_SRC))
                     .collect(),
                 h_0: buffer(device, "h_0", capacity.h, Use::STORAGE | Use::COPY_DST),
                 raw: plan.config.is_projected().then(|| buffer(device, "raw", capacity.raw, Use::STORAGE)),
                 params: buffer(device, "parameters", capacity.params, Use::UNIFORM | Use::COPY_DST),
-                rows: buffer(device, "rows", capacity.rows, Use::STORAGE | Use::COPY_DST),
+                call: buffer(device, "call", capacity.call, Use::STORAGE | Use::COPY_DST),
             })
             .await?;
         scratch.fill_params(gpu, plan, wait).await?;
         Ok(scratch)
+    }
+
+    /// The same buffers but for one of its own that holds what `call` says.
+    pub(crate) async fn with_call(&self, gpu: &GuardedDevice, call: &Call, wait: Wait) -> Result<Self> {
+        let words = call.words();
+        let bytes: &[u8] = bytemuck::cast_slice(&words);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let make = || buffer(&gpu.device, "call", bytes.len() as u64, usage);
+        let own = gpu.scoped("creating the scratch buffers", make).await?;
+        transfer::upload(gpu, &own, 0, bytes, wait).await?;
+        Ok(Self { call: own, ..self.clone() })
     }
 
     async fn fill_params(&self, gpu: &GuardedDevice, plan: &Plan, wait: Wait) -> Result<()> {
@@ -117,12 +129,16 @@ impl Bound {
         let projected = plan.config.is_projected();
         let mut kernels = Vec::new();
         for &kernel in Kernel::of(&plan.config) {
-            let step = (kernel == Kernel::Step).then_some(StepConstants { tile: plan.step_tile, projected });
-            let key = PipelineKey { kernel, cell: plan.config.cell, step };
+            let constants = match kernel {
+                Kernel::Project => Constants::Project { dropout: plan.task.dropout },
+                Kernel::Step => Constants::Step { tile: plan.step_tile, projected },
+                Kernel::Shrink => Constants::None,
+            };
+            let key = PipelineKey { kernel, cell: plan.config.cell, constants };
             let pipeline = context.pipelines.get(&context.gpu, key).await?;
             let bind = || {
                 let device = &context.gpu.device;
-                let params = pipeline.bind_params(device, kernel, &scratch.params, &scratch.rows);
+                let params = pipeline.bind_params(device, kernel, &scratch.params, &scratch.call);
                 let of_layer = |(layer, weights)| {
                     pipeline.bind_storage(device, layer_buffers(kernel, plan, layer, weights, scratch, io, sizes))
                 };
@@ -152,8 +168,16 @@ fn layer_buffers<'a>(
     let whole = wgpu::Buffer::as_entire_buffer_binding;
     let last = plan.config.num_layers - 1;
     // A caller's buffer may be larger than a binding may be; only what is needed of it is bound.
-    let x = if layer == 0 { part(&io.input, sizes.input) } else { whole(&scratch.between[(layer - 1) % 2]) };
-    let y = if layer == last { part(&io.output, sizes.output) } else { whole(&scratch.between[layer % 2]) };
+    let x = if layer == 0 {
+        part(&io.input, sizes.input)
+    } else {
+        whole(&scratch.between[(layer - 1) % scratch.between.len()])
+    };
+    let y = if layer == last {
+        part(&io.output, sizes.output)
+    } else {
+        whole(&scratch.between[layer % scratch.between.len()])
+    };
     let h_n = part(&io.last.h, sizes.h);
     match (kernel, &scratch.raw, &weights.w_hr) {
         (Kernel::Shrink, Some(raw), Some(w_hr)) => {
@@ -207,7 +231,7 @@ impl Workspace {
         wait: Wait,
     ) -> Result<Self> {
         use wgpu::BufferUsages as Use;
-        let readback = capacity.readback(&plan.config);
+        let readback = plan.readback_bytes(&capacity);
         context.limits.buffer("the readback of output and states", readback)?;
         let scratch = Scratch::new(&context.gpu, &plan, &capacity, wait).await?;
         let device = &context.gpu.device;
@@ -223,22 +247,43 @@ impl Workspace {
         Ok(Self { plan, capacity, scratch, io, bound, staging, submission_ends })
     }
 
-    /// Puts input and rows where the kernels read them.
+    /// Puts input and call where the kernels read them.
     pub(crate) async fn upload<F: Real>(
         &self,
         gpu: &GuardedDevice,
         input: &[F],
-        rows: &Rows,
+        call: &Call,
         wait: Wait,
     ) -> Result<()> {
         transfer::upload(gpu, &self.io.input, 0, bytemuck::cast_slice(input), wait).await?;
-        transfer::upload(gpu, &self.scratch.rows, 0, bytemuck::cast_slice(&rows.words()), wait).await
+        transfer::upload(gpu, &self.scratch.call, 0, bytemuck::cast_slice(&call.words()), wait).await
     }
 
-    /// What a forward reads back, with the bytes of it: output and last states.
+    /// Puts initial states, each `[L·D, B, ·]`, where the kernels read them.
+    pub(crate) async fn upload_states<F: Real>(&self, gpu: &GuardedDevice, states: &[&[F]], wait: Wait) -> Result<()> {
+        let (plan, layers) = (&self.plan, self.plan.config.num_layers);
+        for (s, (target, &state)) in exec::initial_targets(&self.scratch, &self.io).zip(states).enumerate() {
+            if s == 0 || !plan.task.all_states {
+                transfer::upload(gpu, target, 0, bytemuck::cast_slice(state), wait).await?;
+                continue;
+            }
+            // Behind each layer's initial c, there is room for that of every step.
+            for (layer, state) in state.chunks_exact(state.len() / layers).enumerate() {
+                let offset = (plan.c_offset(layer) * size_of::<f32>()) as u64;
+                transfer::upload(gpu, target, offset, bytemuck::cast_slice(state), wait).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a forward reads back, with the bytes of it: output and states, and where the states of every step are wanted the
+    /// outputs of the layers below the last.
     pub(crate) fn results(&self) -> Vec<(&wgpu::Buffer, u64)> {
-        let output = (&self.io.output, self.plan.bytes.output);
-        std::iter::once(output).chain(self.io.last.all().zip(self.plan.bytes.states(&self.plan.config))).collect()
+        let Self { plan, scratch, io, .. } = self;
+        let output = std::iter::once((&io.output, plan.bytes.output));
+        let states = io.last.all().zip(plan.bytes.states(&plan.config));
+        let between = scratch.between.iter().map(|buffer| (buffer, plan.bytes.between));
+        output.chain(states).chain(between.filter(|_| plan.task.all_states)).collect()
     }
 
     /// Takes over a plan of another shape, which the buffers must be large enough for.

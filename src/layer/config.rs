@@ -11,8 +11,8 @@ use crate::{Error, Real, Result, Tensor, TensorView};
 /// defaults. [`LstmConfig`](crate::LstmConfig), [`GruConfig`](crate::GruConfig) and [`RnnConfig`](crate::RnnConfig) are its
 /// three kinds.
 ///
-/// Sizes are checked when a model is made from the configuration ([`Layer::new`](crate::Layer::new),
-/// [`Layer::random`](crate::Layer::random)): each must be > 0.
+/// Values are checked when a model is made from the configuration ([`Layer::new`](crate::Layer::new),
+/// [`Layer::random`](crate::Layer::random)): each size must be > 0.
 ///
 /// ```
 /// use wgpu_rnn::LstmConfig;
@@ -21,7 +21,7 @@ use crate::{Error, Real, Result, Tensor, TensorView};
 /// assert_eq!(config.directions(), 2);
 /// assert_eq!(config.to_string(), "LSTM(100, 20, num_layers=4, bidirectional=true)");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config<K>(pub(crate) RecurrentConfig, PhantomData<K>);
 
 impl Config<LstmKind> {
@@ -76,6 +76,14 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// p: the probability with which an element of a layer's output is dropped, for all layers but the last, in
+    /// [training mode](crate::Mode::Training) alone; 0 to 1, 0 by default. What stays is scaled by 1/(1−p).
+    #[must_use]
+    pub fn dropout(mut self, dropout: f64) -> Self {
+        self.0.dropout = dropout;
+        self
+    }
+
     /// Whether a second direction of each layer runs from the end of the sequence to its start.
     #[must_use]
     pub fn bidirectional(mut self, bidirectional: bool) -> Self {
@@ -111,6 +119,11 @@ impl<K: Kind> Config<K> {
     /// Whether the layers have biases.
     pub fn has_bias(&self) -> bool {
         self.0.bias
+    }
+
+    /// p of [`dropout`](Self::dropout).
+    pub fn dropout_probability(&self) -> f64 {
+        self.0.dropout
     }
 
     /// Whether batched input and output are `[B, T, ·]`.

@@ -169,6 +169,17 @@ impl<K: Kind, F: Real> Layer<K, F> {
         self
     }
 
+    /// The same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
+    /// [training mode](crate::Mode::Training) alone.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless p is from 0 to 1.
+    pub fn dropout(self, p: f64) -> Result<Self> {
+        let config = self.config.dropout(p);
+        config.0.validate::<F>()?;
+        Ok(Self { config, ..self })
+    }
+
     /// The configuration.
     pub fn config(&self) -> &Config<K> {
         &self.config
@@ -199,7 +210,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
 
     async fn place(&self, device: &Device, wait: Wait) -> Result<Placed<K, F>> {
         let model = PlacedModel::new(&self.config.0, &self.layers, device, wait).await?;
-        Ok(Placed { config: self.config.clone(), device: device.clone(), model })
+        Ok(Placed { config: self.config.clone(), device: device.clone(), model, training: None })
     }
 }
 

@@ -1,6 +1,8 @@
 //! A layer on a device: forward, plan, and recording into a caller's encoder.
 
+use crate::call::{Call, Task};
 use crate::device::{Device, needs_gpu};
+use crate::dropout::Training;
 use crate::gpu::Wait;
 use crate::gpu::model::EncodeIo;
 use crate::gpu::workspace::{Io, States};
@@ -9,8 +11,8 @@ use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::streams::Streams;
 use crate::model::{Place, PlacedModel};
-use crate::options::Options;
-use crate::plan::{Plan, StateRows};
+use crate::options::{Mode, Options};
+use crate::plan::Plan;
 use crate::sequence::Sequence;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
@@ -24,6 +26,19 @@ pub struct Placed<K, F = f32> {
     pub(super) config: Config<K>,
     pub(super) device: Device,
     pub(super) model: PlacedModel<F>,
+    pub(super) training: Option<Training>,
+}
+
+/// What [`Placed::forward_all_states`] gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllStates<K: Kind, F: Real = f32> {
+    /// As of a forward: `[T, B, D·P]`, `[B, T, D·P]` with batch_first.
+    pub output: Tensor<F>,
+    /// The last state, as of a forward: h `[L·D, B, P]`, c `[L·D, B, H]`.
+    pub last: K::State<F>,
+    /// The state after every step: h `[L·D, T, B, P]`, c `[L·D, T, B, H]`, unbatched without B, with batch_first the same. At t
+    /// stands what a direction holds after it has read time t; behind a row's end, the padding value.
+    pub all: K::State<F>,
 }
 
 impl<K: Kind, F: Real> Placed<K, F> {
@@ -89,6 +104,34 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.run(input, state, options, Wait::Async).await
     }
 
+    /// [`forward_with`](Self::forward_with), giving the states after every step as well: h of all layers and c, for those who
+    /// look into a model or go on from the middle of a sequence. On a GPU the kernels are the same, and there is one readback.
+    ///
+    /// # Errors
+    /// As [`forward_with`](Self::forward_with).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn forward_all_states(
+        &self,
+        input: &Tensor<F>,
+        state: Option<&K::State<F>>,
+        options: &Options<'_>,
+    ) -> Result<AllStates<K, F>> {
+        pollster::block_on(self.run_all_states(input, state, options, Wait::Blocking))
+    }
+
+    /// [`forward_all_states`](Self::forward_all_states) without blocking.
+    ///
+    /// # Errors
+    /// As [`forward_with`](Self::forward_with).
+    pub async fn forward_all_states_async(
+        &self,
+        input: &Tensor<F>,
+        state: Option<&K::State<F>>,
+        options: &Options<'_>,
+    ) -> Result<AllStates<K, F>> {
+        self.run_all_states(input, state, options, Wait::Async).await
+    }
+
     async fn run(
         &self,
         input: &Tensor<F>,
@@ -97,15 +140,37 @@ impl<K: Kind, F: Real> Placed<K, F> {
         wait: Wait,
     ) -> Result<(Tensor<F>, K::State<F>)> {
         let initial = state.map(K::arrays);
-        let (output, last) = self.model.forward(input, initial.as_deref(), options, wait).await?;
-        Ok((output, K::state(last)?))
+        let training = self.training.as_ref();
+        let forward = self.model.forward(input, initial.as_deref(), options, training, false, wait).await?;
+        Ok((forward.output, K::state(forward.states)?))
+    }
+
+    async fn run_all_states(
+        &self,
+        input: &Tensor<F>,
+        state: Option<&K::State<F>>,
+        options: &Options<'_>,
+        wait: Wait,
+    ) -> Result<AllStates<K, F>> {
+        let initial = state.map(K::arrays);
+        let training = self.training.as_ref();
+        let forward = self.model.forward(input, initial.as_deref(), options, training, true, wait).await?;
+        Ok(AllStates { output: forward.output, last: K::state(forward.states)?, all: K::state(forward.all)? })
+    }
+
+    /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in PyTorch.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.training = match mode {
+            Mode::Evaluation => None,
+            Mode::Training { seed } => Some(Training::new(seed)),
+        };
     }
 
     /// As many streams with zero states, which stay where the layer is: [`Streams`].
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a sequence, and a stream
-    /// has none. [`Error::Limit`] when the device cannot hold the states, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// has none; nor with dropout in training mode. [`Error::Limit`] when the device cannot hold the states, [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn streams(&self, count: usize) -> Result<Streams<K, F>> {
         pollster::block_on(self.streams_async(count))
@@ -116,6 +181,13 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// # Errors
     /// As [`streams`](Self::streams).
     pub async fn streams_async(&self, count: usize) -> Result<Streams<K, F>> {
+        if self.training.is_some() && self.config.0.dropped_layers() > 0 {
+            return Err(Error::Unsupported {
+                what: "dropout over streams".to_owned(),
+                why: "a stream is the same however it is cut, and masks are a call's; set the mode to evaluation"
+                    .to_owned(),
+            });
+        }
         if self.config.0.bidirectional {
             return Err(Error::Unsupported {
                 what: "a bidirectional layer over streams".to_owned(),
@@ -133,9 +205,10 @@ impl<K: Kind, F: Real> Placed<K, F> {
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
         match &self.model.place {
             Place::Cpu(_) => Err(needs_gpu("a plan of dispatches")),
-            Place::Gpu(model) => {
-                model.plan(Sequence::batched(&self.config.0, time_steps, batch), StateRows::of_batch(batch))
-            }
+            Place::Gpu(model) => model.plan(Task {
+                dropout: self.training.is_some() && self.config.0.dropped_layers() > 0,
+                ..Task::forward(Sequence::batched(&self.config.0, time_steps, batch))
+            }),
         }
     }
 
@@ -159,7 +232,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         batch: usize,
         buffers: &Buffers<'_, K>,
     ) -> Result<()> {
-        pollster::block_on(self.record(encoder, time_steps, batch, buffers, Wait::Blocking))
+        pollster::block_on(self.record(encoder, time_steps, batch, buffers, &Options::new(), Wait::Blocking))
     }
 
     /// [`encode`](Self::encode) without blocking on what the first recording of a shape has to create.
@@ -173,7 +246,39 @@ impl<K: Kind, F: Real> Placed<K, F> {
         batch: usize,
         buffers: &Buffers<'_, K>,
     ) -> Result<()> {
-        self.record(encoder, time_steps, batch, buffers, Wait::Async).await
+        self.record(encoder, time_steps, batch, buffers, &Options::new(), Wait::Async).await
+    }
+
+    /// [`encode`](Self::encode) with options: rows of different lengths.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`Error::Shape`] unless there is a length for each row, [`Error::Config`] for a length
+    /// above T.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn encode_with(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        time_steps: usize,
+        batch: usize,
+        buffers: &Buffers<'_, K>,
+        options: &Options<'_>,
+    ) -> Result<()> {
+        pollster::block_on(self.record(encoder, time_steps, batch, buffers, options, Wait::Blocking))
+    }
+
+    /// [`encode_with`](Self::encode_with) without blocking on what the first recording of a shape has to create.
+    ///
+    /// # Errors
+    /// As [`encode_with`](Self::encode_with).
+    pub async fn encode_with_async(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        time_steps: usize,
+        batch: usize,
+        buffers: &Buffers<'_, K>,
+        options: &Options<'_>,
+    ) -> Result<()> {
+        self.record(encoder, time_steps, batch, buffers, options, Wait::Async).await
     }
 
     async fn record(
@@ -182,14 +287,17 @@ impl<K: Kind, F: Real> Placed<K, F> {
         time_steps: usize,
         batch: usize,
         buffers: &Buffers<'_, K>,
+        options: &Options<'_>,
         wait: Wait,
     ) -> Result<()> {
         let Place::Gpu(model) = &self.model.place else {
             return Err(needs_gpu("recording into a command encoder"));
         };
-        let sequence = Sequence::batched(&self.config.0, time_steps, batch);
-        let bytes = model.plan(sequence, StateRows::of_batch(batch))?.bytes;
+        let call = Call::new(Sequence::batched(&self.config.0, time_steps, batch), options)?;
+        let bytes = model.plan(call.task)?.bytes;
         buffers.check(&self.config.0, &bytes)?;
+        let keys = self.training.as_ref().map(|training| training.next_keys(self.config.0.dropped_layers()));
+        let call = call.with_dropout(keys.unwrap_or_default());
         let io = EncodeIo {
             io: Io {
                 input: buffers.input.clone(),
@@ -204,7 +312,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         if batch == 0 {
             return Ok(());
         }
-        model.encode(encoder, sequence, &io, wait).await
+        model.encode(encoder, &call, &io, wait).await
     }
 
     /// The configuration.

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(doc)]
 use crate::Placed;
+use crate::call::Call;
 use crate::gpu::Wait;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::options::Options;
-use crate::rows::Rows;
 use crate::sequence::Sequence;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
@@ -143,8 +143,8 @@ impl<K: Kind, F: Real> Streams<K, F> {
                 return Err(slot_error("each slot once", format!("{slot:?} twice")));
             }
         }
-        let rows = Rows::new(&sequence, options.lengths, options.padding_value)?.with_state_rows(state_rows);
-        let output = self.session.push(sequence, &rows, chunk.data(), true, wait).await?;
+        let call = Call::new(sequence, options)?;
+        let output = self.session.push(call, state_rows, chunk.data(), true, wait).await?;
         Tensor::new(sequence.shape(self.config.0.output_size()), output)
     }
 

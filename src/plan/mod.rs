@@ -17,12 +17,12 @@ pub(crate) mod step;
 use std::fmt;
 
 use crate::Result;
+use crate::call::Task;
 use crate::config::RecurrentConfig;
+use crate::dropout::Dropout;
 use crate::plan::limits::{DeviceLimits, Need, saturating_product};
 use crate::plan::params::{ChunkParams, ParamsLayout};
 use crate::plan::step::StepTile;
-use crate::rows::Rows;
-use crate::sequence::Sequence;
 
 /// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
 /// a GPU busy; long sequences would otherwise take memory in proportion to T.
@@ -70,8 +70,7 @@ impl Kernel {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) config: RecurrentConfig,
-    pub(crate) sequence: Sequence,
-    pub(crate) state_rows: StateRows,
+    pub(crate) task: Task,
     pub(crate) step_tile: StepTile,
     pub(crate) bytes: BufferBytes,
     pub(crate) params: ParamsLayout,
@@ -79,23 +78,6 @@ pub struct Plan {
     slices: usize,
     chunk_steps: usize,
     submission_work: u64,
-}
-
-/// The rows of the state arrays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StateRows {
-    /// B of a forward; of streams, how many there is room for.
-    pub(crate) count: usize,
-    /// The batch that tiles are chosen for. It is never the number of rows of one push: were it that, results would depend on
-    /// how many streams a push moves on.
-    pub(crate) tile_batch: usize,
-}
-
-impl StateRows {
-    /// Those of a forward of its own.
-    pub(crate) fn of_batch(batch: usize) -> Self {
-        Self { count: batch, tile_batch: batch }
-    }
 }
 
 /// The sizes of a forward's buffers in bytes.
@@ -107,28 +89,24 @@ pub(crate) struct BufferBytes {
     pub(crate) output: u64,
     /// `[L·D, state_rows, P]` of h
     pub(crate) h: u64,
-    /// `[L·D, state_rows, H]` of what else is carried
+    /// `[L·D, state_rows, H]` of what else is carried, `[L, T + 1, D, state_rows, H]` with the states of every step
     pub(crate) carried: u64,
     /// `[B, D, H]`, h before its projection; 0 without one
     pub(crate) raw: u64,
     /// `[chunk_steps, B, D, H]` of G
     pub(crate) gx: u64,
-    /// `[T, B, D·P]` between two layers; two of them from three layers on
+    /// `[T, B, D·P]` between two layers
     pub(crate) between: u64,
     pub(crate) params: u64,
-    /// What [`Rows::words`](crate::rows::Rows::words) gives
-    pub(crate) rows: u64,
+    /// What [`Call::words`](crate::call::Call::words) gives
+    pub(crate) call: u64,
 }
 
 impl Plan {
     /// Chooses chunks and tiles and checks every limit. The tile depends on the rows of the states alone: were it to depend on
     /// T, results would depend on how a sequence is cut.
-    pub(crate) fn new(
-        config: &RecurrentConfig,
-        sequence: Sequence,
-        state_rows: StateRows,
-        limits: &DeviceLimits,
-    ) -> Result<Self> {
+    pub(crate) fn new(config: &RecurrentConfig, task: Task, limits: &DeviceLimits) -> Result<Self> {
+        let Task { sequence, state_rows, .. } = task;
         let directions = config.directions() as u64;
         let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
         let gates = config.cell.gates() as u64;
@@ -152,11 +130,15 @@ impl Plan {
         let chunk_steps = sequence.time_steps.min(most as usize);
 
         let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
-        let of_state = |size: usize| {
-            let rows = [config.num_layers as u64, directions, state_rows.count as u64];
-            Need::product("a state", &[&rows[..], &[size as u64, F32]].concat())
+        let of_state = |what, steps: u64, size: usize| {
+            let rows = [config.num_layers as u64, steps, directions, state_rows.count as u64];
+            Need::product(what, &[&rows[..], &[size as u64, F32]].concat())
         };
-        let (h_state, carried) = (of_state(config.recurrent_size()), of_state(config.hidden_size));
+        let h_state = of_state("a state", 1, config.recurrent_size());
+        let carried = match task.all_states {
+            true => of_state("c of every step", t.saturating_add(1), config.hidden_size),
+            false => of_state("a state", 1, config.hidden_size),
+        };
         let input = of_rows("the input", config.input_size);
         let output = of_rows("the output", config.output_size());
         for need in [&input, &output, &h_state, &carried] {
@@ -175,12 +157,11 @@ impl Plan {
             gx: gx_step.bytes * chunk_steps as u64,
             between: if config.num_layers > 1 { output.bytes } else { 0 },
             params: params.bytes(),
-            rows: Need::product("lengths", &[Rows::word_count(sequence.batch) as u64, F32]).bytes,
+            call: Need::product("lengths", &[task.word_count(config) as u64, F32]).bytes,
         };
         Ok(Self {
             config: config.clone(),
-            sequence,
-            state_rows,
+            task,
             step_tile,
             bytes,
             params,
@@ -191,11 +172,11 @@ impl Plan {
     }
 
     fn chunks(&self) -> usize {
-        self.sequence.time_steps.div_ceil(self.chunk_steps.max(1))
+        self.task.sequence.time_steps.div_ceil(self.chunk_steps.max(1))
     }
 
     fn steps_in(&self, chunk: usize) -> usize {
-        self.chunk_steps.min(self.sequence.time_steps - chunk * self.chunk_steps)
+        self.chunk_steps.min(self.task.sequence.time_steps - chunk * self.chunk_steps)
     }
 
     /// The parameter blocks of every (layer, chunk), in the order of [`ParamsLayout`].
@@ -207,20 +188,21 @@ impl Plan {
     }
 
     fn params_of(&self, layer: usize, chunk: usize, slice: usize) -> ChunkParams {
-        let (config, sequence) = (&self.config, &self.sequence);
+        let (config, Task { sequence, state_rows, .. }) = (&self.config, &self.task);
         let input_size = config.layer_input_size(layer);
         let output_size = config.output_size();
         let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
         let features = project::slice(input_size, slice);
+        // The first layer reads the input, which dropout leaves alone.
+        let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
         // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
         ChunkParams {
-            time_steps: sequence.time_steps as u32,
             batch: sequence.batch as u32,
             input_size: input_size as u32,
             hidden_size: config.hidden_size as u32,
             recurrent_size: config.recurrent_size() as u32,
             directions: config.directions() as u32,
-            state_rows: self.state_rows.count as u32,
+            state_rows: state_rows.count as u32,
             first_step: (chunk * self.chunk_steps) as u32,
             steps: self.steps_in(chunk) as u32,
             x_stride_t: (x_rows.time * input_size) as u32,
@@ -229,14 +211,30 @@ impl Plan {
             y_stride_b: (y_rows.batch * output_size) as u32,
             k_first: features.start as u32,
             k_end: features.end as u32,
-            h_offset: (layer * config.directions() * self.state_rows.count * config.recurrent_size()) as u32,
-            c_offset: (layer * config.directions() * self.state_rows.count * config.hidden_size) as u32,
+            h_offset: (layer * config.directions() * state_rows.count * config.recurrent_size()) as u32,
+            c_offset: self.c_offset(layer) as u32,
+            c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
+            dropout_key: (self.task.keys_at() + 2 * layer.saturating_sub(1)) as u32,
+            dropout_threshold: dropout.threshold,
+            dropout_scale: dropout.scale as f32,
         }
     }
 
-    /// How many buffers the outputs between two layers take in turn.
+    /// Elements of c of one layer and step: `[D, state_rows, H]`.
+    fn c_of_step(&self) -> usize {
+        self.config.directions() * self.task.state_rows.count * self.config.hidden_size
+    }
+
+    /// Where the initial c of a layer lies.
+    pub(crate) fn c_offset(&self, layer: usize) -> usize {
+        let steps = if self.task.all_states { self.task.sequence.time_steps + 1 } else { 1 };
+        layer * steps * self.c_of_step()
+    }
+
+    /// How many buffers the outputs between two layers take in turn; where all of them are wanted, each has its own.
     pub(crate) fn between_count(&self) -> usize {
-        self.config.num_layers.saturating_sub(1).min(2)
+        let all = self.config.num_layers - 1;
+        if self.task.all_states { all } else { all.min(2) }
     }
 
     /// Every dispatch in order. Nothing is allocated.
@@ -254,7 +252,7 @@ impl Plan {
     }
 
     fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
-        let rows = self.steps_in(chunk) * self.sequence.batch;
+        let rows = self.steps_in(chunk) * self.task.sequence.batch;
         let (config, directions) = (&self.config, self.config.directions());
         Dispatch {
             kernel: Kernel::Project,
@@ -268,7 +266,7 @@ impl Plan {
 
     /// A step's dispatch of the step kernel or of the one that follows it.
     fn step_dispatch(&self, kernel: Kernel, layer: usize, chunk: usize, step: usize) -> Dispatch {
-        let (config, batch, directions) = (&self.config, self.sequence.batch, self.config.directions());
+        let (config, batch, directions) = (&self.config, self.task.sequence.batch, self.config.directions());
         let groups = match kernel {
             Kernel::Shrink => shrink::groups(config.recurrent_size(), batch, directions),
             Kernel::Project | Kernel::Step => self.step_tile.groups(config.hidden_size, batch, directions),
@@ -306,7 +304,7 @@ impl Plan {
     pub fn dispatch_count(&self) -> usize {
         let slices = |layer| project::slices(self.config.layer_input_size(layer));
         let of_step = Kernel::of(&self.config).len() - 1;
-        let of_layer = |layer| self.sequence.time_steps * of_step + self.chunks() * slices(layer);
+        let of_layer = |layer| self.task.sequence.time_steps * of_step + self.chunks() * slices(layer);
         (0..self.config.num_layers).map(of_layer).sum()
     }
 
@@ -317,7 +315,7 @@ impl Plan {
 
     /// The floating-point operations of the matrix products, a multiply-add counted as two.
     pub fn flops(&self) -> u64 {
-        let (config, rows) = (&self.config, self.sequence.rows());
+        let (config, rows) = (&self.config, self.task.sequence.rows());
         let of_layer = |layer| {
             let input = product_flops(config, rows, config.layer_input_size(layer));
             let projection = [2, rows, config.directions(), config.hidden_size, config.proj_size];
@@ -328,13 +326,19 @@ impl Plan {
         (0..config.num_layers).map(of_layer).fold(0, u64::saturating_add)
     }
 
+    /// Output and last states, and where the states of every step are wanted the outputs between the layers: what is read back.
+    pub(crate) fn readback_bytes(&self, bytes: &BufferBytes) -> u64 {
+        let between = if self.task.all_states { bytes.between * self.between_count() as u64 } else { 0 };
+        bytes.output + bytes.states(&self.config).sum::<u64>() + between
+    }
+
     /// The bytes of device memory that a forward with host input and output takes besides the weights.
     pub fn device_bytes(&self) -> u64 {
         let b = &self.bytes;
         let between = b.between * self.between_count() as u64;
         // The initial h has a buffer of its own.
         let states = b.h + b.states(&self.config).sum::<u64>();
-        b.input + b.output + states + b.gx + between + b.raw + b.params + b.rows + b.readback(&self.config)
+        b.input + b.output + states + b.gx + between + b.raw + b.params + b.call + self.readback_bytes(b)
     }
 }
 
@@ -350,7 +354,7 @@ impl BufferBytes {
             gx: self.gx.max(other.gx),
             between: self.between.max(other.between),
             params: self.params.max(other.params),
-            rows: self.rows.max(other.rows),
+            call: self.call.max(other.call),
         }
     }
 
@@ -358,11 +362,6 @@ impl BufferBytes {
     pub(crate) fn states(&self, config: &RecurrentConfig) -> impl Iterator<Item = u64> + use<> {
         let (h, carried) = (self.h, self.carried);
         (0..config.cell.states().len()).map(move |state| if state == 0 { h } else { carried })
-    }
-
-    /// Output and all last states, one behind the other.
-    pub(crate) fn readback(&self, config: &RecurrentConfig) -> u64 {
-        self.output + self.states(config).sum::<u64>()
     }
 }
 
@@ -373,7 +372,7 @@ impl fmt::Display for Plan {
             f,
             "step kernels ({units} units x {rows} rows, sum split {split}-fold), {} steps in {} chunk(s), \
              {} dispatches in {} submission(s), {:.2} MiB on the device",
-            self.sequence.time_steps,
+            self.task.sequence.time_steps,
             self.chunks(),
             self.dispatch_count(),
             self.submission_count(),

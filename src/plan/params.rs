@@ -8,9 +8,8 @@ use crate::plan::limits::{DeviceLimits, check, saturating_product};
 
 /// One layer over one chunk of time steps: the struct `Chunk` of shaders/common.wgsl, field by field.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct ChunkParams {
-    pub(crate) time_steps: u32,
     pub(crate) batch: u32,
     pub(crate) input_size: u32,
     pub(crate) hidden_size: u32,
@@ -25,8 +24,12 @@ pub(crate) struct ChunkParams {
     pub(crate) y_stride_b: u32,
     pub(crate) h_offset: u32,
     pub(crate) c_offset: u32,
+    pub(crate) c_stride_s: u32,
     pub(crate) k_first: u32,
     pub(crate) k_end: u32,
+    pub(crate) dropout_key: u32,
+    pub(crate) dropout_threshold: u32,
+    pub(crate) dropout_scale: f32,
 }
 
 /// The struct `Step` of shaders/common.wgsl.

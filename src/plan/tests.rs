@@ -1,5 +1,6 @@
 use super::*;
 use crate::LstmConfig;
+use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
 fn limits() -> DeviceLimits {
@@ -16,7 +17,7 @@ fn limits() -> DeviceLimits {
 }
 
 fn plan_with(config: &LstmConfig, time_steps: usize, batch: usize, limits: &DeviceLimits) -> Result<Plan> {
-    Plan::new(&config.0, Sequence::batched(&config.0, time_steps, batch), StateRows::of_batch(batch), limits)
+    Plan::new(&config.0, Task::forward(Sequence::batched(&config.0, time_steps, batch)), limits)
 }
 
 fn plan(config: &LstmConfig, time_steps: usize, batch: usize) -> Result<Plan> {

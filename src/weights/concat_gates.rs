@@ -177,14 +177,9 @@ pub(crate) fn import<F: Real>(layers: &[ConcatGates<F>]) -> Result<(RecurrentCon
     let (hidden_size, input_size) = first.sizes()?;
     let weights = layers.iter().map(ConcatGates::to_layer).collect::<Result<Vec<_>>>()?;
     let config = RecurrentConfig {
-        cell: CellKind::Lstm,
-        input_size,
-        hidden_size,
-        proj_size: 0,
         num_layers: layers.len(),
         bias: weights[0].bias_ih().is_some(),
-        batch_first: false,
-        bidirectional: false,
+        ..RecurrentConfig::one_layer(CellKind::Lstm, input_size, hidden_size)
     };
     Ok((config, weights))
 }

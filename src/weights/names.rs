@@ -133,14 +133,11 @@ pub(crate) fn infer<'a>(
         return Err(Error::Shape { what: input, expected: format!("[{hh_rows}, I]"), got: weight_ih.to_vec() });
     }
     Ok(RecurrentConfig {
-        cell,
-        input_size,
-        hidden_size,
         proj_size,
         num_layers: count_layers(&own)?,
         bias: own.iter().any(|(_, (stem, ..))| stem.starts_with("bias")),
-        batch_first: false,
         bidirectional: own.iter().any(|(_, (_, _, direction))| *direction == 1),
+        ..RecurrentConfig::one_layer(cell, input_size, hidden_size)
     })
 }
 

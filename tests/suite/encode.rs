@@ -2,8 +2,8 @@
 
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
 use wgpu_rnn::{
-    Buffers, Config, Device, Error, GruBuffers, GruConfig, Kind, Layer, Lstm, LstmBuffers, LstmConfig, LstmState,
-    PlacedLstm, RnnBuffers, RnnConfig, Tensor,
+    Buffers, Config, Device, Error, GruBuffers, GruConfig, Kind, Layer, Lstm, LstmBuffers, LstmConfig, LstmState, Mode,
+    Options, PlacedLstm, RnnBuffers, RnnConfig, Tensor,
 };
 
 use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
@@ -139,6 +139,47 @@ fn a_state_is_carried_on_the_device() {
         c: Tensor::new(last.c.shape(), arena.read(&c, 2 * b * 7)).unwrap(),
     };
     assert_eq!((bits(&end.h), bits(&end.c)), (bits(&last.h), bits(&last.c)));
+}
+
+/// Two recordings of one shape with lengths and masks of their own, submitted together.
+#[test]
+fn recordings_keep_their_own_options() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let config = LstmConfig::new(3, 7).num_layers(2).bidirectional(true).dropout(0.5);
+    let (mut recorded, mut expected) = (placed(&gpu, config.clone()), placed(&gpu, config));
+    let (t, b) = (4, 3);
+    let x = uniform(&[t, b, 3], 4);
+    for mode in [Mode::Evaluation, Mode::Training { seed: 5 }] {
+        recorded.set_mode(mode);
+        expected.set_mode(mode);
+        let input = arena.buffer(x.data());
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut results = Vec::new();
+        for lengths in [[4, 1, 2], [0, 4, 3]] {
+            let options = Options::new().lengths(&lengths).padding_value(5.0);
+            let own = [t * b * 14, 4 * b * 7, 4 * b * 7].map(|elements| arena.poisoned(elements));
+            let buffers = LstmBuffers::new(&input, &own[0], &own[1], &own[2]);
+            recorded.encode_with(&mut encoder, t, b, &buffers, &options).unwrap();
+            results.push((own, expected.forward_with(&x, None, &options).unwrap()));
+        }
+        queue.submit([encoder.finish()]);
+        for (own, (output, last)) in results {
+            for (buffer, expected) in own.iter().zip([&output, &last.h, &last.c]) {
+                let got = Tensor::new(expected.shape(), arena.read(buffer, expected.data().len())).unwrap();
+                assert_eq!(bits(&got), bits(expected), "{mode:?}");
+            }
+        }
+    }
+    let own = [t * b * 14, 4 * b * 7, 4 * b * 7].map(|elements| arena.poisoned(elements));
+    let buffers = LstmBuffers::new(&own[0], &own[0], &own[1], &own[2]);
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let options = Options::new().lengths(&[5, 1, 1]);
+    assert_eq!(
+        recorded.encode_with(&mut encoder, t, b, &buffers, &options).unwrap_err().to_string(),
+        "lengths: expected lengths of at most T, the time steps of the input, got 5 for row 0, with T = 4"
+    );
 }
 
 #[test]

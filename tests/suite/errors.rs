@@ -19,7 +19,7 @@ fn zeros(shape: &[usize]) -> Tensor {
 }
 
 #[test]
-fn sizes_must_be_positive() {
+fn arguments_outside_their_range() {
     for (config, expected) in [
         (LstmConfig::new(0, 1), "input_size: expected a size > 0, got 0"),
         (LstmConfig::new(1, 0), "hidden_size: expected a size > 0, got 0"),
@@ -28,6 +28,9 @@ fn sizes_must_be_positive() {
             LstmConfig::new(1, 4).proj_size(4),
             "proj_size: expected a size below hidden_size, or 0 for no projection, got 4",
         ),
+        (LstmConfig::new(1, 1).dropout(1.5), "dropout: expected a probability from 0 to 1, got 1.5"),
+        (LstmConfig::new(1, 1).dropout(-0.1), "dropout: expected a probability from 0 to 1, got -0.1"),
+        (LstmConfig::new(1, 1).dropout(f64::NAN), "dropout: expected a probability from 0 to 1, got NaN"),
     ] {
         assert_eq!(message(Lstm::random(config.clone(), 0)), expected);
         assert_eq!(message(Lstm::<f32>::new(config, vec![])), expected);
@@ -369,7 +372,7 @@ fn every_limit_of_a_device_is_named() {
         ),
         (
             |l| l.max_uniform_buffer_binding_size = 16,
-            "the input product needs 64 of max_uniform_buffer_binding_size, the device has 16",
+            "the input product needs 80 of max_uniform_buffer_binding_size, the device has 16",
         ),
         (
             |l| l.max_compute_workgroup_size_x = 8,

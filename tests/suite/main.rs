@@ -2,10 +2,12 @@
 //!
 //! With `WGPU_RNN_REQUIRE_GPU=1` a missing adapter is a failure; without it each GPU test says that it was skipped.
 
+mod all_states;
 mod battery;
 mod cells;
 mod compare;
 mod devices;
+mod dropout;
 mod encode;
 mod errors;
 mod extremes;

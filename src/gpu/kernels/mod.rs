@@ -32,14 +32,14 @@ pub(crate) fn storage_access(kernel: Kernel, cell: CellKind) -> Vec<Access> {
 pub(crate) enum Parameter {
     /// A block of the parameter buffer, of so many bytes, chosen by dynamic offset.
     Block(usize),
-    /// Lengths and padding value of the rows, a storage buffer.
-    Rows,
+    /// What the call says, a storage buffer.
+    Call,
 }
 
-/// The parameters of a kernel: the chunk's block, the rows, and for a step its own block.
+/// The parameters of a kernel: the chunk's block, the call, and for a step its own block.
 pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
     const ALL: [Parameter; 3] =
-        [Parameter::Block(size_of::<ChunkParams>()), Parameter::Rows, Parameter::Block(size_of::<StepParams>())];
+        [Parameter::Block(size_of::<ChunkParams>()), Parameter::Call, Parameter::Block(size_of::<StepParams>())];
     match kernel {
         Kernel::Project => ALL.split_at(2).0,
         Kernel::Step | Kernel::Shrink => &ALL,

@@ -4,7 +4,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
-use crate::gpu::pipeline::{StepConstants, step_constants};
+use crate::gpu::pipeline::Constants;
 use crate::plan::params::{ChunkParams, StepParams};
 use crate::plan::{project, shrink, step};
 
@@ -19,7 +19,7 @@ fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
 
 /// With the capabilities that WebGPU has without any feature.
 #[test]
-fn every_combination_is_valid() {
+fn all_combination_is_valid() {
     for (kernel, cell, module) in parsed() {
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
         validator.validate(&module).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source(kernel, cell))));
@@ -44,7 +44,7 @@ fn bindings_are_those_of_the_rust_side() {
                 }
                 (1, naga::AddressSpace::Storage { access }) => {
                     assert!(!access.contains(naga::StorageAccess::STORE));
-                    params.push((at, Parameter::Rows));
+                    params.push((at, Parameter::Call));
                 }
                 (1, naga::AddressSpace::Uniform) => {
                     let bytes = module.types[global.ty].inner.size(module.to_ctx()) as usize;
@@ -110,15 +110,25 @@ fn tile_constants_are_those_of_the_plan() {
             }
             Kernel::Step => {
                 assert_eq!(constant(&module, "TILE_K"), step::TILE_K);
-                let names: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-                let constants = StepConstants { tile: step::tile(1), projected: false };
-                assert_eq!(names, step_constants(constants).map(|(name, _)| name));
             }
             Kernel::Shrink => {
                 assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
                 assert_eq!(module.entry_points[0].workgroup_size[0] as usize, shrink::TILE_VALUES);
             }
         }
+    }
+}
+
+#[test]
+fn override_constants_are_those_of_the_rust_side() {
+    for (kernel, _, module) in parsed() {
+        let constants = match kernel {
+            Kernel::Project => Constants::Project { dropout: true },
+            Kernel::Step => Constants::Step { tile: step::tile(1), projected: false },
+            Kernel::Shrink => Constants::None,
+        };
+        let declared: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        assert_eq!(declared, constants.overrides().iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{kernel:?}");
     }
 }
 

@@ -1,0 +1,155 @@
+//! What one call asks of a model.
+
+use crate::config::RecurrentConfig;
+use crate::dropout::Key;
+use crate::options::Options;
+use crate::sequence::Sequence;
+use crate::tensor::zeroed;
+use crate::{Error, Real, Result};
+
+/// The shape of a call: all that a plan depends on beside the model and the device. Buffers that were made for a task fit every
+/// call of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    pub(crate) sequence: Sequence,
+    pub(crate) state_rows: StateRows,
+    /// Whether dropout acts.
+    pub(crate) dropout: bool,
+    /// Whether the states after every step are wanted, not the last alone.
+    pub(crate) all_states: bool,
+}
+
+impl Task {
+    /// A forward of its own, in evaluation mode.
+    pub(crate) fn forward(sequence: Sequence) -> Self {
+        let state_rows = StateRows { count: sequence.batch, tile_batch: sequence.batch };
+        Self { sequence, state_rows, dropout: false, all_states: false }
+    }
+
+    /// How many words [`Call::words`] gives.
+    pub(crate) fn word_count(&self, config: &RecurrentConfig) -> usize {
+        self.keys_at().saturating_add(if self.dropout { 2 * (config.num_layers - 1) } else { 0 })
+    }
+
+    /// Where among the words the dropout keys begin.
+    pub(crate) fn keys_at(&self) -> usize {
+        self.sequence.batch.saturating_mul(2).saturating_add(1)
+    }
+}
+
+/// The rows of the state arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StateRows {
+    /// B of a forward; of streams, how many there is room for.
+    pub(crate) count: usize,
+    /// The batch that tiles are chosen for. It is never the number of rows of one push: were it that, results would depend on
+    /// how many streams a push moves on.
+    pub(crate) tile_batch: usize,
+}
+
+/// A checked call.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) task: Task,
+    lengths: Vec<usize>,
+    state_rows: Vec<usize>,
+    /// What the output holds behind a row's end.
+    pub(crate) padding_value: f64,
+    /// One for each layer but the last, where dropout acts.
+    dropout_keys: Vec<Key>,
+}
+
+impl Call {
+    /// A forward of its own, in evaluation mode. Lengths are `[B]`, in any order; none is the whole sequence for every row. A
+    /// length of 0 passes the row's state through, where PyTorch raises an error; a length above T is an error, where PyTorch
+    /// packs nonsense.
+    pub(crate) fn new(sequence: Sequence, options: &Options<'_>) -> Result<Self> {
+        let lengths = match options.lengths {
+            None => vec![sequence.time_steps; sequence.batch],
+            Some(lengths) => check_lengths(&sequence, lengths)?.to_vec(),
+        };
+        Ok(Self {
+            task: Task::forward(sequence),
+            lengths,
+            state_rows: (0..sequence.batch).collect(),
+            padding_value: options.padding_value,
+            dropout_keys: Vec::new(),
+        })
+    }
+
+    /// The same over states of which row b moves on number `state_rows[b]`.
+    pub(crate) fn over(self, all: StateRows, state_rows: Vec<usize>) -> Self {
+        Self { task: Task { state_rows: all, ..self.task }, state_rows, ..self }
+    }
+
+    /// The same with dropout, if there are keys.
+    pub(crate) fn with_dropout(self, dropout_keys: Vec<Key>) -> Self {
+        Self { task: Task { dropout: !dropout_keys.is_empty(), ..self.task }, dropout_keys, ..self }
+    }
+
+    /// The same, giving the states after every step as well.
+    pub(crate) fn with_all_states(self, all_states: bool) -> Self {
+        Self { task: Task { all_states, ..self.task }, ..self }
+    }
+
+    pub(crate) fn sequence(&self) -> &Sequence {
+        &self.task.sequence
+    }
+
+    /// The length of row `b`.
+    pub(crate) fn length(&self, b: usize) -> usize {
+        self.lengths[b]
+    }
+
+    /// The row of the state arrays that row `b` moves on.
+    pub(crate) fn state_row(&self, b: usize) -> usize {
+        self.state_rows[b]
+    }
+
+    /// The time of row `b` that a direction is at in step `step`. Reverse starts at the row's own end; beyond it, a step is its
+    /// own time, where there is nothing but padding. `time_of` of shaders/common.wgsl.
+    pub(crate) fn time_of(&self, step: usize, direction: usize, b: usize) -> usize {
+        match self.lengths[b] {
+            length if direction == 1 && step < length => length - 1 - step,
+            _ => step,
+        }
+    }
+
+    /// The key of what `layer` reads, where dropout acts on it.
+    pub(crate) fn dropout_key(&self, layer: usize) -> Option<Key> {
+        self.dropout_keys.get(layer.checked_sub(1)?).copied()
+    }
+
+    /// State number `state` after every step, `[L·D, T, B, ·]`, before any step has filled it: padding.
+    pub(crate) fn padded_states<F: Real>(&self, config: &RecurrentConfig, state: usize) -> Result<Vec<F>> {
+        let layers = config.num_layers * config.directions();
+        let shape = [layers, self.task.sequence.rows(), config.state_size(state)];
+        let mut array = zeroed("the states of every step", &shape)?;
+        array.fill(F::from_f64(self.padding_value));
+        Ok(array)
+    }
+
+    /// What the shaders read, `call_words` of shaders/common.wgsl: `[B]` lengths, `[B]` state rows, the bits of the padding
+    /// value, the dropout keys.
+    pub(crate) fn words(&self) -> Vec<u32> {
+        // Lengths are at most T and rows fewer than there are states; both index a binding and so fit u32.
+        let numbers = self.lengths.iter().chain(&self.state_rows).map(|&number| number as u32);
+        let padding = (self.padding_value as f32).to_bits();
+        numbers.chain([padding]).chain(self.dropout_keys.iter().copied().flatten()).collect()
+    }
+}
+
+fn check_lengths<'a>(sequence: &Sequence, lengths: &'a [usize]) -> Result<&'a [usize]> {
+    if lengths.len() != sequence.batch {
+        let (expected, got) = (format!("[{}] (a length for each batch row)", sequence.batch), vec![lengths.len()]);
+        return Err(Error::Shape { what: "lengths".to_owned(), expected, got });
+    }
+    match lengths.iter().enumerate().find(|&(_, &length)| length > sequence.time_steps) {
+        Some((row, length)) => Err(Error::Config {
+            argument: "lengths",
+            expected: "lengths of at most T, the time steps of the input",
+            got: format!("{length} for row {row}, with T = {}", sequence.time_steps),
+        }),
+        None => Ok(lengths),
+    }
+}
