@@ -14,9 +14,11 @@
 //!
 //! # How it fits together
 //! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on a
-//! [`Device`] ([`Placed`]):
-//! placing packs and uploads the weights, running only runs. A forward on a GPU is one submission and one readback; with
+//! [`Device`] ([`Placed`]): placing packs and uploads the weights, running only runs. A forward on a GPU is one submission and one readback; with
 //! buffers of your own, [`Placed::encode`] records it between your own passes without either.
+//!
+//! Live data goes through [`Streams`], whose states stay on the device; a single step at a time through a [`Cell`]
+//! ([`LstmCell`], [`GruCell`], [`RnnCell`]).
 //!
 //! # Legend
 //! T time steps · B batch · I input features · H hidden size · P size of h (H without a projection) · L layers · D directions

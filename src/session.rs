@@ -22,7 +22,7 @@ pub(crate) struct Session<F> {
 #[derive(Debug)]
 enum Resident<F> {
     Cpu(CpuSession<F>),
-    Gpu(GpuSession),
+    Gpu(Box<GpuSession>),
 }
 
 impl<F: Real> Session<F> {
@@ -31,7 +31,7 @@ impl<F: Real> Session<F> {
         let state_rows = StateRows { count, tile_batch: count };
         let place = match &model.place {
             Place::Cpu(model) => Resident::Cpu(CpuSession::new(model, count)?),
-            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_rows).await?),
+            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_rows).await?.into()),
         };
         Ok(Self { config: model.config.clone(), state_rows, place })
     }

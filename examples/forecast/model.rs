@@ -14,6 +14,8 @@ use anyhow::{Context, Result, ensure};
 use wgpu_rnn::{Device, Lstm, LstmState, PlacedLstm, Tensor, TensorFile};
 
 pub const FEATURES: usize = 5;
+/// The first week that can be predicted: the week before it has a change.
+pub const FIRST_WEEK: usize = 2;
 
 pub struct Forecaster {
     lstm: PlacedLstm,
@@ -54,10 +56,9 @@ impl Forecaster {
     /// Reads a history of weeks 0, 1, … in one forward.
     pub fn read(&self, history: &[f64]) -> Result<Forecast<'_>> {
         let weeks = history.len();
-        ensure!(weeks > 2, "a history of {weeks} weeks is too short");
-        let z = |t: usize| ((history[t] - history[t - 1] - self.line(t)) / self.std) as f32;
-        // Week 2 is the first whose week before has a change; the last input predicts the first week to come.
-        let inputs: Vec<f32> = (2..=weeks).flat_map(|t| input(z(t - 1), t)).collect();
+        ensure!(weeks > FIRST_WEEK, "a history of {weeks} weeks is too short");
+        // The last input predicts the first week to come.
+        let inputs: Vec<f32> = (FIRST_WEEK..=weeks).flat_map(|week| self.input(history, week)).collect();
         let x = Tensor::new([weeks - 1, 1, FEATURES], inputs)?;
         let (output, state) = self.lstm.forward(&x, None)?;
         let hidden = self.head_weight.data().len();
@@ -65,7 +66,19 @@ impl Forecaster {
         Ok(Forecast { model: self, state, week: weeks, z, level: history[weeks - 1] })
     }
 
-    fn head(&self, output: &[f32]) -> f32 {
+    /// What the LSTM reads to predict a week out of the record of the weeks before.
+    pub fn input(&self, record: &[f64], week: usize) -> [f32; FEATURES] {
+        let change = record[week - 1] - record[week - 2] - self.line(week - 1);
+        input((change / self.std) as f32, week)
+    }
+
+    /// By how many ppm CO2 changes from the week before to a week that the network has given z for.
+    pub fn change(&self, z: f32, week: usize) -> f64 {
+        f64::from(z) * self.std + self.line(week)
+    }
+
+    /// z out of the LSTM's output.
+    pub fn head(&self, output: &[f32]) -> f32 {
         output.iter().zip(self.head_weight.data()).map(|(y, w)| y * w).sum::<f32>() + self.head_bias
     }
 
@@ -77,7 +90,7 @@ impl Forecaster {
 impl Forecast<'_> {
     /// The next week's CO2 in ppm; what was predicted is the input of the step after it.
     pub fn next_week(&mut self) -> Result<f64> {
-        self.level += f64::from(self.z) * self.model.std + self.model.line(self.week);
+        self.level += self.model.change(self.z, self.week);
         self.week += 1;
         let x = Tensor::new([1, 1, FEATURES], input(self.z, self.week))?;
         let (output, state) = self.model.lstm.forward(&x, Some(&self.state))?;

@@ -219,7 +219,7 @@ fn files_without_a_fitting_cell() {
         let file = TensorFile::from_bytes(TensorFile::serialize(&named).unwrap()).unwrap();
         LstmCell::<f32>::from_tensor_file(&file, "p.").unwrap_err().to_string()
     };
-    let (ih, hh): ((&str, &[usize]), (&str, &[usize])) = (("p.weight_ih", &[8, 3]), ("p.weight_hh", &[8, 2]));
+    let (ih, hh) = (("p.weight_ih", &[8, 3][..]), ("p.weight_hh", &[8, 2][..]));
     for (tensors, expected) in [
         (
             &[("q.weight_ih", &[8, 3][..])][..],

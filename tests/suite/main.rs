@@ -6,6 +6,7 @@ mod all_states;
 mod battery;
 mod cells;
 mod compare;
+mod defects;
 mod devices;
 mod dropout;
 mod encode;
