@@ -12,7 +12,7 @@ use crate::{Error, Real, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     pub(crate) sequence: Sequence,
-    pub(crate) state_rows: StateRows,
+    pub(crate) state_arrays: StateArrays,
     /// Whether dropout acts.
     pub(crate) dropout: bool,
     /// Whether the states after every step are wanted, not the last alone.
@@ -22,8 +22,8 @@ pub(crate) struct Task {
 impl Task {
     /// A forward of its own, in evaluation mode.
     pub(crate) fn forward(sequence: Sequence) -> Self {
-        let state_rows = StateRows { count: sequence.batch, tile_batch: sequence.batch };
-        Self { sequence, state_rows, dropout: false, all_states: false }
+        let state_arrays = StateArrays { rows: sequence.batch, tile_batch: sequence.batch };
+        Self { sequence, state_arrays, dropout: false, all_states: false }
     }
 
     /// How many words [`Call::words`] gives.
@@ -37,11 +37,11 @@ impl Task {
     }
 }
 
-/// The rows of the state arrays.
+/// The arrays of the states: `[L·D, rows, ·]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StateRows {
+pub(crate) struct StateArrays {
     /// B of a forward; of streams, how many there is room for.
-    pub(crate) count: usize,
+    pub(crate) rows: usize,
     /// The batch that tiles are chosen for. It is never the number of rows of one push: were it that, results would depend on
     /// how many streams a push moves on.
     pub(crate) tile_batch: usize,
@@ -51,8 +51,10 @@ pub(crate) struct StateRows {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Call {
     pub(crate) task: Task,
-    lengths: Vec<usize>,
-    state_rows: Vec<usize>,
+    /// T for every row if `None`
+    lengths: Option<Vec<usize>>,
+    /// b for row b if `None`
+    state_rows: Option<Vec<usize>>,
     /// What the output holds behind a row's end.
     pub(crate) padding_value: f64,
     /// One for each layer but the last, where dropout acts.
@@ -64,22 +66,19 @@ impl Call {
     /// length of 0 passes the row's state through, where PyTorch raises an error; a length above T is an error, where PyTorch
     /// packs nonsense.
     pub(crate) fn new(sequence: Sequence, options: &Options<'_>) -> Result<Self> {
-        let lengths = match options.lengths {
-            None => vec![sequence.time_steps; sequence.batch],
-            Some(lengths) => check_lengths(&sequence, lengths)?.to_vec(),
-        };
+        let lengths = options.lengths.map(|lengths| check_lengths(&sequence, lengths)).transpose()?;
         Ok(Self {
             task: Task::forward(sequence),
-            lengths,
-            state_rows: (0..sequence.batch).collect(),
+            lengths: lengths.map(<[usize]>::to_vec),
+            state_rows: None,
             padding_value: options.padding_value,
             dropout_keys: Vec::new(),
         })
     }
 
     /// The same over states of which row b moves on number `state_rows[b]`.
-    pub(crate) fn over(self, all: StateRows, state_rows: Vec<usize>) -> Self {
-        Self { task: Task { state_rows: all, ..self.task }, state_rows, ..self }
+    pub(crate) fn over(self, state_arrays: StateArrays, state_rows: Vec<usize>) -> Self {
+        Self { task: Task { state_arrays, ..self.task }, state_rows: Some(state_rows), ..self }
     }
 
     /// The same with dropout, if there are keys.
@@ -98,18 +97,18 @@ impl Call {
 
     /// The length of row `b`.
     pub(crate) fn length(&self, b: usize) -> usize {
-        self.lengths[b]
+        self.lengths.as_ref().map_or(self.task.sequence.time_steps, |lengths| lengths[b])
     }
 
     /// The row of the state arrays that row `b` moves on.
     pub(crate) fn state_row(&self, b: usize) -> usize {
-        self.state_rows[b]
+        self.state_rows.as_ref().map_or(b, |rows| rows[b])
     }
 
     /// The time of row `b` that a direction is at in step `step`. Reverse starts at the row's own end; beyond it, a step is its
     /// own time, where there is nothing but padding. `time_of` of shaders/common.wgsl.
     pub(crate) fn time_of(&self, step: usize, direction: usize, b: usize) -> usize {
-        match self.lengths[b] {
+        match self.length(b) {
             length if direction == 1 && step < length => length - 1 - step,
             _ => step,
         }
@@ -133,9 +132,14 @@ impl Call {
     /// value, the dropout keys.
     pub(crate) fn words(&self) -> Vec<u32> {
         // Lengths are at most T and rows fewer than there are states; both index a binding and so fit u32.
-        let numbers = self.lengths.iter().chain(&self.state_rows).map(|&number| number as u32);
+        let batch = self.task.sequence.batch;
+        let numbers = (0..batch).map(|b| self.length(b)).chain((0..batch).map(|b| self.state_row(b)));
         let padding = (self.padding_value as f32).to_bits();
-        numbers.chain([padding]).chain(self.dropout_keys.iter().copied().flatten()).collect()
+        numbers
+            .map(|number| number as u32)
+            .chain([padding])
+            .chain(self.dropout_keys.iter().copied().flatten())
+            .collect()
     }
 }
 

@@ -81,6 +81,11 @@ impl RecurrentConfig {
         if state == 0 { self.recurrent_size() } else { self.hidden_size }
     }
 
+    /// What [`state_size`](Self::state_size) is called: "P" or "H".
+    pub(crate) fn state_letter(&self, state: usize) -> &'static str {
+        if state == 0 && self.is_projected() { "P" } else { "H" }
+    }
+
     /// I of layer `layer`: the model's for the first, the output of the layer below for the others.
     pub(crate) fn layer_input_size(&self, layer: usize) -> usize {
         if layer == 0 { self.input_size } else { self.output_size() }
@@ -118,7 +123,7 @@ impl RecurrentConfig {
     }
 }
 
-/// As `print(module)` shows it in PyTorch: sizes, then what differs from the defaults.
+/// As `print(module)` in PyTorch, in Rust's spelling: sizes, then what differs from the defaults.
 impl std::fmt::Display for RecurrentConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let c = self;
@@ -128,9 +133,6 @@ impl std::fmt::Display for RecurrentConfig {
         }
         if c.is_projected() {
             write!(f, ", proj_size={}", c.proj_size)?;
-        }
-        if let CellKind::Rnn(Nonlinearity::Relu) = c.cell {
-            write!(f, ", nonlinearity=relu")?;
         }
         if !c.bias {
             write!(f, ", bias=false")?;
@@ -143,6 +145,9 @@ impl std::fmt::Display for RecurrentConfig {
         }
         if c.bidirectional {
             write!(f, ", bidirectional=true")?;
+        }
+        if let CellKind::Rnn(Nonlinearity::Relu) = c.cell {
+            write!(f, ", nonlinearity=relu")?;
         }
         write!(f, ")")
     }

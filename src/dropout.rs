@@ -29,14 +29,15 @@ impl Dropout {
     pub(crate) fn apply<F: Real>(self, key: Key, value: F, element: usize) -> F {
         let element = element as u64;
         let [bits, _] = threefry(key, [element as u32, (element >> 32) as u32]);
-        if bits >= self.threshold { value * F::from_f64(self.scale) } else { F::zero() }
+        // As in PyTorch, NaN stays NaN where it is dropped.
+        value * if bits >= self.threshold { F::from_f64(self.scale) } else { F::zero() }
     }
 }
 
 /// A sequence of calls in training mode: no two have the same masks, and the same seed gives the same sequence.
 #[derive(Debug)]
 pub(crate) struct Training {
-    seed: u64,
+    pub(crate) seed: u64,
     calls: AtomicU64,
 }
 

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A constructor argument is outside its range (PyTorch's rule for the same argument).
+    /// An argument is outside its range: PyTorch's rule for the argument of the same name, where it has one.
     #[error("{argument}: expected {expected}, got {got}")]
     Config {
         /// The argument, by PyTorch's name.

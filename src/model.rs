@@ -76,7 +76,6 @@ impl<F: Real> PlacedModel<F> {
         for (index, state) in states.into_iter().flatten().enumerate() {
             sequence.check_state(config, index, state.shape())?;
         }
-        let call = Call::new(sequence, options)?.with_all_states(all_states);
         let output_shape = sequence.shape(config.output_size());
         let states_count = config.cell.states().len();
         let state_shapes: Vec<_> = (0..states_count).map(|s| sequence.state_shape(config, s)).collect();
@@ -85,10 +84,17 @@ impl<F: Real> PlacedModel<F> {
         for shape in state_shapes.iter().chain(all_shapes.iter().filter(|_| all_states)) {
             element_count::<F>("state", shape)?;
         }
-
-        // A call that was refused is no call.
-        let keys = training.map(|training| training.next_keys(config.dropped_layers()));
-        let call = call.with_dropout(keys.unwrap_or_default());
+        let call = Call::new(sequence, options)?.with_all_states(all_states);
+        let call = match training {
+            None => call,
+            Some(training) => {
+                // A call that the device refuses is no call.
+                if let (Place::Gpu(model), false) = (&self.place, sequence.is_empty()) {
+                    model.plan_forward(call.task)?;
+                }
+                call.with_dropout(training.next_keys(config.dropped_layers()))
+            }
+        };
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
         let computed = self.compute(&call, input.data(), states.as_deref(), wait).await?;
         let shaped = |shapes: Vec<_>, arrays: Vec<_>| {
@@ -115,7 +121,7 @@ impl<F: Real> PlacedModel<F> {
             _ if sequence.is_empty() => Ok(Computed {
                 output: zeroed("output", &sequence.shape(config.output_size()))?,
                 states: initial_states(config, sequence, states)?,
-                all: vec![Vec::new(); config.cell.states().len()],
+                all: vec![Vec::new(); if call.task.all_states { config.cell.states().len() } else { 0 }],
             }),
             Place::Cpu(model) => {
                 let mut states = initial_states(config, sequence, states)?;

@@ -8,14 +8,17 @@ pub enum Mode {
     #[default]
     Evaluation,
     /// Dropout acts. Every call has masks of its own, and so has every layer; the same seed gives the same sequence of them, on
-    /// the CPU and on a GPU. The numbers are not those that PyTorch draws.
+    /// the CPU and on a GPU. The numbers are not those that PyTorch draws. Calls of several threads draw in the order in which
+    /// they come.
     Training {
         /// What the masks of all calls follow from.
         seed: u64,
     },
 }
 
-/// Options of a forward, for [`Placed::forward_with`](crate::Placed::forward_with).
+/// Options of a forward, a recording or a push: [`Placed::forward_with`](crate::Placed::forward_with),
+/// [`Placed::forward_all_states`](crate::Placed::forward_all_states), [`Placed::encode_with`](crate::Placed::encode_with),
+/// [`Streams::push_to`](crate::Streams::push_to).
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, Options, Tensor};
@@ -48,7 +51,7 @@ impl<'a> Options<'a> {
         self
     }
 
-    /// What the output holds behind a row's end; 0 if not set.
+    /// What the output, and the states after every step, hold behind a row's end; 0 if not set.
     #[must_use]
     pub fn padding_value(mut self, padding_value: f64) -> Self {
         self.padding_value = padding_value;

@@ -102,7 +102,7 @@ impl Sequence {
     pub(crate) fn check_state(&self, config: &RecurrentConfig, state: usize, shape: &[usize]) -> Result<()> {
         let expected = self.state_shape(config, state);
         let name = config.cell.states()[state].initial;
-        let size = if state == 0 && config.is_projected() { "P" } else { "H" };
+        let size = config.state_letter(state);
         if shape == expected {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::call::{Call, StateRows};
+use crate::call::{Call, StateArrays};
 use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
 use crate::gpu::Wait;
@@ -11,11 +11,11 @@ use crate::model::{Place, PlacedModel};
 use crate::tensor::{element_count, zeroed};
 use crate::{Real, Result};
 
-/// The states of `count` rows of a model.
+/// The states of many rows of a model.
 #[derive(Debug)]
 pub(crate) struct Session<F> {
     pub(crate) config: RecurrentConfig,
-    state_rows: StateRows,
+    state_arrays: StateArrays,
     place: Resident<F>,
 }
 
@@ -26,38 +26,31 @@ enum Resident<F> {
 }
 
 impl<F: Real> Session<F> {
-    /// Zero states of `count` rows, which is > 0. Tiles are chosen for this many, and stay when it grows.
-    pub(crate) async fn new(model: &PlacedModel<F>, count: usize) -> Result<Self> {
-        let state_rows = StateRows { count, tile_batch: count };
+    /// Zero states of `rows` rows, which is > 0. Tiles are chosen for this many, and stay when it grows. `reads_output` says
+    /// whether pushes give their output.
+    pub(crate) async fn new(model: &PlacedModel<F>, rows: usize, reads_output: bool) -> Result<Self> {
+        let state_arrays = StateArrays { rows, tile_batch: rows };
         let place = match &model.place {
-            Place::Cpu(model) => Resident::Cpu(CpuSession::new(model, count)?),
-            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_rows).await?.into()),
+            Place::Cpu(model) => Resident::Cpu(CpuSession::new(model, rows)?),
+            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_arrays, reads_output).await?.into()),
         };
-        Ok(Self { config: model.config.clone(), state_rows, place })
+        Ok(Self { config: model.config.clone(), state_arrays, place })
     }
 
     /// How many rows there is room for.
-    pub(crate) fn count(&self) -> usize {
-        self.state_rows.count
+    pub(crate) fn rows(&self) -> usize {
+        self.state_arrays.rows
     }
 
-    /// Runs a checked chunk, whose row b moves on the state number `state_rows[b]`. The output is read back if asked for, and
-    /// else empty.
-    pub(crate) async fn push(
-        &mut self,
-        call: Call,
-        state_rows: Vec<usize>,
-        input: &[F],
-        read_back: bool,
-        wait: Wait,
-    ) -> Result<Vec<F>> {
-        let call = call.over(self.state_rows, state_rows);
+    /// Runs a checked chunk, whose row b moves on the state number `state_rows[b]`. Gives the output if this session reads it.
+    pub(crate) async fn push(&mut self, call: Call, state_rows: Vec<usize>, input: &[F], wait: Wait) -> Result<Vec<F>> {
+        let call = call.over(self.state_arrays, state_rows);
         let output_shape = call.sequence().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
         match &mut self.place {
             _ if call.sequence().is_empty() => zeroed("output", &output_shape),
             Resident::Cpu(session) => session.push(&call, input),
-            Resident::Gpu(session) => session.push(&call, input, read_back, wait).await,
+            Resident::Gpu(session) => session.push(&call, input, wait).await,
         }
     }
 
@@ -89,13 +82,13 @@ impl<F: Real> Session<F> {
         Ok(())
     }
 
-    /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
-    pub(crate) async fn grow(&mut self, count: usize) -> Result<()> {
+    /// Makes room for `rows` rows; those that are there keep their states, new ones have zeros.
+    pub(crate) async fn grow(&mut self, rows: usize) -> Result<()> {
         match &mut self.place {
-            Resident::Cpu(session) => session.grow(count)?,
-            Resident::Gpu(session) => session.grow(count).await?,
+            Resident::Cpu(session) => session.grow(rows)?,
+            Resident::Gpu(session) => session.grow(rows).await?,
         }
-        self.state_rows.count = count;
+        self.state_arrays.rows = rows;
         Ok(())
     }
 }

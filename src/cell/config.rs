@@ -17,7 +17,7 @@ use crate::layer::kind::{Kind, Recurrence, RnnKind};
 /// use wgpu_rnn::{Nonlinearity, RnnCellConfig};
 ///
 /// let config = RnnCellConfig::new(10, 20).bias(false).nonlinearity(Nonlinearity::Relu);
-/// assert_eq!(config.to_string(), "RNNCell(10, 20, nonlinearity=relu, bias=false)");
+/// assert_eq!(config.to_string(), "RNNCell(10, 20, bias=false, nonlinearity=relu)");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellConfig<K>(pub(super) RecurrentConfig, PhantomData<K>);
@@ -66,7 +66,7 @@ impl<K: Kind> CellConfig<K> {
     }
 }
 
-/// As `print(module)` shows it in PyTorch.
+/// As `print(module)` in PyTorch, in Rust's spelling.
 impl<K: Kind> fmt::Display for CellConfig<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layer = self.0.to_string();

@@ -67,7 +67,7 @@ pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
 ///
 /// let mut state = cell.zero_state(3)?; // h and c, where the cell runs
 /// for x_t in &x {
-///     cell.step(x_t, &mut state)?; // on a GPU neither waits nor reads back
+///     cell.step(x_t, &mut state)?; // on a GPU reads nothing back
 /// }
 /// let LstmState { h, c } = state.read()?;
 /// assert_eq!((h.shape(), c.shape()), (&[3, 20][..], &[3, 20][..])); // [B, H]

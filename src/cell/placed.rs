@@ -77,15 +77,15 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
     /// # Errors
     /// [`Error::Shape`] for a state of the wrong shape; as [`zero_state`](Self::zero_state).
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn state(&self, state: &K::State<F>) -> Result<CellState<K, F>> {
+    pub fn state_from(&self, state: &K::State<F>) -> Result<CellState<K, F>> {
         pollster::block_on(self.state_waiting(state, Wait::Blocking))
     }
 
-    /// [`state`](Self::state) without blocking.
+    /// [`state_from`](Self::state_from) without blocking.
     ///
     /// # Errors
-    /// As [`state`](Self::state).
-    pub async fn state_async(&self, state: &K::State<F>) -> Result<CellState<K, F>> {
+    /// As [`state_from`](Self::state_from).
+    pub async fn state_from_async(&self, state: &K::State<F>) -> Result<CellState<K, F>> {
         self.state_waiting(state, Wait::Async).await
     }
 
@@ -103,8 +103,9 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         Ok(state)
     }
 
-    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. On a GPU the step is submitted, and
-    /// neither waited for nor read back; [`CellState::read`] does both.
+    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. On a GPU the step is submitted and, but
+    /// for one in 64, not waited for; [`CellState::read`] waits. After an error of the device, or when the future of an async step
+    /// is dropped before its end, the state is unspecified.
     ///
     /// # Errors
     /// [`Error::Shape`] for an input of the wrong shape, [`Error::Config`] for the state of another cell, both before any

@@ -69,7 +69,7 @@ impl StepShape {
         match config.0.cell.states().iter().zip(arrays).find(|(_, array)| array.shape() != expected) {
             None => Ok(()),
             Some((name, array)) => Err(Error::Shape {
-                what: format!("hidden state {}", name.initial),
+                what: name.initial.to_owned(),
                 expected: format!("{expected:?} ({meaning})"),
                 got: array.shape().to_vec(),
             }),

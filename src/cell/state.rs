@@ -1,18 +1,18 @@
 //! The state of a cell, where the cell runs.
 
-use crate::call::Call;
+use crate::call::{Call, Task};
 use crate::cell::config::CellConfig;
 use crate::cell::shape::StepShape;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
-use crate::model::PlacedModel;
+use crate::model::{Place, PlacedModel};
 use crate::options::Options;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
 
 /// The state of a cell between its steps, where the cell runs: [`LstmCellState`](crate::LstmCellState),
 /// [`GruCellState`](crate::GruCellState) or [`RnnCellState`](crate::RnnCellState).
-/// [`PlacedCell::zero_state`](crate::PlacedCell::zero_state) and [`PlacedCell::state`](crate::PlacedCell::state) make it,
+/// [`PlacedCell::zero_state`](crate::PlacedCell::zero_state) and [`PlacedCell::state_from`](crate::PlacedCell::state_from) make it,
 /// [`PlacedCell::step`](crate::PlacedCell::step) moves it on.
 #[derive(Debug)]
 pub struct CellState<K, F = f32> {
@@ -23,13 +23,19 @@ pub struct CellState<K, F = f32> {
 
 impl<K: Kind, F: Real> CellState<K, F> {
     pub(super) async fn zeros(config: CellConfig<K>, model: &PlacedModel<F>, shape: StepShape) -> Result<Self> {
-        Ok(Self { config, shape, session: Session::new(model, shape.batch().max(1)).await? })
+        // What a step needs is checked here, not at the first step.
+        if let Place::Gpu(model) = &model.place
+            && shape.batch() > 0
+        {
+            model.plan(Task::forward(shape.sequence()))?;
+        }
+        Ok(Self { config, shape, session: Session::new(model, shape.batch().max(1), false).await? })
     }
 
     /// The state's values on the host: h `[B, H]`, and of an LSTM c `[B, H]`; unbatched `[H]`. Waits for the steps before.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Limit`] when the device cannot hold what is read back; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(&self) -> Result<K::State<F>> {
         pollster::block_on(self.read_waiting(Wait::Blocking))
@@ -74,6 +80,6 @@ impl<K: Kind, F: Real> CellState<K, F> {
     pub(super) async fn push(&mut self, input: &[F], wait: Wait) -> Result<()> {
         let call = Call::new(self.shape.sequence(), &Options::new())?;
         let rows = (0..self.shape.batch()).collect();
-        self.session.push(call, rows, input, false, wait).await.map(drop)
+        self.session.push(call, rows, input, wait).await.map(drop)
     }
 }

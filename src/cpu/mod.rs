@@ -1,116 +1,60 @@
-//! The reference path: the same stages as on the GPU, one file each, simple enough to be read as the definition.
-//!
-//! It runs in f32 where there is no GPU, and in f64 it is what every GPU result is tested against.
+//! The CPU: the reference path in f64, a fast one in f32.
 
-pub(crate) mod cell;
-mod project;
+mod fast;
+mod reference;
 pub(crate) mod session;
-mod step;
 
 use crate::call::Call;
 use crate::config::RecurrentConfig;
-use crate::cpu::step::DirectionWeights;
-use crate::dropout::Dropout;
-use crate::plan::GX_BUDGET;
-use crate::sequence::RowStride;
-use crate::tensor::zeroed;
+use crate::cpu::fast::FastModel;
+use crate::cpu::reference::ReferenceModel;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
 
 /// A model whose weights are laid out for the CPU.
 #[derive(Clone, Debug)]
 pub(crate) struct CpuModel<F> {
-    config: RecurrentConfig,
-    /// index layer·D + direction
-    layers: Vec<DirectionWeights<F>>,
+    pub(crate) config: RecurrentConfig,
+    path: Path<F>,
 }
 
-/// One (layer, direction) of a forward.
-struct Pass {
-    layer: usize,
-    direction: usize,
-    x_rows: RowStride,
-    y_rows: RowStride,
+#[derive(Clone, Debug)]
+enum Path<F> {
+    Fast(FastModel),
+    Reference(ReferenceModel<F>),
 }
 
 impl<F: Real> CpuModel<F> {
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
-        let pack = |w| DirectionWeights::pack(config, w);
-        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
+        let is_f32 = size_of::<F>() == size_of::<f32>();
+        let path = if is_f32 && fast::is_supported() {
+            Path::Fast(FastModel::new(config, layers)?)
+        } else {
+            Path::Reference(ReferenceModel::new(config, layers)?)
+        };
+        Ok(Self { config: config.clone(), path })
     }
 
     /// Moves `states` on, h and what else the cell carries, each `[L·D, state_rows, ·]`. Gives the output, and if the call wants
-    /// them the states after every step, each `[L·D, T, B, ·]`. All arrays have the sizes that the call stands for.
+    /// them the states after every step, each `[L·D, T, B, ·]`. All arrays have the sizes that the call stands for, which is
+    /// not empty.
     pub(crate) fn forward(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Vec<Vec<F>>)> {
-        let (config, sequence) = (&self.config, call.sequence());
-        let wanted = if call.task.all_states { config.cell.states().len() } else { 0 };
-        let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<_>>>()?;
-        let mut x: Option<Vec<F>> = None;
-        for layer in 0..config.num_layers {
-            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
-            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
-            for direction in 0..config.directions() {
-                let pass = Pass { layer, direction, x_rows, y_rows };
-                self.run(call, &pass, x.as_deref().unwrap_or(input), states, &mut y, &mut all)?;
-            }
-            x = Some(y);
-        }
-        Ok((x.unwrap_or_default(), all))
-    }
-
-    /// One direction of one layer over the whole sequence, chunk by chunk.
-    fn run<'a>(
-        &self,
-        call: &Call,
-        pass: &Pass,
-        x: &[F],
-        states: &'a mut [Vec<F>],
-        y: &mut [F],
-        all: &mut [Vec<F>],
-    ) -> Result<()> {
-        let (config, sequence) = (&self.config, call.sequence());
-        let (batch, width, features) = (sequence.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
-        let index = pass.layer * config.directions() + pass.direction;
-        let weights = &self.layers[index];
-        let of_direction = |state: &'a mut Vec<F>| {
-            let size = state.len() / (config.num_layers * config.directions());
-            &mut state[index * size..(index + 1) * size]
-        };
-        let mut states: Vec<&mut [F]> = states.iter_mut().map(of_direction).collect();
-
-        let step_bytes = batch.saturating_mul(config.gate_rows() * size_of::<F>()).max(1);
-        let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, sequence.time_steps.max(1));
-        let dropout = call.dropout_key(pass.layer).map(|key| (Dropout::new(config.dropout), key));
-        let mut scratch = step::Scratch::new(config)?;
-        for first in (0..sequence.time_steps).step_by(chunk_steps) {
-            let steps = chunk_steps.min(sequence.time_steps - first);
-            let time_of = |s: usize, b: usize| call.time_of(first + s, pass.direction, b);
-            let x_row =
-                |row: usize| time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
-            let gathered = project::gather(x, features, steps * batch, x_row, dropout)?;
-            let gx = project::project(weights, &gathered, features)?;
-            for s in 0..steps {
-                let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
-                let active = |b: usize| first + s < call.length(b);
-                step::step(config, weights, gx, &mut states, &mut scratch, |b| active(b).then(|| call.state_row(b)));
-                for b in 0..batch {
-                    let (time, state_row) = (time_of(s, b), call.state_row(b));
-                    let at = (time * pass.y_rows.time + b * pass.y_rows.batch) * config.output_size()
-                        + pass.direction * width;
-                    if !active(b) {
-                        y[at..at + width].fill(F::from_f64(call.padding_value));
-                        continue;
-                    }
-                    y[at..at + width].copy_from_slice(&states[0][state_row * width..(state_row + 1) * width]);
-                    let row = (index * sequence.time_steps + time) * batch + b;
-                    for (s, (all, state)) in all.iter_mut().zip(&states).enumerate() {
-                        let size = config.state_size(s);
-                        all[row * size..(row + 1) * size]
-                            .copy_from_slice(&state[state_row * size..(state_row + 1) * size]);
-                    }
+        match &self.path {
+            Path::Reference(model) => model.forward(call, input, states),
+            // F is f32 there, so that these casts change the name of the type alone.
+            Path::Fast(model) => {
+                let mut of_f32: Vec<Vec<f32>> = states.iter_mut().map(|state| renamed(std::mem::take(state))).collect();
+                let result = model.forward(call, bytemuck::cast_slice(input), &mut of_f32);
+                for (state, of_f32) in states.iter_mut().zip(of_f32) {
+                    *state = renamed(of_f32);
                 }
+                result.map(|(output, all)| (renamed(output), all.into_iter().map(renamed).collect()))
             }
         }
-        Ok(())
     }
+}
+
+/// The same numbers as those of a type of the same size.
+fn renamed<F: Real, G: Real>(array: Vec<F>) -> Vec<G> {
+    bytemuck::allocation::cast_vec(array)
 }

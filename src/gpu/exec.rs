@@ -29,13 +29,13 @@ pub(crate) fn record(encoder: &mut wgpu::CommandEncoder, plan: &Plan, bound: &Bo
 }
 
 /// Where the initial states of a forward come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Initial {
     Zeros,
     /// They were uploaded to where they are read.
     Uploaded,
-    /// They are the last states of the forward before.
-    Last,
+    /// They are the last states of the forward before; h is copied from these places, in bytes.
+    Last(Vec<Range<u64>>),
 }
 
 /// Submits a forward, in parts where it is long, and after it the copies of `results` into the staging buffer, one behind the
@@ -43,7 +43,7 @@ pub(crate) enum Initial {
 pub(crate) async fn submit(
     gpu: &GuardedDevice,
     workspace: &Workspace,
-    initial: Initial,
+    initial: &Initial,
     results: &[(&wgpu::Buffer, u64)],
     wait: Wait,
 ) -> Result<wgpu::SubmissionIndex> {
@@ -63,7 +63,11 @@ pub(crate) async fn submit(
                     Initial::Zeros => {
                         initial_targets(scratch, io).for_each(|state| encoder.clear_buffer(state, 0, None));
                     }
-                    Initial::Last => encoder.copy_buffer_to_buffer(&io.last.h, 0, &scratch.h_0, 0, plan.bytes.h),
+                    Initial::Last(places) => {
+                        for Range { start, end } in places {
+                            encoder.copy_buffer_to_buffer(&io.last.h, *start, &scratch.h_0, *start, end - start);
+                        }
+                    }
                 }
             }
             record(&mut encoder, plan, bound, start..end);

@@ -59,6 +59,7 @@ impl GuardedDevice {
                 // A call on a lost device is refused for other reasons; a poll delivers the news of the loss.
                 let _ = poll(&self.device, wgpu::PollType::Poll);
                 self.check_alive(during)?;
+                self.probe(during)?;
                 let message = error.to_string();
                 return Err(match error {
                     wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { during, message },
@@ -67,6 +68,21 @@ impl GuardedDevice {
             }
         }
         Ok(value)
+    }
+
+    /// An error if the device does not take work any more. A caller's own device tells us of its loss in no other way, and after
+    /// it calls are refused for reasons that mislead.
+    fn probe(&self, during: &'static str) -> Result<()> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let submission = self.queue.submit([]);
+            // What this call raises says nothing new.
+            drop(scope.pop());
+            let kind = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+            poll(&self.device, kind).map_err(|reason| self.lost_error(during, reason))?;
+        }
+        self.check_alive(during)
     }
 
     /// The loss of the device, seen as a failed wait or mapping; later calls will report the same.
@@ -88,7 +104,11 @@ impl GuardedDevice {
                 Wait::Blocking => poll(&self.device, kind),
                 Wait::Async => poll_on_thread(&self.device, kind).await,
             };
-            polled.map_err(|reason| self.lost_error(during, reason))?;
+            polled.map_err(|reason| {
+                // The callback knows better why.
+                let _ = poll(&self.device, wgpu::PollType::Poll);
+                self.lost_error(during, reason)
+            })?;
         }
         #[cfg(target_arch = "wasm32")]
         {

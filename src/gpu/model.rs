@@ -11,7 +11,7 @@ use crate::gpu::kernels;
 use crate::gpu::results;
 use crate::gpu::transfer;
 use crate::gpu::weights::LayerBuffers;
-use crate::gpu::workspace::{Bound, Io, Scratch, States, Workspace};
+use crate::gpu::workspace::{Bound, Io, Scratch, States, Wanted, Workspace};
 use crate::model::Computed;
 use crate::plan::Plan;
 use crate::weights::LayerWeights;
@@ -73,6 +73,13 @@ impl GpuModel {
         Plan::new(&self.config, task, &self.context.limits)
     }
 
+    /// The plan of a forward between arrays of the host.
+    pub(crate) fn plan_forward(&self, task: Task) -> Result<Plan> {
+        let plan = self.plan(task)?;
+        plan.check_readback(&self.context.limits)?;
+        Ok(plan)
+    }
+
     /// `input` and `states` have the sizes that the call stands for, which is not empty.
     pub(crate) async fn forward<F: Real>(
         &self,
@@ -93,7 +100,7 @@ impl GpuModel {
         }
         let initial = if states.is_none() { Initial::Zeros } else { Initial::Uploaded };
         let results = workspace.results();
-        let submission = exec::submit(gpu, &workspace, initial, &results, wait).await?;
+        let submission = exec::submit(gpu, &workspace, &initial, &results, wait).await?;
         let sizes: Vec<u64> = results.iter().map(|&(_, bytes)| bytes).collect();
         let arrays = transfer::read_back(gpu, &workspace.staging, submission, wait, &sizes).await?;
         let computed = results::arrange(&workspace.plan, call, arrays)?;
@@ -104,9 +111,10 @@ impl GpuModel {
     /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
     async fn new_workspace(&self, task: Task, wait: Wait) -> Result<Workspace> {
         let make = || async {
-            let plan = self.plan(task)?;
+            let plan = self.plan_forward(task)?;
             let (states, capacity) = (States::new(&self.context.gpu, &plan).await?, plan.bytes);
-            Workspace::new(&self.context, plan, capacity, &self.weights, states, wait).await
+            let wanted = Wanted::OutputAndStates;
+            Workspace::new(&self.context, plan, capacity, &self.weights, states, wanted, wait).await
         };
         match make().await {
             Err(Error::OutOfMemory { .. }) if !lock(&self.idle).is_empty() => {
@@ -136,7 +144,7 @@ impl GpuModel {
         let shared = self.encode_scratch(call.task, wait).await?;
         let (plan, scratch) = &*shared;
         // Recordings may wait side by side for their submission, so that what each call says has a buffer of its own.
-        let scratch = scratch.with_call(&context.gpu, call, wait).await?;
+        let scratch = scratch.with_call(&context.gpu, call).await?;
         // Everything that can fail comes before the first command.
         let bound = Bound::new(context, plan, &self.weights, &scratch, &buffers.io, &plan.bytes).await?;
         let record = || {

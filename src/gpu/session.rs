@@ -3,67 +3,65 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::call::{Call, StateRows, Task};
+use crate::call::{Call, StateArrays, Task};
 use crate::gpu::Wait;
 use crate::gpu::exec::{self, Initial};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
-use crate::gpu::workspace::{States, Workspace};
+use crate::gpu::workspace::{States, Wanted, Workspace};
 use crate::sequence::Sequence;
-use crate::{Real, Result};
+use crate::{Error, Real, Result};
 
 /// After so many calls that read nothing back, the device is waited for: a program that only pushes must not run ahead of it
 /// without end.
 const CALLS_IN_FLIGHT: usize = 64;
+/// The most copies of rows in a layer; a copy costs as much as some hundred rows that nobody needs.
+const MOST_COPIES: usize = 16;
 
 /// The states of many rows, and the buffers of the calls that move them on.
 #[derive(Debug)]
 pub(crate) struct GpuSession {
     model: Arc<GpuModel>,
     states: States,
-    state_rows: StateRows,
+    state_arrays: StateArrays,
+    wanted: Wanted,
     /// One set of buffers, which grows with the largest call. It is taken out for a call: one that is broken off leaves none.
     workspace: Option<Workspace>,
     in_flight: usize,
 }
 
 impl GpuSession {
-    /// Zero states.
-    pub(crate) async fn new(model: &Arc<GpuModel>, state_rows: StateRows) -> Result<Self> {
+    /// Zero states. `reads_output` says whether pushes read their output back.
+    pub(crate) async fn new(model: &Arc<GpuModel>, state_arrays: StateArrays, reads_output: bool) -> Result<Self> {
+        let wanted = if reads_output { Wanted::Output } else { Wanted::Nothing };
         // Any plan knows the sizes of the states.
-        let task = Task { state_rows, ..Task::forward(Sequence::batched(&model.config, 1, 1)) };
-        let plan = model.plan(task)?;
+        let plan = model.plan(Task { state_arrays, ..Task::forward(Sequence::batched(&model.config, 1, 1)) })?;
         let states = States::new(&model.context.gpu, &plan).await?;
-        Ok(Self { model: Arc::clone(model), states, state_rows, workspace: None, in_flight: 0 })
+        Ok(Self { model: Arc::clone(model), states, state_arrays, wanted, workspace: None, in_flight: 0 })
     }
 
     pub(crate) fn is_of(&self, model: &Arc<GpuModel>) -> bool {
         Arc::ptr_eq(&self.model, model)
     }
 
-    /// Moves the states of the call's rows on by a chunk that is not empty. The output is read back if asked for, and else empty.
-    pub(crate) async fn push<F: Real>(
-        &mut self,
-        call: &Call,
-        input: &[F],
-        read_back: bool,
-        wait: Wait,
-    ) -> Result<Vec<F>> {
+    /// Moves the states of the call's rows on by a chunk that is not empty. Gives the output if this session reads it.
+    pub(crate) async fn push<F: Real>(&mut self, call: &Call, input: &[F], wait: Wait) -> Result<Vec<F>> {
         let model = Arc::clone(&self.model);
         let gpu = &model.context.gpu;
         gpu.check_alive("pushing a chunk")?;
         let workspace = self.take_workspace(call.task, wait).await?;
         workspace.upload(gpu, input, call, wait).await?;
-        let bytes = if read_back { workspace.plan.bytes.output } else { 0 };
-        let results: &[_] = if read_back { &[(&workspace.io.output, bytes)] } else { &[] };
-        let submission = exec::submit(gpu, &workspace, Initial::Last, results, wait).await?;
+        let results = workspace.results();
+        let initial = Initial::Last(self.h_of_call(call));
+        let submission = exec::submit(gpu, &workspace, &initial, &results, wait).await?;
+        let sizes: Vec<u64> = results.iter().map(|&(_, bytes)| bytes).collect();
         let mut output = Vec::new();
-        if read_back {
-            output = transfer::read_back(gpu, &workspace.staging, submission, wait, &[bytes]).await?.concat();
-            self.in_flight = 0;
+        if self.wanted == Wanted::Output {
+            let arrays = transfer::read_back(gpu, &workspace.staging, submission, wait, &sizes).await?;
+            output = arrays.into_iter().next().unwrap_or_default();
         } else {
             self.in_flight += 1;
-            if self.in_flight == CALLS_IN_FLIGHT {
+            if self.in_flight >= CALLS_IN_FLIGHT {
                 gpu.until_done(submission, wait, "pushing a chunk").await?;
                 self.in_flight = 0;
             }
@@ -75,29 +73,52 @@ impl GpuSession {
     /// Buffers for a call: the ones that are there where they are large enough, else new ones with room to spare, as the
     /// chunks of a stream come in all lengths.
     async fn take_workspace(&mut self, task: Task, wait: Wait) -> Result<Workspace> {
-        let model = &self.model;
-        let plan = model.plan(task)?;
-        let mut capacity = plan.bytes;
-        if let Some(mut kept) = self.workspace.take() {
-            if kept.plan.task == task {
-                return Ok(kept);
+        let (model, kept) = (&self.model, self.workspace.take());
+        let (plan, mut capacity) = match kept {
+            Some(kept) if kept.plan.task == task => return Ok(kept),
+            Some(mut kept) => {
+                let plan = model.plan(task)?;
+                let capacity = plan.bytes.max(kept.capacity);
+                if capacity == kept.capacity {
+                    kept.reshape(&model.context.gpu, plan, wait).await?;
+                    return Ok(kept);
+                }
+                (plan, capacity)
             }
-            capacity = capacity.max(kept.capacity);
-            if capacity == kept.capacity {
-                kept.reshape(&model.context.gpu, plan, wait).await?;
-                return Ok(kept);
+            None => {
+                let plan = model.plan(task)?;
+                let capacity = plan.bytes;
+                (plan, capacity)
             }
-        }
+        };
         let sequence = Sequence {
             time_steps: task.sequence.time_steps.next_power_of_two(),
-            batch: task.sequence.batch.next_power_of_two().min(task.state_rows.count),
+            batch: task.sequence.batch.next_power_of_two().min(task.state_arrays.rows),
             ..task.sequence
         };
-        // Room to spare is not worth an error.
-        if let Ok(plan) = model.plan(Task { sequence, ..task }) {
-            capacity = capacity.max(plan.bytes);
+        if let Ok(roomy) = model.plan(Task { sequence, ..task }) {
+            capacity = capacity.max(roomy.bytes);
         }
-        Workspace::new(&model.context, plan, capacity, &model.weights, self.states.clone(), wait).await
+        let exact = plan.bytes;
+        let make = |capacity| {
+            let states = self.states.clone();
+            Workspace::new(&model.context, plan.clone(), capacity, &model.weights, states, self.wanted, wait)
+        };
+        match make(capacity).await {
+            // Room to spare is not worth an error.
+            Err(Error::Limit { .. } | Error::OutOfMemory { .. }) if capacity != exact => make(exact).await,
+            made => made,
+        }
+    }
+
+    /// Where h of a call's rows lies, in bytes: what a push has to copy to where it is read. Rows that follow each other are
+    /// one copy; where they are many and scattered, all of h is.
+    fn h_of_call(&self, call: &Call) -> Vec<Range<u64>> {
+        let mut rows: Vec<usize> = (0..call.sequence().batch).map(|b| call.state_row(b)).collect();
+        rows.sort_unstable();
+        let runs: Vec<Range<usize>> = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect();
+        let runs = if runs.len() > MOST_COPIES { vec![0..self.state_arrays.rows] } else { runs };
+        runs.into_iter().flat_map(|run| self.regions(run).next().unwrap_or_default()).collect()
     }
 
     /// The states of a range of rows: each `[L·D, rows, ·]`.
@@ -105,9 +126,10 @@ impl GpuSession {
         use wgpu::BufferUsages as Use;
         let gpu = &self.model.context.gpu;
         let copies: Vec<_> = self.regions(rows).collect();
+        let sizes: Vec<u64> = copies.iter().map(|regions| regions.iter().map(|r| r.end - r.start).sum()).collect();
+        let bytes = sizes.iter().sum();
+        self.model.context.limits.buffer("the readback of states", bytes)?;
         let copied = gpu.scoped("reading states", || {
-            let sizes: Vec<u64> = copies.iter().map(|regions| regions.iter().map(|r| r.end - r.start).sum()).collect();
-            let bytes = sizes.iter().sum();
             let staging = transfer::buffer(&gpu.device, "states", bytes, Use::MAP_READ | Use::COPY_DST);
             let label = Some("wgpu-rnn states");
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
@@ -118,9 +140,9 @@ impl GpuSession {
                     at += end - start;
                 }
             }
-            (gpu.queue.submit([encoder.finish()]), staging, sizes)
+            (gpu.queue.submit([encoder.finish()]), staging)
         });
-        let (submission, staging, sizes) = copied.await?;
+        let (submission, staging) = copied.await?;
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
@@ -154,9 +176,11 @@ impl GpuSession {
     /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
     pub(crate) async fn grow(&mut self, count: usize) -> Result<()> {
         let gpu = &self.model.context.gpu;
-        let state_rows = StateRows { count, ..self.state_rows };
-        let grown = Self::new(&self.model, state_rows).await?;
-        let old = 0..self.state_rows.count;
+        // The buffers of calls go before those of more rows come.
+        self.workspace = None;
+        let state_arrays = StateArrays { rows: count, ..self.state_arrays };
+        let grown = Self::new(&self.model, state_arrays, self.wanted == Wanted::Output).await?;
+        let old = 0..self.state_arrays.rows;
         let copied = gpu.scoped("making room for states", || {
             let label = Some("wgpu-rnn states");
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
@@ -175,7 +199,7 @@ impl GpuSession {
 
     /// Where a range of rows lies in each state's buffer, in bytes: one place a layer and direction.
     fn regions(&self, rows: Range<usize>) -> impl Iterator<Item = Vec<Range<u64>>> {
-        let (config, count) = (&self.model.config, self.state_rows.count);
+        let (config, count) = (&self.model.config, self.state_arrays.rows);
         (0..config.cell.states().len()).map(move |state| {
             let row_bytes = config.state_size(state) * size_of::<f32>();
             let at = |layer: usize, row: usize| ((layer * count + row) * row_bytes) as u64;

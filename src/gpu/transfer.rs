@@ -9,6 +9,8 @@ use crate::{Real, Result};
 /// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there is
 /// lost, not only the write.
 const WRITE_BYTES: usize = 16 << 20;
+/// What a write counts for at least: so much is kept for each, however small.
+const LEAST_BYTES: usize = 4 << 10;
 /// After so many bytes the writes are submitted and waited for, so that their staging memory is freed.
 const FLUSH_BYTES: usize = 64 << 20;
 
@@ -20,6 +22,23 @@ pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu
         usage,
         mapped_at_creation: false,
     })
+}
+
+/// A storage buffer of `bytes`, without any use of the queue. Call it within an error scope.
+pub(crate) fn filled_buffer(
+    device: &wgpu::Device,
+    label: &str,
+    bytes: &[u8],
+) -> Result<wgpu::Buffer, wgpu::MapRangeError> {
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(&format!("wgpu-rnn {label}")),
+        size: bytes.len() as u64,
+        usage: wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: true,
+    });
+    buffer.get_mapped_range_mut(..)?.copy_from_slice(bytes);
+    buffer.unmap();
+    Ok(buffer)
 }
 
 /// Writes `bytes` to `buffer` from `offset` on; in effect before any work submitted later.
@@ -35,7 +54,8 @@ pub(crate) async fn upload(
         let offset = offset + (i * WRITE_BYTES) as u64;
         gpu.scoped(during, || gpu.queue.write_buffer(buffer, offset, window)).await?;
         // Counted over all uploads of the device. Two threads may both flush, which does no harm.
-        if gpu.unflushed.fetch_add(window.len(), Ordering::Relaxed) + window.len() >= FLUSH_BYTES {
+        let counted = window.len().max(LEAST_BYTES);
+        if gpu.unflushed.fetch_add(counted, Ordering::Relaxed) + counted >= FLUSH_BYTES {
             gpu.unflushed.store(0, Ordering::Relaxed);
             let submission = gpu.scoped(during, || gpu.queue.submit([])).await?;
             gpu.until_done(submission, wait, during).await?;

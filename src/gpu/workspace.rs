@@ -1,4 +1,4 @@
-//! The buffers of a forward of one shape, and everything bound to them. Made once, used for every call of that shape.
+//! The buffers of a forward, and everything bound to them: made once, used for every call that they fit.
 
 use std::sync::Arc;
 
@@ -51,13 +51,11 @@ impl Scratch {
     }
 
     /// The same buffers but for one of its own that holds what `call` says.
-    pub(crate) async fn with_call(&self, gpu: &GuardedDevice, call: &Call, wait: Wait) -> Result<Self> {
+    pub(crate) async fn with_call(&self, gpu: &GuardedDevice, call: &Call) -> Result<Self> {
         let words = call.words();
-        let bytes: &[u8] = bytemuck::cast_slice(&words);
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let make = || buffer(&gpu.device, "call", bytes.len() as u64, usage);
+        let make = || transfer::filled_buffer(&gpu.device, "call", bytemuck::cast_slice(&words));
         let own = gpu.scoped("creating the scratch buffers", make).await?;
-        transfer::upload(gpu, &own, 0, bytes, wait).await?;
+        let own = own.map_err(|error| gpu.lost_error("creating the scratch buffers", error.to_string()))?;
         Ok(Self { call: own, ..self.clone() })
     }
 
@@ -205,7 +203,15 @@ fn part(buffer: &wgpu::Buffer, bytes: u64) -> wgpu::BufferBinding<'_> {
     wgpu::BufferBinding { buffer, offset: 0, size: std::num::NonZeroU64::new(bytes) }
 }
 
-/// All that a forward with host input and output uses.
+/// What a call reads back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Nothing,
+    Output,
+    OutputAndStates,
+}
+
+/// All that a forward with host input and output uses. A session gives it another shape from call to call.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     pub(crate) plan: Plan,
@@ -216,6 +222,7 @@ pub(crate) struct Workspace {
     pub(crate) bound: Bound,
     /// Results, mapped for the host: one readback.
     pub(crate) staging: wgpu::Buffer,
+    wanted: Wanted,
     /// Where each submission ends, in dispatches from the start.
     pub(crate) submission_ends: Vec<usize>,
 }
@@ -228,11 +235,17 @@ impl Workspace {
         capacity: BufferBytes,
         weights: &[LayerBuffers],
         states: States,
+        wanted: Wanted,
         wait: Wait,
     ) -> Result<Self> {
         use wgpu::BufferUsages as Use;
-        let readback = plan.readback_bytes(&capacity);
-        context.limits.buffer("the readback of output and states", readback)?;
+        let readback = match wanted {
+            // A buffer of no bytes cannot be.
+            Wanted::Nothing => wgpu::COPY_BUFFER_ALIGNMENT,
+            Wanted::Output => capacity.output,
+            Wanted::OutputAndStates => plan.readback_bytes(&capacity),
+        };
+        context.limits.buffer("the readback", readback)?;
         let scratch = Scratch::new(&context.gpu, &plan, &capacity, wait).await?;
         let device = &context.gpu.device;
         let make = || {
@@ -244,7 +257,7 @@ impl Workspace {
         let (io, staging) = context.gpu.scoped("creating the buffers of a forward", make).await?;
         let bound = Bound::new(context, &plan, weights, &scratch, &io, &capacity).await?;
         let submission_ends = plan.submission_ends();
-        Ok(Self { plan, capacity, scratch, io, bound, staging, submission_ends })
+        Ok(Self { plan, capacity, scratch, io, bound, staging, wanted, submission_ends })
     }
 
     /// Puts input and call where the kernels read them.
@@ -276,11 +289,16 @@ impl Workspace {
         Ok(())
     }
 
-    /// What a forward reads back, with the bytes of it: output and states, and where the states of every step are wanted the
+    /// What a call reads back, with the bytes of it: output and states, and where the states of every step are wanted the
     /// outputs of the layers below the last.
     pub(crate) fn results(&self) -> Vec<(&wgpu::Buffer, u64)> {
         let Self { plan, scratch, io, .. } = self;
         let output = std::iter::once((&io.output, plan.bytes.output));
+        match self.wanted {
+            Wanted::Nothing => return Vec::new(),
+            Wanted::Output => return output.collect(),
+            Wanted::OutputAndStates => {}
+        }
         let states = io.last.all().zip(plan.bytes.states(&plan.config));
         let between = scratch.between.iter().map(|buffer| (buffer, plan.bytes.between));
         output.chain(states).chain(between.filter(|_| plan.task.all_states)).collect()

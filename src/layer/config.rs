@@ -12,7 +12,7 @@ use crate::{Error, Real, Result, Tensor, TensorView};
 /// three kinds.
 ///
 /// Values are checked when a model is made from the configuration ([`Layer::new`](crate::Layer::new),
-/// [`Layer::random`](crate::Layer::random)): each size must be > 0.
+/// [`Layer::random`](crate::Layer::random)): sizes must be > 0, `proj_size` below `hidden_size`, `dropout` from 0 to 1.
 ///
 /// ```
 /// use wgpu_rnn::LstmConfig;
@@ -166,7 +166,7 @@ fn shape_error<F: Real>(what: &str, expected: String, got: &Tensor<F>) -> Error 
     Error::Shape { what: what.to_owned(), expected, got: got.shape().to_vec() }
 }
 
-/// As `print(module)` shows it in PyTorch: sizes, then what differs from the defaults.
+/// As `print(module)` in PyTorch, in Rust's spelling: sizes, then what differs from the defaults.
 impl<K: Kind> std::fmt::Display for Config<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

@@ -13,8 +13,9 @@ mod sealed {
 
 /// A kind of recurrent layer: [`LstmKind`], [`GruKind`] or [`RnnKind`]. Sealed: the kernels exist for these.
 pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
-    /// The state between two calls: `(h, c)` as [`LstmState`] for an LSTM, h as a [`Tensor`] for the others;
-    /// `[L·D, B, H]`, unbatched `[L·D, H]`.
+    /// The state between two calls: `(h, c)` as [`LstmState`] for an LSTM, h as a [`Tensor`] for the others. Of a layer
+    /// `[L·D, B, H]`, unbatched `[L·D, H]`; of a cell `[B, H]`, unbatched `[H]`; of one stream `[L, H]`; after every step
+    /// `[L·D, T, B, H]`.
     type State<F: Real>: Clone + std::fmt::Debug + PartialEq + Send + Sync;
 
     /// The cell that a layer of this kind has before any option is set.
@@ -53,9 +54,10 @@ pub enum RnnKind {}
 /// The state of an LSTM between two calls: `(h, c)` of PyTorch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LstmState<F = f32> {
-    /// The hidden state: `[L·D, B, P]`, unbatched `[L·D, P]`; index = layer·D + direction. P is H without a projection.
+    /// The hidden state: of a layer `[L·D, B, P]`, unbatched `[L·D, P]`; index = layer·D + direction. P is H without a
+    /// projection.
     pub h: Tensor<F>,
-    /// The cell state: `[L·D, B, H]`, unbatched `[L·D, H]`.
+    /// The cell state: of a layer `[L·D, B, H]`, unbatched `[L·D, H]`.
     pub c: Tensor<F>,
 }
 

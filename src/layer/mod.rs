@@ -105,7 +105,7 @@ impl<K: Kind> Layer<K> {
     /// `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias follow
     /// from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16 are read.
     ///
-    /// What weights do not say is set afterwards: [`batch_first`](Self::batch_first), and of an RNN the
+    /// What weights do not say is set afterwards: [`batch_first`](Self::batch_first), [`dropout`](Self::dropout), and of an RNN the
     /// [`nonlinearity`](Layer::nonlinearity).
     ///
     /// # Errors

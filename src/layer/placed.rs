@@ -10,7 +10,7 @@ use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::streams::Streams;
-use crate::model::{Place, PlacedModel};
+use crate::model::{Forward, Place, PlacedModel};
 use crate::options::{Mode, Options};
 use crate::plan::Plan;
 use crate::sequence::Sequence;
@@ -139,10 +139,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
         options: &Options<'_>,
         wait: Wait,
     ) -> Result<(Tensor<F>, K::State<F>)> {
-        let initial = state.map(K::arrays);
-        let training = self.training.as_ref();
-        let forward = self.model.forward(input, initial.as_deref(), options, training, false, wait).await?;
-        Ok((forward.output, K::state(forward.states)?))
+        let Forward { output, states, .. } = self.run_model(input, state, options, false, wait).await?;
+        Ok((output, K::state(states)?))
     }
 
     async fn run_all_states(
@@ -152,10 +150,20 @@ impl<K: Kind, F: Real> Placed<K, F> {
         options: &Options<'_>,
         wait: Wait,
     ) -> Result<AllStates<K, F>> {
+        let Forward { output, states, all } = self.run_model(input, state, options, true, wait).await?;
+        Ok(AllStates { output, last: K::state(states)?, all: K::state(all)? })
+    }
+
+    async fn run_model(
+        &self,
+        input: &Tensor<F>,
+        state: Option<&K::State<F>>,
+        options: &Options<'_>,
+        all_states: bool,
+        wait: Wait,
+    ) -> Result<Forward<F>> {
         let initial = state.map(K::arrays);
-        let training = self.training.as_ref();
-        let forward = self.model.forward(input, initial.as_deref(), options, training, true, wait).await?;
-        Ok(AllStates { output: forward.output, last: K::state(forward.states)?, all: K::state(forward.all)? })
+        self.model.forward(input, initial.as_deref(), options, self.training.as_ref(), all_states, wait).await
     }
 
     /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in PyTorch.
@@ -166,11 +174,22 @@ impl<K: Kind, F: Real> Placed<K, F> {
         };
     }
 
-    /// As many streams with zero states, which stay where the layer is: [`Streams`].
+    /// The mode that was set.
+    pub fn mode(&self) -> Mode {
+        self.training.as_ref().map_or(Mode::Evaluation, |training| Mode::Training { seed: training.seed })
+    }
+
+    fn drops_out(&self) -> bool {
+        self.training.is_some() && self.config.0.dropped_layers() > 0
+    }
+
+    /// As many streams with zero states, which stay where the layer is: [`Streams`]. They run in evaluation mode, whatever mode
+    /// is set later.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a sequence, and a stream
-    /// has none; nor with dropout in training mode. [`Error::Limit`] when the device cannot hold the states, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// has none; nor with dropout in training mode. [`Error::Limit`] or [`Error::TooLarge`] when the states do not fit, [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn streams(&self, count: usize) -> Result<Streams<K, F>> {
         pollster::block_on(self.streams_async(count))
@@ -181,7 +200,25 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// # Errors
     /// As [`streams`](Self::streams).
     pub async fn streams_async(&self, count: usize) -> Result<Streams<K, F>> {
-        if self.training.is_some() && self.config.0.dropped_layers() > 0 {
+        self.streams_with_capacity_async(count, count).await
+    }
+
+    /// [`streams`](Self::streams) with room for as many as `capacity`, and kernels chosen for that many: for programs that start
+    /// with few and expect more.
+    ///
+    /// # Errors
+    /// As [`streams`](Self::streams).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn streams_with_capacity(&self, count: usize, capacity: usize) -> Result<Streams<K, F>> {
+        pollster::block_on(self.streams_with_capacity_async(count, capacity))
+    }
+
+    /// [`streams_with_capacity`](Self::streams_with_capacity) without blocking.
+    ///
+    /// # Errors
+    /// As [`streams`](Self::streams).
+    pub async fn streams_with_capacity_async(&self, count: usize, capacity: usize) -> Result<Streams<K, F>> {
+        if self.drops_out() {
             return Err(Error::Unsupported {
                 what: "dropout over streams".to_owned(),
                 why: "a stream is the same however it is cut, and masks are a call's; set the mode to evaluation"
@@ -194,8 +231,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
                 why: "its reverse direction starts at the end of a sequence, and a stream has none".to_owned(),
             });
         }
-        let session = Session::new(&self.model, count.max(1)).await?;
-        Ok(Streams::new(self.config.clone(), session, count))
+        let session = Session::new(&self.model, capacity.max(count).max(1), true).await?;
+        Ok(Streams::new(self.config.clone(), self.device.clone(), session, count))
     }
 
     /// What a forward of T = `time_steps` and B = `batch` will do on the GPU.
@@ -205,15 +242,16 @@ impl<K: Kind, F: Real> Placed<K, F> {
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
         match &self.model.place {
             Place::Cpu(_) => Err(needs_gpu("a plan of dispatches")),
-            Place::Gpu(model) => model.plan(Task {
-                dropout: self.training.is_some() && self.config.0.dropped_layers() > 0,
+            Place::Gpu(model) => model.plan_forward(Task {
+                dropout: self.drops_out(),
                 ..Task::forward(Sequence::batched(&self.config.0, time_steps, batch))
             }),
         }
     }
 
     /// Records a forward of T = `time_steps` and B = `batch` into `encoder`, over buffers on the same device: no submission,
-    /// no wait, no readback. Device memory is made at the first recording of a shape.
+    /// no wait, no readback. Device memory is made at the first recording of a shape; each
+    /// recording has a small buffer of its own for its lengths.
     ///
     /// All dispatches go into one pass, however many there are. A submission of seconds may get the GPU reset by the operating
     /// system: where [`plan`](Self::plan) counts more than one submission, record pieces of the sequence, each from the state
@@ -293,9 +331,10 @@ impl<K: Kind, F: Real> Placed<K, F> {
         let Place::Gpu(model) = &self.model.place else {
             return Err(needs_gpu("recording into a command encoder"));
         };
-        let call = Call::new(Sequence::batched(&self.config.0, time_steps, batch), options)?;
-        let bytes = model.plan(call.task)?.bytes;
+        let sequence = Sequence::batched(&self.config.0, time_steps, batch);
+        let bytes = model.plan(Task::forward(sequence))?.bytes;
         buffers.check(&self.config.0, &bytes)?;
+        let call = Call::new(sequence, options)?;
         let keys = self.training.as_ref().map(|training| training.next_keys(self.config.0.dropped_layers()));
         let call = call.with_dropout(keys.unwrap_or_default());
         let io = EncodeIo {

@@ -1,11 +1,12 @@
 //! Many independent streams through one layer, their states resident where it runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(doc)]
 use crate::Placed;
 use crate::call::Call;
+use crate::device::Device;
 use crate::gpu::Wait;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
@@ -45,14 +46,17 @@ impl Slot {
 /// ```
 ///
 /// **A stream cut into pushes gives the bits of the whole**, wherever it is cut and whichever others are pushed with it. The
-/// number of streams given at the start chooses the kernel's tile, so another number may round differently; slots added
-/// later change nothing.
+/// capacity at the start chooses the kernel's tile: it is what a forward of so many rows takes, and streams of another capacity
+/// may round differently. Slots added later change nothing, so a program that starts with few and expects many should say so
+/// ([`Placed::streams_with_capacity`]): a tile for one row reads all weights for each row.
 ///
-/// A push that fails before it runs (a wrong shape, an unknown slot, a limit) has changed nothing. After an error of the device,
-/// or when the future of an async push is dropped, the states of its slots may or may not have moved on.
+/// A push that is refused (a wrong shape, an unknown slot, a limit) has changed nothing. After any other error, or when the future
+/// of an async call is dropped before its end, the states of its slots are unspecified: [`reset`](Self::reset) or
+/// [`restore`](Self::restore) them.
 #[derive(Debug)]
 pub struct Streams<K, F = f32> {
     config: Config<K>,
+    device: Device,
     session: Session<F>,
     /// In the order in which they were added.
     slots: Vec<Slot>,
@@ -62,9 +66,9 @@ pub struct Streams<K, F = f32> {
 }
 
 impl<K: Kind, F: Real> Streams<K, F> {
-    pub(super) fn new(config: Config<K>, session: Session<F>, count: usize) -> Self {
-        let free = (count..session.count()).rev().collect();
-        let mut streams = Self { config, session, slots: Vec::new(), rows: HashMap::new(), free };
+    pub(super) fn new(config: Config<K>, device: Device, session: Session<F>, count: usize) -> Self {
+        let free = (count..session.rows()).rev().collect();
+        let mut streams = Self { config, device, session, slots: Vec::new(), rows: HashMap::new(), free };
         for row in 0..count {
             streams.occupy(row);
         }
@@ -81,6 +85,11 @@ impl<K: Kind, F: Real> Streams<K, F> {
         &self.config
     }
 
+    /// Where the streams are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Runs a chunk of T steps of all streams, in the order of [`slots`](Self::slots), and gives their output: input
     /// `[T, B, I]` to output `[T, B, P]`, `[B, T, ·]` with batch_first, B being the number of slots.
     ///
@@ -90,6 +99,23 @@ impl<K: Kind, F: Real> Streams<K, F> {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn push(&mut self, chunk: &Tensor<F>) -> Result<Tensor<F>> {
         pollster::block_on(self.run(None, chunk, &Options::new(), Wait::Blocking))
+    }
+
+    /// [`push`](Self::push) with options: how many steps each stream has, where they differ.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); [`Error::Shape`] unless there is a length for each row, [`Error::Config`] for a length above T.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn push_with(&mut self, chunk: &Tensor<F>, options: &Options<'_>) -> Result<Tensor<F>> {
+        pollster::block_on(self.run(None, chunk, options, Wait::Blocking))
+    }
+
+    /// [`push_with`](Self::push_with) without blocking.
+    ///
+    /// # Errors
+    /// As [`push_with`](Self::push_with).
+    pub async fn push_with_async(&mut self, chunk: &Tensor<F>, options: &Options<'_>) -> Result<Tensor<F>> {
+        self.run(None, chunk, options, Wait::Async).await
     }
 
     /// [`push`](Self::push) without blocking.
@@ -137,21 +163,19 @@ impl<K: Kind, F: Real> Streams<K, F> {
             return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
         }
         let state_rows = slots.iter().map(|&slot| self.row(slot)).collect::<Result<Vec<_>>>()?;
-        let mut seen = vec![false; self.session.count()];
-        for (&row, slot) in state_rows.iter().zip(slots) {
-            if std::mem::replace(&mut seen[row], true) {
-                return Err(slot_error("each slot once", format!("{slot:?} twice")));
-            }
+        let mut seen = HashSet::with_capacity(slots.len());
+        if let Some(slot) = slots.iter().find(|&slot| !seen.insert(slot)) {
+            return Err(slot_error("each slot once", format!("{slot:?} twice")));
         }
         let call = Call::new(sequence, options)?;
-        let output = self.session.push(call, state_rows, chunk.data(), true, wait).await?;
+        let output = self.session.push(call, state_rows, chunk.data(), wait).await?;
         Tensor::new(sequence.shape(self.config.0.output_size()), output)
     }
 
-    /// A new stream with a zero state. Where there is no room left, room for twice as many is made; every state stays.
+    /// A new stream with a zero state. Where there is no room left, more is made; every state stays.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the device cannot hold more states; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Limit`] or [`Error::TooLarge`] when there cannot be more states; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn add(&mut self) -> Result<Slot> {
         pollster::block_on(self.add_waiting(Wait::Blocking))
@@ -173,9 +197,15 @@ impl<K: Kind, F: Real> Streams<K, F> {
                 row
             }
             None => {
-                let (old, new) = (self.session.count(), self.session.count().saturating_mul(2));
-                self.session.grow(new).await?;
-                self.free.extend((old..new).rev());
+                let old = self.session.rows();
+                match self.session.grow(old.saturating_mul(2)).await {
+                    // Room for many is not worth an error where there is room for one.
+                    Err(Error::Limit { .. } | Error::OutOfMemory { .. } | Error::TooLarge { .. }) => {
+                        self.session.grow(old + 1).await?;
+                    }
+                    grown => grown?,
+                }
+                self.free.extend((old..self.session.rows()).rev());
                 old
             }
         };
@@ -197,7 +227,10 @@ impl<K: Kind, F: Real> Streams<K, F> {
     pub fn remove(&mut self, slot: Slot) -> Result<()> {
         let row = self.row(slot)?;
         self.rows.remove(&slot);
-        self.slots.retain(|&other| other != slot);
+        // Names grow, so that the order of adding is theirs.
+        if let Ok(at) = self.slots.binary_search(&slot) {
+            self.slots.remove(at);
+        }
         self.free.push(row);
         Ok(())
     }
@@ -267,8 +300,8 @@ impl<K: Kind, F: Real> Streams<K, F> {
         for (s, array) in arrays.iter().flatten().enumerate() {
             let (name, expected) = (self.config.0.cell.states()[s].initial, self.state_shape(s));
             if array.shape() != expected {
-                let size = if s == 0 && self.config.0.is_projected() { "P" } else { "H" };
-                let expected = format!("{expected:?} ([L, {size}], the state of one stream)");
+                let expected =
+                    format!("{expected:?} ([L, {}], the state of one stream)", self.config.0.state_letter(s));
                 return Err(Error::Shape { what: name.to_owned(), expected, got: array.shape().to_vec() });
             }
         }

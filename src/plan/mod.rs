@@ -76,6 +76,8 @@ pub struct Plan {
     pub(crate) params: ParamsLayout,
     /// Of the layer with the most features; others have fewer, and leave blocks unused.
     slices: usize,
+    /// T, but 0 without rows.
+    time_steps: usize,
     chunk_steps: usize,
     submission_work: u64,
 }
@@ -106,12 +108,12 @@ impl Plan {
     /// Chooses chunks and tiles and checks every limit. The tile depends on the rows of the states alone: were it to depend on
     /// T, results would depend on how a sequence is cut.
     pub(crate) fn new(config: &RecurrentConfig, task: Task, limits: &DeviceLimits) -> Result<Self> {
-        let Task { sequence, state_rows, .. } = task;
+        let Task { sequence, state_arrays, .. } = task;
         let directions = config.directions() as u64;
         let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
         let gates = config.cell.gates() as u64;
 
-        let step_tile = step::tile(state_rows.tile_batch);
+        let step_tile = step::tile(state_arrays.tile_batch);
         step_tile.check(config, sequence.batch, limits)?;
 
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
@@ -127,24 +129,28 @@ impl Plan {
         let slice = widest.min(project::MAX_FEATURES);
         let by_work = (limits.submission_work / product_flops(config, sequence.batch, slice).max(1)).max(1);
         let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
-        let chunk_steps = sequence.time_steps.min(most as usize);
+        // Without rows there is no step to run, however many there are.
+        let time_steps = if sequence.is_empty() { 0 } else { sequence.time_steps };
+        let chunk_steps = time_steps.min(most as usize);
 
         let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
         let of_state = |what, steps: u64, size: usize| {
-            let rows = [config.num_layers as u64, steps, directions, state_rows.count as u64];
+            let rows = [config.num_layers as u64, steps, directions, state_arrays.rows as u64];
             Need::product(what, &[&rows[..], &[size as u64, F32]].concat())
         };
         let h_state = of_state("a state", 1, config.recurrent_size());
-        let carried = match task.all_states {
-            true => of_state("c of every step", t.saturating_add(1), config.hidden_size),
-            false => of_state("a state", 1, config.hidden_size),
+        let carried = match (config.cell.states().len() > 1, task.all_states) {
+            (false, _) => of_state("no state", 0, config.hidden_size),
+            (true, false) => of_state("a state", 1, config.hidden_size),
+            (true, true) => of_state("c of every step", t.saturating_add(1), config.hidden_size),
         };
+        let call = Need::product("lengths and rows of the call", &[task.word_count(config) as u64, F32]);
         let input = of_rows("the input", config.input_size);
         let output = of_rows("the output", config.output_size());
-        for need in [&input, &output, &h_state, &carried] {
+        for need in [&input, &output, &h_state, &carried, &call] {
             limits.storage_binding(need)?;
         }
-        let chunks = sequence.time_steps.div_ceil(chunk_steps.max(1));
+        let chunks = time_steps.div_ceil(chunk_steps.max(1));
         let slices = project::slices(widest);
         let params = ParamsLayout::new(config.num_layers, chunks, slices, chunk_steps, limits)?;
         let bytes = BufferBytes {
@@ -157,7 +163,7 @@ impl Plan {
             gx: gx_step.bytes * chunk_steps as u64,
             between: if config.num_layers > 1 { output.bytes } else { 0 },
             params: params.bytes(),
-            call: Need::product("lengths", &[task.word_count(config) as u64, F32]).bytes,
+            call: call.bytes,
         };
         Ok(Self {
             config: config.clone(),
@@ -166,17 +172,18 @@ impl Plan {
             bytes,
             params,
             slices,
+            time_steps,
             chunk_steps,
             submission_work: limits.submission_work,
         })
     }
 
     fn chunks(&self) -> usize {
-        self.task.sequence.time_steps.div_ceil(self.chunk_steps.max(1))
+        self.time_steps.div_ceil(self.chunk_steps.max(1))
     }
 
     fn steps_in(&self, chunk: usize) -> usize {
-        self.chunk_steps.min(self.task.sequence.time_steps - chunk * self.chunk_steps)
+        self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
     }
 
     /// The parameter blocks of every (layer, chunk), in the order of [`ParamsLayout`].
@@ -188,7 +195,7 @@ impl Plan {
     }
 
     fn params_of(&self, layer: usize, chunk: usize, slice: usize) -> ChunkParams {
-        let (config, Task { sequence, state_rows, .. }) = (&self.config, &self.task);
+        let (config, Task { sequence, state_arrays, .. }) = (&self.config, &self.task);
         let input_size = config.layer_input_size(layer);
         let output_size = config.output_size();
         let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
@@ -202,7 +209,7 @@ impl Plan {
             hidden_size: config.hidden_size as u32,
             recurrent_size: config.recurrent_size() as u32,
             directions: config.directions() as u32,
-            state_rows: state_rows.count as u32,
+            state_rows: state_arrays.rows as u32,
             first_step: (chunk * self.chunk_steps) as u32,
             steps: self.steps_in(chunk) as u32,
             x_stride_t: (x_rows.time * input_size) as u32,
@@ -211,7 +218,7 @@ impl Plan {
             y_stride_b: (y_rows.batch * output_size) as u32,
             k_first: features.start as u32,
             k_end: features.end as u32,
-            h_offset: (layer * config.directions() * state_rows.count * config.recurrent_size()) as u32,
+            h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
             c_offset: self.c_offset(layer) as u32,
             c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
             dropout_key: (self.task.keys_at() + 2 * layer.saturating_sub(1)) as u32,
@@ -222,7 +229,7 @@ impl Plan {
 
     /// Elements of c of one layer and step: `[D, state_rows, H]`.
     fn c_of_step(&self) -> usize {
-        self.config.directions() * self.task.state_rows.count * self.config.hidden_size
+        self.config.directions() * self.task.state_arrays.rows * self.config.hidden_size
     }
 
     /// Where the initial c of a layer lies.
@@ -304,7 +311,7 @@ impl Plan {
     pub fn dispatch_count(&self) -> usize {
         let slices = |layer| project::slices(self.config.layer_input_size(layer));
         let of_step = Kernel::of(&self.config).len() - 1;
-        let of_layer = |layer| self.task.sequence.time_steps * of_step + self.chunks() * slices(layer);
+        let of_layer = |layer| self.time_steps * of_step + self.chunks() * slices(layer);
         (0..self.config.num_layers).map(of_layer).sum()
     }
 
@@ -324,6 +331,11 @@ impl Plan {
             input.saturating_add(recurrent).saturating_add(projection)
         };
         (0..config.num_layers).map(of_layer).fold(0, u64::saturating_add)
+    }
+
+    /// Whether a device can hold what is read back, in one buffer.
+    pub(crate) fn check_readback(&self, limits: &DeviceLimits) -> Result<()> {
+        limits.buffer("the readback of output and states", self.readback_bytes(&self.bytes))
     }
 
     /// Output and last states, and where the states of every step are wanted the outputs between the layers: what is read back.

@@ -1,6 +1,6 @@
 //! The parameter blocks that kernels read, and where they lie in one uniform buffer.
 //!
-//! All blocks of a plan are written once, when its buffers are made; a dispatch picks its blocks by dynamic offset. So
+//! All blocks of a plan are written before its first call; a dispatch picks its blocks by dynamic offset. So
 //! recording a step allocates and uploads nothing, and works where immediates do not exist (the browser).
 
 use crate::Result;

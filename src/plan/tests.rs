@@ -159,7 +159,8 @@ fn the_input_products_own_limits_are_checked() {
 fn sizes_beyond_everything_are_limits_too() {
     let deep = LstmConfig::new(1, 1).num_layers(100_000);
     let plan_of = |t, b| plan_with(&deep, t, b, &limits());
-    assert!(plan_of(usize::MAX, 0).is_err());
+    // Without rows there is nothing to hold.
+    assert_eq!(plan_of(usize::MAX, 0).unwrap().dispatch_count(), 0);
     assert!(plan_of(usize::MAX, usize::MAX).is_err());
     assert_eq!(
         plan_of(20_000_000, 1).unwrap_err().to_string(),

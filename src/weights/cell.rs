@@ -20,28 +20,27 @@ pub(crate) fn read<F: Real>(
         let (prefix, found) = (prefix.to_owned(), names::cell_prefixes(file.names()));
         return Err(Error::NoModel { what: "cell", prefix, missing: input, found });
     };
+    let projection = name(ParameterKind::WeightHr);
+    if file.shape(&projection).is_some() {
+        return Err(Error::UnexpectedTensor { name: projection, why: "a cell has no projection".to_owned() });
+    }
     let &[_, input_size] = weight_ih else { return Err(names::not_two_dimensional(input, weight_ih)) };
-    let required = |kind| {
-        let missing = || Error::MissingTensor { name: name(kind), why: format!("{input} is there") };
+    let beside = |kind, other| {
+        let missing = || Error::MissingTensor { name: name(kind), why: format!("{} is there", name(other)) };
         file.tensor(&name(kind))?.ok_or_else(missing)
     };
-    let weight_hh: Tensor<F> = required(ParameterKind::WeightHh)?;
+    let weight_hh: Tensor<F> = beside(ParameterKind::WeightHh, ParameterKind::WeightIh)?;
     let &[rows, hidden_size] = weight_hh.shape() else {
         return Err(names::not_two_dimensional(recurrent, weight_hh.shape()));
     };
     if hidden_size == 0 || hidden_size.checked_mul(cell.gates()) != Some(rows) {
         return Err(names::not_of_this_cell(cell, recurrent, weight_hh.shape(), hidden_size));
     }
-    let mut weights = LayerWeights::new(required(ParameterKind::WeightIh)?, weight_hh);
-    let biases = [ParameterKind::BiasIh, ParameterKind::BiasHh];
-    let bias = biases.iter().any(|&kind| file.shape(&name(kind)).is_some());
+    let mut weights = LayerWeights::new(beside(ParameterKind::WeightIh, ParameterKind::WeightHh)?, weight_hh);
+    let [ih, hh] = [ParameterKind::BiasIh, ParameterKind::BiasHh];
+    let bias = [ih, hh].iter().any(|&kind| file.shape(&name(kind)).is_some());
     if bias {
-        let required = |kind, other| {
-            let missing = || Error::MissingTensor { name: name(kind), why: format!("{} is there", name(other)) };
-            file.tensor(&name(kind))?.ok_or_else(missing)
-        };
-        let [ih, hh] = biases;
-        weights = weights.with_bias(required(ih, hh)?, required(hh, ih)?);
+        weights = weights.with_bias(beside(ih, hh)?, beside(hh, ih)?);
     }
     Ok((RecurrentConfig { bias, ..RecurrentConfig::one_layer(cell, input_size, hidden_size) }, weights))
 }

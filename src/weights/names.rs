@@ -68,15 +68,16 @@ impl fmt::Display for Parameter {
     }
 }
 
-/// What parameters of any recurrent layer are called before `_l{k}`; `weight_hr` is a projection's.
-const STEMS: [&str; 5] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"];
-
 /// Splits `{stem}_l{k}[_reverse]`; `None` for any other name. Leading zeros are no layer number of PyTorch's.
 fn parse(name: &str) -> Option<(&str, usize, usize)> {
     let (name, direction) = name.strip_suffix("_reverse").map_or((name, 0), |forward| (forward, 1));
     let (stem, digits) = name.rsplit_once("_l")?;
     let layer: usize = digits.parse().ok()?;
-    (STEMS.contains(&stem) && layer.to_string() == digits).then_some((stem, layer, direction))
+    (is_stem(stem) && layer.to_string() == digits).then_some((stem, layer, direction))
+}
+
+fn is_stem(name: &str) -> bool {
+    ParameterKind::ALL.iter().any(|kind| kind.stem() == name)
 }
 
 /// The prefixes under which there is a recurrent layer: whatever stands before a `weight_ih_l0`.
@@ -148,7 +149,7 @@ fn own_parameters<'a>(prefix: &str, names: impl Iterator<Item = &'a str>) -> Res
         let Some(short) = name.strip_prefix(prefix) else { continue };
         if let Some(parts) = parse(short) {
             own.push((name, parts));
-        } else if STEMS.iter().any(|stem| short.starts_with(&format!("{stem}_l"))) {
+        } else if ParameterKind::ALL.iter().any(|kind| short.starts_with(&format!("{}_l", kind.stem()))) {
             let why = "it is named like a parameter, but for its layer number".to_owned();
             return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
         }

@@ -4,11 +4,7 @@ use wgpu_rnn::{
     AllStates, Config, Device, GruConfig, Kind, Layer, Lstm, LstmConfig, Options, PlacedLstm, RnnConfig, Tensor,
 };
 
-use crate::support::{bits, gpu, slice, state, uniform};
-
-fn on_both(check: impl Fn(&Device)) {
-    [Some(Device::cpu()), gpu()].iter().flatten().for_each(check);
-}
+use crate::support::{bits, on_both, slice, state, uniform};
 
 /// Element `[index, t, b, ..]` of all states, as the row of a last state.
 fn at(all: &Tensor, index: usize, t: usize, b: usize) -> Vec<u64> {

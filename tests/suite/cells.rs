@@ -8,11 +8,7 @@ use wgpu_rnn::{
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{bits, gpu, slice, uniform};
-
-fn on_both(check: impl Fn(&Device)) {
-    [Some(Device::cpu()), gpu()].iter().flatten().for_each(check);
-}
+use crate::support::{bits, on_both, slice, uniform};
 
 /// The steps of `x`: `[T, B, I]` in pieces of `[B, I]`, or `[T, I]` in pieces of `[I]`.
 fn steps<F: Real>(x: &Tensor<F>) -> Vec<Tensor<F>> {
@@ -33,7 +29,7 @@ fn check_golden<K: Kind, F: Real>(name: &str, cell: &PlacedCell<K, F>, file: &Te
     let states = |suffix: &str| ["h", "c"].iter().filter_map(|s| tensor(&format!("{s}_{suffix}"))).collect::<Vec<_>>();
     let expected = steps(&tensor("output").unwrap());
     let mut state = K::state(states("0")).unwrap();
-    let mut resident = cell.state(&state).unwrap();
+    let mut resident = cell.state_from(&state).unwrap();
     for (x_t, expected) in steps(&tensor("input").unwrap()).iter().zip(&expected) {
         state = cell.forward(x_t, Some(&state)).unwrap();
         cell.step(x_t, &mut resident).unwrap();
@@ -134,7 +130,7 @@ fn a_batch_of_no_rows_steps() {
         let none = Tensor::zeros([0, 3]).unwrap();
         let state = cell.forward(&none, None).unwrap();
         assert_eq!((state.h.shape(), state.c.shape()), (&[0, 8][..], &[0, 8][..]));
-        let mut state = cell.state(&state).unwrap();
+        let mut state = cell.state_from(&state).unwrap();
         cell.step(&none, &mut state).unwrap();
         assert_eq!(state.read().unwrap().h.shape(), [0, 8]);
     });
@@ -169,23 +165,23 @@ fn what_cells_refuse() {
         // What is inconsistent is named: h, c, or the input.
         assert_eq!(
             message(cell.forward(&zeros(&[2, 3]), Some(&state(&[3, 8], &[2, 8])))),
-            "hidden state h_0: expected shape [2, 8] ([B, H], as the input is [B, I]), got [3, 8]"
+            "h_0: expected shape [2, 8] ([B, H], as the input is [B, I]), got [3, 8]"
         );
         assert_eq!(
             message(cell.forward(&zeros(&[2, 3]), Some(&state(&[2, 8], &[2, 7])))),
-            "hidden state c_0: expected shape [2, 8] ([B, H], as the input is [B, I]), got [2, 7]"
+            "c_0: expected shape [2, 8] ([B, H], as the input is [B, I]), got [2, 7]"
         );
         assert_eq!(
             message(cell.forward(&zeros(&[3]), Some(&state(&[1, 8], &[1, 8])))),
-            "hidden state h_0: expected shape [8] ([H], as the input is [I]), got [1, 8]"
+            "h_0: expected shape [8] ([H], as the input is [I]), got [1, 8]"
         );
         assert_eq!(
-            cell.state(&state(&[2, 8], &[3, 8])).unwrap_err().to_string(),
-            "hidden state c_0: expected shape [2, 8] ([B, H]), got [3, 8]"
+            cell.state_from(&state(&[2, 8], &[3, 8])).unwrap_err().to_string(),
+            "c_0: expected shape [2, 8] ([B, H]), got [3, 8]"
         );
         assert_eq!(
-            cell.state(&state(&[1, 2, 8], &[1, 2, 8])).unwrap_err().to_string(),
-            "hidden state h_0: expected shape [8] ([H], or [B, H] of a batch), got [1, 2, 8]"
+            cell.state_from(&state(&[1, 2, 8], &[1, 2, 8])).unwrap_err().to_string(),
+            "h_0: expected shape [8] ([H], or [B, H] of a batch), got [1, 2, 8]"
         );
         let mut two = cell.zero_state(2).unwrap();
         assert_eq!(
@@ -231,6 +227,7 @@ fn files_without_a_fitting_cell() {
              the file has no tensor named like a recurrent cell's",
         ),
         (&[ih], "tensor p.weight_hh is missing: p.weight_ih is there"),
+        (&[ih, hh, ("p.weight_hr", &[1, 2])], "tensor p.weight_hr does not fit: a cell has no projection"),
         (&[ih, hh, ("p.bias_hh", &[8])], "tensor p.bias_ih is missing: p.bias_hh is there"),
         (&[ih, hh, ("p.bias_ih", &[8])], "tensor p.bias_hh is missing: p.bias_ih is there"),
         (&[ih, hh, ("p.bias_ih", &[8]), ("p.bias_hh", &[7])], "p.bias_hh: expected shape [8], got [7]"),

@@ -13,7 +13,7 @@ trait Claim {
     fn check<K: Kind>(&self, device: &Device, config: Config<K>);
 }
 
-/// Two layers deep, of `directions` directions.
+/// Two layers deep.
 fn for_every_kind(bidirectional: bool, claim: impl Claim) {
     for device in [Some(Device::cpu()), gpu()].iter().flatten() {
         let lstm = LstmConfig::new(5, 18).num_layers(2).bidirectional(bidirectional);

@@ -6,11 +6,7 @@ use wgpu_rnn::{
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{bits, gpu, reduction_length, state, uniform};
-
-fn on_both(check: impl Fn(&Device)) {
-    [Some(Device::cpu()), gpu()].iter().flatten().for_each(check);
-}
+use crate::support::{bits, gpu, on_both, own_device, reduction_length, slice, state, uniform};
 
 fn train<K: Kind>(config: Config<K>, device: &Device, seed: u64) -> Placed<K> {
     let mut placed = Layer::random(config, 1).unwrap().to(device).unwrap();
@@ -155,13 +151,16 @@ fn nothing_is_dropped_at_0_in_evaluation_or_by_one_layer() {
 fn everything_is_dropped_at_1() {
     on_both(|device| {
         let x = uniform(&[6, 3, 5], 2);
-        let mut spoilt = x.clone();
-        spoilt.data_mut()[4] = f32::INFINITY;
         let placed = pass_on(5, 2, 1.0, device, 7);
-        for x in [&x, &spoilt] {
-            let (output, _) = placed.forward(x, None).unwrap();
-            assert!(output.data().iter().all(|&v| v == 0.0), "{device}: {:?}", output.data());
-        }
+        let (output, _) = placed.forward(&x, None).unwrap();
+        assert!(output.data().iter().all(|&v| v == 0.0), "{device}: {:?}", output.data());
+        // PyTorch multiplies with 0, so that NaN stays, in its row.
+        let mut spoilt = x.clone();
+        spoilt.data_mut()[4] = f32::NAN;
+        let (output, _) = placed.forward(&spoilt, None).unwrap();
+        let first = slice(&output, 1, 0..1);
+        assert!(first.data().iter().all(|v| v.is_nan()), "{device}: {:?}", first.data());
+        assert!(slice(&output, 1, 1..3).data().iter().all(|&v| v == 0.0), "{device}");
     });
 }
 
@@ -174,4 +173,22 @@ fn streams_with_dropout_are_refused() {
          set the mode to evaluation"
     );
     assert!(train(LstmConfig::new(5, 9).num_layers(2), &Device::cpu(), 7).streams(1).is_ok());
+}
+
+/// Also one that is refused by the device's limits, which the CPU does not have.
+#[test]
+fn a_refused_call_draws_no_mask() {
+    if gpu().is_none() {
+        return;
+    }
+    let (device, queue) = own_device(|limits| limits.max_storage_buffer_binding_size = 1 << 20);
+    let config = GruConfig::new(3, 9).num_layers(2).dropout(0.5);
+    let (cpu, gpu) = (train(config.clone(), &Device::cpu(), 5), train(config, &Device::from_wgpu(device, queue), 5));
+    let x = uniform(&[4, 2, 3], 2);
+    for _ in 0..2 {
+        let refused = gpu.forward(&Tensor::zeros([30_000, 2, 3]).unwrap(), None).unwrap_err();
+        assert!(matches!(refused, wgpu_rnn::Error::Limit { .. }), "{refused}");
+        let (expected, got) = (cpu.forward(&x, None).unwrap().0, gpu.forward(&x, None).unwrap().0);
+        compare("after a refused call", got.data(), expected.data(), Tolerance::of_f32_sum(64)).unwrap();
+    }
 }

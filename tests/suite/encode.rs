@@ -172,8 +172,8 @@ fn recordings_keep_their_own_options() {
             }
         }
     }
-    let own = [t * b * 14, 4 * b * 7, 4 * b * 7].map(|elements| arena.poisoned(elements));
-    let buffers = LstmBuffers::new(&own[0], &own[0], &own[1], &own[2]);
+    let own = [t * b * 3, t * b * 14, 4 * b * 7, 4 * b * 7].map(|elements| arena.poisoned(elements));
+    let buffers = LstmBuffers::new(&own[0], &own[1], &own[2], &own[3]);
     let mut encoder = device.create_command_encoder(&Default::default());
     let options = Options::new().lengths(&[5, 1, 1]);
     assert_eq!(

@@ -2,7 +2,8 @@
 
 use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
-    ConcatGates, Device, Error, Gru, LayerWeights, Linear, Lstm, LstmConfig, LstmState, Tensor, TensorFile, wgpu,
+    ConcatGates, Device, Error, Gru, LayerWeights, Linear, Lstm, LstmBuffers, LstmConfig, LstmState, Tensor,
+    TensorFile, wgpu,
 };
 
 use crate::support::{gpu, own_device, uniform};
@@ -53,6 +54,32 @@ fn sizes_that_no_machine_holds_are_refused() {
         message(Tensor::<f32>::zeros([1 << 62, 2])),
         "tensor: [4611686018427387904, 2] elements of 4 bytes do not fit in memory"
     );
+}
+
+/// Sizes that hold nothing are no reason to ask for memory.
+#[test]
+fn a_huge_batch_of_no_steps_is_an_answer_or_an_error() {
+    for device in [Some(Device::cpu()), gpu()].iter().flatten() {
+        let model = Lstm::random(LstmConfig::new(3, 5), 0).unwrap().to(device).unwrap();
+        for batch in [1_usize << 40, usize::MAX] {
+            let error = message(model.forward(&zeros(&[0, batch, 3]), None));
+            assert!(error.contains("do not fit in memory"), "{error}");
+        }
+        let Some((wgpu, _)) = device.wgpu() else { continue };
+        let buffer = wgpu.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 64,
+            usage: wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        });
+        let buffers = LstmBuffers::new(&buffer, &buffer, &buffer, &buffer);
+        let mut encoder = wgpu.create_command_encoder(&Default::default());
+        for (time_steps, batch) in [(1, usize::MAX), (usize::MAX, 1), (1 << 30, 1 << 30)] {
+            assert!(matches!(model.encode(&mut encoder, time_steps, batch, &buffers), Err(Error::Limit { .. })));
+            assert!(matches!(model.plan(time_steps, batch), Err(Error::Limit { .. })));
+        }
+        assert_eq!(model.plan(usize::MAX, 0).unwrap().dispatch_count(), 0);
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn gru_and_rnn_are_recognised_by_their_weights() {
     run_kind(
         Layer::random(relu, 3).unwrap(),
         &["--nonlinearity", "relu"],
-        "RNN(4, 6, num_layers=2, nonlinearity=relu,",
+        "RNN(4, 6, num_layers=2, bidirectional=true, nonlinearity=relu)",
     );
 }
 

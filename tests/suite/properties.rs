@@ -3,14 +3,7 @@
 use wgpu_rnn::{Config, Device, GruConfig, Kind, Layer, LayerWeights, Lstm, LstmConfig, LstmState, RnnConfig, Tensor};
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{bits, gpu, permute, reduction_length, slice, state, uniform};
-
-fn on_both(check: impl Fn(&Device)) {
-    check(&Device::cpu());
-    if let Some(gpu) = gpu() {
-        check(&gpu);
-    }
-}
+use crate::support::{bits, on_both, permute, reduction_length, slice, state, uniform};
 
 /// Models with T and B that take each kind of tile.
 fn models() -> Vec<(LstmConfig, usize, usize)> {

@@ -3,14 +3,11 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use wgpu_rnn::{
-    Config, Device, Gru, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Options, RnnConfig, Slot, Streams, Tensor,
+    Config, Device, Error, Gru, GruCell, GruCellConfig, GruConfig, Kind, Layer, Lstm, LstmCell, LstmCellConfig,
+    LstmConfig, LstmState, Options, RnnConfig, Slot, Streams, Tensor,
 };
 
-use crate::support::{bits, gpu, permute, slice, uniform};
-
-fn on_both(check: impl Fn(&Device)) {
-    [Some(Device::cpu()), gpu()].iter().flatten().for_each(check);
-}
+use crate::support::{bits, gpu, on_both, own_device, permute, slice, uniform};
 
 /// Rows of dimension 1 of `x`, each from its own time on: `[chunk, rows, ·]`, zeros behind the end of x.
 fn gather(x: &Tensor, rows: &[usize], from: &[usize], chunk: usize) -> Tensor {
@@ -246,4 +243,112 @@ fn what_streams_refuse() {
         // All of that left the streams as they were.
         assert!(streams.snapshot(slot).unwrap().c.data().iter().all(|&v| v == 0.0));
     });
+}
+
+/// On a device that holds 1 MiB in a buffer: neither room to spare, nor states that nobody reads, nor room for twice as many
+/// slots is a reason to refuse what fits.
+#[test]
+fn what_fits_a_device_runs() {
+    if gpu().is_none() {
+        return;
+    }
+    let (device, queue) = own_device(|limits| {
+        limits.max_buffer_size = 1 << 20;
+        limits.max_storage_buffer_binding_size = 1 << 20;
+    });
+    let device = Device::from_wgpu(device, queue);
+    let lstm = Lstm::random(LstmConfig::new(1, 64), 1).unwrap().to(&device).unwrap();
+    let x = uniform(&[600, 4, 1], 2);
+    let whole = lstm.forward(&x, None).unwrap().0;
+    assert_eq!(bits(&lstm.streams(4).unwrap().push(&x).unwrap()), bits(&whole));
+
+    // h and c of 10,000 streams are 640 kB each.
+    let lstm = Lstm::random(LstmConfig::new(1, 16), 1).unwrap().to(&device).unwrap();
+    let mut streams = lstm.streams(10_000).unwrap();
+    let slot = streams.slots()[77];
+    streams.push_to(&[slot], &Tensor::zeros([1, 1]).unwrap(), &Options::new()).unwrap();
+    let before = streams.snapshot(slot).unwrap();
+    let late = streams.add().unwrap();
+    assert_eq!(streams.snapshot(slot).unwrap(), before);
+    streams.push_to(&[late], &Tensor::zeros([1, 1]).unwrap(), &Options::new()).unwrap();
+    assert_eq!(streams.snapshot(late).unwrap(), before);
+    assert!(matches!(lstm.streams(20_000), Err(Error::Limit { what, need: 1_280_000, .. }) if what == "a state"));
+
+    // What no step could do is refused before the first.
+    let expected = "gx of one time step needs 1228800 of max_storage_buffer_binding_size, the device has 1048576";
+    let cell = LstmCell::random(LstmCellConfig::new(1, 64), 1).unwrap().to(&device).unwrap();
+    assert_eq!(cell.zero_state(1200).unwrap_err().to_string(), expected);
+
+    // A GRU has no c of every step.
+    let gru = Gru::random(GruConfig::new(1, 16).num_layers(3), 1).unwrap().to(&device).unwrap();
+    let all = gru.forward_all_states(&uniform(&[200, 20, 1], 2), None, &Options::new()).unwrap();
+    assert_eq!(all.all.shape(), [3, 200, 20, 16]);
+}
+
+/// A call that is dropped in the middle leaves a state that has to be reset, and a stream that works from then on.
+#[test]
+fn a_dropped_push_spoils_nothing_but_its_slots() {
+    fn poll_once(future: impl Future) {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = std::pin::pin!(future).poll(&mut context);
+    }
+    on_both(|device| {
+        let gru = Gru::random(GruConfig::new(3, 9), 1).unwrap().to(device).unwrap();
+        let x = uniform(&[8, 2, 3], 2);
+        let expected = gru.forward(&x, None).unwrap().0;
+        let mut streams = gru.streams(2).unwrap();
+        let [one, other] = streams.slots().try_into().unwrap();
+        let push = |streams: &mut Streams<_>, slot: Slot, row: usize, from: usize, to: usize| {
+            let chunk = slice(&slice(&x, 1, row..row + 1), 0, from..to);
+            let output = streams.push_to(&[slot], &chunk, &Options::new()).unwrap();
+            assert_eq!(bits(&output), bits(&slice(&slice(&expected, 1, row..row + 1), 0, from..to)), "{device}");
+        };
+        push(&mut streams, other, 1, 0, 3);
+        poll_once(streams.push_to_async(&[one], &Tensor::zeros([400, 3]).unwrap(), &Options::new()));
+        push(&mut streams, other, 1, 3, 6);
+        streams.reset(one).unwrap();
+        push(&mut streams, one, 0, 0, 8);
+        push(&mut streams, other, 1, 6, 8);
+
+        // Steps of a cell go on as well, past those that wait.
+        let cell = GruCell::random(GruCellConfig::new(3, 9), 1).unwrap().to(device).unwrap();
+        let mut state = cell.zero_state(2).unwrap();
+        let x_t = uniform(&[2, 3], 5);
+        for step in 0..200 {
+            if step % 3 == 0 {
+                poll_once(cell.step_async(&x_t, &mut state));
+            } else {
+                cell.step(&x_t, &mut state).unwrap();
+            }
+        }
+        state.read().unwrap();
+    });
+}
+
+#[test]
+fn a_lost_device_is_said_to_be_lost() {
+    if gpu().is_none() {
+        return;
+    }
+    for borrowed in [true, false] {
+        let device = if borrowed {
+            let (device, queue) = own_device(|_| {});
+            Device::from_wgpu(device, queue)
+        } else {
+            Device::gpu(&wgpu_rnn::GpuOptions::new()).unwrap()
+        };
+        let gru = Gru::random(GruConfig::new(3, 9), 1).unwrap().to(&device).unwrap();
+        let mut streams = gru.streams(2).unwrap();
+        let slot = streams.slots()[0];
+        streams.push(&Tensor::zeros([2, 2, 3]).unwrap()).unwrap();
+        device.wgpu().unwrap().0.destroy();
+        let lost = |name: &str, error: Option<Error>| {
+            assert!(matches!(error, Some(Error::DeviceLost { .. })), "{name}, borrowed {borrowed}: {error:?}");
+        };
+        lost("snapshot", streams.snapshot(slot).err());
+        lost("push", streams.push(&Tensor::zeros([2, 2, 3]).unwrap()).err());
+        lost("a larger push", streams.push(&Tensor::zeros([50, 2, 3]).unwrap()).err());
+        lost("reset", streams.reset(slot).err());
+        lost("forward", gru.forward(&Tensor::zeros([50, 2, 3]).unwrap(), None).err());
+    }
 }

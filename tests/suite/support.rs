@@ -26,6 +26,11 @@ pub fn gpu() -> Option<Device> {
     device.clone()
 }
 
+/// Runs a check on the CPU and on the GPU under test.
+pub fn on_both(check: impl Fn(&Device)) {
+    [Some(Device::cpu()), gpu()].iter().flatten().for_each(check);
+}
+
 /// The adapter of [`gpu`], in an instance of the caller's. Several adapters may be there, and differ in their bits.
 pub fn adapter_under_test() -> wgpu::Adapter {
     let under_test = gpu().unwrap();

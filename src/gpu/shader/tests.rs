@@ -19,7 +19,7 @@ fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
 
 /// With the capabilities that WebGPU has without any feature.
 #[test]
-fn all_combination_is_valid() {
+fn every_combination_is_valid() {
     for (kernel, cell, module) in parsed() {
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
         validator.validate(&module).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source(kernel, cell))));

@@ -2,7 +2,7 @@
 
 use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
-use crate::cpu::cell::{State, cell};
+use crate::cpu::reference::cell::{State, cell};
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};

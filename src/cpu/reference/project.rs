@@ -3,7 +3,7 @@
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use crate::cpu::step::DirectionWeights;
+use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::{Dropout, Key};
 use crate::tensor::zeroed;
 use crate::{Real, Result};

@@ -1,0 +1,244 @@
+//! The CPU path as users meet it: f32, packed weights, vectors, and threads where they pay. The reference path checks it.
+//!
+//! Stages are those of the GPU: for each chunk of steps the input product, then step by step the recurrent product and the cell,
+//! fused, tile by tile of units while the sums are in registers. Threads share a layer by direction and by units, and give each
+//! other h after each step.
+
+mod activation;
+mod cell;
+mod exchange;
+mod pack;
+mod part;
+mod product;
+mod worker;
+
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::call::Call;
+use crate::cell_kind::CellKind;
+use crate::config::{Nonlinearity, RecurrentConfig};
+use crate::cpu::fast::cell::Cell;
+use crate::cpu::fast::exchange::Exchange;
+use crate::cpu::fast::pack::Packed;
+use crate::cpu::fast::part::Part;
+use crate::cpu::fast::worker::Worker;
+use crate::dropout::{Dropout, Key};
+use crate::sequence::RowStride;
+use crate::tensor::zeroed;
+use crate::weights::LayerWeights;
+use crate::{Real, Result};
+
+/// A step of fewer operations than this takes a thread less time than two threads need to meet: a few microseconds.
+const STEP_FLOPS_OF_A_THREAD: u64 = 200_000;
+/// A layer of fewer operations is done before a thread has started.
+const LAYER_FLOPS_OF_A_THREAD: u64 = 4_000_000;
+
+/// The most that gx of a chunk may take: it is read while it is still in the cache, and yet the weights are read for hundreds of
+/// rows at a time.
+const GX_BYTES: usize = 4 << 20;
+
+/// A model whose weights are packed for vectors.
+#[derive(Clone, Debug)]
+pub(crate) struct FastModel {
+    config: RecurrentConfig,
+    /// index layer·D + direction
+    layers: Vec<DirectionWeights>,
+    lanes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct DirectionWeights {
+    ih: Packed,
+    hh: Packed,
+    hr: Option<Packed>,
+}
+
+/// One layer of a forward.
+struct Pass<'a> {
+    config: &'a RecurrentConfig,
+    call: &'a Call,
+    layer: usize,
+    x: &'a [f32],
+    x_rows: RowStride,
+    chunk_steps: usize,
+    dropout: Option<(Dropout, Key)>,
+    /// One for each direction.
+    weights: &'a [DirectionWeights],
+}
+
+/// The lanes of this machine's vectors.
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Whether this machine has vectors that are worth it: without, the reference path is as fast.
+pub(crate) fn is_supported() -> bool {
+    Arch::new().dispatch(Lanes) >= 4
+}
+
+/// The threads that this process may use. Asking costs as much as a small forward.
+fn available_threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+impl FastModel {
+    pub(crate) fn new<F: Real>(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
+        let (gates, lanes) = (config.cell.gates(), Arch::new().dispatch(Lanes));
+        let pack = |weights: &LayerWeights<F>| {
+            Ok(DirectionWeights {
+                ih: Packed::new(weights.weight_ih(), weights.bias_ih(), gates, lanes)?,
+                hh: Packed::new(weights.weight_hh(), weights.bias_hh(), gates, lanes)?,
+                hr: weights.weight_hr().map(|weight| Packed::new(weight, None, 1, lanes)).transpose()?,
+            })
+        };
+        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()?, lanes })
+    }
+
+    /// As [`CpuModel::forward`](super::CpuModel::forward).
+    pub(crate) fn forward(
+        &self,
+        call: &Call,
+        input: &[f32],
+        states: &mut [Vec<f32>],
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let (config, sequence) = (&self.config, call.sequence());
+        let (directions, width) = (config.directions(), config.recurrent_size());
+        let wanted = if call.task.all_states { states.len() } else { 0 };
+        let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<Vec<f32>>>>()?;
+        let mut x: Option<Vec<f32>> = None;
+        for layer in 0..config.num_layers {
+            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
+            let step_bytes = sequence.batch.saturating_mul(config.gate_rows() * size_of::<f32>()).max(1);
+            let pass = Pass {
+                config,
+                call,
+                layer,
+                x: x.as_deref().unwrap_or(input),
+                x_rows,
+                chunk_steps: (GX_BYTES / step_bytes).clamp(1, sequence.time_steps),
+                dropout: call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key)),
+                weights: &self.layers[layer * directions..(layer + 1) * directions],
+            };
+            // Where a thread cannot be had, one has to do.
+            let parts = match self.run(&pass, states, available_threads())? {
+                Some(parts) => parts,
+                None => self.run(&pass, states, 1)?.unwrap_or_default(),
+            };
+            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
+            for part in &parts {
+                let index = layer * directions + part.direction;
+                let own = part.units(width);
+                let part_width = part.h.len() / sequence.batch;
+                for (row, part_y) in part.y.chunks_exact(part_width).enumerate() {
+                    let (time, b) = (row / sequence.batch, row % sequence.batch);
+                    let at = (time * y_rows.time + b * y_rows.batch) * config.output_size() + part.direction * width;
+                    y[at + own.start..at + own.end].copy_from_slice(&part_y[..own.len()]);
+                }
+                store_states(config, call, index, part, states, &mut all);
+            }
+            x = Some(y);
+        }
+        Ok((x.unwrap_or_default(), all))
+    }
+
+    /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them.
+    fn run(&self, pass: &Pass<'_>, states: &[Vec<f32>], threads: usize) -> Result<Option<Vec<Part>>> {
+        let (directions, sequence) = (self.config.directions(), pass.call.sequence());
+        let flops = |features: usize| 2 * (self.config.gate_rows() * features) as u64;
+        let of_step = flops(self.config.recurrent_size()).saturating_mul(sequence.batch as u64);
+        let of_row = flops(self.config.recurrent_size() + self.config.layer_input_size(pass.layer));
+        let of_layer = of_row.saturating_mul((sequence.rows() * directions) as u64);
+        let threads = threads.min((of_layer / LAYER_FLOPS_OF_A_THREAD) as usize).max(1);
+        // A projection needs all units of a row, which would be another meeting in every step.
+        let by_units = if self.config.is_projected() { 1 } else { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize };
+        let tiles = self.config.hidden_size.div_ceil(self.lanes);
+        let members = (threads / directions).clamp(1, by_units.min(tiles));
+        let together = threads >= directions * members && directions * members > 1;
+
+        let mut parts = Vec::with_capacity(directions * members);
+        let mut exchanges = Vec::with_capacity(directions);
+        for direction in 0..directions {
+            let index = pass.layer * directions + direction;
+            let of_direction = |state: &Vec<f32>| {
+                let size = state.len() / (self.config.num_layers * directions);
+                index * size..(index + 1) * size
+            };
+            let states: Vec<&[f32]> = states.iter().map(|state| &state[of_direction(state)]).collect();
+            for member in 0..members {
+                let share = tiles * member / members..tiles * (member + 1) / members;
+                parts.push(Part::new(pass, direction, share, self.lanes, &states)?);
+            }
+            exchanges.push(Exchange::new(members, sequence.batch * self.config.recurrent_size())?);
+        }
+        if !together {
+            parts.iter_mut().for_each(|part| work(pass, part, &exchanges[part.direction]));
+            return Ok(Some(parts));
+        }
+        let complete = std::thread::scope(|scope| {
+            let Some((own, others)) = parts.split_first_mut() else { return true };
+            for part in others {
+                let exchange = &exchanges[part.direction];
+                let thread = std::thread::Builder::new().name("wgpu-rnn".to_owned());
+                if thread.spawn_scoped(scope, move || work(pass, part, exchange)).is_err() {
+                    exchanges.iter().for_each(Exchange::leave);
+                    return false;
+                }
+            }
+            work(pass, own, &exchanges[own.direction]);
+            true
+        });
+        Ok(complete.then_some(parts))
+    }
+}
+
+/// Runs a part with the instructions of this machine and the cell of its layer.
+fn work(pass: &Pass<'_>, part: &mut Part, exchange: &Exchange) {
+    fn with<C: Cell<G>, const G: usize>(pass: &Pass<'_>, part: &mut Part, exchange: &Exchange) {
+        Arch::new().dispatch(Worker { pass, part, exchange, cell: PhantomData::<C> });
+    }
+    match pass.config.cell {
+        CellKind::Lstm => with::<cell::Lstm, 4>(pass, part, exchange),
+        CellKind::Gru => with::<cell::Gru, 3>(pass, part, exchange),
+        CellKind::Rnn(Nonlinearity::Tanh) => with::<cell::RnnTanh, 1>(pass, part, exchange),
+        CellKind::Rnn(Nonlinearity::Relu) => with::<cell::RnnRelu, 1>(pass, part, exchange),
+    }
+}
+
+/// Puts a part's last states, and those of every step if they are wanted, where they belong.
+fn store_states(
+    config: &RecurrentConfig,
+    call: &Call,
+    index: usize,
+    part: &Part,
+    states: &mut [Vec<f32>],
+    all: &mut [Vec<f32>],
+) {
+    let sequence = call.sequence();
+    for (s, (last, every)) in [(&part.h, Some(&part.y)), (&part.c, part.all_c.as_ref())].into_iter().enumerate() {
+        let Some(state) = states.get_mut(s) else { continue };
+        let (size, width) = (config.state_size(s), last.len() / sequence.batch);
+        let own = part.units(size);
+        for b in 0..sequence.batch {
+            let at = (index * call.task.state_arrays.rows + call.state_row(b)) * size;
+            state[at + own.start..at + own.end].copy_from_slice(&last[b * width..b * width + own.len()]);
+        }
+        let (Some(target), Some(every)) = (all.get_mut(s), every) else { continue };
+        for b in 0..sequence.batch {
+            for row in (0..call.length(b)).map(|time| time * sequence.batch + b) {
+                let at = (index * sequence.rows() + row) * size;
+                target[at + own.start..at + own.end].copy_from_slice(&every[row * width..row * width + own.len()]);
+            }
+        }
+    }
+}

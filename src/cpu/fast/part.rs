@@ -1,0 +1,85 @@
+//! The arrays of one worker: some units of one direction of a layer, padded to whole tiles.
+
+use std::ops::Range;
+
+use super::Pass;
+use crate::Result;
+use crate::tensor::zeroed;
+
+pub(super) struct Part {
+    pub(super) direction: usize,
+    pub(super) tiles: Range<usize>,
+    lanes: usize,
+    /// `[T, B, width]`: h after each step, at its time. The width is that of h.
+    pub(super) y: Vec<f32>,
+    /// `[B, width]`: units, or with a projection all of P, padded
+    pub(super) h: Vec<f32>,
+    /// `[B, units]`, of a cell that has c
+    pub(super) c: Vec<f32>,
+    /// `[T, B, units]` of c, if wanted
+    pub(super) all_c: Option<Vec<f32>>,
+    /// `[B, P]`: h of the step before, of all workers
+    pub(super) all_h: Vec<f32>,
+    /// `[steps, B, tiles, G, lanes]`
+    pub(super) gx: Vec<f32>,
+    /// `[steps, B, I]`, only with dropout
+    pub(super) dropped: Vec<f32>,
+    /// `[B, units]`, only with a projection: h before it
+    pub(super) raw: Vec<f32>,
+}
+
+impl Part {
+    /// Arrays for some tiles of a direction, with the states that it starts from: h `[state_rows, P]`, c `[state_rows, H]`.
+    pub(super) fn new(
+        pass: &Pass<'_>,
+        direction: usize,
+        tiles: Range<usize>,
+        lanes: usize,
+        states: &[&[f32]],
+    ) -> Result<Self> {
+        let (config, call) = (pass.config, pass.call);
+        let (batch, rows) = (call.sequence().batch, call.sequence().rows());
+        let (units, hidden, recurrent) = (tiles.len() * lanes, config.hidden_size, config.recurrent_size());
+        let projected = config.is_projected();
+        let width = if projected { recurrent.next_multiple_of(lanes) } else { units };
+        let chunk_rows = pass.chunk_steps * batch;
+        let only = |wanted: bool, rows: usize| if wanted { rows } else { 0 };
+        let carried = states.len() > 1;
+        let all_c = match carried && call.task.all_states {
+            true => Some(zeroed("c of every step", &[rows, units])?),
+            false => None,
+        };
+        let input = config.layer_input_size(pass.layer);
+        let mut part = Self {
+            direction,
+            lanes,
+            y: zeroed("the output of a layer", &[rows, width])?,
+            h: zeroed("h", &[batch, width])?,
+            c: zeroed("c", &[only(carried, batch), units])?,
+            all_c,
+            all_h: zeroed("h", &[batch, recurrent])?,
+            gx: zeroed("gx", &[chunk_rows, tiles.len(), config.cell.gates(), lanes])?,
+            dropped: zeroed("the input of a chunk", &[only(pass.dropout.is_some(), chunk_rows), input])?,
+            raw: zeroed("h", &[only(projected, batch), units])?,
+            tiles,
+        };
+        for b in 0..batch {
+            let row = call.state_row(b);
+            let h = &states[0][row * recurrent..(row + 1) * recurrent];
+            part.all_h[b * recurrent..(b + 1) * recurrent].copy_from_slice(h);
+            let own = part.units(recurrent);
+            part.h[b * width..b * width + own.len()].copy_from_slice(&h[own]);
+            if carried {
+                let own = part.units(hidden);
+                let c = &states[1][row * hidden..(row + 1) * hidden];
+                part.c[b * units..b * units + own.len()].copy_from_slice(&c[own]);
+            }
+        }
+        Ok(part)
+    }
+
+    /// Which of `size` units or values of h this part computes. With a projection there is one part, of all.
+    pub(super) fn units(&self, size: usize) -> Range<usize> {
+        (self.tiles.start * self.lanes).min(size)..(self.tiles.end * self.lanes).min(size)
+    }
+}

@@ -1,0 +1,222 @@
+//! One thread's share of a layer: some units of one direction, over the whole sequence.
+
+use std::marker::PhantomData;
+
+use pulp::{Simd, WithSimd};
+
+use super::Pass;
+use super::cell::{Cell, State};
+use super::exchange::{Exchange, Membership};
+use super::pack::Packed;
+use super::part::Part;
+use super::product::{add_product, group_size};
+
+/// Runs a part of a layer whose cell C has G gates.
+pub(super) struct Worker<'a, C, const G: usize> {
+    pub(super) pass: &'a Pass<'a>,
+    pub(super) part: &'a mut Part,
+    pub(super) exchange: &'a Exchange,
+    pub(super) cell: PhantomData<C>,
+}
+
+impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let _membership = Membership(self.exchange);
+        let (time_steps, batch) = (self.pass.call.sequence().time_steps, self.pass.call.sequence().batch);
+        let mut rows = Vec::with_capacity(batch);
+        for first in (0..time_steps).step_by(self.pass.chunk_steps) {
+            let steps = self.pass.chunk_steps.min(time_steps - first);
+            self.project(simd, first, steps);
+            for s in first..first + steps {
+                // Rows that have ended keep their state.
+                rows.clear();
+                rows.extend((0..batch).filter(|&b| s < self.pass.call.length(b)));
+                self.step(simd, s - first, &rows);
+                if self.pass.config.is_projected() {
+                    self.shrink(simd, &rows);
+                }
+                self.store(s);
+                if !self.share(s, &rows) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
+    /// `gx = W_ih·x + b_ih` of a chunk.
+    #[inline(always)]
+    fn project<S: Simd>(&mut self, simd: S, first: usize, steps: usize) {
+        let (pass, direction) = (self.pass, self.part.direction);
+        let (batch, features) = (pass.call.sequence().batch, pass.config.layer_input_size(pass.layer));
+        let x_at = |row: usize| {
+            let b = row % batch;
+            (pass.call.time_of(first + row / batch, direction, b) * pass.x_rows.time + b * pass.x_rows.batch) * features
+        };
+        let rows = steps * batch;
+        if let Some((dropout, key)) = pass.dropout {
+            for (row, kept) in self.part.dropped.chunks_exact_mut(features).take(rows).enumerate() {
+                for (element, value) in (x_at(row)..).zip(kept) {
+                    *value = dropout.apply(key, pass.x[element], element);
+                }
+            }
+        }
+        let dropped = &self.part.dropped;
+        let x_of = |row: usize| match pass.dropout {
+            Some(_) => &dropped[row * features..(row + 1) * features],
+            None => &pass.x[x_at(row)..x_at(row) + features],
+        };
+        let packed = &pass.weights[direction].ih;
+        let tiles = self.part.tiles.clone();
+        let (gx, _) = S::as_mut_simd_f32s(&mut self.part.gx);
+        for (t, tile) in tiles.clone().enumerate() {
+            let mut row = 0;
+            while row < rows {
+                let at = |row: usize| (row * tiles.len() + t) * G;
+                let size = group_size(G, rows - row);
+                match size {
+                    8 if G == 1 => project_rows::<S, G, 8>(simd, packed, tile, row, x_of, gx, at),
+                    4 if G <= 3 => project_rows::<S, G, 4>(simd, packed, tile, row, x_of, gx, at),
+                    3 => project_rows::<S, G, 3>(simd, packed, tile, row, x_of, gx, at),
+                    2 => project_rows::<S, G, 2>(simd, packed, tile, row, x_of, gx, at),
+                    _ => project_rows::<S, G, 1>(simd, packed, tile, row, x_of, gx, at),
+                }
+                row += size;
+            }
+        }
+    }
+
+    /// `gh = W_hh·h + b_hh` and the cell, for the rows that have not ended.
+    #[inline(always)]
+    fn step<S: Simd>(&mut self, simd: S, s: usize, rows: &[usize]) {
+        for t in 0..self.part.tiles.len() {
+            let mut rest = rows;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(group_size(G, rest.len()));
+                match now.len() {
+                    8 if G == 1 => self.step_rows::<S, 8>(simd, s, t, now),
+                    4 if G <= 3 => self.step_rows::<S, 4>(simd, s, t, now),
+                    3 => self.step_rows::<S, 3>(simd, s, t, now),
+                    2 => self.step_rows::<S, 2>(simd, s, t, now),
+                    _ => self.step_rows::<S, 1>(simd, s, t, now),
+                }
+                rest = later;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn step_rows<S: Simd, const R: usize>(&mut self, simd: S, s: usize, t: usize, rows: &[usize]) {
+        let width = self.pass.config.recurrent_size();
+        let (tile, tiles) = (self.part.tiles.start + t, self.part.tiles.len());
+        let packed = &self.pass.weights[self.part.direction].hh;
+        let x: [&[f32]; R] = std::array::from_fn(|r| &self.part.all_h[rows[r] * width..(rows[r] + 1) * width]);
+        let mut gh = [bias_of::<S, G>(packed, tile); R];
+        add_product(simd, S::as_simd_f32s(packed.weights(tile)).0, x, &mut gh);
+
+        let batch = self.pass.call.sequence().batch;
+        let (gx, _) = S::as_simd_f32s(&self.part.gx);
+        let projected = self.pass.config.is_projected();
+        let h = if projected { &mut self.part.raw } else { &mut self.part.h };
+        let ((h, _), (c, _)) = (S::as_mut_simd_f32s(h), S::as_mut_simd_f32s(&mut self.part.c));
+        for (r, &b) in rows.iter().enumerate() {
+            let at = ((s * batch + b) * tiles + t) * G;
+            let gx = std::array::from_fn(|g| gx[at + g]);
+            let own = b * tiles + t;
+            let carried = c.get(own).copied().unwrap_or(simd.splat_f32s(0.0));
+            let new = C::step(simd, gx, gh[r], State { h: h[own], c: carried });
+            h[own] = new.h;
+            if let Some(c) = c.get_mut(own) {
+                *c = new.c;
+            }
+        }
+    }
+
+    /// `h = W_hr·raw`, for the rows that have not ended.
+    #[inline(always)]
+    fn shrink<S: Simd>(&mut self, simd: S, rows: &[usize]) {
+        let Some(packed) = &self.pass.weights[self.part.direction].hr else { return };
+        let (units, row_size) = (packed.columns, self.part.raw.len() / self.pass.call.sequence().batch);
+        let raw = &self.part.raw;
+        let (h, _) = S::as_mut_simd_f32s(&mut self.part.h);
+        let tiles = packed.tiles();
+        for tile in 0..tiles {
+            for &b in rows {
+                let mut sums = [[simd.splat_f32s(0.0); 1]];
+                let x = [&raw[b * row_size..b * row_size + units]];
+                add_product(simd, S::as_simd_f32s(packed.weights(tile)).0, x, &mut sums);
+                h[b * tiles + tile] = sums[0][0];
+            }
+        }
+    }
+
+    /// Leaves h, and c if all of it is wanted, at the time that each row was at; padding where it has ended.
+    #[inline(always)]
+    fn store(&mut self, s: usize) {
+        let (call, batch) = (self.pass.call, self.pass.call.sequence().batch);
+        let Part { y, h, c, all_c, direction, .. } = &mut *self.part;
+        let width = h.len() / batch;
+        let padding = call.padding_value as f32;
+        for (b, h) in h.chunks_exact(width).enumerate() {
+            let row = call.time_of(s, *direction, b) * batch + b;
+            let y = &mut y[row * width..(row + 1) * width];
+            if s < call.length(b) { y.copy_from_slice(h) } else { y.fill(padding) }
+        }
+        let Some(all_c) = all_c else { return };
+        let width = c.len() / batch;
+        for (b, c) in c.chunks_exact(width).enumerate().filter(|&(b, _)| s < call.length(b)) {
+            let row = call.time_of(s, *direction, b) * batch + b;
+            all_c[row * width..(row + 1) * width].copy_from_slice(c);
+        }
+    }
+
+    /// Makes h of all units known to all workers of the direction; false if one has gone.
+    #[inline(always)]
+    fn share(&mut self, s: usize, rows: &[usize]) -> bool {
+        let (width, batch) = (self.pass.config.recurrent_size(), self.pass.call.sequence().batch);
+        let units = self.part.units(width);
+        let Part { h, all_h, .. } = &mut *self.part;
+        let own_width = h.len() / batch;
+        if !self.exchange.is_shared() {
+            for &b in rows {
+                let h = &h[b * own_width..b * own_width + units.len()];
+                all_h[b * width + units.start..b * width + units.end].copy_from_slice(h);
+            }
+            return true;
+        }
+        for (b, h) in h.chunks_exact(own_width).enumerate() {
+            self.exchange.publish(s, b * width + units.start, &h[..units.len()]);
+        }
+        self.exchange.collect(s, all_h)
+    }
+}
+
+/// G vectors of bias.
+#[inline(always)]
+fn bias_of<S: Simd, const G: usize>(packed: &Packed, tile: usize) -> [S::f32s; G] {
+    let (bias, _) = S::as_simd_f32s(packed.bias(tile));
+    std::array::from_fn(|g| bias[g])
+}
+
+/// A tile of gx for R rows from `row` on; `at` is where a row's gates begin.
+#[inline(always)]
+fn project_rows<'x, S: Simd, const G: usize, const R: usize>(
+    simd: S,
+    packed: &Packed,
+    tile: usize,
+    row: usize,
+    x_of: impl Fn(usize) -> &'x [f32],
+    gx: &mut [S::f32s],
+    at: impl Fn(usize) -> usize,
+) {
+    let mut sums = [bias_of::<S, G>(packed, tile); R];
+    let x = std::array::from_fn(|r| x_of(row + r));
+    add_product(simd, S::as_simd_f32s(packed.weights(tile)).0, x, &mut sums);
+    for (r, sums) in sums.iter().enumerate() {
+        gx[at(row + r)..at(row + r) + G].copy_from_slice(sums);
+    }
+}

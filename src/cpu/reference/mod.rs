@@ -1,0 +1,114 @@
+//! The reference path: the same stages as on the GPU, one file each, simple enough to be read as the definition.
+//!
+//! In f64 it is what every result is tested against. In f32 it runs where the machine has no vectors.
+
+mod cell;
+mod project;
+mod step;
+
+use crate::call::Call;
+use crate::config::RecurrentConfig;
+use crate::cpu::reference::step::DirectionWeights;
+use crate::dropout::Dropout;
+use crate::plan::GX_BUDGET;
+use crate::sequence::RowStride;
+use crate::tensor::zeroed;
+use crate::weights::LayerWeights;
+use crate::{Real, Result};
+
+/// A model whose weights are laid out for the CPU.
+#[derive(Clone, Debug)]
+pub(crate) struct ReferenceModel<F> {
+    config: RecurrentConfig,
+    /// index layer·D + direction
+    layers: Vec<DirectionWeights<F>>,
+}
+
+/// One (layer, direction) of a forward.
+struct Pass {
+    layer: usize,
+    direction: usize,
+    x_rows: RowStride,
+    y_rows: RowStride,
+}
+
+impl<F: Real> ReferenceModel<F> {
+    pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
+        let pack = |w| DirectionWeights::pack(config, w);
+        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
+    }
+
+    /// As [`CpuModel::forward`](super::CpuModel::forward).
+    pub(crate) fn forward(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Vec<Vec<F>>)> {
+        let (config, sequence) = (&self.config, call.sequence());
+        let wanted = if call.task.all_states { config.cell.states().len() } else { 0 };
+        let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<_>>>()?;
+        let mut x: Option<Vec<F>> = None;
+        for layer in 0..config.num_layers {
+            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
+            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
+            for direction in 0..config.directions() {
+                let pass = Pass { layer, direction, x_rows, y_rows };
+                self.run(call, &pass, x.as_deref().unwrap_or(input), states, &mut y, &mut all)?;
+            }
+            x = Some(y);
+        }
+        Ok((x.unwrap_or_default(), all))
+    }
+
+    /// One direction of one layer over the whole sequence, chunk by chunk.
+    fn run<'a>(
+        &self,
+        call: &Call,
+        pass: &Pass,
+        x: &[F],
+        states: &'a mut [Vec<F>],
+        y: &mut [F],
+        all: &mut [Vec<F>],
+    ) -> Result<()> {
+        let (config, sequence) = (&self.config, call.sequence());
+        let (batch, width, features) = (sequence.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
+        let index = pass.layer * config.directions() + pass.direction;
+        let weights = &self.layers[index];
+        let of_direction = |state: &'a mut Vec<F>| {
+            let size = state.len() / (config.num_layers * config.directions());
+            &mut state[index * size..(index + 1) * size]
+        };
+        let mut states: Vec<&mut [F]> = states.iter_mut().map(of_direction).collect();
+
+        let step_bytes = batch.saturating_mul(config.gate_rows() * size_of::<F>()).max(1);
+        let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, sequence.time_steps.max(1));
+        let dropout = call.dropout_key(pass.layer).map(|key| (Dropout::new(config.dropout), key));
+        let mut scratch = step::Scratch::new(config)?;
+        for first in (0..sequence.time_steps).step_by(chunk_steps) {
+            let steps = chunk_steps.min(sequence.time_steps - first);
+            let time_of = |s: usize, b: usize| call.time_of(first + s, pass.direction, b);
+            let x_row =
+                |row: usize| time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
+            let gathered = project::gather(x, features, steps * batch, x_row, dropout)?;
+            let gx = project::project(weights, &gathered, features)?;
+            for s in 0..steps {
+                let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
+                let active = |b: usize| first + s < call.length(b);
+                step::step(config, weights, gx, &mut states, &mut scratch, |b| active(b).then(|| call.state_row(b)));
+                for b in 0..batch {
+                    let (time, state_row) = (time_of(s, b), call.state_row(b));
+                    let at = (time * pass.y_rows.time + b * pass.y_rows.batch) * config.output_size()
+                        + pass.direction * width;
+                    if !active(b) {
+                        y[at..at + width].fill(F::from_f64(call.padding_value));
+                        continue;
+                    }
+                    y[at..at + width].copy_from_slice(&states[0][state_row * width..(state_row + 1) * width]);
+                    let row = (index * sequence.time_steps + time) * batch + b;
+                    for (s, (all, state)) in all.iter_mut().zip(&states).enumerate() {
+                        let size = config.state_size(s);
+                        all[row * size..(row + 1) * size]
+                            .copy_from_slice(&state[state_row * size..(state_row + 1) * size]);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
