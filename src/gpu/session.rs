@@ -117,7 +117,8 @@ impl GpuSession {
         let mut rows: Vec<usize> = (0..call.sequence().batch).map(|b| call.state_row(b)).collect();
         rows.sort_unstable();
         let runs: Vec<Range<usize>> = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect();
-        let runs = if runs.len() > MOST_COPIES { vec![0..self.state_arrays.rows] } else { runs };
+        let all = 0..self.state_arrays.rows;
+        let runs = if runs.len() > MOST_COPIES { std::iter::once(all).collect() } else { runs };
         runs.into_iter().flat_map(|run| self.regions(run).next().unwrap_or_default()).collect()
     }
 

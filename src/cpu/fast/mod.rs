@@ -38,7 +38,7 @@ const LAYER_FLOPS_OF_A_THREAD: u64 = 4_000_000;
 
 /// The most that gx of a chunk may take: it is read while it is still in the cache, and yet the weights are read for hundreds of
 /// rows at a time.
-const GX_BYTES: usize = 4 << 20;
+const GX_BYTES: usize = 1 << 20;
 
 /// A model whose weights are packed for vectors.
 #[derive(Clone, Debug)]

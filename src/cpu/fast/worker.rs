@@ -9,7 +9,7 @@ use super::cell::{Cell, State};
 use super::exchange::{Exchange, Membership};
 use super::pack::Packed;
 use super::part::Part;
-use super::product::{add_product, group_size};
+use super::product::{TILES_OF_A_ROW, add_product, rows_at_a_time};
 
 /// Runs a part of a layer whose cell C has G gates.
 pub(super) struct Worker<'a, C, const G: usize> {
@@ -77,7 +77,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
             let mut row = 0;
             while row < rows {
                 let at = |row: usize| (row * tiles.len() + t) * G;
-                let size = group_size(G, rows - row);
+                let size = rows_at_a_time(G, rows - row);
                 match size {
                     8 if G == 1 => project_rows::<S, G, 8>(simd, packed, tile, row, x_of, gx, at),
                     4 if G <= 3 => project_rows::<S, G, 4>(simd, packed, tile, row, x_of, gx, at),
@@ -93,45 +93,56 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// `gh = W_hh·h + b_hh` and the cell, for the rows that have not ended.
     #[inline(always)]
     fn step<S: Simd>(&mut self, simd: S, s: usize, rows: &[usize]) {
-        for t in 0..self.part.tiles.len() {
+        let tiles = self.part.tiles.len();
+        let mut t = 0;
+        while t < tiles {
+            if rows.len() == 1 && tiles - t >= TILES_OF_A_ROW {
+                self.step_rows::<S, 1, TILES_OF_A_ROW>(simd, s, t, rows);
+                t += TILES_OF_A_ROW;
+                continue;
+            }
             let mut rest = rows;
             while !rest.is_empty() {
-                let (now, later) = rest.split_at(group_size(G, rest.len()));
+                let (now, later) = rest.split_at(rows_at_a_time(G, rest.len()));
                 match now.len() {
-                    8 if G == 1 => self.step_rows::<S, 8>(simd, s, t, now),
-                    4 if G <= 3 => self.step_rows::<S, 4>(simd, s, t, now),
-                    3 => self.step_rows::<S, 3>(simd, s, t, now),
-                    2 => self.step_rows::<S, 2>(simd, s, t, now),
-                    _ => self.step_rows::<S, 1>(simd, s, t, now),
+                    8 if G == 1 => self.step_rows::<S, 8, 1>(simd, s, t, now),
+                    4 if G <= 3 => self.step_rows::<S, 4, 1>(simd, s, t, now),
+                    3 => self.step_rows::<S, 3, 1>(simd, s, t, now),
+                    2 => self.step_rows::<S, 2, 1>(simd, s, t, now),
+                    _ => self.step_rows::<S, 1, 1>(simd, s, t, now),
                 }
                 rest = later;
             }
+            t += 1;
         }
     }
 
+    /// T tiles from the part's tile `t` on, for R rows.
     #[inline(always)]
-    fn step_rows<S: Simd, const R: usize>(&mut self, simd: S, s: usize, t: usize, rows: &[usize]) {
-        let width = self.pass.config.recurrent_size();
-        let (tile, tiles) = (self.part.tiles.start + t, self.part.tiles.len());
+    fn step_rows<S: Simd, const R: usize, const T: usize>(&mut self, simd: S, s: usize, t: usize, rows: &[usize]) {
+        let (config, batch) = (self.pass.config, self.pass.call.sequence().batch);
+        let (first, tiles) = (self.part.tiles.start + t, self.part.tiles.len());
         let packed = &self.pass.weights[self.part.direction].hh;
+        let width = config.recurrent_size();
         let x: [&[f32]; R] = std::array::from_fn(|r| &self.part.all_h[rows[r] * width..(rows[r] + 1) * width]);
-        let mut gh = [bias_of::<S, G>(packed, tile); R];
-        add_product(simd, S::as_simd_f32s(packed.weights(tile)).0, x, &mut gh);
+        let weights = std::array::from_fn(|i| S::as_simd_f32s(packed.weights(first + i)).0);
+        let mut gh: [_; T] = std::array::from_fn(|i| [bias_of::<S, G>(packed, first + i); R]);
+        add_product(simd, weights, x, &mut gh);
 
-        let batch = self.pass.call.sequence().batch;
         let (gx, _) = S::as_simd_f32s(&self.part.gx);
-        let projected = self.pass.config.is_projected();
-        let h = if projected { &mut self.part.raw } else { &mut self.part.h };
+        let h = if config.is_projected() { &mut self.part.raw } else { &mut self.part.h };
         let ((h, _), (c, _)) = (S::as_mut_simd_f32s(h), S::as_mut_simd_f32s(&mut self.part.c));
-        for (r, &b) in rows.iter().enumerate() {
-            let at = ((s * batch + b) * tiles + t) * G;
-            let gx = std::array::from_fn(|g| gx[at + g]);
-            let own = b * tiles + t;
-            let carried = c.get(own).copied().unwrap_or(simd.splat_f32s(0.0));
-            let new = C::step(simd, gx, gh[r], State { h: h[own], c: carried });
-            h[own] = new.h;
-            if let Some(c) = c.get_mut(own) {
-                *c = new.c;
+        for (t, gh) in (t..).zip(gh) {
+            for (&b, gh) in rows.iter().zip(gh) {
+                let at = ((s * batch + b) * tiles + t) * G;
+                let gx = std::array::from_fn(|g| gx[at + g]);
+                let own = b * tiles + t;
+                let carried = c.get(own).copied().unwrap_or(simd.splat_f32s(0.0));
+                let new = C::step(simd, gx, gh, State { h: h[own], c: carried });
+                h[own] = new.h;
+                if let Some(c) = c.get_mut(own) {
+                    *c = new.c;
+                }
             }
         }
     }
@@ -146,10 +157,11 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         let tiles = packed.tiles();
         for tile in 0..tiles {
             for &b in rows {
-                let mut sums = [[simd.splat_f32s(0.0); 1]];
+                let mut sums = [[[simd.splat_f32s(0.0)]]];
                 let x = [&raw[b * row_size..b * row_size + units]];
-                add_product(simd, S::as_simd_f32s(packed.weights(tile)).0, x, &mut sums);
-                h[b * tiles + tile] = sums[0][0];
+                add_product(simd, [S::as_simd_f32s(packed.weights(tile)).0], x, &mut sums);
+                let [[[sum]]] = sums;
+                h[b * tiles + tile] = sum;
             }
         }
     }
@@ -213,10 +225,10 @@ fn project_rows<'x, S: Simd, const G: usize, const R: usize>(
     gx: &mut [S::f32s],
     at: impl Fn(usize) -> usize,
 ) {
-    let mut sums = [bias_of::<S, G>(packed, tile); R];
+    let mut sums = [[bias_of::<S, G>(packed, tile); R]];
     let x = std::array::from_fn(|r| x_of(row + r));
-    add_product(simd, S::as_simd_f32s(packed.weights(tile)).0, x, &mut sums);
-    for (r, sums) in sums.iter().enumerate() {
+    add_product(simd, [S::as_simd_f32s(packed.weights(tile)).0], x, &mut sums);
+    for (r, sums) in sums[0].iter().enumerate() {
         gx[at(row + r)..at(row + r) + G].copy_from_slice(sums);
     }
 }
