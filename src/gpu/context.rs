@@ -36,12 +36,14 @@ impl Context {
     }
 
     fn over(gpu: GuardedDevice) -> Self {
-        let (info, limits) = (gpu.device.adapter_info(), device_limits(&gpu.device.limits()));
+        let info = gpu.device.adapter_info();
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let limits = device_limits(&gpu.device.limits(), software);
         Self { gpu, info, limits, pipelines: PipelineCache::default() }
     }
 }
 
-fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
+fn device_limits(limits: &wgpu::Limits, software: bool) -> DeviceLimits {
     DeviceLimits {
         // Shaders index elements with u32, and some backends (Metal) state more than 4 GiB.
         storage_binding: limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX) & !3),
@@ -55,6 +57,7 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
             limits.max_compute_workgroup_size_z,
         ],
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        software,
         submission_work: SUBMISSION_WORK,
     }
 }

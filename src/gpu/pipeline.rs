@@ -34,12 +34,17 @@ impl Constants {
         match self {
             Self::None => Vec::new(),
             Self::Project { dropout } => vec![("DROPOUT", f64::from(u8::from(dropout)))],
-            Self::Step { tile, projected } => vec![
-                ("UNITS", tile.units.into()),
-                ("ROWS", tile.rows.into()),
-                ("SPLIT", tile.split.into()),
-                ("PROJECTED", f64::from(u8::from(projected))),
-            ],
+            Self::Step { tile, projected } => {
+                let projected = ("PROJECTED", f64::from(u8::from(projected)));
+                match tile {
+                    StepTile::Quads { units, quads, split } => {
+                        vec![projected, ("UNITS", units.into()), ("QUADS", quads.into()), ("SPLIT", split.into())]
+                    }
+                    StepTile::Row { units, split } => {
+                        vec![projected, ("UNITS", units.into()), ("SPLIT", split.into())]
+                    }
+                }
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ const RNN: &str = include_str!("../../shaders/cell/rnn.wgsl");
 const RNN_TANH: &str = include_str!("../../shaders/cell/rnn_tanh.wgsl");
 const RNN_RELU: &str = include_str!("../../shaders/cell/rnn_relu.wgsl");
 const PROJECT: &str = include_str!("../../shaders/project.wgsl");
+const RECURRENCE: &str = include_str!("../../shaders/recurrence.wgsl");
+const STEP_ROW: &str = include_str!("../../shaders/step_row.wgsl");
 const STEP: &str = include_str!("../../shaders/step.wgsl");
 const DROPOUT: &str = include_str!("../../shaders/dropout.wgsl");
 const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
@@ -26,7 +28,8 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
     };
     let body: &[&str] = match kernel {
         Kernel::Project => &[DROPOUT, PROJECT],
-        Kernel::Step => &[STEP],
+        Kernel::Step => &[RECURRENCE, STEP],
+        Kernel::StepRow => &[RECURRENCE, STEP_ROW],
         Kernel::Shrink => &[SHRINK],
     };
     [&[COMMON], cell, body].concat().join("\n")
@@ -37,6 +40,7 @@ pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::Project => "project",
         Kernel::Step => "step",
+        Kernel::StepRow => "step_row",
         Kernel::Shrink => "shrink",
     }
 }

@@ -1,6 +1,7 @@
 //! Paths that only large work takes, with small work and smaller thresholds.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use crate::call::Call;
 use crate::gpu::Wait;
@@ -10,7 +11,7 @@ use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::options::Options;
 use crate::sequence::Sequence;
-use crate::{Error, Lstm, LstmConfig};
+use crate::{Config, Device, Error, GruConfig, Kind, Layer, Lstm, LstmConfig, RnnConfig, Tensor};
 
 fn context() -> Option<Context> {
     let required = std::env::var_os("WGPU_RNN_REQUIRE_GPU").is_some_and(|v| v == "1");
@@ -50,6 +51,46 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
             assert_eq!(several, expected, "{threshold}");
             assert_eq!((&in_parts, &states_in_parts), (&output, &states), "{threshold} {wait:?}");
         }
+    }
+}
+
+/// The tiles of real GPUs and of software adapters, on whatever adapter there is.
+#[test]
+fn every_tile_gives_the_numbers_of_the_reference() {
+    for software in [false, true] {
+        let Some(mut context) = context() else { return };
+        context.limits.software = software;
+        let context = Arc::new(context);
+        for (hidden, layers) in [(9, 2), (37, 1), (150, 1)] {
+            let lstm = LstmConfig::new(5, hidden).num_layers(layers).bidirectional(layers == 2);
+            for batch in [1, 2, 4, 5, 8, 9, 21] {
+                check_tile(&context, lstm.clone(), batch);
+                check_tile(&context, lstm.clone().proj_size(hidden / 2), batch);
+                check_tile(&context, GruConfig::new(5, hidden).num_layers(layers), batch);
+                check_tile(&context, RnnConfig::new(5, hidden).num_layers(layers), batch);
+            }
+        }
+    }
+}
+
+fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) {
+    let layer = Layer::random(config.clone(), 1).unwrap();
+    let call = Call::new(Sequence::batched(&config.0, 4, batch), &Options::new()).unwrap();
+    let input: Vec<f32> = (0..4 * batch * 5).map(|i| (i as f32 * 0.7).sin()).collect();
+    let model = pollster::block_on(GpuModel::place(context, &config.0, layer.layers(), Wait::Blocking)).unwrap();
+    let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
+    let x = Tensor::new([4, batch, 5], input).unwrap().cast::<f64>().unwrap();
+    let reference = layer.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
+    let (expected, _) = reference.forward(&x, None).unwrap();
+    // The terms of the longest sum that makes a gate, as everywhere.
+    let terms = 2 * config.hidden_size().max(5) + config.hidden_size() + 2;
+    let tolerance = terms as f64 * f64::from(f32::EPSILON);
+    for (at, (&got, &expected)) in got.output.iter().zip(expected.data()).enumerate() {
+        let difference = (f64::from(got) - expected).abs();
+        assert!(
+            difference <= tolerance * (1.0 + expected.abs()),
+            "{config}, B = {batch}, element {at}: {got} {expected}"
+        );
     }
 }
 

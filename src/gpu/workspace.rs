@@ -102,7 +102,7 @@ pub(crate) struct Io {
 /// A plan with pipelines and bind groups: ready to record.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// In the order of [`Kernel::of`], which is that of the enum.
+    /// In the order of [`Plan::kernels`].
     kernels: Vec<BoundKernel>,
 }
 
@@ -126,10 +126,10 @@ impl Bound {
     ) -> Result<Self> {
         let projected = plan.config.is_projected();
         let mut kernels = Vec::new();
-        for &kernel in Kernel::of(&plan.config) {
+        for kernel in plan.kernels() {
             let constants = match kernel {
                 Kernel::Project => Constants::Project { dropout: plan.task.dropout },
-                Kernel::Step => Constants::Step { tile: plan.step_tile, projected },
+                Kernel::Step | Kernel::StepRow => Constants::Step { tile: plan.step_tile, projected },
                 Kernel::Shrink => Constants::None,
             };
             let key = PipelineKey { kernel, cell: plan.config.cell, constants };
@@ -149,7 +149,12 @@ impl Bound {
     }
 
     pub(crate) fn kernel(&self, kernel: Kernel) -> &BoundKernel {
-        &self.kernels[kernel as usize]
+        let at = match kernel {
+            Kernel::Project => 0,
+            Kernel::Step | Kernel::StepRow => 1,
+            Kernel::Shrink => 2,
+        };
+        &self.kernels[at]
     }
 }
 
@@ -186,7 +191,7 @@ fn layer_buffers<'a>(
             let (w_ih, b_ih, gx) = (whole(&weights.w_ih), whole(&weights.b_ih), whole(&scratch.gx));
             kernels::project::Buffers { x, w_ih, b_ih, gx }.in_order()
         }
-        (Kernel::Step, raw, _) => kernels::step::Buffers {
+        (Kernel::Step | Kernel::StepRow, raw, _) => kernels::step::Buffers {
             gx: whole(&scratch.gx),
             w_hh: whole(&weights.w_hh),
             b_hh: whole(&weights.b_hh),

@@ -12,6 +12,8 @@ pub(crate) struct DeviceLimits {
     pub(crate) workgroup_invocations: u32,
     pub(crate) workgroup_size: [u32; 3],
     pub(crate) uniform_alignment: u32,
+    /// Whether the adapter is a program on the CPU; no limit, but tiles depend on it.
+    pub(crate) software: bool,
     /// The most work of one submission; not wgpu's, but [`SUBMISSION_WORK`] on every device.
     pub(crate) submission_work: u64,
 }

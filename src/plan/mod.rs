@@ -51,16 +51,18 @@ pub(crate) struct Dispatch {
 pub(crate) enum Kernel {
     Project,
     Step,
+    StepRow,
     Shrink,
 }
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 3] = [Self::Project, Self::Step, Self::Shrink];
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 4] = [Self::Project, Self::Step, Self::StepRow, Self::Shrink];
 
-    /// The kernels that a layer needs, in this order.
+    /// The kernels that a model may need.
     pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
-        const ALL: [Kernel; 3] = Kernel::ALL;
-        if config.is_projected() { &ALL } else { ALL.split_at(2).0 }
+        const OF_PROJECTED: [Kernel; 4] = [Kernel::Project, Kernel::Step, Kernel::StepRow, Kernel::Shrink];
+        if config.is_projected() { &OF_PROJECTED } else { OF_PROJECTED.split_at(3).0 }
     }
 }
 
@@ -113,12 +115,12 @@ impl Plan {
         let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
         let gates = config.cell.gates() as u64;
 
-        let step_tile = step::tile(state_arrays.tile_batch);
-        step_tile.check(config, sequence.batch, limits)?;
+        let step_tile = step::tile(state_arrays.tile_batch, limits.software);
 
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
         limits.storage_binding(&gx_step)?;
         project::check(config, b, limits)?;
+        step_tile.check(config, sequence.batch, limits)?;
         if config.is_projected() {
             shrink::check(config, sequence.batch, limits)?;
         }
@@ -248,7 +250,7 @@ impl Plan {
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
         (0..self.config.num_layers).flat_map(move |layer| {
             (0..self.chunks()).flat_map(move |chunk| {
-                let kernels = &Kernel::of(&self.config)[1..];
+                let kernels = self.kernels_of_step();
                 let steps = (0..self.steps_in(chunk)).flat_map(move |step| {
                     kernels.iter().map(move |&kernel| self.step_dispatch(kernel, layer, chunk, step))
                 });
@@ -256,6 +258,21 @@ impl Plan {
                 slices.map(move |slice| self.project_dispatch(layer, chunk, slice)).chain(steps)
             })
         })
+    }
+
+    /// The kernels of a time step, in order.
+    fn kernels_of_step(&self) -> &'static [Kernel] {
+        match (self.step_tile.kernel(), self.config.is_projected()) {
+            (Kernel::StepRow, true) => &[Kernel::StepRow, Kernel::Shrink],
+            (Kernel::StepRow, false) => &[Kernel::StepRow],
+            (_, true) => &[Kernel::Step, Kernel::Shrink],
+            (_, false) => &[Kernel::Step],
+        }
+    }
+
+    /// The kernels that the plan dispatches.
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> {
+        std::iter::once(Kernel::Project).chain(self.kernels_of_step().iter().copied())
     }
 
     fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
@@ -276,7 +293,9 @@ impl Plan {
         let (config, batch, directions) = (&self.config, self.task.sequence.batch, self.config.directions());
         let groups = match kernel {
             Kernel::Shrink => shrink::groups(config.recurrent_size(), batch, directions),
-            Kernel::Project | Kernel::Step => self.step_tile.groups(config.hidden_size, batch, directions),
+            Kernel::Project | Kernel::Step | Kernel::StepRow => {
+                self.step_tile.groups(config.hidden_size, batch, directions)
+            }
         };
         Dispatch {
             kernel,
@@ -310,7 +329,7 @@ impl Plan {
     /// (more for inputs of many thousand features).
     pub fn dispatch_count(&self) -> usize {
         let slices = |layer| project::slices(self.config.layer_input_size(layer));
-        let of_step = Kernel::of(&self.config).len() - 1;
+        let of_step = self.kernels_of_step().len();
         let of_layer = |layer| self.time_steps * of_step + self.chunks() * slices(layer);
         (0..self.config.num_layers).map(of_layer).sum()
     }
@@ -379,11 +398,10 @@ impl BufferBytes {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StepTile { units, rows, split } = self.step_tile;
         write!(
             f,
-            "step kernels ({units} units x {rows} rows, sum split {split}-fold), {} steps in {} chunk(s), \
-             {} dispatches in {} submission(s), {:.2} MiB on the device",
+            "step kernels ({}), {} steps in {} chunk(s), {} dispatches in {} submission(s), {:.2} MiB on the device",
+            self.step_tile,
             self.task.sequence.time_steps,
             self.chunks(),
             self.dispatch_count(),

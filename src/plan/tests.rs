@@ -12,6 +12,7 @@ fn limits() -> DeviceLimits {
         workgroup_invocations: 256,
         workgroup_size: [256, 256, 64],
         uniform_alignment: 256,
+        software: false,
         submission_work: limits::SUBMISSION_WORK,
     }
 }
@@ -42,7 +43,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
                 next = steps.map(|s| (dispatch.layer, s)).rev().collect();
                 assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
             }
-            Kernel::Step => {
+            Kernel::Step | Kernel::StepRow => {
                 let index = (dispatch.step_offset as usize / stride - params.len()) as u32;
                 assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
                 assert_eq!(dispatch.groups, [25, 7, 2]);
@@ -128,10 +129,10 @@ fn limits_are_named_before_anything_else() {
     let narrow = DeviceLimits { groups_per_dimension: 10, ..limits() };
     let config = LstmConfig::new(1, 200);
     let error = plan_with(&config, 1, 1, &narrow).unwrap_err().to_string();
-    assert_eq!(error, "the step kernel needs 25 of max_compute_workgroups_per_dimension, the device has 10");
+    assert_eq!(error, "the input product needs 13 of max_compute_workgroups_per_dimension, the device has 10");
     let little = DeviceLimits { workgroup_storage: 4096, ..limits() };
     let error = plan_with(&config, 1, 1, &little).unwrap_err().to_string();
-    assert_eq!(error, "the step kernel needs 4352 of max_compute_workgroup_storage_size, the device has 4096");
+    assert_eq!(error, "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 4096");
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn a_small_workgroup_is_named() {
     let model = Lstm::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::from_wgpu(device, queue)).unwrap();
     assert_eq!(
         model.forward(&uniform(&[1, 1, 1], 0), None).unwrap_err().to_string(),
-        "the step kernel needs 256 of max_compute_invocations_per_workgroup, the device has 128"
+        "the input product needs 256 of max_compute_invocations_per_workgroup, the device has 128"
     );
 }
 

@@ -22,7 +22,7 @@ pub(crate) enum Access {
 pub(crate) fn storage_access(kernel: Kernel, cell: CellKind) -> Vec<Access> {
     match kernel {
         Kernel::Project => project::ACCESS.to_vec(),
-        Kernel::Step => step::access(cell),
+        Kernel::Step | Kernel::StepRow => step::access(cell),
         Kernel::Shrink => shrink::ACCESS.to_vec(),
     }
 }
@@ -42,7 +42,7 @@ pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
         [Parameter::Block(size_of::<ChunkParams>()), Parameter::Call, Parameter::Block(size_of::<StepParams>())];
     match kernel {
         Kernel::Project => ALL.split_at(2).0,
-        Kernel::Step | Kernel::Shrink => &ALL,
+        Kernel::Step | Kernel::StepRow | Kernel::Shrink => &ALL,
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
 pub(crate) const fn block_count(kernel: Kernel) -> usize {
     match kernel {
         Kernel::Project => 1,
-        Kernel::Step | Kernel::Shrink => 2,
+        Kernel::Step | Kernel::StepRow | Kernel::Shrink => 2,
     }
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn check_limits(config: &RecurrentConfig, limits: &wgpu::Limits) -> R
     for &kernel in Kernel::of(config) {
         let what = match kernel {
             Kernel::Project => "the input product",
-            Kernel::Step => "the step kernel",
+            Kernel::Step | Kernel::StepRow => "the step kernel",
             Kernel::Shrink => "the projection of h",
         };
         let (bindings, params) = (storage_access(kernel, config.cell).len() as u64, block_count(kernel) as u64);

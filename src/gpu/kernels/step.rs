@@ -1,4 +1,4 @@
-//! The bindings of shaders/step.wgsl.
+//! The bindings of shaders/step.wgsl and shaders/step_row.wgsl, which are in shaders/recurrence.wgsl.
 
 use super::Access::{self, Read, ReadWrite};
 use crate::cell_kind::CellKind;

@@ -108,9 +108,8 @@ fn tile_constants_are_those_of_the_plan() {
                 assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
                 assert_eq!(module.entry_points[0].workgroup_size[..2], project::WORKGROUP);
             }
-            Kernel::Step => {
-                assert_eq!(constant(&module, "TILE_K"), step::TILE_K);
-            }
+            Kernel::Step => assert_eq!(constant(&module, "STAGED"), step::STAGED),
+            Kernel::StepRow => {}
             Kernel::Shrink => {
                 assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
                 assert_eq!(module.entry_points[0].workgroup_size[0] as usize, shrink::TILE_VALUES);
@@ -124,7 +123,8 @@ fn override_constants_are_those_of_the_rust_side() {
     for (kernel, _, module) in parsed() {
         let constants = match kernel {
             Kernel::Project => Constants::Project { dropout: true },
-            Kernel::Step => Constants::Step { tile: step::tile(1), projected: false },
+            Kernel::Step => Constants::Step { tile: step::tile(9, false), projected: false },
+            Kernel::StepRow => Constants::Step { tile: step::tile(1, false), projected: false },
             Kernel::Shrink => Constants::None,
         };
         let declared: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();

@@ -1,0 +1,235 @@
+//! How fast a layer is, shape by shape, on this machine: each result is checked, then timed.
+//!
+//! cargo run --release --example bench -- --help
+
+mod measure;
+mod shape;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use wgpu_rnn::wgpu;
+use wgpu_rnn::{
+    Config, Device, GpuOptions, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, RnnBuffers, RnnKind, Tensor,
+};
+
+use crate::measure::{MakeBuffers, Times};
+use crate::shape::Shape;
+
+/// Times forwards of recurrent layers with random weights, and prints a line a shape.
+///
+/// "call" is a whole forward with upload and readback, "device" submission to completion without either, "gpu" what the
+/// GPU's own clock says, where it has one. Operations are those of the matrix products, a multiply-add counted as two.
+#[derive(Parser)]
+struct Arguments {
+    /// Where to run: auto takes a real GPU or else the CPU, gpu takes software adapters as well
+    #[arg(long, value_enum, default_value_t = Place::Auto)]
+    device: Place,
+    /// A GPU by part of its name
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+    #[arg(long, value_enum, default_value_t = CellName::Lstm)]
+    cell: CellName,
+    /// T,B,I,H[,L[,D]]: time steps, batch, inputs, hidden size, layers, directions; may be given several times
+    #[arg(long, value_name = "SHAPE")]
+    shape: Vec<Shape>,
+    /// How often each shape is timed, after a warm-up
+    #[arg(long, default_value_t = 10)]
+    repeat: usize,
+    /// One JSON object a line in place of the table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Place {
+    Auto,
+    Gpu,
+    Cpu,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CellName {
+    Lstm,
+    Gru,
+    Rnn,
+}
+
+/// What is known of one shape; the fields of a JSON line.
+#[derive(Serialize)]
+struct Line {
+    device: String,
+    adapter: Option<String>,
+    cell: &'static str,
+    t: usize,
+    b: usize,
+    i: usize,
+    h: usize,
+    layers: usize,
+    directions: usize,
+    precision: &'static str,
+    strategy: String,
+    median_ms: f64,
+    min_ms: f64,
+    max_ms: f64,
+    gflops: f64,
+    /// Weights of the recurrent product that a step reads, in one layer.
+    bytes_per_step: usize,
+    dispatches: usize,
+    device_bytes: u64,
+    /// Submission to completion.
+    device_ms: Option<f64>,
+    /// By the GPU's own clock.
+    gpu_ms: Option<f64>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let device = open(&arguments)?;
+    if !arguments.json {
+        println!("{device}: {}", device.reason());
+        println!(
+            "{:>24} {:>11} {:>11} {:>11} {:>12} {:>9} {:>11} {:>11}  plan",
+            "T,B,I,H,L,D", "call ms", "min", "max", "us a step", "GFLOP/s", "device ms", "gpu ms"
+        );
+    }
+    let shapes = if arguments.shape.is_empty() { shape::DEFAULT.to_vec() } else { arguments.shape.clone() };
+    let hidden = arguments.json || !std::io::stderr().is_terminal();
+    let progress = if hidden { ProgressBar::hidden() } else { ProgressBar::new(shapes.len() as u64) };
+    progress.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} shapes, now {msg}")?);
+    for shape in shapes {
+        progress.set_message(shape.to_string());
+        let line = match arguments.cell {
+            CellName::Lstm => run::<LstmKind>(&device, shape, arguments.repeat, |own| {
+                LstmBuffers::new(&own[0], &own[1], &own[2], &own[3])
+            }),
+            CellName::Gru => {
+                run::<GruKind>(&device, shape, arguments.repeat, |own| GruBuffers::new(&own[0], &own[1], &own[2]))
+            }
+            CellName::Rnn => {
+                run::<RnnKind>(&device, shape, arguments.repeat, |own| RnnBuffers::new(&own[0], &own[1], &own[2]))
+            }
+        };
+        let line = line.with_context(|| format!("shape {shape}"))?;
+        progress.suspend(|| print(&line, arguments.json))?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(())
+}
+
+/// A GPU is opened with timestamps where it has them, which devices of the crate's own do not ask for.
+fn open(arguments: &Arguments) -> Result<Device> {
+    let named = |options: GpuOptions| match &arguments.adapter {
+        Some(name) => options.name(name),
+        None => options,
+    };
+    let chosen = match (arguments.device, &arguments.adapter) {
+        (Place::Cpu, _) => return Ok(Device::cpu()),
+        (Place::Auto, None) => Device::auto(),
+        (Place::Auto | Place::Gpu, _) => Device::gpu(&named(GpuOptions::new()))?,
+    };
+    let Some(info) = chosen.adapter_info() else { return Ok(chosen) };
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let same = |other: wgpu::AdapterInfo| other.name == info.name && other.backend == info.backend;
+    let adapter = adapters.into_iter().find(|adapter| same(adapter.get_info())).context("the adapter is gone")?;
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        required_limits: adapter.limits(),
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        ..Default::default()
+    }))?;
+    Ok(Device::from_wgpu(device, queue))
+}
+
+fn run<K: Kind>(device: &Device, shape: Shape, least: usize, make: MakeBuffers<K>) -> Result<Line> {
+    let Shape { t, b, i, h, layers, directions } = shape;
+    let config = Config::<K>::new(i, h).num_layers(layers).bidirectional(directions == 2);
+    let layer = Layer::random(config, 0)?;
+    let model = layer.to(device)?;
+    let x = Tensor::new([t, b, i], (0..t * b * i).map(|n| (n as f32 * 0.37).sin()).collect::<Vec<_>>())?;
+    check(&layer, device, &x).context("the result is wrong, so that its time means nothing")?;
+
+    let call = measure::whole_call(&model, &x, least)?;
+    let gates = layer.layers()[0].weight_hh().shape()[0] / h;
+    let (mut flops, mut plan) = (0, None);
+    for n in 0..layers {
+        let input = if n == 0 { i } else { directions * h };
+        flops += 2 * t * b * directions * gates * h * (input + h);
+    }
+    let mut on_device: (Option<Times>, Option<Times>) = (None, None);
+    if device.is_gpu() {
+        let state = (layers * directions * b * h * 4) as u64;
+        let bytes = [(t * b * i * 4) as u64, (t * b * directions * h * 4) as u64, state, state];
+        let (submitted, gpu) = measure::on_device(&model, device, (t, b), &bytes, make, least)?;
+        on_device = (Some(submitted), gpu);
+        plan = Some(model.plan(t, b)?);
+    }
+    Ok(Line {
+        device: device.to_string(),
+        adapter: device.adapter_info().map(|info| info.name.clone()),
+        cell: ["rnn", "", "gru", "lstm"][gates - 1],
+        t,
+        b,
+        i,
+        h,
+        layers,
+        directions,
+        precision: "f32",
+        strategy: plan.as_ref().map_or_else(|| "cpu".to_owned(), ToString::to_string),
+        median_ms: ms(call.median),
+        min_ms: ms(call.min),
+        max_ms: ms(call.max),
+        gflops: flops as f64 / call.median.as_secs_f64() / 1e9,
+        bytes_per_step: directions * gates * h * h * 4,
+        dispatches: plan.as_ref().map_or(0, wgpu_rnn::Plan::dispatch_count),
+        device_bytes: plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
+        device_ms: on_device.0.map(|times| ms(times.median)),
+        gpu_ms: on_device.1.map(|times| ms(times.median)),
+    })
+}
+
+/// A GPU against the CPU path, the CPU path against the reference in f64.
+fn check<K: Kind>(layer: &Layer<K>, device: &Device, x: &Tensor) -> Result<()> {
+    let (output, _) = layer.to(device)?.forward(x, None)?;
+    let expected: Vec<f64> = if device.is_gpu() {
+        layer.to(&Device::cpu())?.forward(x, None)?.0.data().iter().map(|&v| v.into()).collect()
+    } else {
+        layer.cast::<f64>()?.to(&Device::cpu())?.forward(&x.cast()?, None)?.0.into_data()
+    };
+    for (at, (&got, expected)) in output.data().iter().zip(expected).enumerate() {
+        let fits = (f64::from(got) - expected).abs() <= 2e-5 + 1e-4 * expected.abs();
+        ensure!(fits, "element {at} of the output is {got}, expected {expected}");
+    }
+    Ok(())
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn print(line: &Line, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(line)?);
+        return Ok(());
+    }
+    let Line { t, b, i, h, layers, directions, .. } = line;
+    let optional = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"));
+    println!(
+        "{:>24} {:>11.3} {:>11.3} {:>11.3} {:>12.2} {:>9.1} {:>11} {:>11}  {}",
+        format!("{t},{b},{i},{h},{layers},{directions}"),
+        line.median_ms,
+        line.min_ms,
+        line.max_ms,
+        line.median_ms * 1e3 / (t * layers) as f64,
+        line.gflops,
+        optional(line.device_ms),
+        optional(line.gpu_ms),
+        line.strategy,
+    );
+    Ok(())
+}

@@ -1,0 +1,75 @@
+// What every step kernel shares: its buffers, where h of the step before is, and what follows the recurrent product.
+
+// Whether a projection follows, shrink.wgsl. Then h goes there as raw, and shrink writes y and h_n.
+override PROJECTED: bool;
+
+@group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G
+@group(0) @binding(1) var<storage, read> w_hh: array<PackedGates>;  // [D, P (k), H (u)] of G
+@group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
+@group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, state_rows, P]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
+@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; if PROJECTED raw [B, D, H]
+
+@group(1) @binding(2) var<uniform> step_in_chunk: Step;
+
+fn h_index(d: u32, b: u32, k: u32) -> u32 {
+    return chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + k;
+}
+
+// Of c before step s.
+fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
+    return chunk.c_offset + s * chunk.c_stride_s + (d * chunk.state_rows + state_row(b)) * chunk.hidden_size + u;
+}
+
+fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
+    return time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.recurrent_size + k;
+}
+
+// h(s-1) is read where the step before wrote it, in y, so nothing is copied between steps; the first step reads h_0.
+// Where a row of it begins is looked up once, as that takes loads of its own.
+fn previous_row(s: u32, d: u32, b: u32) -> u32 {
+    if (s == 0u) {
+        return h_index(d, b, 0u);
+    }
+    return y_index(s - 1u, d, b, 0u);
+}
+
+fn previous_h(s: u32, at: u32) -> f32 {
+    if (s == 0u) {
+        return h_0[at];
+    }
+    return y[at];
+}
+
+// The cell of one unit of one row, given W_hh·h: leaves the new state where the next step and the caller find it.
+fn finish(s: u32, d: u32, b: u32, u: u32, product: Gates) {
+    let length = length_of(b);
+    if (s >= length) {
+        // The row has ended: pad. One of no length at all passes its state through; c is where it was.
+        if (!PROJECTED) {
+            y[y_index(s, d, b, u)] = padding_value();
+            if (length == 0u && s == 0u) {
+                h_out[h_index(d, b, u)] = h_0[h_index(d, b, u)];
+            }
+        }
+        return;
+    }
+    let gh = product + unpack_gates(b_hh[d * chunk.hidden_size + u]);
+    let gx_row = (step_in_chunk.index * chunk.batch + b) * chunk.directions + d;
+    // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
+    var own_h = 0.0;
+    if (!PROJECTED) {
+        own_h = previous_h(s, previous_row(s, d, b) + u);
+    }
+    let at = c_index(s, d, b, u);
+    let new_state = cell(unpack_gates(gx[gx_row * chunk.hidden_size + u]), gh, load_state(own_h, at));
+    store_state(new_state, at + chunk.c_stride_s);
+    if (PROJECTED) {
+        h_out[(b * chunk.directions + d) * chunk.hidden_size + u] = new_state.h;
+        return;
+    }
+    y[y_index(s, d, b, u)] = new_state.h;
+    if (s + 1u == length) {
+        h_out[h_index(d, b, u)] = new_state.h;
+    }
+}

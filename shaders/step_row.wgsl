@@ -1,0 +1,44 @@
+// One time step of one layer, all directions, of a single row: the recurrent product of all gates fused with the cell.
+//
+//   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
+//
+// With one row only units and k are parallel. SPLIT invocations share the sum over k of a unit: invocation z takes k = z,
+// z + SPLIT, …, and the SPLIT partial sums are added in the order of z, so the result is the same on every run. Every weight is
+// used once, so nothing is gained by staging h: it is read where it is. The CPU twin is cpu/reference/step.rs; step.wgsl is the
+// kernel of several rows.
+
+override UNITS: u32;
+override SPLIT: u32;
+
+var<workgroup> partial: array<Gates, SPLIT * UNITS>; // [SPLIT, UNITS]
+
+@compute @workgroup_size(UNITS, 1, SPLIT)
+fn step_row(
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+) {
+    let s = chunk.first_step + step_in_chunk.index;
+    let d = group.z;
+    // A grid of rows: of streams, one slot's push is a row, and so is each slot's of many.
+    let b = group.y;
+    let u = group.x * UNITS + local.x;
+
+    var acc = Gates();
+    if (u < chunk.hidden_size) {
+        let h_row = previous_row(s, d, b);
+        let w_row = d * chunk.recurrent_size * chunk.hidden_size + u;
+        for (var k = local.z; k < chunk.recurrent_size; k += SPLIT) {
+            acc += previous_h(s, h_row + k) * unpack_gates(w_hh[w_row + k * chunk.hidden_size]);
+        }
+    }
+    partial[index] = acc;
+    workgroupBarrier();
+    if (local.z != 0u || u >= chunk.hidden_size) {
+        return;
+    }
+    for (var z = 1u; z < SPLIT; z++) {
+        acc += partial[z * UNITS + local.x];
+    }
+    finish(s, d, b, u, acc);
+}
