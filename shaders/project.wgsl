@@ -6,7 +6,7 @@
 // Each invocation owns four rows of one unit. Every element sums over k in the same order whatever its place in a tile,
 // so the result does not depend on how time is cut into chunks. Very long sums are cut into slices of k, a dispatch each,
 // which go on from the sums of the slice before in gx: a driver may end loops of more than 65,535 turns (llvmpipe does, and
-// says nothing). The CPU twin is cpu/project.rs.
+// says nothing). The CPU twin is cpu/reference/project.rs.
 
 // Whether x is the output of the layer below in training mode, dropout.wgsl.
 override DROPOUT: bool;

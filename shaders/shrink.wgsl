@@ -3,7 +3,7 @@
 //   h = W_hr[d]·raw        from H values to P
 //
 // The step has left o ⊙ tanh(c) of all units in raw. Each invocation owns one value of h of one row and direction. The CPU
-// twin is the end of cpu/step.rs.
+// twin is the end of cpu/reference/step.rs.
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]

@@ -5,7 +5,7 @@
 //   h' = (1 - z) ⊙ n + z ⊙ h
 //
 // with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. state_h.wgsl holds the state. The CPU
-// twin is cpu/cell/gru.rs.
+// twin is cpu/reference/cell/gru.rs.
 
 /// The pre-activations of one unit in PyTorch's gate order: r, z, n.
 alias Gates = vec3<f32>;

@@ -4,7 +4,7 @@
 //   c' = f ⊙ c + i ⊙ g
 //   h' = o ⊙ tanh(c')
 //
-// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/cell/lstm.rs.
+// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/lstm.rs.
 
 /// The pre-activations of one unit in PyTorch's gate order: i, f, g, o.
 alias Gates = vec4<f32>;

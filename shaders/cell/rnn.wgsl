@@ -3,7 +3,7 @@
 //   h' = nonlinearity(gx + gh)
 //
 // with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. rnn_tanh.wgsl and rnn_relu.wgsl hold the nonlinearities, state_h.wgsl the state. The CPU twin is
-// cpu/cell/rnn.rs.
+// cpu/reference/cell/rnn.rs.
 
 /// The one pre-activation of a unit.
 alias Gates = f32;
