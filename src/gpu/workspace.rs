@@ -11,7 +11,8 @@ use crate::gpu::kernels;
 use crate::gpu::pipeline::{Constants, Pipeline, PipelineKey};
 use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
-use crate::plan::{BufferBytes, Kernel, Plan};
+use crate::plan::bytes::BufferBytes;
+use crate::plan::{Kernel, Plan};
 use crate::{Real, Result};
 
 /// What kernels need between input and output, whoever owns those.

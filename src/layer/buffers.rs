@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::config::RecurrentConfig;
 use crate::layer::kind::{GruKind, LstmKind, RnnKind};
-use crate::plan::BufferBytes;
+use crate::plan::bytes::BufferBytes;
 use crate::{Error, Result};
 
 /// The caller's device buffers for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes. They may be

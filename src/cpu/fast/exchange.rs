@@ -18,8 +18,8 @@ pub(super) struct Exchange {
     broken: AtomicBool,
 }
 
-/// So many looks at the counter are tens of microseconds; a member that takes longer than that has lost its core.
-const SPINS: usize = 10_000;
+/// So many looks at the counter take longer than a step of a size that is shared; a member that takes more has lost its core.
+const SPINS: usize = 2_000;
 
 impl Exchange {
     pub(super) fn new(members: usize, size: usize) -> Result<Self> {

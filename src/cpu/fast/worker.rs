@@ -9,7 +9,7 @@ use super::cell::{Cell, State};
 use super::exchange::{Exchange, Membership};
 use super::pack::Packed;
 use super::part::Part;
-use super::product::{TILES_OF_A_ROW, add_product, rows_at_a_time};
+use super::product::{add_product, rows_at_a_time, tiles_at_a_time};
 
 /// Runs a part of a layer whose cell C has G gates.
 pub(super) struct Worker<'a, C, const G: usize> {
@@ -73,20 +73,25 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         let packed = &pass.weights[direction].ih;
         let tiles = self.part.tiles.clone();
         let (gx, _) = S::as_mut_simd_f32s(&mut self.part.gx);
-        for (t, tile) in tiles.clone().enumerate() {
+        let mut t = 0;
+        while t < tiles.len() {
+            let count = tiles_at_a_time(G, rows, tiles.len() - t);
             let mut row = 0;
             while row < rows {
-                let at = |row: usize| (row * tiles.len() + t) * G;
-                let size = rows_at_a_time(G, rows - row);
-                match size {
-                    8 if G == 1 => project_rows::<S, G, 8>(simd, packed, tile, row, x_of, gx, at),
-                    4 if G <= 3 => project_rows::<S, G, 4>(simd, packed, tile, row, x_of, gx, at),
-                    3 => project_rows::<S, G, 3>(simd, packed, tile, row, x_of, gx, at),
-                    2 => project_rows::<S, G, 2>(simd, packed, tile, row, x_of, gx, at),
-                    _ => project_rows::<S, G, 1>(simd, packed, tile, row, x_of, gx, at),
+                let size = rows_at_a_time(rows - row);
+                let place = Place { tile: tiles.start + t, at: t, tiles: tiles.len(), row };
+                match (count, size) {
+                    (4, 3) if G == 1 => project_rows::<S, G, 3, 4>(simd, packed, place, x_of, gx),
+                    (4, 2) if G == 1 => project_rows::<S, G, 2, 4>(simd, packed, place, x_of, gx),
+                    (4, _) if G == 1 => project_rows::<S, G, 1, 4>(simd, packed, place, x_of, gx),
+                    (3, _) => project_rows::<S, G, 1, 3>(simd, packed, place, x_of, gx),
+                    (_, 3) => project_rows::<S, G, 3, 1>(simd, packed, place, x_of, gx),
+                    (_, 2) => project_rows::<S, G, 2, 1>(simd, packed, place, x_of, gx),
+                    (_, _) => project_rows::<S, G, 1, 1>(simd, packed, place, x_of, gx),
                 }
                 row += size;
             }
+            t += count;
         }
     }
 
@@ -96,24 +101,22 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         let tiles = self.part.tiles.len();
         let mut t = 0;
         while t < tiles {
-            if rows.len() == 1 && tiles - t >= TILES_OF_A_ROW {
-                self.step_rows::<S, 1, TILES_OF_A_ROW>(simd, s, t, rows);
-                t += TILES_OF_A_ROW;
-                continue;
-            }
+            let count = tiles_at_a_time(G, rows.len(), tiles - t);
             let mut rest = rows;
             while !rest.is_empty() {
-                let (now, later) = rest.split_at(rows_at_a_time(G, rest.len()));
-                match now.len() {
-                    8 if G == 1 => self.step_rows::<S, 8, 1>(simd, s, t, now),
-                    4 if G <= 3 => self.step_rows::<S, 4, 1>(simd, s, t, now),
-                    3 => self.step_rows::<S, 3, 1>(simd, s, t, now),
-                    2 => self.step_rows::<S, 2, 1>(simd, s, t, now),
-                    _ => self.step_rows::<S, 1, 1>(simd, s, t, now),
+                let (now, later) = rest.split_at(rows_at_a_time(rest.len()));
+                match (count, now.len()) {
+                    (4, 3) if G == 1 => self.step_rows::<S, 3, 4>(simd, s, t, now),
+                    (4, 2) if G == 1 => self.step_rows::<S, 2, 4>(simd, s, t, now),
+                    (4, _) if G == 1 => self.step_rows::<S, 1, 4>(simd, s, t, now),
+                    (3, _) => self.step_rows::<S, 1, 3>(simd, s, t, now),
+                    (_, 3) => self.step_rows::<S, 3, 1>(simd, s, t, now),
+                    (_, 2) => self.step_rows::<S, 2, 1>(simd, s, t, now),
+                    (_, _) => self.step_rows::<S, 1, 1>(simd, s, t, now),
                 }
                 rest = later;
             }
-            t += 1;
+            t += count;
         }
     }
 
@@ -214,21 +217,32 @@ fn bias_of<S: Simd, const G: usize>(packed: &Packed, tile: usize) -> [S::f32s; G
     std::array::from_fn(|g| bias[g])
 }
 
-/// A tile of gx for R rows from `row` on; `at` is where a row's gates begin.
+/// Where some rows of gx are: which packed tile, which of the part's tiles, and the first row.
+#[derive(Clone, Copy)]
+struct Place {
+    tile: usize,
+    at: usize,
+    tiles: usize,
+    row: usize,
+}
+
+/// T tiles of gx for R rows.
 #[inline(always)]
-fn project_rows<'x, S: Simd, const G: usize, const R: usize>(
+fn project_rows<'x, S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,
     packed: &Packed,
-    tile: usize,
-    row: usize,
+    place: Place,
     x_of: impl Fn(usize) -> &'x [f32],
     gx: &mut [S::f32s],
-    at: impl Fn(usize) -> usize,
 ) {
-    let mut sums = [[bias_of::<S, G>(packed, tile); R]];
-    let x = std::array::from_fn(|r| x_of(row + r));
-    add_product(simd, [S::as_simd_f32s(packed.weights(tile)).0], x, &mut sums);
-    for (r, sums) in sums[0].iter().enumerate() {
-        gx[at(row + r)..at(row + r) + G].copy_from_slice(sums);
+    let mut sums: [_; T] = std::array::from_fn(|t| [bias_of::<S, G>(packed, place.tile + t); R]);
+    let weights = std::array::from_fn(|t| S::as_simd_f32s(packed.weights(place.tile + t)).0);
+    let x = std::array::from_fn(|r| x_of(place.row + r));
+    add_product(simd, weights, x, &mut sums);
+    for (t, sums) in sums.iter().enumerate() {
+        for (r, sums) in sums.iter().enumerate() {
+            let at = ((place.row + r) * place.tiles + place.at + t) * G;
+            gx[at..at + G].copy_from_slice(sums);
+        }
     }
 }
