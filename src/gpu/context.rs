@@ -58,6 +58,7 @@ fn device_limits(limits: &wgpu::Limits, software: bool) -> DeviceLimits {
         ],
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         software,
+        forward_memory: u64::MAX,
         submission_work: SUBMISSION_WORK,
     }
 }

@@ -1,5 +1,6 @@
 //! A model on a GPU: packed weights, and the buffers of the shapes that it was used with.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::call::{Call, Task};
@@ -14,6 +15,7 @@ use crate::gpu::weights::LayerBuffers;
 use crate::gpu::workspace::{Bound, Io, Scratch, States, Wanted, Workspace};
 use crate::model::Computed;
 use crate::plan::Plan;
+use crate::plan::limits::DeviceLimits;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
 
@@ -25,6 +27,7 @@ pub(crate) struct GpuModel {
     pub(super) context: Arc<Context>,
     pub(super) config: RecurrentConfig,
     pub(super) weights: Vec<LayerBuffers>,
+    forward_memory: AtomicU64,
     /// Workspaces that no call is using. A call takes one out, so calls from several threads never share one.
     idle: Mutex<Vec<Workspace>>,
     /// Scratch of `encode`. Recorded work may run any time later; it is shared by all recordings of a shape, as a queue runs
@@ -64,13 +67,22 @@ impl GpuModel {
             context: Arc::clone(context),
             config: config.clone(),
             weights,
+            forward_memory: AtomicU64::new(u64::MAX),
             idle: Mutex::default(),
             encode_scratch: Mutex::default(),
         })
     }
 
     pub(crate) fn plan(&self, task: Task) -> Result<Plan> {
-        Plan::new(&self.config, task, &self.context.limits)
+        let forward_memory = self.forward_memory.load(Ordering::Relaxed);
+        Plan::new(&self.config, task, &DeviceLimits { forward_memory, ..self.context.limits })
+    }
+
+    /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.
+    pub(crate) fn set_forward_memory(&self, bytes: u64) {
+        self.forward_memory.store(bytes, Ordering::Relaxed);
+        lock(&self.idle).clear();
+        lock(&self.encode_scratch).clear();
     }
 
     /// The plan of a forward between arrays of the host.

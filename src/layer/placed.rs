@@ -166,6 +166,44 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.model.forward(input, initial.as_deref(), options, self.training.as_ref(), all_states, wait).await
     }
 
+    /// Runs a forward of zeros, so that the first real one of this input shape compiles nothing and makes no buffers.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn warm_up(&self, input_shape: &[usize]) -> Result<()> {
+        pollster::block_on(self.warm_up_waiting(input_shape, Wait::Blocking))
+    }
+
+    /// [`warm_up`](Self::warm_up) without blocking.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub async fn warm_up_async(&self, input_shape: &[usize]) -> Result<()> {
+        self.warm_up_waiting(input_shape, Wait::Async).await
+    }
+
+    async fn warm_up_waiting(&self, input_shape: &[usize], wait: Wait) -> Result<()> {
+        let zeros = Tensor::zeros(input_shape)?;
+        // In evaluation mode: in training, a call draws masks.
+        self.model.forward(&zeros, None, &Options::new(), None, false, wait).await.map(drop)
+    }
+
+    /// The most device memory that a forward may take beside the weights, what [`Plan::device_bytes`] counts. Less means fewer
+    /// steps at a time for the input product, and the same bits. Without a limit that product takes 64 MiB at most, or one step.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on the CPU. A shape that does not fit is refused where it comes up, by [`Error::Limit`].
+    pub fn set_memory_limit(&self, bytes: u64) -> Result<()> {
+        match &self.model.place {
+            Place::Cpu(_) => Err(needs_gpu("a limit of device memory")),
+            Place::Gpu(model) => {
+                model.set_forward_memory(bytes);
+                Ok(())
+            }
+        }
+    }
+
     /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in PyTorch.
     pub fn set_mode(&mut self, mode: Mode) {
         self.training = match mode {

@@ -14,6 +14,8 @@ pub(crate) struct DeviceLimits {
     pub(crate) uniform_alignment: u32,
     /// Whether the adapter is a program on the CPU; no limit, but tiles depend on it.
     pub(crate) software: bool,
+    /// The most device memory that a forward may take beside the weights; the user's, none by default.
+    pub(crate) forward_memory: u64,
     /// The most work of one submission; not wgpu's, but [`SUBMISSION_WORK`] on every device.
     pub(crate) submission_work: u64,
 }

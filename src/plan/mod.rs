@@ -22,7 +22,7 @@ use crate::call::Task;
 use crate::config::RecurrentConfig;
 use crate::dropout::Dropout;
 use crate::plan::bytes::BufferBytes;
-use crate::plan::limits::{DeviceLimits, Need, saturating_product};
+use crate::plan::limits::{DeviceLimits, Need, check, saturating_product};
 use crate::plan::params::{ChunkParams, ParamsLayout};
 use crate::plan::step::StepTile;
 
@@ -147,7 +147,7 @@ impl Plan {
             params: params.bytes(),
             call: call.bytes,
         };
-        Ok(Self {
+        let plan = Self {
             config: config.clone(),
             task,
             step_tile,
@@ -157,7 +157,26 @@ impl Plan {
             time_steps,
             chunk_steps,
             submission_work: limits.submission_work,
-        })
+        };
+        plan.within(limits, gx_step.bytes)
+    }
+
+    /// The same with fewer steps at a time, until the forward fits the memory that it may take.
+    fn within(mut self, limits: &DeviceLimits, gx_of_step: u64) -> Result<Self> {
+        while self.device_bytes() > limits.forward_memory {
+            let excess = self.device_bytes() - limits.forward_memory;
+            if self.chunk_steps <= 1 {
+                let need = self.device_bytes();
+                check("a forward", "the memory that it may take", need, limits.forward_memory)?;
+            }
+            let fewer = excess.div_ceil(gx_of_step.max(1)).min(self.chunk_steps as u64 - 1);
+            self.chunk_steps -= fewer as usize;
+            self.params =
+                ParamsLayout::new(self.config.num_layers, self.chunks(), self.slices, self.chunk_steps, limits)?;
+            self.bytes.params = self.params.bytes();
+            self.bytes.gx = gx_of_step * self.chunk_steps as u64;
+        }
+        Ok(self)
     }
 
     fn chunks(&self) -> usize {

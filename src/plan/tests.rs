@@ -13,6 +13,7 @@ fn limits() -> DeviceLimits {
         workgroup_size: [256, 256, 64],
         uniform_alignment: 256,
         software: false,
+        forward_memory: u64::MAX,
         submission_work: limits::SUBMISSION_WORK,
     }
 }
@@ -81,6 +82,23 @@ fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
     }
     // 2 operations for each of 8·H² weights, row and step.
     assert_eq!(long.flops(), 2 * 8 * 1024 * 1024 * 200 * 64);
+}
+
+/// Less memory means fewer steps at a time, to the point where a single step does not fit.
+#[test]
+fn a_forward_stays_within_the_memory_that_it_may_take() {
+    let config = LstmConfig::new(64, 128).num_layers(3);
+    let free = plan(&config, 500, 16).unwrap();
+    let with = |forward_memory| plan_with(&config, 500, 16, &DeviceLimits { forward_memory, ..limits() });
+    let least = free.device_bytes() - free.bytes.gx;
+    for memory in [free.device_bytes(), free.device_bytes() - 1, least + (4 << 20), least + (1 << 20)] {
+        let plan = with(memory).unwrap();
+        assert!(plan.device_bytes() <= memory, "{} of {memory}", plan.device_bytes());
+        assert_eq!(plan.chunk_steps < free.chunk_steps, memory < free.device_bytes());
+        assert_eq!(plan.step_tile, free.step_tile);
+    }
+    let error = with(least).unwrap_err().to_string();
+    assert!(error.starts_with("a forward needs ") && error.contains("of the memory that it may take"), "{error}");
 }
 
 /// By arithmetic alone none of these would be cut: dispatches that do next to nothing, weights that are read for one row, and

@@ -186,3 +186,28 @@ fn a_long_sequence_runs_in_several_chunks() {
     let tolerance = crate::compare::Tolerance::of_f32_sum(4);
     crate::compare::compare("output", output.data(), expected.data(), tolerance).unwrap();
 }
+
+#[test]
+fn less_memory_gives_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let model = Lstm::random(LstmConfig::new(5, 40).num_layers(2), 1).unwrap().to(&gpu).unwrap();
+    let x = uniform(&[60, 9, 5], 2);
+    model.warm_up(&[60, 9, 5]).unwrap();
+    let (free, (expected, _)) = (model.plan(60, 9).unwrap(), model.forward(&x, None).unwrap());
+    model.set_memory_limit(free.device_bytes() - 200_000).unwrap();
+    let bounded = model.plan(60, 9).unwrap();
+    assert!(
+        bounded.device_bytes() <= free.device_bytes() - 200_000 && bounded.dispatch_count() > free.dispatch_count()
+    );
+    assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&expected));
+    model.set_memory_limit(1000).unwrap();
+    assert!(matches!(model.forward(&x, None), Err(Error::Limit { limit: "the memory that it may take", .. })));
+
+    let cpu = Lstm::random(LstmConfig::new(5, 4), 1).unwrap().to(&Device::cpu()).unwrap();
+    cpu.warm_up(&[6, 2, 5]).unwrap();
+    assert_eq!(
+        cpu.set_memory_limit(1000).unwrap_err().to_string(),
+        "a limit of device memory on the CPU is not supported: place the model on a GPU device"
+    );
+    assert!(matches!(cpu.warm_up(&[6, 2, 4]), Err(Error::Shape { .. })));
+}
