@@ -9,13 +9,12 @@
 //! ```
 
 pub(crate) mod bytes;
+mod explain;
 pub(crate) mod limits;
 pub(crate) mod params;
 pub(crate) mod project;
 pub(crate) mod shrink;
 pub(crate) mod step;
-
-use std::fmt;
 
 use crate::Result;
 use crate::call::Task;
@@ -70,7 +69,8 @@ impl Kernel {
 
 /// What a forward of one shape does on a GPU: its dispatches, submissions and device memory.
 ///
-/// [`Placed::plan`](crate::Placed::plan) gives it; its [`Display`](fmt::Display) is for people.
+/// [`Placed::plan`](crate::Placed::plan) gives it. Its [`Display`](std::fmt::Display) is for people: a line, and with `{:#}` what was
+/// chosen and why.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) config: RecurrentConfig,
@@ -369,21 +369,6 @@ impl Plan {
         // The initial h has a buffer of its own.
         let states = b.h + b.states(&self.config).sum::<u64>();
         b.input + b.output + states + b.gx + between + b.raw + b.params + b.call + self.readback_bytes(b)
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "step kernels ({}), {} steps in {} chunk(s), {} dispatches in {} submission(s), {:.2} MiB on the device",
-            self.step_tile,
-            self.task.sequence.time_steps,
-            self.chunks(),
-            self.dispatch_count(),
-            self.submission_count(),
-            self.device_bytes() as f64 / f64::from(1 << 20),
-        )
     }
 }
 

@@ -34,6 +34,19 @@ pub(crate) fn tile(batch: usize, software: bool) -> StepTile {
 }
 
 impl StepTile {
+    /// Why the tile was chosen, for people.
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Row { split: 1, .. } => "one row, on a software adapter, which gains nothing from sharing a sum",
+            Self::Row { .. } => "one row, so that only units and terms of a sum are parallel",
+            Self::Quads { quads: 1, split: 4, .. } => {
+                "several rows, on a software adapter, which runs invocations in turn"
+            }
+            Self::Quads { quads: 4, .. } => "many rows, which share each weight that is read",
+            Self::Quads { .. } => "few rows, so that sums are shared to keep a GPU busy",
+        }
+    }
+
     pub(crate) fn kernel(self) -> Kernel {
         match self {
             Self::Quads { .. } => Kernel::Step,
