@@ -34,6 +34,7 @@ fn threefry(key: vec2<u32>, counter: vec2<u32>) -> vec2<u32> {
 fn drop_out(value: f32, element: u32) -> f32 {
     let at = chunk.dropout_key;
     let bits = threefry(vec2<u32>(call_words[at], call_words[at + 1u]), vec2<u32>(element, 0u)).x;
-    // As in PyTorch, NaN stays NaN where it is dropped.
-    return value * select(0.0, chunk.dropout_scale, bits >= chunk.dropout_threshold);
+    // As in PyTorch, which multiplies with 0, a NaN is not hidden by being dropped. Drivers may fold a product with 0.
+    let dropped = select(0.0, value * chunk.dropout_scale, bits >= chunk.dropout_threshold);
+    return select(dropped, value, is_nan(value));
 }

@@ -29,8 +29,14 @@ impl Dropout {
     pub(crate) fn apply<F: Real>(self, key: Key, value: F, element: usize) -> F {
         let element = element as u64;
         let [bits, _] = threefry(key, [element as u32, (element >> 32) as u32]);
-        // As in PyTorch, NaN stays NaN where it is dropped.
-        value * if bits >= self.threshold { F::from_f64(self.scale) } else { F::zero() }
+        if value.to_f64().is_nan() {
+            // As in PyTorch, which multiplies with 0: a NaN is not hidden by being dropped.
+            value
+        } else if bits >= self.threshold {
+            value * F::from_f64(self.scale)
+        } else {
+            F::zero()
+        }
     }
 }
 
