@@ -1,4 +1,4 @@
-// A NaN is not below 0 and stays, as in PyTorch.
+// max(0, x). A NaN goes round it: drivers turn such a choice into a maximum, which swallows NaN on some.
 fn nonlinearity(x: f32) -> f32 {
-    return select(x, 0.0, x < 0.0);
+    return select(max(x, 0.0), x, is_nan(x));
 }

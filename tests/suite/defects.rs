@@ -165,6 +165,28 @@ fn large_inputs_saturate() {
     for_every_kind(false, Saturates);
 }
 
+/// A NaN that a clamp or a maximum swallows, or that leaves its row.
+#[test]
+fn a_nan_stays_and_stays_in_its_row() {
+    struct Stays;
+    impl Claim for Stays {
+        fn check<K: Kind>(&self, device: &Device, config: Config<K>) {
+            let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
+            let x = uniform(&[4, 3, 5], 2);
+            let mut spoilt = x.clone();
+            spoilt.data_mut()[5 + 2] = f32::NAN; // t = 0, b = 1
+            let (clean, output) = (model.forward(&x, None).unwrap().0, model.forward(&spoilt, None).unwrap().0);
+            let row = slice(&output, 1, 1..2);
+            assert!(row.data().iter().all(|v| v.is_nan()), "{config} on {device}: {:?}", row.data());
+            for row in [0, 2] {
+                let of_row = |y: &Tensor| bits(&slice(y, 1, row..row + 1));
+                assert_eq!(of_row(&output), of_row(&clean), "{config} on {device}");
+            }
+        }
+    }
+    for_every_kind(false, Stays);
+}
+
 /// A batch of one that fails on the GPU.
 #[test]
 fn a_batch_of_one_runs() {
