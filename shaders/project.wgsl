@@ -15,7 +15,7 @@ const TILE_ROWS = 64u;
 const TILE_K = 16u;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;                  // [T, B, I] or [B, T, I], by x_stride_*
-@group(0) @binding(1) var<storage, read> w_ih: array<PackedGates>;       // [D, I, H] of G
+@group(0) @binding(1) var<storage, read> w_ih: array<PackedWeights>;     // [D, I, H] of G
 @group(0) @binding(2) var<storage, read> b_ih: array<PackedGates>;       // [D, H] of G
 @group(0) @binding(3) var<storage, read_write> gx: array<PackedGates>;   // [steps, B, D, H] of G
 
@@ -94,7 +94,7 @@ fn project(
         // Here the invocation's row of the tile is its k, so that neighbours read neighbouring units.
         var w = Gates();
         if (k0 + local.y < chunk.k_end && u < chunk.hidden_size) {
-            w = unpack_gates(w_ih[(d * chunk.input_size + k0 + local.y) * chunk.hidden_size + u]);
+            w = unpack_weights(w_ih[(d * chunk.input_size + k0 + local.y) * chunk.hidden_size + u]);
         }
         w_tile[local.y * TILE_UNITS + local.x] = w;
         workgroupBarrier();

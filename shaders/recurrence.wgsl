@@ -4,7 +4,7 @@
 override PROJECTED: bool;
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G
-@group(0) @binding(1) var<storage, read> w_hh: array<PackedGates>;  // [D, P (k), H (u)] of G
+@group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, P (k), H (u)] of G
 @group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
 @group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, state_rows, P]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*

@@ -56,7 +56,7 @@ fn step(
             let w_row = (d * chunk.recurrent_size + k0) * chunk.hidden_size + u;
             for (var k = local.z; k < depth; k += SPLIT) {
                 let h = h_tile[local.y * tile_k + k];
-                let w = unpack_gates(w_hh[w_row + k * chunk.hidden_size]);
+                let w = unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
                 acc0 += h.x * w;
                 acc1 += h.y * w;
                 acc2 += h.z * w;

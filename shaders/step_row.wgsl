@@ -29,7 +29,7 @@ fn step_row(
         let h_row = previous_row(s, d, b);
         let w_row = d * chunk.recurrent_size * chunk.hidden_size + u;
         for (var k = local.z; k < chunk.recurrent_size; k += SPLIT) {
-            acc += previous_h(s, h_row + k) * unpack_gates(w_hh[w_row + k * chunk.hidden_size]);
+            acc += previous_h(s, h_row + k) * unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
         }
     }
     partial[index] = acc;

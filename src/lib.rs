@@ -47,6 +47,7 @@ mod model;
 mod options;
 mod packed;
 mod plan;
+mod precision;
 mod real;
 mod sequence;
 mod session;
@@ -76,6 +77,7 @@ pub use layer::{
 pub use options::{Mode, Options};
 pub use packed::PackedSequence;
 pub use plan::Plan;
+pub use precision::Precision;
 pub use real::Real;
 pub use tensor::{Tensor, TensorView};
 pub use weights::LayerWeights;

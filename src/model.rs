@@ -11,6 +11,7 @@ use crate::dropout::Training;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::options::Options;
+use crate::precision::Precision;
 use crate::sequence::Sequence;
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
@@ -46,16 +47,17 @@ pub(crate) struct Forward<F> {
 }
 
 impl<F: Real> PlacedModel<F> {
-    /// `layers` are validated.
+    /// `layers` are validated, and have values of the precision.
     pub(crate) async fn new(
         config: &RecurrentConfig,
         layers: &[LayerWeights<F>],
         device: &Device,
+        precision: Precision,
         wait: Wait,
     ) -> Result<Self> {
         let place = match device.kind() {
             Kind::Cpu => Place::Cpu(CpuModel::new(config, layers)?.into()),
-            Kind::Gpu(context) => Place::Gpu(GpuModel::place(context, config, layers, wait).await?.into()),
+            Kind::Gpu(context) => Place::Gpu(GpuModel::place(context, config, layers, precision, wait).await?.into()),
         };
         Ok(Self { config: config.clone(), place })
     }

@@ -14,7 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use wgpu_rnn::wgpu;
 use wgpu_rnn::{
-    Config, Device, GpuOptions, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, RnnBuffers, RnnKind, Tensor,
+    Config, Device, GpuOptions, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, Precision, RnnBuffers,
+    RnnKind, Tensor,
 };
 
 use crate::measure::{MakeBuffers, Times};
@@ -37,6 +38,9 @@ struct Arguments {
     /// T,B,I,H[,L[,D]]: time steps, batch, inputs, hidden size, layers, directions; may be given several times
     #[arg(long, value_name = "SHAPE")]
     shape: Vec<Shape>,
+    /// Numbers that the weights are kept in
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    precision: PrecisionName,
     /// How often each shape is timed, after a warm-up
     #[arg(long, default_value_t = 10)]
     repeat: usize,
@@ -57,6 +61,30 @@ enum CellName {
     Lstm,
     Gru,
     Rnn,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum PrecisionName {
+    F32,
+    F16,
+}
+
+impl PrecisionName {
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::F16 => Precision::F16,
+        }
+    }
+
+    /// The bytes of a weight.
+    fn bytes(self) -> usize {
+        if self == Self::F16 { 2 } else { 4 }
+    }
+
+    fn name(self) -> &'static str {
+        if self == Self::F16 { "f16" } else { "f32" }
+    }
 }
 
 /// What is known of one shape; the fields of a JSON line.
@@ -104,14 +132,14 @@ fn main() -> Result<()> {
     for shape in shapes {
         progress.set_message(shape.to_string());
         let line = match arguments.cell {
-            CellName::Lstm => run::<LstmKind>(&device, shape, arguments.repeat, |own| {
-                LstmBuffers::new(&own[0], &own[1], &own[2], &own[3])
-            }),
+            CellName::Lstm => {
+                run::<LstmKind>(&device, shape, &arguments, |own| LstmBuffers::new(&own[0], &own[1], &own[2], &own[3]))
+            }
             CellName::Gru => {
-                run::<GruKind>(&device, shape, arguments.repeat, |own| GruBuffers::new(&own[0], &own[1], &own[2]))
+                run::<GruKind>(&device, shape, &arguments, |own| GruBuffers::new(&own[0], &own[1], &own[2]))
             }
             CellName::Rnn => {
-                run::<RnnKind>(&device, shape, arguments.repeat, |own| RnnBuffers::new(&own[0], &own[1], &own[2]))
+                run::<RnnKind>(&device, shape, &arguments, |own| RnnBuffers::new(&own[0], &own[1], &own[2]))
             }
         };
         let line = line.with_context(|| format!("shape {shape}"))?;
@@ -146,13 +174,14 @@ fn open(arguments: &Arguments) -> Result<Device> {
     Ok(Device::from_wgpu(device, queue))
 }
 
-fn run<K: Kind>(device: &Device, shape: Shape, least: usize, make: MakeBuffers<K>) -> Result<Line> {
+fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: MakeBuffers<K>) -> Result<Line> {
+    let (least, precision) = (arguments.repeat, arguments.precision);
     let Shape { t, b, i, h, layers, directions } = shape;
     let config = Config::<K>::new(i, h).num_layers(layers).bidirectional(directions == 2);
     let layer = Layer::random(config, 0)?;
-    let model = layer.to(device)?;
+    let model = layer.to_precision(device, precision.precision())?;
     let x = Tensor::new([t, b, i], (0..t * b * i).map(|n| (n as f32 * 0.37).sin()).collect::<Vec<_>>())?;
-    check(&layer, device, &x).context("the result is wrong, so that its time means nothing")?;
+    check(&layer, device, precision.precision(), &x).context("the result is wrong, so that its time means nothing")?;
 
     let call = measure::whole_call(&model, &x, least)?;
     let gates = layer.layers()[0].weight_hh().shape()[0] / h;
@@ -179,13 +208,13 @@ fn run<K: Kind>(device: &Device, shape: Shape, least: usize, make: MakeBuffers<K
         h,
         layers,
         directions,
-        precision: "f32",
+        precision: precision.name(),
         strategy: plan.as_ref().map_or_else(|| "cpu".to_owned(), ToString::to_string),
         median_ms: ms(call.median),
         min_ms: ms(call.min),
         max_ms: ms(call.max),
         gflops: flops as f64 / call.median.as_secs_f64() / 1e9,
-        bytes_per_step: directions * gates * h * h * 4,
+        bytes_per_step: directions * gates * h * h * precision.bytes(),
         dispatches: plan.as_ref().map_or(0, wgpu_rnn::Plan::dispatch_count),
         device_bytes: plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
         device_ms: on_device.0.map(|times| ms(times.median)),
@@ -194,12 +223,14 @@ fn run<K: Kind>(device: &Device, shape: Shape, least: usize, make: MakeBuffers<K
 }
 
 /// A GPU against the CPU path, the CPU path against the reference in f64.
-fn check<K: Kind>(layer: &Layer<K>, device: &Device, x: &Tensor) -> Result<()> {
-    let (output, _) = layer.to(device)?.forward(x, None)?;
+fn check<K: Kind>(layer: &Layer<K>, device: &Device, precision: Precision, x: &Tensor) -> Result<()> {
+    let (output, _) = layer.to_precision(device, precision)?.forward(x, None)?;
     let expected: Vec<f64> = if device.is_gpu() {
-        layer.to(&Device::cpu())?.forward(x, None)?.0.data().iter().map(|&v| v.into()).collect()
+        let cpu = layer.to_precision(&Device::cpu(), precision)?;
+        cpu.forward(x, None)?.0.data().iter().map(|&v| v.into()).collect()
     } else {
-        layer.cast::<f64>()?.to(&Device::cpu())?.forward(&x.cast()?, None)?.0.into_data()
+        let reference = layer.cast::<f64>()?.to_precision(&Device::cpu(), precision)?;
+        reference.forward(&x.cast()?, None)?.0.into_data()
     };
     for (at, (&got, expected)) in output.data().iter().zip(expected).enumerate() {
         let fits = (f64::from(got) - expected).abs() <= 2e-5 + 1e-4 * expected.abs();

@@ -17,6 +17,7 @@ use crate::device::Device;
 use crate::gpu::Wait;
 use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
 use crate::model::PlacedModel;
+use crate::precision::Precision;
 use crate::weights::names::Parameter;
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init};
@@ -177,7 +178,8 @@ impl<K: Kind, F: Real> Cell<K, F> {
     }
 
     async fn place(&self, device: &Device, wait: Wait) -> Result<PlacedCell<K, F>> {
-        let model = PlacedModel::new(&self.config.0, std::slice::from_ref(&self.weights), device, wait).await?;
+        let weights = std::slice::from_ref(&self.weights);
+        let model = PlacedModel::new(&self.config.0, weights, device, Precision::F32, wait).await?;
         Ok(PlacedCell { config: self.config.clone(), device: device.clone(), model })
     }
 }

@@ -16,6 +16,7 @@ use crate::gpu::workspace::{Bound, Io, Scratch, States, Wanted, Workspace};
 use crate::model::Computed;
 use crate::plan::Plan;
 use crate::plan::limits::DeviceLimits;
+use crate::precision::Precision;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
 
@@ -47,6 +48,7 @@ impl GpuModel {
         context: &Arc<Context>,
         config: &RecurrentConfig,
         layers: &[LayerWeights<F>],
+        precision: Precision,
         wait: Wait,
     ) -> Result<Self> {
         if size_of::<F>() != size_of::<f32>() {
@@ -57,11 +59,11 @@ impl GpuModel {
         }
         kernels::check_limits(config, &context.gpu.device.limits())?;
         for layer in 0..config.num_layers {
-            LayerBuffers::check(context, config, layer)?;
+            LayerBuffers::check(context, config, layer, precision)?;
         }
         let mut weights = Vec::with_capacity(config.num_layers);
         for (layer, directions) in layers.chunks_exact(config.directions()).enumerate() {
-            weights.push(LayerBuffers::place(context, config, layer, directions, wait).await?);
+            weights.push(LayerBuffers::place(context, config, layer, directions, precision, wait).await?);
         }
         Ok(Self {
             context: Arc::clone(context),

@@ -11,12 +11,14 @@ use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::shader;
 use crate::plan::Kernel;
 use crate::plan::step::StepTile;
+use crate::precision::Precision;
 
 /// All that the machine code of a kernel depends on: its sources (by kernel and cell) and its override constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PipelineKey {
     pub(crate) kernel: Kernel,
     pub(crate) cell: CellKind,
+    pub(crate) precision: Precision,
     pub(crate) constants: Constants,
 }
 
@@ -92,7 +94,7 @@ impl Pipeline {
         let (storage, params) = (layout("buffers", storage), layout("parameters", params));
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(shader::source(key.kernel, key.cell).into()),
+            source: wgpu::ShaderSource::Wgsl(shader::source(key.kernel, key.cell, key.precision).into()),
         });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),

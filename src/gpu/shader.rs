@@ -3,6 +3,7 @@
 use crate::cell_kind::CellKind;
 use crate::config::Nonlinearity;
 use crate::plan::Kernel;
+use crate::precision::Precision;
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const LSTM: &str = include_str!("../../shaders/cell/lstm.wgsl");
@@ -11,6 +12,10 @@ const GRU: &str = include_str!("../../shaders/cell/gru.wgsl");
 const RNN: &str = include_str!("../../shaders/cell/rnn.wgsl");
 const RNN_TANH: &str = include_str!("../../shaders/cell/rnn_tanh.wgsl");
 const RNN_RELU: &str = include_str!("../../shaders/cell/rnn_relu.wgsl");
+const WEIGHTS_F32: &str = include_str!("../../shaders/weights/f32.wgsl");
+const WEIGHTS_F16_4: &str = include_str!("../../shaders/weights/f16_4.wgsl");
+const WEIGHTS_F16_3: &str = include_str!("../../shaders/weights/f16_3.wgsl");
+const WEIGHTS_F16_1: &str = include_str!("../../shaders/weights/f16_1.wgsl");
 const PROJECT: &str = include_str!("../../shaders/project.wgsl");
 const RECURRENCE: &str = include_str!("../../shaders/recurrence.wgsl");
 const STEP_ROW: &str = include_str!("../../shaders/step_row.wgsl");
@@ -18,8 +23,14 @@ const STEP: &str = include_str!("../../shaders/step.wgsl");
 const DROPOUT: &str = include_str!("../../shaders/dropout.wgsl");
 const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
 
-/// The WGSL of a kernel for a cell.
-pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
+/// The WGSL of a kernel for a cell with weights of a precision.
+pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision) -> String {
+    let weights = match (precision, cell) {
+        (Precision::F32, _) => WEIGHTS_F32,
+        (Precision::F16, CellKind::Lstm) => WEIGHTS_F16_4,
+        (Precision::F16, CellKind::Gru) => WEIGHTS_F16_3,
+        (Precision::F16, CellKind::Rnn(_)) => WEIGHTS_F16_1,
+    };
     let cell: &[&str] = match cell {
         CellKind::Lstm => &[LSTM],
         CellKind::Gru => &[STATE_H, GRU],
@@ -32,7 +43,7 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind) -> String {
         Kernel::StepRow => &[RECURRENCE, STEP_ROW],
         Kernel::Shrink => &[SHRINK],
     };
-    [&[COMMON], cell, body].concat().join("\n")
+    [&[COMMON], cell, &[weights], body].concat().join("\n")
 }
 
 /// The kernel's entry point in its file.

@@ -10,6 +10,7 @@ use crate::gpu::context::Context;
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::options::Options;
+use crate::precision::Precision;
 use crate::sequence::Sequence;
 use crate::{Config, Device, Error, GruConfig, Kind, Layer, Lstm, LstmConfig, RnnConfig, Tensor};
 
@@ -36,7 +37,8 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
         let mut context = context()?;
         context.limits.submission_work = submission_work;
         let context = context.into();
-        let model = pollster::block_on(GpuModel::place(&context, &config.0, lstm.layers(), wait)).unwrap();
+        let model =
+            pollster::block_on(GpuModel::place(&context, &config.0, lstm.layers(), Precision::F32, wait)).unwrap();
         let submissions = model.plan(call.task).unwrap().submission_count();
         let computed = pollster::block_on(model.forward(&call, &input, None, wait)).unwrap();
         Some((submissions, computed.output, computed.states))
@@ -77,7 +79,8 @@ fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
     let layer = Layer::random(config.clone(), 1).unwrap();
     let call = Call::new(Sequence::batched(&config.0, 4, batch), &Options::new()).unwrap();
     let input: Vec<f32> = (0..4 * batch * 5).map(|i| (i as f32 * 0.7).sin()).collect();
-    let model = pollster::block_on(GpuModel::place(context, &config.0, layer.layers(), Wait::Blocking)).unwrap();
+    let model = pollster::block_on(GpuModel::place(context, &config.0, layer.layers(), Precision::F32, Wait::Blocking))
+        .unwrap();
     let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
     let x = Tensor::new([4, batch, 5], input).unwrap().cast::<f64>().unwrap();
     let reference = layer.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();

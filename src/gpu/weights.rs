@@ -1,11 +1,14 @@
 //! Weights as the kernels read them: packed once, when a model is placed on a device.
 
+use half::f16;
+
 use crate::config::RecurrentConfig;
 use crate::gpu::Wait;
 use crate::gpu::context::Context;
 use crate::gpu::transfer;
 use crate::plan::limits::{Need, check};
-use crate::tensor::zeroed;
+use crate::precision::Precision;
+use crate::tensor::element_count;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
 use crate::{Error, Real, Result, Tensor};
@@ -13,6 +16,7 @@ use crate::{Error, Real, Result, Tensor};
 /// The packed weights of one layer, both directions one behind the other.
 #[derive(Debug)]
 pub(crate) struct LayerBuffers {
+    pub(crate) precision: Precision,
     /// `[D, I, H]` of G
     pub(crate) w_ih: wgpu::Buffer,
     /// `[D, P, H]` of G
@@ -25,6 +29,14 @@ pub(crate) struct LayerBuffers {
     pub(crate) w_hr: Option<wgpu::Buffer>,
 }
 
+/// 32-bit words that the weights of all gates of one unit take.
+pub(crate) const fn words(gates: usize, precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => gates,
+        Precision::F16 => gates.div_ceil(2),
+    }
+}
+
 /// A packed matrix: `[D, columns, units]` of `gates`.
 struct Matrix {
     name: &'static str,
@@ -32,36 +44,44 @@ struct Matrix {
     columns: usize,
     units: usize,
     gates: usize,
+    precision: Precision,
 }
 
 impl Matrix {
     /// Those of a layer: w_ih, w_hh, b_ih, b_hh, and with a projection w_hr.
-    fn of_layer(config: &RecurrentConfig, layer: usize) -> Vec<Self> {
+    fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
         let (units, gates) = (config.hidden_size, config.cell.gates());
-        let gated = |name, parameter, columns| Self { name, parameter, columns, units, gates };
+        let gated = |name, parameter, columns, precision| Self { name, parameter, columns, units, gates, precision };
         let mut all = vec![
-            gated("w_ih", ParameterKind::WeightIh, config.layer_input_size(layer)),
-            gated("w_hh", ParameterKind::WeightHh, config.recurrent_size()),
-            gated("b_ih", ParameterKind::BiasIh, 1),
-            gated("b_hh", ParameterKind::BiasHh, 1),
+            gated("w_ih", ParameterKind::WeightIh, config.layer_input_size(layer), precision),
+            gated("w_hh", ParameterKind::WeightHh, config.recurrent_size(), precision),
+            gated("b_ih", ParameterKind::BiasIh, 1, Precision::F32),
+            gated("b_hh", ParameterKind::BiasHh, 1, Precision::F32),
         ];
         if config.is_projected() {
             let (parameter, units) = (ParameterKind::WeightHr, config.recurrent_size());
-            all.push(Self { name: "w_hr", parameter, columns: config.hidden_size, units, gates: 1 });
+            all.push(Self {
+                name: "w_hr",
+                parameter,
+                columns: config.hidden_size,
+                units,
+                gates: 1,
+                precision: Precision::F32,
+            });
         }
         all
     }
 
     fn bytes(&self, directions: usize) -> u64 {
-        let factors = [directions, self.columns, self.units, self.gates, size_of::<f32>()];
+        let factors = [directions, self.columns, self.units, words(self.gates, self.precision), size_of::<u32>()];
         Need::product("weights", &factors.map(|n| n as u64)).bytes
     }
 }
 
 impl LayerBuffers {
     /// Whether the device can hold a layer.
-    pub(crate) fn check(context: &Context, config: &RecurrentConfig, layer: usize) -> Result<()> {
-        for matrix in Matrix::of_layer(config, layer) {
+    pub(crate) fn check(context: &Context, config: &RecurrentConfig, layer: usize, precision: Precision) -> Result<()> {
+        for matrix in Matrix::of_layer(config, layer, precision) {
             let (what, bytes) = (format!("{} of layer {layer}", matrix.name), matrix.bytes(config.directions()));
             check(&what, "max_storage_buffer_binding_size", bytes, context.limits.storage_binding)?;
             context.limits.buffer(&what, bytes)?;
@@ -75,9 +95,10 @@ impl LayerBuffers {
         config: &RecurrentConfig,
         layer: usize,
         directions: &[LayerWeights<F>],
+        precision: Precision,
         wait: Wait,
     ) -> Result<Self> {
-        let matrices = Matrix::of_layer(config, layer);
+        let matrices = Matrix::of_layer(config, layer, precision);
         let mut buffers = context
             .gpu
             .scoped("creating the weight buffers", || {
@@ -98,7 +119,7 @@ impl LayerBuffers {
         // As many as `Matrix::of_layer` gives, in its order.
         match (buffers.next(), buffers.next(), buffers.next(), buffers.next()) {
             (Some(w_ih), Some(w_hh), Some(b_ih), Some(b_hh)) => {
-                Ok(Self { w_ih, w_hh, b_ih, b_hh, w_hr: buffers.next() })
+                Ok(Self { precision, w_ih, w_hh, b_ih, b_hh, w_hr: buffers.next() })
             }
             _ => Err(Error::Gpu { during: "creating the weight buffers", message: "some are missing".to_owned() }),
         }
@@ -107,16 +128,32 @@ impl LayerBuffers {
 
 /// `[D, columns, units, gates]` from each direction's `[gates·units, columns]`: the gates of one hidden unit side by side,
 /// neighbouring units next to each other, so that a row of invocations reads one contiguous stretch of vectors. A missing bias
-/// is zeros.
-fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<f32>> {
-    let &Matrix { columns, units, gates, .. } = matrix;
-    let mut packed = zeroed::<f32>("packed weights", &[directions.len(), columns, units, gates])?;
-    for (packed, tensor) in packed.chunks_exact_mut(columns * units * gates).zip(directions) {
+/// is zeros. As f16, two gates share a word, the first in its low half.
+fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<u32>> {
+    let &Matrix { columns, units, gates, precision, .. } = matrix;
+    let words = words(gates, precision);
+    let too_large = || Error::TooLarge {
+        what: "packed weights".to_owned(),
+        shape: vec![directions.len(), columns, units, words],
+        bytes_each: size_of::<u32>(),
+    };
+    let size = element_count::<u32>("packed weights", &[directions.len(), columns, units, words])?;
+    let mut packed: Vec<u32> = Vec::new();
+    packed.try_reserve_exact(size).map_err(|_| too_large())?;
+    packed.resize(size, 0);
+    for (packed, tensor) in packed.chunks_exact_mut(columns * units * words).zip(directions) {
         let Some(tensor) = tensor else { continue };
         for (row, values) in tensor.data().chunks_exact(columns).enumerate() {
             let (gate, unit) = (row / units, row % units);
             for (k, value) in values.iter().enumerate() {
-                packed[(k * units + unit) * gates + gate] = value.to_f64() as f32;
+                let at = (k * units + unit) * words;
+                match precision {
+                    Precision::F32 => packed[at + gate] = (value.to_f64() as f32).to_bits(),
+                    Precision::F16 => {
+                        let half = u32::from(f16::from_f64(value.to_f64()).to_bits());
+                        packed[at + gate / 2] |= half << (16 * (gate % 2));
+                    }
+                }
             }
         }
     }
@@ -129,25 +166,40 @@ mod tests {
 
     #[test]
     fn packing_lays_the_gates_of_a_unit_side_by_side() {
-        let matrix = |columns| Matrix { name: "w", parameter: ParameterKind::WeightIh, columns, units: 2, gates: 4 };
+        let matrix = |columns, precision| Matrix {
+            name: "w",
+            parameter: ParameterKind::WeightIh,
+            columns,
+            units: 2,
+            gates: 4,
+            precision,
+        };
         // An element's value is its place: direction, gate, unit, column.
         let of = |d: usize| {
             let place = |i: usize| (d * 1000 + (i / 3 / 2) * 100 + (i / 3 % 2) * 10 + i % 3) as f64;
             Tensor::new([8, 3], (0..24).map(place).collect::<Vec<_>>()).unwrap()
         };
         let (forward, reverse) = (of(0), of(1));
-        let packed = pack(&matrix(3), &[Some(&forward), Some(&reverse)]).unwrap();
+        let packed = pack(&matrix(3, Precision::F32), &[Some(&forward), Some(&reverse)]).unwrap();
         let mut at = 0;
         for d in 0..2 {
             for k in 0..3 {
                 for unit in 0..2 {
                     for gate in 0..4 {
-                        assert_eq!(packed[at], (d * 1000 + gate * 100 + unit * 10 + k) as f32, "{d} {k} {unit} {gate}");
+                        assert_eq!(
+                            f32::from_bits(packed[at]),
+                            (d * 1000 + gate * 100 + unit * 10 + k) as f32,
+                            "{d} {k} {unit} {gate}"
+                        );
                         at += 1;
                     }
                 }
             }
         }
-        assert_eq!(pack::<f32>(&matrix(1), &[None, None]).unwrap(), vec![0.0; 16]);
+        // The same numbers as halves, which all of them are exactly.
+        let halves = pack(&matrix(3, Precision::F16), &[Some(&forward), Some(&reverse)]).unwrap();
+        let unpacked = halves.iter().flat_map(|word| [*word as u16, (word >> 16) as u16]);
+        assert!(unpacked.map(|bits| f16::from_bits(bits).to_f32().to_bits()).eq(packed.iter().copied()));
+        assert_eq!(pack::<f32>(&matrix(1, Precision::F32), &[None, None]).unwrap(), vec![0; 16]);
     }
 }

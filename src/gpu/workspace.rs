@@ -13,6 +13,7 @@ use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
 use crate::plan::bytes::BufferBytes;
 use crate::plan::{Kernel, Plan};
+use crate::precision::Precision;
 use crate::{Real, Result};
 
 /// What kernels need between input and output, whoever owns those.
@@ -133,7 +134,8 @@ impl Bound {
                 Kernel::Step | Kernel::StepRow => Constants::Step { tile: plan.step_tile, projected },
                 Kernel::Shrink => Constants::None,
             };
-            let key = PipelineKey { kernel, cell: plan.config.cell, constants };
+            let precision = weights.first().map_or(Precision::F32, |layer| layer.precision);
+            let key = PipelineKey { kernel, cell: plan.config.cell, precision, constants };
             let pipeline = context.pipelines.get(&context.gpu, key).await?;
             let bind = || {
                 let device = &context.gpu.device;

@@ -19,6 +19,7 @@ use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
 use crate::model::PlacedModel;
+use crate::precision::Precision;
 use crate::weights::concat_gates::{self, ConcatGates};
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
@@ -197,7 +198,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// [`Error::Unsupported`] for f64 on a GPU.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to(&self, device: &Device) -> Result<Placed<K, F>> {
-        pollster::block_on(self.place(device, Wait::Blocking))
+        pollster::block_on(self.place(device, Precision::F32, Wait::Blocking))
     }
 
     /// [`to`](Self::to) without blocking.
@@ -205,11 +206,37 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// # Errors
     /// As [`to`](Self::to).
     pub async fn to_async(&self, device: &Device) -> Result<Placed<K, F>> {
-        self.place(device, Wait::Async).await
+        self.place(device, Precision::F32, Wait::Async).await
     }
 
-    async fn place(&self, device: &Device, wait: Wait) -> Result<Placed<K, F>> {
-        let model = PlacedModel::new(&self.config.0, &self.layers, device, wait).await?;
+    /// [`to`](Self::to) with weights in another precision.
+    ///
+    /// # Errors
+    /// As [`to`](Self::to); [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn to_precision(&self, device: &Device, precision: Precision) -> Result<Placed<K, F>> {
+        pollster::block_on(self.place(device, precision, Wait::Blocking))
+    }
+
+    /// [`to_precision`](Self::to_precision) without blocking.
+    ///
+    /// # Errors
+    /// As [`to_precision`](Self::to_precision).
+    pub async fn to_precision_async(&self, device: &Device, precision: Precision) -> Result<Placed<K, F>> {
+        self.place(device, precision, Wait::Async).await
+    }
+
+    async fn place(&self, device: &Device, precision: Precision, wait: Wait) -> Result<Placed<K, F>> {
+        let rounded;
+        let layers = match precision {
+            Precision::F32 => &self.layers,
+            Precision::F16 => {
+                rounded = self.layers.iter().map(LayerWeights::rounded_to_f16).collect::<Result<Vec<_>>>()?;
+                weights::validate(&self.config.0, &rounded, |parameter| parameter.to_string())?;
+                &rounded
+            }
+        };
+        let model = PlacedModel::new(&self.config.0, layers, device, precision, wait).await?;
         Ok(Placed { config: self.config.clone(), device: device.clone(), model, training: None })
     }
 }

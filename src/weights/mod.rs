@@ -9,6 +9,8 @@ pub(crate) mod names;
 pub(crate) mod pytorch;
 pub(crate) mod tensor_file;
 
+use half::f16;
+
 use crate::config::RecurrentConfig;
 use crate::weights::names::{Parameter, ParameterKind};
 use crate::{Error, Real, Result, Tensor};
@@ -84,6 +86,16 @@ impl<F: Real> LayerWeights<F> {
         };
         let weight_hr = self.weight_hr.as_ref().map(Tensor::cast).transpose()?;
         Ok(LayerWeights { weight_ih: self.weight_ih.cast()?, weight_hh: self.weight_hh.cast()?, bias, weight_hr })
+    }
+
+    /// The same with the two matrices that f16 is for rounded to it, in their own number type.
+    pub(crate) fn rounded_to_f16(&self) -> Result<Self> {
+        let rounded = |tensor: &Tensor<F>| {
+            let mut rounded = tensor.cast::<F>()?;
+            rounded.data_mut().iter_mut().for_each(|v| *v = F::from_f64(f16::from_f64(v.to_f64()).to_f64()));
+            Ok(rounded)
+        };
+        Ok(Self { weight_ih: rounded(&self.weight_ih)?, weight_hh: rounded(&self.weight_hh)?, ..self.clone() })
     }
 
     pub(crate) fn get(&self, kind: ParameterKind) -> Option<&Tensor<F>> {

@@ -16,6 +16,7 @@ mod golden;
 mod infer;
 mod lengths;
 mod packed;
+mod precision;
 mod properties;
 mod streams;
 mod support;

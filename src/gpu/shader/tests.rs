@@ -8,21 +8,27 @@ use crate::gpu::pipeline::Constants;
 use crate::plan::params::{ChunkParams, StepParams};
 use crate::plan::{project, shrink, step};
 
-fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
+/// What WebGPU has without any feature: unpacking f16 is core.
+const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+
+fn parsed_with(precision: Precision) -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
-    all.map(|(kernel, cell)| {
-        let source = source(kernel, cell);
+    all.map(move |(kernel, cell)| {
+        let source = source(kernel, cell, precision);
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
         (kernel, cell, module)
     })
 }
 
-/// With the capabilities that WebGPU has without any feature.
+fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
+    parsed_with(Precision::F32).chain(parsed_with(Precision::F16))
+}
+
 #[test]
 fn every_combination_is_valid() {
     for (kernel, cell, module) in parsed() {
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
-        validator.validate(&module).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source(kernel, cell))));
+        let mut validator = Validator::new(ValidationFlags::all(), CAPABILITIES);
+        validator.validate(&module).unwrap_or_else(|e| panic!("{kernel:?} {cell:?}: {e:?}"));
         assert!(module.entry_points.iter().any(|e| e.name == entry_point(kernel)));
     }
 }
@@ -30,7 +36,7 @@ fn every_combination_is_valid() {
 #[test]
 fn bindings_are_those_of_the_rust_side() {
     for (kernel, cell, module) in parsed() {
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).unwrap();
+        let info = Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module).unwrap();
         let at = module.entry_points.iter().position(|e| e.name == entry_point(kernel)).unwrap();
         let entry = info.get_entry_point(at);
         let (mut storage, mut params) = (Vec::new(), Vec::new());
@@ -135,13 +141,24 @@ fn override_constants_are_those_of_the_rust_side() {
 /// The host packs G floats a unit. WGSL would lay out an array of vec3 in steps of four.
 #[test]
 fn packed_gates_are_as_wide_as_the_host_packs_them() {
-    for (kernel, cell, module) in parsed() {
+    for precision in [Precision::F32, Precision::F16] {
+        parsed_with(precision).for_each(|(kernel, cell, module)| check_packing(precision, kernel, cell, &module));
+    }
+}
+
+fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &naga::Module) {
+    {
         let mut seen = 0;
         for (_, global) in module.global_variables.iter() {
             let name = global.name.as_deref().unwrap_or_default();
             let naga::TypeInner::Array { stride, .. } = module.types[global.ty].inner else { continue };
-            if ["w_ih", "w_hh", "b_ih", "b_hh", "gx"].contains(&name) {
+            if ["b_ih", "b_hh", "gx"].contains(&name) {
                 assert_eq!(stride as usize, cell.gates() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
+                seen += 1;
+            }
+            if ["w_ih", "w_hh"].contains(&name) {
+                let words = crate::gpu::weights::words(cell.gates(), precision);
+                assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
                 seen += 1;
             }
             if ["w_tile", "partial"].contains(&name) {
