@@ -41,6 +41,14 @@ fn previous_h(s: u32, at: u32) -> f32 {
     return y[at];
 }
 
+// Four values `stride` apart: one choice for all, so that the loads around it stay together.
+fn previous_four(s: u32, at: u32, stride: u32) -> vec4<f32> {
+    if (s == 0u) {
+        return vec4<f32>(h_0[at], h_0[at + stride], h_0[at + 2u * stride], h_0[at + 3u * stride]);
+    }
+    return vec4<f32>(y[at], y[at + stride], y[at + 2u * stride], y[at + 3u * stride]);
+}
+
 // The cell of one unit of one row, given W_hh·h: leaves the new state where the next step and the caller find it.
 fn finish(s: u32, d: u32, b: u32, u: u32, product: Gates) {
     let length = length_of(b);

@@ -54,8 +54,25 @@ fn step(
         workgroupBarrier();
         if (u < chunk.hidden_size) {
             let w_row = (d * chunk.recurrent_size + k0) * chunk.hidden_size + u;
-            for (var k = local.z; k < depth; k += SPLIT) {
-                let h = h_tile[local.y * tile_k + k];
+            let h_row = local.y * tile_k;
+            var k = local.z;
+            // Two at a time, so that their loads are under way together.
+            for (; k + SPLIT < depth; k += 2u * SPLIT) {
+                let w = unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
+                let next_w = unpack_weights(w_hh[w_row + (k + SPLIT) * chunk.hidden_size]);
+                let h = h_tile[h_row + k];
+                let next_h = h_tile[h_row + k + SPLIT];
+                acc0 += h.x * w;
+                acc1 += h.y * w;
+                acc2 += h.z * w;
+                acc3 += h.w * w;
+                acc0 += next_h.x * next_w;
+                acc1 += next_h.y * next_w;
+                acc2 += next_h.z * next_w;
+                acc3 += next_h.w * next_w;
+            }
+            for (; k < depth; k += SPLIT) {
+                let h = h_tile[h_row + k];
                 let w = unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
                 acc0 += h.x * w;
                 acc1 += h.y * w;

@@ -28,7 +28,22 @@ fn step_row(
     if (u < chunk.hidden_size) {
         let h_row = previous_row(s, d, b);
         let w_row = d * chunk.recurrent_size * chunk.hidden_size + u;
-        for (var k = local.z; k < chunk.recurrent_size; k += SPLIT) {
+        var k = local.z;
+        // Four at a time, so that their loads are under way together; one after the other they would be waited for in turn.
+        for (; k + 3u * SPLIT < chunk.recurrent_size; k += 4u * SPLIT) {
+            let h = previous_four(s, h_row + k, SPLIT);
+            let at = w_row + k * chunk.hidden_size;
+            let stride = SPLIT * chunk.hidden_size;
+            let w0 = unpack_weights(w_hh[at]);
+            let w1 = unpack_weights(w_hh[at + stride]);
+            let w2 = unpack_weights(w_hh[at + 2u * stride]);
+            let w3 = unpack_weights(w_hh[at + 3u * stride]);
+            acc += h.x * w0;
+            acc += h.y * w1;
+            acc += h.z * w2;
+            acc += h.w * w3;
+        }
+        for (; k < chunk.recurrent_size; k += SPLIT) {
             acc += previous_h(s, h_row + k) * unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
         }
     }
