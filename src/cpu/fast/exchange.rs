@@ -19,7 +19,7 @@ pub(super) struct Exchange {
 }
 
 /// So many looks at the counter take longer than a step of a size that is shared; a member that takes more has lost its core.
-const SPINS: usize = 2_000;
+const SPINS: usize = 10_000;
 
 impl Exchange {
     pub(super) fn new(members: usize, size: usize) -> Result<Self> {

@@ -6,7 +6,7 @@ use burn::nn::LstmConfig;
 use burn::tensor::{Device, DeviceKind, Distribution, Tensor};
 
 fn main() {
-    let device = Device::wgpu(DeviceKind::Default);
+    let device = Device::wgpu(DeviceKind::default());
     for argument in std::env::args().skip(1) {
         let sizes: Vec<usize> = argument.split(',').map(|size| size.parse().expect("T,B,I,H")).collect();
         let &[t, b, i, h] = sizes.as_slice() else { panic!("T,B,I,H") };
