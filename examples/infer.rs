@@ -2,6 +2,9 @@
 //!
 //! cargo run --release --example infer -- --model model.safetensors --input input.safetensors --output output.safetensors
 
+#[path = "common/place.rs"]
+mod place;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,10 +12,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
-use wgpu_rnn::{
-    Device, GpuOptions, GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, RecurrentLayer, RnnKind, Tensor,
-    TensorFile,
-};
+use wgpu_rnn::{GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, RecurrentLayer, RnnKind, Tensor, TensorFile};
+
+use crate::place::Place;
 
 /// Runs an LSTM, GRU or RNN out of a safetensors file (PyTorch's tensor names) over an input out of another.
 ///
@@ -63,13 +65,6 @@ macro_rules! say {
     ($($arguments:tt)*) => {{
         let _ = writeln!(std::io::stdout(), $($arguments)*);
     }};
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Place {
-    Auto,
-    Gpu,
-    Cpu,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -129,7 +124,7 @@ fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> R
     let Input { input, state, lengths } = load_input::<K>(&arguments.input)?;
     let options = lengths.as_ref().map_or(Options::new(), |lengths| Options::new().lengths(lengths));
 
-    let device = open_device(arguments)?;
+    let device = arguments.device.open(arguments.adapter.as_deref())?;
     say!("device  {device}: {}", device.reason());
     let placed = layer.to(&device).context("placing the model")?;
     let start = Instant::now();
@@ -205,16 +200,4 @@ fn load_input<K: Kind>(path: &Path) -> Result<Input<K>> {
     let rows = if lengths.is_some() { ", with lengths" } else { "" };
     say!("input   {:?}{with}{rows}", input.shape());
     Ok(Input { input, state, lengths })
-}
-
-fn open_device(arguments: &Arguments) -> Result<Device> {
-    let mut options = GpuOptions::new();
-    if let Some(name) = &arguments.adapter {
-        options = options.name(name);
-    }
-    Ok(match (arguments.device, &arguments.adapter) {
-        (Place::Cpu, _) => Device::cpu(),
-        (Place::Auto, None) => Device::auto(),
-        (Place::Auto, Some(_)) | (Place::Gpu, _) => Device::gpu(&options)?,
-    })
 }

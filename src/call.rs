@@ -76,9 +76,14 @@ impl Call {
         })
     }
 
-    /// The same over states of which row b moves on number `state_rows[b]`.
-    pub(crate) fn over(self, state_arrays: StateArrays, state_rows: Vec<usize>) -> Self {
-        Self { task: Task { state_arrays, ..self.task }, state_rows: Some(state_rows), ..self }
+    /// The same over states that are there already.
+    pub(crate) fn over(self, state_arrays: StateArrays) -> Self {
+        Self { task: Task { state_arrays, ..self.task }, ..self }
+    }
+
+    /// The same with row b moving on the state number `state_rows[b]`.
+    pub(crate) fn with_state_rows(self, state_rows: Vec<usize>) -> Self {
+        Self { state_rows: Some(state_rows), ..self }
     }
 
     /// The same with dropout, if there are keys.
@@ -121,7 +126,7 @@ impl Call {
 
     /// State number `state` after every step, `[L·D, T, B, ·]`, before any step has filled it: padding.
     pub(crate) fn padded_states<F: Real>(&self, config: &RecurrentConfig, state: usize) -> Result<Vec<F>> {
-        let layers = config.num_layers * config.directions();
+        let layers = config.layers_and_directions();
         let shape = [layers, self.task.sequence.rows(), config.state_size(state)];
         let mut array = zeroed("the states of every step", &shape)?;
         array.fill(F::from_f64(self.padding_value));

@@ -91,6 +91,11 @@ impl RecurrentConfig {
         if layer == 0 { self.input_size } else { self.output_size() }
     }
 
+    /// L·D: how many (layer, direction) there are, which is the first dimension of a state.
+    pub(crate) fn layers_and_directions(&self) -> usize {
+        self.num_layers * self.directions()
+    }
+
     /// Every (layer, direction) in the order of weights and states: index = layer·D + direction.
     pub(crate) fn layer_directions(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let directions = self.directions();

@@ -85,7 +85,7 @@ impl Sequence {
 
     /// The shape of state number `state`: h `[L·D, B, P]`, c `[L·D, B, H]`, unbatched without B.
     pub(crate) fn state_shape(&self, config: &RecurrentConfig, state: usize) -> Vec<usize> {
-        let layers = config.num_layers * config.directions();
+        let layers = config.layers_and_directions();
         let size = config.state_size(state);
         if self.batched { vec![layers, self.batch, size] } else { vec![layers, size] }
     }

@@ -42,9 +42,9 @@ impl<F: Real> Session<F> {
         self.state_arrays.rows
     }
 
-    /// Runs a checked chunk, whose row b moves on the state number `state_rows[b]`. Gives the output if this session reads it.
-    pub(crate) async fn push(&mut self, call: Call, state_rows: Vec<usize>, input: &[F], wait: Wait) -> Result<Vec<F>> {
-        let call = call.over(self.state_arrays, state_rows);
+    /// Runs a checked chunk. Gives the output if this session reads it.
+    pub(crate) async fn push(&mut self, call: Call, input: &[F], wait: Wait) -> Result<Vec<F>> {
+        let call = call.over(self.state_arrays);
         let output_shape = call.sequence().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
         match &mut self.place {

@@ -3,6 +3,8 @@
 //! cargo run --release --example bench -- --help
 
 mod measure;
+#[path = "../common/place.rs"]
+mod place;
 mod shape;
 
 use std::io::IsTerminal;
@@ -14,11 +16,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use wgpu_rnn::wgpu;
 use wgpu_rnn::{
-    Config, Device, GpuOptions, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, Precision, RnnBuffers,
-    RnnKind, Tensor,
+    Config, Device, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, Precision, RnnBuffers, RnnKind, Tensor,
 };
 
 use crate::measure::{MakeBuffers, Times};
+use crate::place::Place;
 use crate::shape::Shape;
 
 /// Times forwards of recurrent layers with random weights, and prints a line a shape.
@@ -47,13 +49,6 @@ struct Arguments {
     /// One JSON object a line in place of the table
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Place {
-    Auto,
-    Gpu,
-    Cpu,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -152,15 +147,7 @@ fn main() -> Result<()> {
 
 /// A GPU is opened with timestamps where it has them, which devices of the crate's own do not ask for.
 fn open(arguments: &Arguments) -> Result<Device> {
-    let named = |options: GpuOptions| match &arguments.adapter {
-        Some(name) => options.name(name),
-        None => options,
-    };
-    let chosen = match (arguments.device, &arguments.adapter) {
-        (Place::Cpu, _) => return Ok(Device::cpu()),
-        (Place::Auto, None) => Device::auto(),
-        (Place::Auto | Place::Gpu, _) => Device::gpu(&named(GpuOptions::new()))?,
-    };
+    let chosen = arguments.device.open(arguments.adapter.as_deref())?;
     let Some(info) = chosen.adapter_info() else { return Ok(chosen) };
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));

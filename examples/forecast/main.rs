@@ -4,6 +4,8 @@
 //! cargo run --release --example forecast [-- --device auto|gpu|cpu]
 
 mod model;
+#[path = "../common/place.rs"]
+mod place;
 mod plot;
 mod series;
 
@@ -11,10 +13,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
-use wgpu_rnn::{Device, GpuOptions, TensorFile};
+use clap::Parser;
+use wgpu_rnn::TensorFile;
 
 use crate::model::Forecaster;
+use crate::place::Place;
 use crate::series::{Series, largest_difference, rmse};
 
 /// Forecasts eight years of the Mauna Loa CO2 record with an LSTM trained in PyTorch, and draws forecast.svg.
@@ -25,19 +28,8 @@ struct Arguments {
     device: Place,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Place {
-    Auto,
-    Gpu,
-    Cpu,
-}
-
 fn main() -> Result<()> {
-    let device = match Arguments::parse().device {
-        Place::Auto => Device::auto(),
-        Place::Gpu => Device::gpu(&GpuOptions::new())?,
-        Place::Cpu => Device::cpu(),
-    };
+    let device = Arguments::parse().device.open(None)?;
     println!("device    {device}: {}", device.reason());
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/forecast");

@@ -8,6 +8,8 @@
 #[allow(dead_code)]
 #[path = "../forecast/model.rs"]
 mod model;
+#[path = "../common/place.rs"]
+mod place;
 #[allow(dead_code)]
 #[path = "../forecast/series.rs"]
 mod series;
@@ -16,13 +18,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Device, GpuOptions, Options, Slot, Tensor, TensorFile};
+use wgpu_rnn::{Options, Slot, Tensor, TensorFile};
 
 use crate::model::{FEATURES, FIRST_WEEK, Forecaster};
+use crate::place::Place;
 use crate::series::{Series, rmse};
 
 /// Predicts the next week of many live series, pushed in small pieces through slots on the device.
@@ -39,13 +42,6 @@ struct Arguments {
     most_weeks: u16,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Place {
-    Auto,
-    Gpu,
-    Cpu,
-}
-
 /// A live series: the record from its first week on.
 struct Station {
     slot: Slot,
@@ -58,11 +54,7 @@ struct Station {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device = match arguments.device {
-        Place::Auto => Device::auto(),
-        Place::Gpu => Device::gpu(&GpuOptions::new())?,
-        Place::Cpu => Device::cpu(),
-    };
+    let device = arguments.device.open(None)?;
     println!("device    {device}: {}", device.reason());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/forecast");
     let series = Series::load(&folder.join("co2.csv"))?;

@@ -79,7 +79,6 @@ impl<K: Kind, F: Real> CellState<K, F> {
 
     pub(super) async fn push(&mut self, input: &[F], wait: Wait) -> Result<()> {
         let call = Call::new(self.shape.sequence(), &Options::new())?;
-        let rows = (0..self.shape.batch()).collect();
-        self.session.push(call, rows, input, wait).await.map(drop)
+        self.session.push(call, input, wait).await.map(drop)
     }
 }

@@ -21,7 +21,7 @@ impl<F: Real> CpuSession<F> {
     /// Zero states.
     pub(crate) fn new(model: &Arc<CpuModel<F>>, count: usize) -> Result<Self> {
         let config = &model.config;
-        let layers = config.num_layers * config.directions();
+        let layers = config.layers_and_directions();
         let names = config.cell.states().iter().enumerate();
         let states = names.map(|(s, name)| zeroed(name.last, &[layers, count, config.state_size(s)]));
         Ok(Self { model: Arc::clone(model), states: states.collect::<Result<_>>()?, count })
@@ -47,7 +47,7 @@ impl<F: Real> CpuSession<F> {
 
     /// Sets the states of a range of rows: each `[L·D, rows, ·]`; zeros if `None`.
     pub(crate) fn write(&mut self, rows: Range<usize>, states: Option<&[&[F]]>) {
-        let layers = self.model.config.num_layers * self.model.config.directions();
+        let layers = self.model.config.layers_and_directions();
         for (s, state) in self.states.iter_mut().enumerate() {
             let layer_size = state.len() / layers;
             let row_size = layer_size / self.count;
@@ -72,7 +72,7 @@ impl<F: Real> CpuSession<F> {
     }
 
     fn layers<'a>(&self, state: &'a [F]) -> impl Iterator<Item = &'a [F]> + use<'a, F> {
-        let layers = self.model.config.num_layers * self.model.config.directions();
+        let layers = self.model.config.layers_and_directions();
         state.chunks_exact((state.len() / layers).max(1))
     }
 }

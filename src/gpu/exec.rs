@@ -38,13 +38,12 @@ pub(crate) enum Initial {
     Last(Vec<Range<u64>>),
 }
 
-/// Submits a forward, in parts where it is long, and after it the copies of `results` into the staging buffer, one behind the
+/// Submits a forward, in parts where it is long, and after it the copies of its results into the staging buffer, one behind the
 /// other; at most two parts are in flight.
 pub(crate) async fn submit(
     gpu: &GuardedDevice,
     workspace: &Workspace,
     initial: &Initial,
-    results: &[(&wgpu::Buffer, u64)],
     wait: Wait,
 ) -> Result<wgpu::SubmissionIndex> {
     let during = "running a forward";
@@ -73,7 +72,7 @@ pub(crate) async fn submit(
             record(&mut encoder, plan, bound, start..end);
             if end == plan.dispatch_count() {
                 let mut offset = 0;
-                for &(result, bytes) in results {
+                for (result, bytes) in workspace.results() {
                     encoder.copy_buffer_to_buffer(result, 0, staging, offset, bytes);
                     offset += bytes;
                 }

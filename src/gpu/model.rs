@@ -10,7 +10,6 @@ use crate::gpu::context::Context;
 use crate::gpu::exec::{self, Initial};
 use crate::gpu::kernels;
 use crate::gpu::results;
-use crate::gpu::transfer;
 use crate::gpu::weights::LayerBuffers;
 use crate::gpu::workspace::{Bound, Io, Scratch, States, Wanted, Workspace};
 use crate::model::Computed;
@@ -113,10 +112,8 @@ impl GpuModel {
             workspace.upload_states(gpu, states, wait).await?;
         }
         let initial = if states.is_none() { Initial::Zeros } else { Initial::Uploaded };
-        let results = workspace.results();
-        let submission = exec::submit(gpu, &workspace, &initial, &results, wait).await?;
-        let sizes: Vec<u64> = results.iter().map(|&(_, bytes)| bytes).collect();
-        let arrays = transfer::read_back(gpu, &workspace.staging, submission, wait, &sizes).await?;
+        let submission = exec::submit(gpu, &workspace, &initial, wait).await?;
+        let arrays = workspace.read_back(gpu, submission, wait).await?;
         let computed = results::arrange(&workspace.plan, call, arrays)?;
         keep(&self.idle, workspace);
         Ok(computed)

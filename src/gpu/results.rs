@@ -52,7 +52,7 @@ fn all_c<F: Real>(plan: &Plan, call: &Call, steps: &[F]) -> Result<(Vec<F>, Vec<
         &steps[at..at + size]
     };
     let mut all = call.padded_states(config, 1)?;
-    let mut last = Vec::with_capacity(config.num_layers * directions * batch * size);
+    let mut last = Vec::with_capacity(config.layers_and_directions() * batch * size);
     for (index, target) in all.chunks_exact_mut(sequence.rows() * size).enumerate() {
         for b in 0..batch {
             for step in 0..call.length(b) {

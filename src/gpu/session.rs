@@ -51,13 +51,11 @@ impl GpuSession {
         gpu.check_alive("pushing a chunk")?;
         let workspace = self.take_workspace(call.task, wait).await?;
         workspace.upload(gpu, input, call, wait).await?;
-        let results = workspace.results();
         let initial = Initial::Last(self.h_of_call(call));
-        let submission = exec::submit(gpu, &workspace, &initial, &results, wait).await?;
-        let sizes: Vec<u64> = results.iter().map(|&(_, bytes)| bytes).collect();
+        let submission = exec::submit(gpu, &workspace, &initial, wait).await?;
         let mut output = Vec::new();
         if self.wanted == Wanted::Output {
-            let arrays = transfer::read_back(gpu, &workspace.staging, submission, wait, &sizes).await?;
+            let arrays = workspace.read_back(gpu, submission, wait).await?;
             output = arrays.into_iter().next().unwrap_or_default();
         } else {
             self.in_flight += 1;
@@ -73,24 +71,20 @@ impl GpuSession {
     /// Buffers for a call: the ones that are there where they are large enough, else new ones with room to spare, as the
     /// chunks of a stream come in all lengths.
     async fn take_workspace(&mut self, task: Task, wait: Wait) -> Result<Workspace> {
-        let (model, kept) = (&self.model, self.workspace.take());
-        let (plan, mut capacity) = match kept {
-            Some(kept) if kept.plan.task == task => return Ok(kept),
-            Some(mut kept) => {
-                let plan = model.plan(task)?;
-                let capacity = plan.bytes.max(kept.capacity);
-                if capacity == kept.capacity {
-                    kept.reshape(&model.context.gpu, plan, wait).await?;
-                    return Ok(kept);
-                }
-                (plan, capacity)
+        let model = &self.model;
+        if let Some(kept) = self.workspace.take_if(|kept| kept.plan.task == task) {
+            return Ok(kept);
+        }
+        // A call that is refused here leaves the buffers for the next.
+        let plan = model.plan(task)?;
+        let mut capacity = plan.bytes;
+        if let Some(mut kept) = self.workspace.take() {
+            capacity = capacity.max(kept.capacity);
+            if capacity == kept.capacity {
+                kept.reshape(&model.context.gpu, plan, wait).await?;
+                return Ok(kept);
             }
-            None => {
-                let plan = model.plan(task)?;
-                let capacity = plan.bytes;
-                (plan, capacity)
-            }
-        };
+        }
         let sequence = Sequence {
             time_steps: task.sequence.time_steps.next_power_of_two(),
             batch: task.sequence.batch.next_power_of_two().min(task.state_arrays.rows),
@@ -204,7 +198,7 @@ impl GpuSession {
         (0..config.cell.states().len()).map(move |state| {
             let row_bytes = config.state_size(state) * size_of::<f32>();
             let at = |layer: usize, row: usize| ((layer * count + row) * row_bytes) as u64;
-            let layers = 0..config.num_layers * config.directions();
+            let layers = 0..config.layers_and_directions();
             layers.map(|layer| at(layer, rows.start)..at(layer, rows.end)).collect()
         })
     }

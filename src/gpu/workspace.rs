@@ -128,13 +128,13 @@ impl Bound {
     ) -> Result<Self> {
         let projected = plan.config.is_projected();
         let mut kernels = Vec::new();
+        let precision = weights.first().map_or(Precision::F32, |layer| layer.precision);
         for kernel in plan.kernels() {
             let constants = match kernel {
                 Kernel::Project => Constants::Project { dropout: plan.task.dropout },
                 Kernel::Step | Kernel::StepRow => Constants::Step { tile: plan.step_tile, projected },
                 Kernel::Shrink => Constants::None,
             };
-            let precision = weights.first().map_or(Precision::F32, |layer| layer.precision);
             let key = PipelineKey { kernel, cell: plan.config.cell, precision, constants };
             let pipeline = context.pipelines.get(&context.gpu, key).await?;
             let bind = || {
@@ -310,6 +310,17 @@ impl Workspace {
         let states = io.last.all().zip(plan.bytes.states(&plan.config));
         let between = scratch.between.iter().map(|buffer| (buffer, plan.bytes.between));
         output.chain(states).chain(between.filter(|_| plan.task.all_states)).collect()
+    }
+
+    /// The results, once `submission` has left them in the staging buffer.
+    pub(crate) async fn read_back<F: Real>(
+        &self,
+        gpu: &GuardedDevice,
+        submission: wgpu::SubmissionIndex,
+        wait: Wait,
+    ) -> Result<Vec<Vec<F>>> {
+        let sizes: Vec<u64> = self.results().into_iter().map(|(_, bytes)| bytes).collect();
+        transfer::read_back(gpu, &self.staging, submission, wait, &sizes).await
     }
 
     /// Takes over a plan of another shape, which the buffers must be large enough for.

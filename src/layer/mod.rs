@@ -4,6 +4,7 @@ pub(crate) mod buffers;
 pub(crate) mod config;
 pub(crate) mod kind;
 pub(crate) mod placed;
+mod record;
 pub(crate) mod streams;
 
 use std::path::Path;

@@ -167,8 +167,8 @@ impl<K: Kind, F: Real> Streams<K, F> {
         if let Some(slot) = slots.iter().find(|&slot| !seen.insert(slot)) {
             return Err(slot_error("each slot once", format!("{slot:?} twice")));
         }
-        let call = Call::new(sequence, options)?;
-        let output = self.session.push(call, state_rows, chunk.data(), wait).await?;
+        let call = Call::new(sequence, options)?.with_state_rows(state_rows);
+        let output = self.session.push(call, chunk.data(), wait).await?;
         Tensor::new(sequence.shape(self.config.0.output_size()), output)
     }
 

@@ -115,7 +115,7 @@ pub(crate) fn validate<F: Real>(
     layers: &[LayerWeights<F>],
     name: impl Fn(Parameter) -> String,
 ) -> Result<()> {
-    let expected = config.num_layers * config.directions();
+    let expected = config.layers_and_directions();
     if layers.len() != expected {
         return Err(Error::Shape {
             what: "layers".to_owned(),

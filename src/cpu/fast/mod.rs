@@ -171,7 +171,7 @@ impl FastModel {
         for direction in 0..directions {
             let index = pass.layer * directions + direction;
             let of_direction = |state: &Vec<f32>| {
-                let size = state.len() / (self.config.num_layers * directions);
+                let size = state.len() / self.config.layers_and_directions();
                 index * size..(index + 1) * size
             };
             let states: Vec<&[f32]> = states.iter().map(|state| &state[of_direction(state)]).collect();

@@ -71,7 +71,7 @@ impl<F: Real> ReferenceModel<F> {
         let index = pass.layer * config.directions() + pass.direction;
         let weights = &self.layers[index];
         let of_direction = |state: &'a mut Vec<F>| {
-            let size = state.len() / (config.num_layers * config.directions());
+            let size = state.len() / config.layers_and_directions();
             &mut state[index * size..(index + 1) * size]
         };
         let mut states: Vec<&mut [F]> = states.iter_mut().map(of_direction).collect();

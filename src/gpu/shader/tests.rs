@@ -147,29 +147,23 @@ fn packed_gates_are_as_wide_as_the_host_packs_them() {
 }
 
 fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &naga::Module) {
-    {
-        let mut seen = 0;
-        for (_, global) in module.global_variables.iter() {
-            let name = global.name.as_deref().unwrap_or_default();
-            let naga::TypeInner::Array { stride, .. } = module.types[global.ty].inner else { continue };
-            if ["b_ih", "b_hh", "gx"].contains(&name) {
-                assert_eq!(stride as usize, cell.gates() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
-                seen += 1;
-            }
-            if ["w_ih", "w_hh"].contains(&name) {
-                let words = crate::gpu::weights::words(cell.gates(), precision);
-                assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
-                seen += 1;
-            }
-            if ["w_tile", "partial"].contains(&name) {
-                assert_eq!(
-                    stride as usize,
-                    cell.workgroup_floats() * size_of::<f32>(),
-                    "{name} of {kernel:?} {cell:?}"
-                );
-                seen += 1;
-            }
+    let mut seen = 0;
+    for (_, global) in module.global_variables.iter() {
+        let name = global.name.as_deref().unwrap_or_default();
+        let naga::TypeInner::Array { stride, .. } = module.types[global.ty].inner else { continue };
+        if ["b_ih", "b_hh", "gx"].contains(&name) {
+            assert_eq!(stride as usize, cell.gates() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
+            seen += 1;
         }
-        assert_eq!(seen, if kernel == Kernel::Shrink { 0 } else { 4 }, "{kernel:?} {cell:?}");
+        if ["w_ih", "w_hh"].contains(&name) {
+            let words = crate::gpu::weights::words(cell.gates(), precision);
+            assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
+            seen += 1;
+        }
+        if ["w_tile", "partial"].contains(&name) {
+            assert_eq!(stride as usize, cell.workgroup_floats() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
+            seen += 1;
+        }
     }
+    assert_eq!(seen, if kernel == Kernel::Shrink { 0 } else { 4 }, "{kernel:?} {cell:?}");
 }
