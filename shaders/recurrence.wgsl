@@ -1,4 +1,5 @@
-// What every step kernel shares: its buffers, where h of the step before is, and what follows the recurrent product.
+// What every kernel of the recurrence shares: its buffers, where h of the step before is, and what precedes and follows the
+// recurrent product.
 
 // Whether a projection follows, shrink.wgsl. Then h goes there as raw, and shrink writes y and h_n.
 override PROJECTED: bool;
@@ -9,8 +10,6 @@ override PROJECTED: bool;
 @group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, state_rows, P]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
 @group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; if PROJECTED raw [B, D, H]
-
-@group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
 fn h_index(d: u32, b: u32, k: u32) -> u32 {
     return chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + k;
@@ -49,35 +48,54 @@ fn previous_four(s: u32, at: u32, stride: u32) -> vec4<f32> {
     return vec4<f32>(y[at], y[at + stride], y[at + 2u * stride], y[at + 3u * stride]);
 }
 
-// The cell of one unit of one row, given W_hh·h: leaves the new state where the next step and the caller find it.
-fn finish(s: u32, d: u32, b: u32, u: u32, product: Gates) {
-    let length = length_of(b);
-    if (s >= length) {
-        // The row has ended: pad. One of no length at all passes its state through; c is where it was.
-        if (!PROJECTED) {
-            y[y_index(s, d, b, u)] = padding_value();
-            if (length == 0u && s == 0u) {
-                h_out[h_index(d, b, u)] = h_0[h_index(d, b, u)];
-            }
-        }
-        return;
-    }
-    let gh = product + unpack_gates(b_hh[d * chunk.hidden_size + u]);
-    let gx_row = (step_in_chunk.index * chunk.batch + b) * chunk.directions + d;
-    // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
-    var own_h = 0.0;
-    if (!PROJECTED) {
-        own_h = previous_h(s, previous_row(s, d, b) + u);
-    }
-    let at = c_index(s, d, b, u);
-    let new_state = cell(unpack_gates(gx[gx_row * chunk.hidden_size + u]), gh, load_state(own_h, at));
-    store_state(new_state, at + chunk.c_stride_s);
+// What the cell of one unit of one row needs besides W_hh·h. None of it waits for that product, so kernels load it before.
+struct Pending {
+    gx: Gates,
+    b_hh: Gates,
+    old: State,
+}
+
+// gx of step number `index` of the chunk.
+fn input_gates(index: u32, d: u32, b: u32, u: u32) -> Gates {
+    let row = (index * chunk.batch + b) * chunk.directions + d;
+    return unpack_gates(gx[row * chunk.hidden_size + u]);
+}
+
+// `index` is where step s stands in its chunk, own_h is h(s-1) of this unit. (A projected h has no element for each unit, and
+// its cell, the LSTM, asks for none.)
+fn load_pending(s: u32, index: u32, d: u32, b: u32, u: u32, own_h: f32) -> Pending {
+    return Pending(
+        input_gates(index, d, b, u),
+        unpack_gates(b_hh[d * chunk.hidden_size + u]),
+        load_state(own_h, c_index(s, d, b, u)),
+    );
+}
+
+// The cell, given W_hh·h: gives the new state.
+fn apply_cell(pending: Pending, product: Gates) -> State {
+    return cell(pending.gx, product + pending.b_hh, pending.old);
+}
+
+// Leaves the new state where the next step and the caller find it.
+fn leave_state(s: u32, d: u32, b: u32, u: u32, state: State) {
+    store_state(state, c_index(s, d, b, u) + chunk.c_stride_s);
     if (PROJECTED) {
-        h_out[(b * chunk.directions + d) * chunk.hidden_size + u] = new_state.h;
+        h_out[(b * chunk.directions + d) * chunk.hidden_size + u] = state.h;
         return;
     }
-    y[y_index(s, d, b, u)] = new_state.h;
-    if (s + 1u == length) {
-        h_out[h_index(d, b, u)] = new_state.h;
+    y[y_index(s, d, b, u)] = state.h;
+    if (s + 1u == length_of(b)) {
+        h_out[h_index(d, b, u)] = state.h;
+    }
+}
+
+// A step behind the row's end. A row of no length at all passes its state through; c is where it was.
+fn leave_padding(s: u32, d: u32, b: u32, u: u32) {
+    if (PROJECTED) {
+        return;
+    }
+    y[y_index(s, d, b, u)] = padding_value();
+    if (length_of(b) == 0u && s == 0u) {
+        h_out[h_index(d, b, u)] = h_0[h_index(d, b, u)];
     }
 }

@@ -32,6 +32,13 @@ fn step(
     let d = group.z;
     let u = group.x * UNITS + local.x;
     let tile_k = STAGED / QUADS;
+    // The invocation with z = r of the first four finishes the unit of row r of the four.
+    let b = (group.y * QUADS + local.y) * 4u + local.z;
+    let finishes = local.z < 4u && u < chunk.hidden_size && b < chunk.batch;
+    var pending: Pending;
+    if (finishes) {
+        pending = begin(s, d, b, u);
+    }
 
     var acc0 = Gates();
     var acc1 = Gates();
@@ -41,13 +48,13 @@ fn step(
         let depth = min(tile_k, chunk.recurrent_size - k0);
         for (var i = index; i < STAGED; i += UNITS * QUADS * SPLIT) {
             let k = i % tile_k;
-            let b = (group.y * QUADS + i / tile_k) * 4u;
+            let row = (group.y * QUADS + i / tile_k) * 4u;
             if (k < depth) {
                 h_tile[i] = vec4<f32>(
-                    h_or_zero(s, d, b, k0 + k),
-                    h_or_zero(s, d, b + 1u, k0 + k),
-                    h_or_zero(s, d, b + 2u, k0 + k),
-                    h_or_zero(s, d, b + 3u, k0 + k),
+                    h_or_zero(s, d, row, k0 + k),
+                    h_or_zero(s, d, row + 1u, k0 + k),
+                    h_or_zero(s, d, row + 2u, k0 + k),
+                    h_or_zero(s, d, row + 3u, k0 + k),
                 );
             }
         }
@@ -83,7 +90,6 @@ fn step(
         workgroupBarrier();
     }
 
-    // The sums of row r of the four go to the invocation with z = r, so that four of them finish side by side.
     var product = Gates();
     for (var r = 0u; r < 4u; r++) {
         var acc = acc0;
@@ -103,8 +109,7 @@ fn step(
         }
         workgroupBarrier();
     }
-    let b = (group.y * QUADS + local.y) * 4u + local.z;
-    if (local.z < 4u && u < chunk.hidden_size && b < chunk.batch) {
-        finish(s, d, b, u, product);
+    if (finishes) {
+        finish(s, d, b, u, pending, product);
     }
 }

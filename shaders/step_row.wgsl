@@ -24,6 +24,11 @@ fn step_row(
     let b = group.y;
     let u = group.x * UNITS + local.x;
 
+    let finishes = local.z == 0u && u < chunk.hidden_size;
+    var pending: Pending;
+    if (finishes) {
+        pending = begin(s, d, b, u);
+    }
     var acc = Gates();
     if (u < chunk.hidden_size) {
         let h_row = previous_row(s, d, b);
@@ -49,11 +54,10 @@ fn step_row(
     }
     partial[index] = acc;
     workgroupBarrier();
-    if (local.z != 0u || u >= chunk.hidden_size) {
-        return;
+    if (finishes) {
+        for (var z = 1u; z < SPLIT; z++) {
+            acc += partial[z * UNITS + local.x];
+        }
+        finish(s, d, b, u, pending, acc);
     }
-    for (var z = 1u; z < SPLIT; z++) {
-        acc += partial[z * UNITS + local.x];
-    }
-    finish(s, d, b, u, acc);
 }

@@ -4,6 +4,7 @@ use crate::config::RecurrentConfig;
 use crate::dropout::Key;
 use crate::options::Options;
 use crate::sequence::Sequence;
+use crate::strategy::Strategy;
 use crate::tensor::zeroed;
 use crate::{Error, Real, Result};
 
@@ -17,13 +18,15 @@ pub(crate) struct Task {
     pub(crate) dropout: bool,
     /// Whether the states after every step are wanted, not the last alone.
     pub(crate) all_states: bool,
+    /// How a GPU is to run the recurrence.
+    pub(crate) strategy: Strategy,
 }
 
 impl Task {
     /// A forward of its own, in evaluation mode.
     pub(crate) fn forward(sequence: Sequence) -> Self {
         let state_arrays = StateArrays { rows: sequence.batch, tile_batch: sequence.batch };
-        Self { sequence, state_arrays, dropout: false, all_states: false }
+        Self { sequence, state_arrays, dropout: false, all_states: false, strategy: Strategy::Auto }
     }
 
     /// How many words [`Call::words`] gives.

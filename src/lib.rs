@@ -51,6 +51,7 @@ mod precision;
 mod real;
 mod sequence;
 mod session;
+mod strategy;
 mod tensor;
 mod weights;
 
@@ -79,6 +80,7 @@ pub use packed::PackedSequence;
 pub use plan::Plan;
 pub use precision::Precision;
 pub use real::Real;
+pub use strategy::Strategy;
 pub use tensor::{Tensor, TensorView};
 pub use weights::LayerWeights;
 pub use weights::concat_gates::{ConcatGates, Linear};

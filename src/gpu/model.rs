@@ -1,6 +1,5 @@
 //! A model on a GPU: packed weights, and the buffers of the shapes that it was used with.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::call::{Call, Task};
@@ -16,18 +15,28 @@ use crate::model::Computed;
 use crate::plan::Plan;
 use crate::plan::limits::DeviceLimits;
 use crate::precision::Precision;
+use crate::sequence::Sequence;
+use crate::strategy::Strategy;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
 
 /// How many sets of buffers a model keeps for calls to come; the one unused longest goes first.
 const KEPT_SETS: usize = 4;
 
+/// What a user may set on a model that is placed.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    /// The most device memory of a forward.
+    forward_memory: u64,
+    strategy: Strategy,
+}
+
 #[derive(Debug)]
 pub(crate) struct GpuModel {
     pub(super) context: Arc<Context>,
     pub(super) config: RecurrentConfig,
     pub(super) weights: Vec<LayerBuffers>,
-    forward_memory: AtomicU64,
+    settings: Mutex<Settings>,
     /// Workspaces that no call is using. A call takes one out, so calls from several threads never share one.
     idle: Mutex<Vec<Workspace>>,
     /// Scratch of `encode`. Recorded work may run any time later; it is shared by all recordings of a shape, as a queue runs
@@ -68,27 +77,43 @@ impl GpuModel {
             context: Arc::clone(context),
             config: config.clone(),
             weights,
-            forward_memory: AtomicU64::new(u64::MAX),
+            settings: Mutex::new(Settings { forward_memory: u64::MAX, strategy: Strategy::Auto }),
             idle: Mutex::default(),
             encode_scratch: Mutex::default(),
         })
     }
 
     pub(crate) fn plan(&self, task: Task) -> Result<Plan> {
-        let forward_memory = self.forward_memory.load(Ordering::Relaxed);
+        let Settings { forward_memory, .. } = *lock(&self.settings);
         Plan::new(&self.config, task, &DeviceLimits { forward_memory, ..self.context.limits })
     }
 
     /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.
     pub(crate) fn set_forward_memory(&self, bytes: u64) {
-        self.forward_memory.store(bytes, Ordering::Relaxed);
+        lock(&self.settings).forward_memory = bytes;
         lock(&self.idle).clear();
         lock(&self.encode_scratch).clear();
     }
 
+    /// Sets the strategy of the calls to come, unless it cannot run this model.
+    pub(crate) fn set_strategy(&self, strategy: Strategy) -> Result<()> {
+        self.plan(Task { strategy, ..Task::forward(Sequence::batched(&self.config, 1, 1)) })?;
+        lock(&self.settings).strategy = strategy;
+        Ok(())
+    }
+
+    pub(crate) fn strategy(&self) -> Strategy {
+        lock(&self.settings).strategy
+    }
+
+    /// The task of a call that runs with the strategy that is set.
+    pub(crate) fn with_strategy(&self, task: Task) -> Task {
+        Task { strategy: self.strategy(), ..task }
+    }
+
     /// The plan of a forward between arrays of the host.
     pub(crate) fn plan_forward(&self, task: Task) -> Result<Plan> {
-        let plan = self.plan(task)?;
+        let plan = self.plan(self.with_strategy(task))?;
         plan.check_readback(&self.context.limits)?;
         Ok(plan)
     }
@@ -103,9 +128,10 @@ impl GpuModel {
     ) -> Result<Computed<F>> {
         let gpu = &self.context.gpu;
         gpu.check_alive("starting a forward")?;
-        let workspace = match take(&self.idle, |workspace| workspace.plan.task == call.task) {
+        let task = self.with_strategy(call.task);
+        let workspace = match take(&self.idle, |workspace| workspace.plan.task == task) {
             Some(workspace) => workspace,
-            None => self.new_workspace(call.task, wait).await?,
+            None => self.new_workspace(task, wait).await?,
         };
         workspace.upload(gpu, input, call, wait).await?;
         if let Some(states) = states {
@@ -122,7 +148,8 @@ impl GpuModel {
     /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
     async fn new_workspace(&self, task: Task, wait: Wait) -> Result<Workspace> {
         let make = || async {
-            let plan = self.plan_forward(task)?;
+            let plan = self.plan(task)?;
+            plan.check_readback(&self.context.limits)?;
             let (states, capacity) = (States::new(&self.context.gpu, &plan).await?, plan.bytes);
             let wanted = Wanted::OutputAndStates;
             Workspace::new(&self.context, plan, capacity, &self.weights, states, wanted, wait).await
@@ -146,13 +173,14 @@ impl GpuModel {
     ) -> Result<()> {
         let context = &*self.context;
         let initial = buffers.initial.as_deref();
+        let task = self.with_strategy(call.task);
         if call.sequence().is_empty() {
-            let plan = self.plan(call.task)?;
+            let plan = self.plan(task)?;
             let states: Vec<_> = buffers.io.last.all().collect();
             let copy = || record_initial(encoder, initial, &states, &plan);
             return context.gpu.scoped("recording a forward of no steps", copy).await;
         }
-        let shared = self.encode_scratch(call.task, wait).await?;
+        let shared = self.encode_scratch(task, wait).await?;
         let (plan, scratch) = &*shared;
         // Recordings may wait side by side for their submission, so that what each call says has a buffer of its own.
         let scratch = scratch.with_call(&context.gpu, call).await?;
@@ -197,9 +225,9 @@ fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
     list.push(value);
 }
 
-/// The lists are whole after every operation, so a panic of another thread does not spoil them.
-fn lock<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is locked here is whole after every operation, so a panic of another thread does not spoil it.
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts the initial states, or zeros, where they are read.

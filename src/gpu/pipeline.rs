@@ -9,7 +9,8 @@ use crate::cell_kind::CellKind;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::shader;
-use crate::plan::Kernel;
+use crate::plan::dispatch::Kernel;
+use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
 use crate::precision::Precision;
 
@@ -28,6 +29,7 @@ pub(crate) enum Constants {
     None,
     Project { dropout: bool },
     Step { tile: StepTile, projected: bool },
+    Sequence(SequenceTile),
 }
 
 impl Constants {
@@ -36,6 +38,13 @@ impl Constants {
         match self {
             Self::None => Vec::new(),
             Self::Project { dropout } => vec![("DROPOUT", f64::from(u8::from(dropout)))],
+            // A sequence is never projected.
+            Self::Sequence(SequenceTile { units, split, held }) => vec![
+                ("PROJECTED", 0.0),
+                ("UNITS", units.into()),
+                ("SPLIT", split.into()),
+                ("HELD", f64::from(u8::from(held))),
+            ],
             Self::Step { tile, projected } => {
                 let projected = ("PROJECTED", f64::from(u8::from(projected)));
                 match tile {

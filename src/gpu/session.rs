@@ -10,6 +10,7 @@ use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::gpu::workspace::{States, Wanted, Workspace};
 use crate::sequence::Sequence;
+use crate::strategy::Strategy;
 use crate::{Error, Real, Result};
 
 /// After so many calls that read nothing back, the device is waited for: a program that only pushes must not run ahead of it
@@ -24,6 +25,8 @@ pub(crate) struct GpuSession {
     model: Arc<GpuModel>,
     states: States,
     state_arrays: StateArrays,
+    /// The one that was set when the states were made, so that all calls give the bits of one.
+    strategy: Strategy,
     wanted: Wanted,
     /// One set of buffers, which grows with the largest call. It is taken out for a call: one that is broken off leaves none.
     workspace: Option<Workspace>,
@@ -33,11 +36,22 @@ pub(crate) struct GpuSession {
 impl GpuSession {
     /// Zero states. `reads_output` says whether pushes read their output back.
     pub(crate) async fn new(model: &Arc<GpuModel>, state_arrays: StateArrays, reads_output: bool) -> Result<Self> {
+        let strategy = model.strategy();
+        Self::with_strategy(model, state_arrays, strategy, reads_output).await
+    }
+
+    async fn with_strategy(
+        model: &Arc<GpuModel>,
+        state_arrays: StateArrays,
+        strategy: Strategy,
+        reads_output: bool,
+    ) -> Result<Self> {
         let wanted = if reads_output { Wanted::Output } else { Wanted::Nothing };
         // Any plan knows the sizes of the states.
-        let plan = model.plan(Task { state_arrays, ..Task::forward(Sequence::batched(&model.config, 1, 1)) })?;
+        let one_step = Task::forward(Sequence::batched(&model.config, 1, 1));
+        let plan = model.plan(Task { state_arrays, strategy, ..one_step })?;
         let states = States::new(&model.context.gpu, &plan).await?;
-        Ok(Self { model: Arc::clone(model), states, state_arrays, wanted, workspace: None, in_flight: 0 })
+        Ok(Self { model: Arc::clone(model), states, state_arrays, strategy, wanted, workspace: None, in_flight: 0 })
     }
 
     pub(crate) fn is_of(&self, model: &Arc<GpuModel>) -> bool {
@@ -49,7 +63,8 @@ impl GpuSession {
         let model = Arc::clone(&self.model);
         let gpu = &model.context.gpu;
         gpu.check_alive("pushing a chunk")?;
-        let workspace = self.take_workspace(call.task, wait).await?;
+        let task = Task { strategy: self.strategy, ..call.task };
+        let workspace = self.take_workspace(task, wait).await?;
         workspace.upload(gpu, input, call, wait).await?;
         let initial = Initial::Last(self.h_of_call(call));
         let submission = exec::submit(gpu, &workspace, &initial, wait).await?;
@@ -174,7 +189,8 @@ impl GpuSession {
         // The buffers of calls go before those of more rows come.
         self.workspace = None;
         let state_arrays = StateArrays { rows: count, ..self.state_arrays };
-        let grown = Self::new(&self.model, state_arrays, self.wanted == Wanted::Output).await?;
+        let reads_output = self.wanted == Wanted::Output;
+        let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, reads_output).await?;
         let old = 0..self.state_arrays.rows;
         let copied = gpu.scoped("making room for states", || {
             let label = Some("wgpu-rnn states");

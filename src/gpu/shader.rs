@@ -2,7 +2,7 @@
 
 use crate::cell_kind::CellKind;
 use crate::config::Nonlinearity;
-use crate::plan::Kernel;
+use crate::plan::dispatch::Kernel;
 use crate::precision::Precision;
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
@@ -18,6 +18,8 @@ const WEIGHTS_F16_3: &str = include_str!("../../shaders/weights/f16_3.wgsl");
 const WEIGHTS_F16_1: &str = include_str!("../../shaders/weights/f16_1.wgsl");
 const PROJECT: &str = include_str!("../../shaders/project.wgsl");
 const RECURRENCE: &str = include_str!("../../shaders/recurrence.wgsl");
+const ONE_STEP: &str = include_str!("../../shaders/one_step.wgsl");
+const SEQUENCE: &str = include_str!("../../shaders/sequence.wgsl");
 const STEP_ROW: &str = include_str!("../../shaders/step_row.wgsl");
 const STEP: &str = include_str!("../../shaders/step.wgsl");
 const DROPOUT: &str = include_str!("../../shaders/dropout.wgsl");
@@ -39,8 +41,9 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision) -> St
     };
     let body: &[&str] = match kernel {
         Kernel::Project => &[DROPOUT, PROJECT],
-        Kernel::Step => &[RECURRENCE, STEP],
-        Kernel::StepRow => &[RECURRENCE, STEP_ROW],
+        Kernel::Step => &[RECURRENCE, ONE_STEP, STEP],
+        Kernel::StepRow => &[RECURRENCE, ONE_STEP, STEP_ROW],
+        Kernel::Sequence => &[RECURRENCE, SEQUENCE],
         Kernel::Shrink => &[SHRINK],
     };
     [&[COMMON], cell, &[weights], body].concat().join("\n")
@@ -52,6 +55,7 @@ pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
         Kernel::Project => "project",
         Kernel::Step => "step",
         Kernel::StepRow => "step_row",
+        Kernel::Sequence => "sequence",
         Kernel::Shrink => "shrink",
     }
 }

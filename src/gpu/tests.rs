@@ -12,6 +12,7 @@ use crate::gpu::transfer;
 use crate::options::Options;
 use crate::precision::Precision;
 use crate::sequence::Sequence;
+use crate::strategy::Strategy;
 use crate::{Config, Device, Error, GruConfig, Kind, Layer, Lstm, LstmConfig, RnnConfig, Tensor};
 
 fn context() -> Option<Context> {
@@ -33,25 +34,31 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
     let lstm = Lstm::random(config.clone(), 1).unwrap();
     let call = Call::new(Sequence::batched(&config.0, 12, 5), &Options::new()).unwrap();
     let input: Vec<f32> = (0..12 * 5 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
-    let run = |submission_work: u64, wait: Wait| {
+    let run = |strategy: Strategy, submission_work: u64, wait: Wait| {
         let mut context = context()?;
         context.limits.submission_work = submission_work;
         let context = context.into();
         let model =
             pollster::block_on(GpuModel::place(&context, &config.0, lstm.layers(), Precision::F32, wait)).unwrap();
-        let submissions = model.plan(call.task).unwrap().submission_count();
+        model.set_strategy(strategy).unwrap();
+        let submissions = model.plan_forward(call.task).unwrap().submission_count();
         let computed = pollster::block_on(model.forward(&call, &input, None, wait)).unwrap();
         Some((submissions, computed.output, computed.states))
     };
-    let Some((one, output, states)) = run(u64::MAX, Wait::Blocking) else { return };
-    assert_eq!(one, 1);
     // A dispatch is the work of 1,000,000 operations and its own few. A threshold below any makes each a submission, and each
     // step a chunk of its own.
-    for (threshold, expected) in [(14_500_000, 2), (1, 2 * (12 + 12))] {
-        for wait in [Wait::Blocking, Wait::Async] {
-            let (several, in_parts, states_in_parts) = run(threshold, wait).unwrap();
-            assert_eq!(several, expected, "{threshold}");
-            assert_eq!((&in_parts, &states_in_parts), (&output, &states), "{threshold} {wait:?}");
+    for (strategy, thresholds) in [
+        (Strategy::Step, [(14_500_000, 2), (1, 2 * (12 + 12))]),
+        (Strategy::Sequence, [(100_000_000, 2), (1, 2 * (12 + 12))]),
+    ] {
+        let Some((one, output, states)) = run(strategy, u64::MAX, Wait::Blocking) else { return };
+        assert_eq!(one, 1);
+        for (threshold, expected) in thresholds {
+            for wait in [Wait::Blocking, Wait::Async] {
+                let (several, in_parts, states_in_parts) = run(strategy, threshold, wait).unwrap();
+                assert_eq!(several, expected, "{strategy} {threshold}");
+                assert_eq!((&in_parts, &states_in_parts), (&output, &states), "{strategy} {threshold} {wait:?}");
+            }
         }
     }
 }
@@ -81,19 +88,25 @@ fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
     let input: Vec<f32> = (0..4 * batch * 5).map(|i| (i as f32 * 0.7).sin()).collect();
     let model = pollster::block_on(GpuModel::place(context, &config.0, layer.layers(), Precision::F32, Wait::Blocking))
         .unwrap();
-    let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
-    let x = Tensor::new([4, batch, 5], input).unwrap().cast::<f64>().unwrap();
+    let x = Tensor::new([4, batch, 5], input.clone()).unwrap().cast::<f64>().unwrap();
     let reference = layer.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
     let (expected, _) = reference.forward(&x, None).unwrap();
     // The terms of the longest sum that makes a gate, as everywhere.
     let terms = 2 * config.hidden_size().max(5) + config.hidden_size() + 2;
     let tolerance = terms as f64 * f64::from(f32::EPSILON);
-    for (at, (&got, &expected)) in got.output.iter().zip(expected.data()).enumerate() {
-        let difference = (f64::from(got) - expected).abs();
-        assert!(
-            difference <= tolerance * (1.0 + expected.abs()),
-            "{config}, B = {batch}, element {at}: {got} {expected}"
-        );
+    for strategy in Strategy::ALL {
+        if let Err(error) = model.set_strategy(strategy) {
+            assert!(strategy != Strategy::Auto && config.0.is_projected(), "{config}: {error}");
+            continue;
+        }
+        let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
+        for (at, (&got, &expected)) in got.output.iter().zip(expected.data()).enumerate() {
+            let difference = (f64::from(got) - expected).abs();
+            assert!(
+                difference <= tolerance * (1.0 + expected.abs()),
+                "{config}, {strategy}, B = {batch}, element {at}: {got} {expected}"
+            );
+        }
     }
 }
 

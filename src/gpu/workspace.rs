@@ -11,8 +11,10 @@ use crate::gpu::kernels;
 use crate::gpu::pipeline::{Constants, Pipeline, PipelineKey};
 use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
+use crate::plan::Plan;
 use crate::plan::bytes::BufferBytes;
-use crate::plan::{Kernel, Plan};
+use crate::plan::dispatch::Kernel;
+use crate::plan::strategy::Recurrence;
 use crate::precision::Precision;
 use crate::{Real, Result};
 
@@ -130,10 +132,11 @@ impl Bound {
         let mut kernels = Vec::new();
         let precision = weights.first().map_or(Precision::F32, |layer| layer.precision);
         for kernel in plan.kernels() {
-            let constants = match kernel {
-                Kernel::Project => Constants::Project { dropout: plan.task.dropout },
-                Kernel::Step | Kernel::StepRow => Constants::Step { tile: plan.step_tile, projected },
-                Kernel::Shrink => Constants::None,
+            let constants = match (kernel, plan.choice.recurrence) {
+                (Kernel::Project, _) => Constants::Project { dropout: plan.task.dropout },
+                (Kernel::Shrink, _) => Constants::None,
+                (_, Recurrence::Steps(tile)) => Constants::Step { tile, projected },
+                (_, Recurrence::Sequence(tile)) => Constants::Sequence(tile),
             };
             let key = PipelineKey { kernel, cell: plan.config.cell, precision, constants };
             let pipeline = context.pipelines.get(&context.gpu, key).await?;
@@ -154,7 +157,7 @@ impl Bound {
     pub(crate) fn kernel(&self, kernel: Kernel) -> &BoundKernel {
         let at = match kernel {
             Kernel::Project => 0,
-            Kernel::Step | Kernel::StepRow => 1,
+            Kernel::Step | Kernel::StepRow | Kernel::Sequence => 1,
             Kernel::Shrink => 2,
         };
         &self.kernels[at]
@@ -194,7 +197,7 @@ fn layer_buffers<'a>(
             let (w_ih, b_ih, gx) = (whole(&weights.w_ih), whole(&weights.b_ih), whole(&scratch.gx));
             kernels::project::Buffers { x, w_ih, b_ih, gx }.in_order()
         }
-        (Kernel::Step | Kernel::StepRow, raw, _) => kernels::step::Buffers {
+        (Kernel::Step | Kernel::StepRow | Kernel::Sequence, raw, _) => kernels::recurrence::Buffers {
             gx: whole(&scratch.gx),
             w_hh: whole(&weights.w_hh),
             b_hh: whole(&weights.b_hh),

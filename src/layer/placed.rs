@@ -12,6 +12,7 @@ use crate::options::{Mode, Options};
 use crate::plan::Plan;
 use crate::sequence::Sequence;
 use crate::session::Session;
+use crate::strategy::Strategy;
 use crate::{Error, Real, Result, Tensor};
 
 /// A [`Layer`](crate::Layer) on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
@@ -198,6 +199,19 @@ impl<K: Kind, F: Real> Placed<K, F> {
                 model.set_forward_memory(bytes);
                 Ok(())
             }
+        }
+    }
+
+    /// Asks for a strategy of the recurrence in place of the one that is chosen by sizes and device. Streams keep the one that they
+    /// started with.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this device, with the reason; the
+    /// one before stays then. [`Error::Unsupported`] on the CPU.
+    pub fn set_strategy(&self, strategy: Strategy) -> Result<()> {
+        match &self.model.place {
+            Place::Cpu(_) => Err(needs_gpu("a choice of strategy")),
+            Place::Gpu(model) => model.set_strategy(strategy),
         }
     }
 

@@ -99,7 +99,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
             return Err(needs_gpu("recording into a command encoder"));
         };
         let sequence = Sequence::batched(&self.config.0, time_steps, batch);
-        let bytes = model.plan(Task::forward(sequence))?.bytes;
+        let bytes = model.plan(model.with_strategy(Task::forward(sequence)))?.bytes;
         buffers.check(&self.config.0, &bytes)?;
         let call = Call::new(sequence, options)?;
         let keys = self.training.as_ref().map(|training| training.next_keys(self.config.0.dropped_layers()));

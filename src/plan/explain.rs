@@ -13,8 +13,9 @@ impl fmt::Display for Plan {
         }
         write!(
             f,
-            "step kernels ({}), {} steps in {} chunk(s), {} dispatches in {} submission(s), {:.2} MiB on the device",
-            self.step_tile,
+            "{} ({}), {} steps in {} chunk(s), {} dispatches in {} submission(s), {:.2} MiB on the device",
+            self.strategy(),
+            self.choice.recurrence,
             self.task.sequence.time_steps,
             self.chunks(),
             self.dispatch_count(),
@@ -36,7 +37,8 @@ impl Plan {
             bytes.gx as f64 / MIB,
             self.why_chunks(),
         )?;
-        writeln!(f, "  recurrence     {}: {}", self.step_tile, self.step_tile.why())?;
+        writeln!(f, "  strategy       {}: {}", self.strategy(), self.choice.why)?;
+        writeln!(f, "  workgroup      {}", self.choice.recurrence)?;
         writeln!(f, "  dispatches     {} in {} submission(s)", self.dispatch_count(), self.submission_count())?;
         writeln!(f, "  operations     {:.3} G, a multiply-add counted as two", self.flops() as f64 / 1e9)?;
         write!(f, "  device memory  {:.2} MiB beside the weights", self.device_bytes() as f64 / MIB)

@@ -6,15 +6,19 @@
 //!     project (for each slice of k)       gx of the whole chunk, both directions
 //!     step, step, …                       one dispatch a time step, both directions; with a projection,
 //!                                         shrink after each
+//!     or sequence                         one dispatch for all of them
 //! ```
 
 pub(crate) mod bytes;
+pub(crate) mod dispatch;
 mod explain;
 pub(crate) mod limits;
 pub(crate) mod params;
 pub(crate) mod project;
+pub(crate) mod sequence;
 pub(crate) mod shrink;
 pub(crate) mod step;
+pub(crate) mod strategy;
 
 use crate::Result;
 use crate::call::Task;
@@ -23,7 +27,8 @@ use crate::dropout::Dropout;
 use crate::plan::bytes::BufferBytes;
 use crate::plan::limits::{DeviceLimits, Need, check, saturating_product};
 use crate::plan::params::{ChunkParams, ParamsLayout};
-use crate::plan::step::StepTile;
+use crate::plan::strategy::{Choice, Recurrence};
+use crate::strategy::Strategy;
 
 /// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
 /// a GPU busy; long sequences would otherwise take memory in proportion to T.
@@ -34,39 +39,6 @@ const MAX_CHUNK_STEPS: usize = 4096;
 
 const F32: u64 = size_of::<f32>() as u64;
 
-/// One call of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Dispatch {
-    pub(crate) kernel: Kernel,
-    pub(crate) layer: usize,
-    /// Where the chunk's block lies in the parameter buffer, in bytes.
-    pub(crate) chunk_offset: u32,
-    /// Where the step's block lies there; steps only.
-    pub(crate) step_offset: u32,
-    pub(crate) groups: [u32; 3],
-    /// How long it may take, by the measure of [`limits::SUBMISSION_WORK`].
-    pub(crate) work: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kernel {
-    Project,
-    Step,
-    StepRow,
-    Shrink,
-}
-
-impl Kernel {
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 4] = [Self::Project, Self::Step, Self::StepRow, Self::Shrink];
-
-    /// The kernels that a model may need.
-    pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
-        const OF_PROJECTED: [Kernel; 4] = [Kernel::Project, Kernel::Step, Kernel::StepRow, Kernel::Shrink];
-        if config.is_projected() { &OF_PROJECTED } else { OF_PROJECTED.split_at(3).0 }
-    }
-}
-
 /// What a forward of one shape does on a GPU: its dispatches, submissions and device memory.
 ///
 /// [`Placed::plan`](crate::Placed::plan) gives it. Its [`Display`](std::fmt::Display) is for people: a line, and with `{:#}` what was
@@ -75,7 +47,7 @@ impl Kernel {
 pub struct Plan {
     pub(crate) config: RecurrentConfig,
     pub(crate) task: Task,
-    pub(crate) step_tile: StepTile,
+    pub(crate) choice: Choice,
     pub(crate) bytes: BufferBytes,
     pub(crate) params: ParamsLayout,
     /// Of the layer with the most features; others have fewer, and leave blocks unused.
@@ -87,29 +59,35 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Chooses chunks and tiles and checks every limit. The tile depends on the rows of the states alone: were it to depend on
-    /// T, results would depend on how a sequence is cut.
+    /// Chooses strategy, tiles and chunks, and checks every limit.
     pub(crate) fn new(config: &RecurrentConfig, task: Task, limits: &DeviceLimits) -> Result<Self> {
         let Task { sequence, state_arrays, .. } = task;
         let directions = config.directions() as u64;
         let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
         let gates = config.cell.gates() as u64;
 
-        let step_tile = step::tile(state_arrays.tile_batch, limits.software);
+        let choice = strategy::choose(config, &task, limits)?;
 
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
         limits.storage_binding(&gx_step)?;
         project::check(config, b, limits)?;
-        step_tile.check(config, sequence.batch, limits)?;
+        if let Recurrence::Steps(tile) = choice.recurrence {
+            tile.check(config, sequence.batch, limits)?;
+        }
         if config.is_projected() {
             shrink::check(config, sequence.batch, limits)?;
         }
         let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_step.bytes.max(1)).max(1);
         let by_groups = (project::max_rows(limits) / b.max(1)).max(1);
-        // The product of a chunk is one dispatch, which no submission can cut.
+        // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
         let widest = config.input_size.max(config.output_size());
         let slice = widest.min(project::MAX_FEATURES);
-        let by_work = (limits.submission_work / product_flops(config, sequence.batch, slice).max(1)).max(1);
+        let of_sequence = match choice.recurrence {
+            Recurrence::Steps(_) => 0,
+            Recurrence::Sequence(_) => choice.recurrence.step_work(config, sequence.batch),
+        };
+        let of_step = product_flops(config, sequence.batch, slice).max(of_sequence);
+        let by_work = (limits.submission_work / of_step.max(1)).max(1);
         let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
         // Without rows there is no step to run, however many there are.
         let time_steps = if sequence.is_empty() { 0 } else { sequence.time_steps };
@@ -134,7 +112,8 @@ impl Plan {
         }
         let chunks = time_steps.div_ceil(chunk_steps.max(1));
         let slices = project::slices(widest);
-        let params = ParamsLayout::new(config.num_layers, chunks, slices, chunk_steps, limits)?;
+        let params =
+            ParamsLayout::new(config.num_layers, chunks, slices, choice.recurrence.step_blocks(chunk_steps), limits)?;
         let bytes = BufferBytes {
             input: input.bytes,
             output: output.bytes,
@@ -150,7 +129,7 @@ impl Plan {
         let plan = Self {
             config: config.clone(),
             task,
-            step_tile,
+            choice,
             bytes,
             params,
             slices,
@@ -171,8 +150,8 @@ impl Plan {
             }
             let fewer = excess.div_ceil(gx_of_step.max(1)).min(self.chunk_steps as u64 - 1);
             self.chunk_steps -= fewer as usize;
-            self.params =
-                ParamsLayout::new(self.config.num_layers, self.chunks(), self.slices, self.chunk_steps, limits)?;
+            let step_blocks = self.choice.recurrence.step_blocks(self.chunk_steps);
+            self.params = ParamsLayout::new(self.config.num_layers, self.chunks(), self.slices, step_blocks, limits)?;
             self.bytes.params = self.params.bytes();
             self.bytes.gx = gx_of_step * self.chunk_steps as u64;
         }
@@ -245,97 +224,9 @@ impl Plan {
         if self.task.all_states { all } else { all.min(2) }
     }
 
-    /// Every dispatch in order. Nothing is allocated.
-    pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
-        (0..self.config.num_layers).flat_map(move |layer| {
-            (0..self.chunks()).flat_map(move |chunk| {
-                let kernels = self.kernels_of_step();
-                let steps = (0..self.steps_in(chunk)).flat_map(move |step| {
-                    kernels.iter().map(move |&kernel| self.step_dispatch(kernel, layer, chunk, step))
-                });
-                let slices = 0..project::slices(self.config.layer_input_size(layer));
-                slices.map(move |slice| self.project_dispatch(layer, chunk, slice)).chain(steps)
-            })
-        })
-    }
-
-    /// The kernels of a time step, in order.
-    fn kernels_of_step(&self) -> &'static [Kernel] {
-        match (self.step_tile.kernel(), self.config.is_projected()) {
-            (Kernel::StepRow, true) => &[Kernel::StepRow, Kernel::Shrink],
-            (Kernel::StepRow, false) => &[Kernel::StepRow],
-            (_, true) => &[Kernel::Step, Kernel::Shrink],
-            (_, false) => &[Kernel::Step],
-        }
-    }
-
-    /// The kernels that the plan dispatches.
-    pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> {
-        std::iter::once(Kernel::Project).chain(self.kernels_of_step().iter().copied())
-    }
-
-    fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
-        let rows = self.steps_in(chunk) * self.task.sequence.batch;
-        let (config, directions) = (&self.config, self.config.directions());
-        Dispatch {
-            kernel: Kernel::Project,
-            layer,
-            chunk_offset: self.params.chunk_offset(layer, chunk, slice),
-            step_offset: 0,
-            groups: project::groups(rows, config.hidden_size, directions),
-            work: product_work(config, rows, project::slice(config.layer_input_size(layer), slice).len()),
-        }
-    }
-
-    /// A step's dispatch of the step kernel or of the one that follows it.
-    fn step_dispatch(&self, kernel: Kernel, layer: usize, chunk: usize, step: usize) -> Dispatch {
-        let (config, batch, directions) = (&self.config, self.task.sequence.batch, self.config.directions());
-        let groups = match kernel {
-            Kernel::Shrink => shrink::groups(config.recurrent_size(), batch, directions),
-            Kernel::Project | Kernel::Step | Kernel::StepRow => {
-                self.step_tile.groups(config.hidden_size, batch, directions)
-            }
-        };
-        Dispatch {
-            kernel,
-            layer,
-            chunk_offset: self.params.chunk_offset(layer, chunk, 0),
-            step_offset: self.params.step_offset(step),
-            groups,
-            // The projection has fewer weights than one gate; it is counted like the step, to be safe.
-            work: product_work(config, batch, config.recurrent_size()),
-        }
-    }
-
-    /// The ends of the submissions, as counts of dispatches from the start: one for a forward of ordinary length.
-    pub(crate) fn submission_ends(&self) -> Vec<usize> {
-        let (mut ends, mut count, mut work) = (Vec::new(), 0, 0_u64);
-        for dispatch in self.dispatches() {
-            if work > 0 && work + dispatch.work > self.submission_work {
-                ends.push(count);
-                work = 0;
-            }
-            work += dispatch.work;
-            count += 1;
-        }
-        if count > 0 {
-            ends.push(count);
-        }
-        ends
-    }
-
-    /// How many kernel calls a forward records: for each layer one step a time step, and for each time chunk one input product
-    /// (more for inputs of many thousand features).
-    pub fn dispatch_count(&self) -> usize {
-        let slices = |layer| project::slices(self.config.layer_input_size(layer));
-        let of_step = self.kernels_of_step().len();
-        let of_layer = |layer| self.time_steps * of_step + self.chunks() * slices(layer);
-        (0..self.config.num_layers).map(of_layer).sum()
-    }
-
-    /// How many submissions a forward makes.
-    pub fn submission_count(&self) -> usize {
-        self.submission_ends().len()
+    /// The strategy, which was chosen or asked for; never [`Strategy::Auto`].
+    pub fn strategy(&self) -> Strategy {
+        self.choice.recurrence.strategy()
     }
 
     /// The floating-point operations of the matrix products, a multiply-add counted as two.
@@ -376,13 +267,6 @@ impl Plan {
 fn product_flops(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
     let factors = [2, rows as u64, features as u64, config.directions() as u64, config.gate_rows() as u64];
     saturating_product(&factors)
-}
-
-/// The longer of computing such a product and reading its weights, and the start of a dispatch.
-fn product_work(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
-    let weight_bytes = product_flops(config, 1, features) / 2 * F32;
-    let work = product_flops(config, rows, features).max(weight_bytes.saturating_mul(limits::WORK_PER_BYTE));
-    work.saturating_add(limits::WORK_PER_DISPATCH)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
-use crate::plan::Kernel;
 use crate::plan::limits::DeviceLimits;
 
 /// Vectors of h that a workgroup stages at a time; `STAGED` of the shader.
@@ -44,13 +43,6 @@ impl StepTile {
             }
             Self::Quads { quads: 4, .. } => "many rows, which share each weight that is read",
             Self::Quads { .. } => "few rows, so that sums are shared to keep a GPU busy",
-        }
-    }
-
-    pub(crate) fn kernel(self) -> Kernel {
-        match self {
-            Self::Quads { .. } => Kernel::Step,
-            Self::Row { .. } => Kernel::StepRow,
         }
     }
 

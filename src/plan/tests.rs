@@ -1,5 +1,6 @@
 use super::*;
 use crate::LstmConfig;
+use crate::plan::dispatch::Kernel;
 use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
@@ -49,7 +50,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
                 assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
                 assert_eq!(dispatch.groups, [25, 7, 2]);
             }
-            Kernel::Shrink => panic!("a model without projection"),
+            Kernel::Shrink | Kernel::Sequence => panic!("neither projected nor small"),
         }
     }
     assert!(next.is_empty());
@@ -61,7 +62,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
 fn the_tile_does_not_depend_on_the_length() {
     let config = LstmConfig::new(3, 5);
     for batch in [1, 2, 8, 9, 100] {
-        let tiles: Vec<_> = [1, 7, 5000].map(|t| plan(&config, t, batch).unwrap().step_tile).to_vec();
+        let tiles: Vec<_> = [1, 7, 5000].map(|t| plan(&config, t, batch).unwrap().choice).to_vec();
         assert!(tiles.iter().all(|tile| *tile == tiles[0]), "{batch}");
     }
 }
@@ -95,7 +96,7 @@ fn a_forward_stays_within_the_memory_that_it_may_take() {
         let plan = with(memory).unwrap();
         assert!(plan.device_bytes() <= memory, "{} of {memory}", plan.device_bytes());
         assert_eq!(plan.chunk_steps < free.chunk_steps, memory < free.device_bytes());
-        assert_eq!(plan.step_tile, free.step_tile);
+        assert_eq!(plan.choice, free.choice);
     }
     let error = with(least).unwrap_err().to_string();
     assert!(error.starts_with("a forward needs ") && error.contains("of the memory that it may take"), "{error}");
@@ -183,7 +184,7 @@ fn sizes_beyond_everything_are_limits_too() {
     assert!(plan_of(usize::MAX, usize::MAX).is_err());
     assert_eq!(
         plan_of(20_000_000, 1).unwrap_err().to_string(),
-        "the parameters of all chunks needs 125005848576 of max_buffer_size, the device has 268435456"
+        "the parameters of all chunks needs 125004800000 of max_buffer_size, the device has 268435456"
     );
 }
 
@@ -207,14 +208,12 @@ fn a_plan_says_what_it_does_and_why() {
         format!("{plan:#}"),
         "LSTM(10, 400, num_layers=3, bidirectional=true) over T = 150, B = 100\n  \
          input product  3 chunk(s) of up to 52 steps, 63.48 MiB: more would not keep a GPU busier\n  \
-         recurrence     16 units x 16 rows, sum split 4-fold: many rows, which share each weight that is read\n  \
+         strategy       step: many rows, which share each weight that is read\n  \
+         workgroup      16 units x 16 rows, sum split 4-fold\n  \
          dispatches     459 in 7 submission(s)\n  \
          operations     269.760 G, a multiply-add counted as two\n  \
          device memory  251.75 MiB beside the weights"
     );
     let small = format!("{plan}");
-    assert!(
-        small.starts_with("step kernels (16 units x 16 rows, sum split 4-fold), 150 steps in 3 chunk(s)"),
-        "{small}"
-    );
+    assert!(small.starts_with("step (16 units x 16 rows, sum split 4-fold), 150 steps in 3 chunk(s)"), "{small}");
 }

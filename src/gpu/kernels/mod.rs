@@ -1,13 +1,13 @@
 //! What each kernel binds. Group 0 holds the buffers of a layer, group 1 the parameter blocks.
 
 pub(crate) mod project;
+pub(crate) mod recurrence;
 pub(crate) mod shrink;
-pub(crate) mod step;
 
 use crate::Result;
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
-use crate::plan::Kernel;
+use crate::plan::dispatch::Kernel;
 use crate::plan::limits::check;
 use crate::plan::params::{ChunkParams, StepParams};
 
@@ -22,7 +22,7 @@ pub(crate) enum Access {
 pub(crate) fn storage_access(kernel: Kernel, cell: CellKind) -> Vec<Access> {
     match kernel {
         Kernel::Project => project::ACCESS.to_vec(),
-        Kernel::Step | Kernel::StepRow => step::access(cell),
+        Kernel::Step | Kernel::StepRow | Kernel::Sequence => recurrence::access(cell),
         Kernel::Shrink => shrink::ACCESS.to_vec(),
     }
 }
@@ -36,12 +36,12 @@ pub(crate) enum Parameter {
     Call,
 }
 
-/// The parameters of a kernel: the chunk's block, the call, and for a step its own block.
+/// The parameters of a kernel: the chunk's block, the call, and for one step its own block.
 pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
     const ALL: [Parameter; 3] =
         [Parameter::Block(size_of::<ChunkParams>()), Parameter::Call, Parameter::Block(size_of::<StepParams>())];
     match kernel {
-        Kernel::Project => ALL.split_at(2).0,
+        Kernel::Project | Kernel::Sequence => ALL.split_at(2).0,
         Kernel::Step | Kernel::StepRow | Kernel::Shrink => &ALL,
     }
 }
@@ -49,7 +49,7 @@ pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
 /// How many parameters of a kernel are blocks.
 pub(crate) const fn block_count(kernel: Kernel) -> usize {
     match kernel {
-        Kernel::Project => 1,
+        Kernel::Project | Kernel::Sequence => 1,
         Kernel::Step | Kernel::StepRow | Kernel::Shrink => 2,
     }
 }
@@ -60,6 +60,7 @@ pub(crate) fn check_limits(config: &RecurrentConfig, limits: &wgpu::Limits) -> R
         let what = match kernel {
             Kernel::Project => "the input product",
             Kernel::Step | Kernel::StepRow => "the step kernel",
+            Kernel::Sequence => "the sequence kernel",
             Kernel::Shrink => "the projection of h",
         };
         let (bindings, params) = (storage_access(kernel, config.cell).len() as u64, block_count(kernel) as u64);

@@ -6,7 +6,8 @@ use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::pipeline::Constants;
 use crate::plan::params::{ChunkParams, StepParams};
-use crate::plan::{project, shrink, step};
+use crate::plan::sequence::SequenceTile;
+use crate::plan::{project, sequence, shrink, step};
 
 /// What WebGPU has without any feature: unpacking f16 is core.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -116,6 +117,7 @@ fn tile_constants_are_those_of_the_plan() {
             }
             Kernel::Step => assert_eq!(constant(&module, "STAGED"), step::STAGED),
             Kernel::StepRow => {}
+            Kernel::Sequence => assert_eq!(constant(&module, "ROWS_OF_LINE"), sequence::ROWS_OF_LINE),
             Kernel::Shrink => {
                 assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
                 assert_eq!(module.entry_points[0].workgroup_size[0] as usize, shrink::TILE_VALUES);
@@ -131,6 +133,7 @@ fn override_constants_are_those_of_the_rust_side() {
             Kernel::Project => Constants::Project { dropout: true },
             Kernel::Step => Constants::Step { tile: step::tile(9, false), projected: false },
             Kernel::StepRow => Constants::Step { tile: step::tile(1, false), projected: false },
+            Kernel::Sequence => Constants::Sequence(SequenceTile { units: 16, split: 1, held: true }),
             Kernel::Shrink => Constants::None,
         };
         let declared: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();

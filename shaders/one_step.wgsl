@@ -1,0 +1,20 @@
+// What the kernels of one time step share: which step it is, and the ends of its sums.
+
+@group(1) @binding(2) var<uniform> step_in_chunk: Step;
+
+// Loads what the cell will need, for an invocation that will finish a unit of a row that is there.
+fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
+    var own_h = 0.0;
+    if (!PROJECTED) {
+        own_h = previous_h(s, previous_row(s, d, b) + u);
+    }
+    return load_pending(s, step_in_chunk.index, d, b, u, own_h);
+}
+
+fn finish(s: u32, d: u32, b: u32, u: u32, pending: Pending, product: Gates) {
+    if (s < length_of(b)) {
+        leave_state(s, d, b, u, apply_cell(pending, product));
+    } else {
+        leave_padding(s, d, b, u);
+    }
+}

@@ -1,0 +1,131 @@
+// All steps of a chunk of one layer in one dispatch: a workgroup owns every unit of one row and direction, so that no step waits
+// for another workgroup, and none for the start of a dispatch.
+//
+//   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))        for every step s of the chunk
+//
+// h stays in workgroup memory. An invocation owns one unit and a share of the sum over k: of the blocks of four k, invocation z
+// takes blocks z, z + SPLIT, … The SPLIT partial sums are added in the order of z. If HELD, an invocation has at most four blocks
+// and keeps their weights in registers for the whole chunk; else it reads them anew in every step. The CPU twin is
+// cpu/reference/step.rs.
+
+override UNITS: u32; // at least H
+override SPLIT: u32;
+override HELD: bool;
+const ROWS_OF_LINE = 32768u; // of the grid
+
+var<workgroup> h: array<f32, UNITS>;                 // [H], zeros behind it
+var<workgroup> partial: array<Gates, SPLIT * UNITS>; // [SPLIT, UNITS]
+
+// The weights of one unit for four k that follow each other.
+struct Block {
+    w0: Gates,
+    w1: Gates,
+    w2: Gates,
+    w3: Gates,
+}
+
+fn weights_or_zero(d: u32, u: u32, k: u32) -> Gates {
+    if (u < chunk.hidden_size && k < chunk.hidden_size) {
+        return unpack_weights(w_hh[(d * chunk.hidden_size + k) * chunk.hidden_size + u]);
+    }
+    return Gates();
+}
+
+fn load_block(d: u32, u: u32, block: u32) -> Block {
+    let k = 4u * block;
+    return Block(
+        weights_or_zero(d, u, k),
+        weights_or_zero(d, u, k + 1u),
+        weights_or_zero(d, u, k + 2u),
+        weights_or_zero(d, u, k + 3u),
+    );
+}
+
+fn add_block(sum: Gates, weights: Block, block: u32) -> Gates {
+    // Behind the last block there is nothing to add, and h ends.
+    if (4u * block >= UNITS) {
+        return sum;
+    }
+    let k = 4u * block;
+    return sum + h[k] * weights.w0 + h[k + 1u] * weights.w1 + h[k + 2u] * weights.w2 + h[k + 3u] * weights.w3;
+}
+
+@compute @workgroup_size(UNITS, 1, SPLIT)
+fn sequence(
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+) {
+    let d = group.z;
+    let b = group.y * ROWS_OF_LINE + group.x;
+    if (b >= chunk.batch) {
+        return;
+    }
+    let u = local.x;
+    let z = local.z;
+    let first = chunk.first_step;
+    // Whether this invocation finishes a unit.
+    let finishes = z == 0u && u < chunk.hidden_size;
+    // Steps behind the row's end are padding, which needs no sums.
+    let steps = clamp(length_of(b), first, first + chunk.steps) - first;
+
+    var w0 = Block();
+    var w1 = Block();
+    var w2 = Block();
+    var w3 = Block();
+    if (HELD) {
+        w0 = load_block(d, u, z);
+        w1 = load_block(d, u, z + SPLIT);
+        w2 = load_block(d, u, z + 2u * SPLIT);
+        w3 = load_block(d, u, z + 3u * SPLIT);
+    }
+    var own_h = 0.0;
+    if (z == 0u) {
+        if (u < chunk.hidden_size) {
+            own_h = previous_h(first, previous_row(first, d, b) + u);
+        }
+        h[u] = own_h;
+    }
+    var pending: Pending;
+    if (finishes && steps > 0u) {
+        pending = load_pending(first, 0u, d, b, u, own_h);
+    }
+    workgroupBarrier();
+
+    for (var i = 0u; i < steps; i++) {
+        // Under way while the sums are made.
+        var next_gx = Gates();
+        if (finishes && i + 1u < steps) {
+            next_gx = input_gates(i + 1u, d, b, u);
+        }
+        var sum = Gates();
+        if (HELD) {
+            sum = add_block(sum, w0, z);
+            sum = add_block(sum, w1, z + SPLIT);
+            sum = add_block(sum, w2, z + 2u * SPLIT);
+            sum = add_block(sum, w3, z + 3u * SPLIT);
+        } else {
+            for (var block = z; 4u * block < chunk.hidden_size; block += SPLIT) {
+                sum = add_block(sum, load_block(d, u, block), block);
+            }
+        }
+        partial[index] = sum;
+        workgroupBarrier();
+        if (finishes) {
+            for (var other = 1u; other < SPLIT; other++) {
+                sum += partial[other * UNITS + u];
+            }
+            let state = apply_cell(pending, sum);
+            leave_state(first + i, d, b, u, state);
+            h[u] = state.h;
+            pending.gx = next_gx;
+            pending.old = state;
+        }
+        workgroupBarrier();
+    }
+    if (finishes) {
+        for (var i = steps; i < chunk.steps; i++) {
+            leave_padding(first + i, d, b, u);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The kernel calls of a plan, in order, and how they are cut into submissions.
+
+use crate::config::RecurrentConfig;
+use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH};
+use crate::plan::step::StepTile;
+use crate::plan::strategy::Recurrence;
+use crate::plan::{F32, Plan, product_flops, project, shrink};
+
+/// One call of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dispatch {
+    pub(crate) kernel: Kernel,
+    pub(crate) layer: usize,
+    /// Where the chunk's block lies in the parameter buffer, in bytes.
+    pub(crate) chunk_offset: u32,
+    /// Where the step's block lies there; steps only.
+    pub(crate) step_offset: u32,
+    pub(crate) groups: [u32; 3],
+    /// How long it may take, by the measure of [`SUBMISSION_WORK`](super::limits::SUBMISSION_WORK).
+    pub(crate) work: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kernel {
+    Project,
+    Step,
+    StepRow,
+    Sequence,
+    Shrink,
+}
+
+impl Kernel {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 5] = [Self::Project, Self::Step, Self::StepRow, Self::Sequence, Self::Shrink];
+
+    /// The kernels that a model may need.
+    pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
+        const OF_PROJECTED: [Kernel; 4] = [Kernel::Project, Kernel::Step, Kernel::StepRow, Kernel::Shrink];
+        const OF_OTHERS: [Kernel; 4] = [Kernel::Project, Kernel::Step, Kernel::StepRow, Kernel::Sequence];
+        if config.is_projected() { &OF_PROJECTED } else { &OF_OTHERS }
+    }
+}
+
+impl Plan {
+    /// Every dispatch in order. Nothing is allocated.
+    pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
+        (0..self.config.num_layers).flat_map(move |layer| {
+            (0..self.chunks()).flat_map(move |chunk| {
+                let kernels = self.kernels_of_recurrence();
+                let recurrence = (0..self.turns(self.steps_in(chunk))).flat_map(move |turn| {
+                    kernels.iter().map(move |&kernel| self.recurrence_dispatch(kernel, layer, chunk, turn))
+                });
+                let slices = 0..project::slices(self.config.layer_input_size(layer));
+                slices.map(move |slice| self.project_dispatch(layer, chunk, slice)).chain(recurrence)
+            })
+        })
+    }
+
+    /// How often the kernels of the recurrence run for so many steps.
+    fn turns(&self, steps: usize) -> usize {
+        match self.choice.recurrence {
+            Recurrence::Steps(_) => steps,
+            Recurrence::Sequence(_) => 1,
+        }
+    }
+
+    /// The kernels of a turn, in order.
+    fn kernels_of_recurrence(&self) -> &'static [Kernel] {
+        match (self.choice.recurrence, self.config.is_projected()) {
+            (Recurrence::Steps(StepTile::Row { .. }), true) => &[Kernel::StepRow, Kernel::Shrink],
+            (Recurrence::Steps(StepTile::Row { .. }), false) => &[Kernel::StepRow],
+            (Recurrence::Steps(StepTile::Quads { .. }), true) => &[Kernel::Step, Kernel::Shrink],
+            (Recurrence::Steps(StepTile::Quads { .. }), false) => &[Kernel::Step],
+            (Recurrence::Sequence(_), _) => &[Kernel::Sequence],
+        }
+    }
+
+    /// The kernels that the plan dispatches.
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> {
+        std::iter::once(Kernel::Project).chain(self.kernels_of_recurrence().iter().copied())
+    }
+
+    fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
+        let rows = self.steps_in(chunk) * self.task.sequence.batch;
+        let (config, directions) = (&self.config, self.config.directions());
+        Dispatch {
+            kernel: Kernel::Project,
+            layer,
+            chunk_offset: self.params.chunk_offset(layer, chunk, slice),
+            step_offset: 0,
+            groups: project::groups(rows, config.hidden_size, directions),
+            work: product_work(config, rows, project::slice(config.layer_input_size(layer), slice).len()),
+        }
+    }
+
+    /// A dispatch of the kernel of the recurrence, or of the one that follows it.
+    fn recurrence_dispatch(&self, kernel: Kernel, layer: usize, chunk: usize, turn: usize) -> Dispatch {
+        let (config, batch, directions) = (&self.config, self.task.sequence.batch, self.config.directions());
+        let groups = match (kernel, self.choice.recurrence) {
+            (Kernel::Shrink, _) => shrink::groups(config.recurrent_size(), batch, directions),
+            (_, Recurrence::Steps(tile)) => tile.groups(config.hidden_size, batch, directions),
+            (_, Recurrence::Sequence(tile)) => tile.groups(batch, directions),
+        };
+        // A sequence has no blocks of steps.
+        let (step_offset, steps) = match self.choice.recurrence {
+            Recurrence::Steps(_) => (self.params.step_offset(turn), 1),
+            Recurrence::Sequence(_) => (0, self.steps_in(chunk)),
+        };
+        Dispatch {
+            kernel,
+            layer,
+            chunk_offset: self.params.chunk_offset(layer, chunk, 0),
+            step_offset,
+            groups,
+            // The projection has fewer weights than one gate; it is counted like the step, to be safe.
+            work: self.choice.recurrence.step_work(config, batch).saturating_mul(steps as u64),
+        }
+    }
+
+    /// The ends of the submissions, as counts of dispatches from the start: one for a forward of ordinary length.
+    pub(crate) fn submission_ends(&self) -> Vec<usize> {
+        let (mut ends, mut count, mut work) = (Vec::new(), 0, 0_u64);
+        for dispatch in self.dispatches() {
+            if work > 0 && work + dispatch.work > self.submission_work {
+                ends.push(count);
+                work = 0;
+            }
+            work += dispatch.work;
+            count += 1;
+        }
+        if count > 0 {
+            ends.push(count);
+        }
+        ends
+    }
+
+    /// How many kernel calls a forward records: for each layer one step a time step, or one for a whole chunk of them, and for each
+    /// time chunk one input product (more for inputs of many thousand features).
+    pub fn dispatch_count(&self) -> usize {
+        let slices = |layer| project::slices(self.config.layer_input_size(layer));
+        let turns: usize = (0..self.chunks()).map(|chunk| self.turns(self.steps_in(chunk))).sum();
+        let of_layer = |layer| turns * self.kernels_of_recurrence().len() + self.chunks() * slices(layer);
+        (0..self.config.num_layers).map(of_layer).sum()
+    }
+
+    /// How many submissions a forward makes.
+    pub fn submission_count(&self) -> usize {
+        self.submission_ends().len()
+    }
+}
+
+impl Recurrence {
+    /// How long a step may take, by the measure of [`SUBMISSION_WORK`](super::limits::SUBMISSION_WORK).
+    pub(crate) fn step_work(self, config: &RecurrentConfig, batch: usize) -> u64 {
+        let work = product_work(config, batch, config.recurrent_size());
+        match self {
+            Self::Steps(_) => work,
+            // A workgroup has an eighth of a small GPU to itself, and the barriers of a step are counted as a dispatch.
+            Self::Sequence(_) => work.saturating_mul(8),
+        }
+    }
+}
+
+/// The longer of computing such a product and reading its weights, and the start of a dispatch.
+fn product_work(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
+    let weight_bytes = product_flops(config, 1, features) / 2 * F32;
+    let work = product_flops(config, rows, features).max(weight_bytes.saturating_mul(WORK_PER_BYTE));
+    work.saturating_add(WORK_PER_DISPATCH)
+}

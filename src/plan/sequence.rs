@@ -1,0 +1,76 @@
+//! The workgroup of the sequence kernel, shaders/sequence.wgsl.
+
+use std::fmt;
+
+use crate::config::RecurrentConfig;
+use crate::plan::limits::DeviceLimits;
+use crate::{Error, Result};
+
+/// The shape of a workgroup, which owns a row: the shader's override constants of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SequenceTile {
+    pub(crate) units: u32,
+    pub(crate) split: u32,
+    pub(crate) held: bool,
+}
+
+/// The values of k whose weights an invocation can hold in registers: four blocks of four in the shader.
+const HELD_VALUES: usize = 16;
+/// The largest H whose weights a workgroup of 256 invocations can hold.
+pub(crate) const MAX_HELD: usize = 64;
+/// Rows of a line of the grid, as a dimension of it is limited; `ROWS_OF_LINE` of the shader.
+pub(crate) const ROWS_OF_LINE: usize = 32_768;
+/// The smallest workgroup.
+const MIN_UNITS: usize = 16;
+/// The largest workgroup that is asked for, where a device has more.
+const MAX_INVOCATIONS: u32 = 1024;
+/// No more invocations share a sum: each takes at least a block of four k.
+const BLOCK: usize = 4;
+
+/// The workgroup for a hidden size, on a device that can run it. The sum is split so that all invocations of a workgroup have
+/// work; a software adapter runs them in turn, and gains nothing from that.
+pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<SequenceTile> {
+    let refused =
+        |why: &str| Error::Unsupported { what: format!("the sequence strategy for {config}"), why: why.to_owned() };
+    if config.is_projected() {
+        return Err(refused("the projection of h is a dispatch of its own after each step"));
+    }
+    let units = config.hidden_size.max(MIN_UNITS).checked_next_power_of_two().unwrap_or(usize::MAX);
+    let held = units <= MAX_HELD;
+    let available = limits.workgroup_invocations.min(MAX_INVOCATIONS) as usize;
+    let split = match held {
+        true => units / HELD_VALUES,
+        false if limits.software => 1,
+        false => (available / units).clamp(1, (config.hidden_size / BLOCK).min(limits.workgroup_size[2] as usize)),
+    };
+    let tile = SequenceTile { units: u32::try_from(units).unwrap_or(u32::MAX), split: split as u32, held };
+    let what = "the sequence kernel";
+    limits.groups(what, ROWS_OF_LINE as u64)?;
+    limits.workgroup(what, tile.workgroup(), tile.workgroup_storage(config.cell.workgroup_floats()))?;
+    Ok(tile)
+}
+
+impl SequenceTile {
+    fn workgroup(self) -> [u32; 3] {
+        [self.units, 1, self.split]
+    }
+
+    /// Bytes of workgroup memory: h, and the partial sums of all gates.
+    fn workgroup_storage(self, gate_floats: usize) -> u64 {
+        let (units, split) = (u64::from(self.units), u64::from(self.split));
+        units * (1 + split * gate_floats as u64) * size_of::<f32>() as u64
+    }
+
+    /// A workgroup a row and direction; the rows in lines of the grid.
+    pub(crate) fn groups(self, batch: usize, directions: usize) -> [u32; 3] {
+        [batch.min(ROWS_OF_LINE) as u32, batch.div_ceil(ROWS_OF_LINE) as u32, directions as u32]
+    }
+}
+
+/// For people.
+impl fmt::Display for SequenceTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weights = if self.held { "held in registers" } else { "read each step" };
+        write!(f, "{} units x 1 row, sum split {}-fold, weights {weights}", self.units, self.split)
+    }
+}

@@ -1,0 +1,38 @@
+//! How the recurrence is run on a GPU.
+
+use std::fmt;
+
+/// How a GPU runs the recurrence: [`Placed::set_strategy`](crate::Placed::set_strategy). Every strategy gives the same numbers but
+/// for rounding; which one is fastest depends on the sizes and on the GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Chosen by hidden size, batch, layers and device; a [`Plan`](crate::Plan) says which and why.
+    #[default]
+    Auto,
+    /// A dispatch a time step, whose workgroups share the hidden units. Runs every shape.
+    Step,
+    /// A dispatch for all time steps, in which a workgroup owns all hidden units of a row: nothing is waited for but its own
+    /// work. For small hidden sizes: H is at most the invocations of a workgroup (256 on every device, 1,024 on many).
+    Sequence,
+}
+
+impl Strategy {
+    /// Every strategy that can be asked for, [`Auto`](Self::Auto) first.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Step, Self::Sequence];
+
+    /// "auto", "step" and so on.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Step => "step",
+            Self::Sequence => "sequence",
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
