@@ -22,7 +22,8 @@ struct Chunk {
     x_stride_b: u32,   // elements from one batch row of x to the next
     y_stride_t: u32,   // likewise for y
     y_stride_b: u32,
-    h_offset: u32,     // first element of this layer in h_0 and h_n [L, D, state_rows, P]
+    h_offset: u32,     // first element of this layer in a state [L, D, state_rows, P]
+    h_size: u32,       // elements of such a state
     c_offset: u32,     // likewise in c
     c_stride_s: u32,   // elements from c before a step to c after it: 0 where it is updated in place
     k_first: u32,      // the features of this slice of the input product: k_first..k_end
@@ -57,6 +58,16 @@ fn padding_value() -> f32 {
 fn time_of(step: u32, direction: u32, b: u32) -> u32 {
     let length = length_of(b);
     return select(step, length - 1u - step, direction == 1u && step < length);
+}
+
+// Weights lie in blocks of eight units, [D, ceil(H / 8), K, 8] of G: the invocations of eight units read on in memory as k goes on.
+// In the last block units may be missing; their weights are 0.
+const BLOCK = 8u;
+
+// Where the weights of a unit begin, of a matrix with K columns; those of the next k are BLOCK further.
+fn first_weight(d: u32, u: u32, columns: u32) -> u32 {
+    let blocks = (chunk.hidden_size + BLOCK - 1u) / BLOCK;
+    return (d * blocks + u / BLOCK) * columns * BLOCK + u % BLOCK;
 }
 
 // The bits, because drivers may assume that floats are never NaN and fold `x != x` to false.

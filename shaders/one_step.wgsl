@@ -6,7 +6,7 @@
 fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
     var own_h = 0.0;
     if (!PROJECTED) {
-        own_h = previous_h(s, previous_row(s, d, b) + u);
+        own_h = h[h_before(s, d, b, u)];
     }
     return load_pending(s, step_in_chunk.index, d, b, u, own_h);
 }

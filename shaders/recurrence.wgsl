@@ -5,14 +5,20 @@
 override PROJECTED: bool;
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G
-@group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, P (k), H (u)] of G
+@group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, P (k), 8] of G
 @group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
-@group(0) @binding(3) var<storage, read> h_0: array<f32>;           // [L, D, state_rows, P]
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;       // [2, L, D, state_rows, P], see h_before
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
 @group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; if PROJECTED raw [B, D, H]
 
 fn h_index(d: u32, b: u32, k: u32) -> u32 {
     return chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + k;
+}
+
+// Of h before step s: two halves take turns, as a step may still read the one when another workgroup has left its result in the
+// other. The initial h is in the first.
+fn h_before(s: u32, d: u32, b: u32, k: u32) -> u32 {
+    return (s & 1u) * chunk.h_size + h_index(d, b, k);
 }
 
 // Of c before step s.
@@ -22,30 +28,6 @@ fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
 
 fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
     return time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.recurrent_size + k;
-}
-
-// h(s-1) is read where the step before wrote it, in y, so nothing is copied between steps; the first step reads h_0.
-// Where a row of it begins is looked up once, as that takes loads of its own.
-fn previous_row(s: u32, d: u32, b: u32) -> u32 {
-    if (s == 0u) {
-        return h_index(d, b, 0u);
-    }
-    return y_index(s - 1u, d, b, 0u);
-}
-
-fn previous_h(s: u32, at: u32) -> f32 {
-    if (s == 0u) {
-        return h_0[at];
-    }
-    return y[at];
-}
-
-// Four values `stride` apart: one choice for all, so that the loads around it stay together.
-fn previous_four(s: u32, at: u32, stride: u32) -> vec4<f32> {
-    if (s == 0u) {
-        return vec4<f32>(h_0[at], h_0[at + stride], h_0[at + 2u * stride], h_0[at + 3u * stride]);
-    }
-    return vec4<f32>(y[at], y[at + stride], y[at + 2u * stride], y[at + 3u * stride]);
 }
 
 // What the cell of one unit of one row needs besides W_hh·h. None of it waits for that product, so kernels load it before.
@@ -83,6 +65,7 @@ fn leave_state(s: u32, d: u32, b: u32, u: u32, state: State) {
         h_out[(b * chunk.directions + d) * chunk.hidden_size + u] = state.h;
         return;
     }
+    h[h_before(s + 1u, d, b, u)] = state.h;
     y[y_index(s, d, b, u)] = state.h;
     if (s + 1u == length_of(b)) {
         h_out[h_index(d, b, u)] = state.h;
@@ -96,6 +79,6 @@ fn leave_padding(s: u32, d: u32, b: u32, u: u32) {
     }
     y[y_index(s, d, b, u)] = padding_value();
     if (length_of(b) == 0u && s == 0u) {
-        h_out[h_index(d, b, u)] = h_0[h_index(d, b, u)];
+        h_out[h_index(d, b, u)] = h[h_before(0u, d, b, u)];
     }
 }

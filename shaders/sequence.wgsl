@@ -13,7 +13,7 @@ override SPLIT: u32;
 override HELD: bool;
 const ROWS_OF_LINE = 32768u; // of the grid
 
-var<workgroup> h: array<f32, UNITS>;                 // [H], zeros behind it
+var<workgroup> h_row: array<f32, UNITS>;             // [H], zeros behind it
 var<workgroup> partial: array<Gates, SPLIT * UNITS>; // [SPLIT, UNITS]
 
 // The weights of one unit for four k that follow each other.
@@ -26,7 +26,7 @@ struct Block {
 
 fn weights_or_zero(d: u32, u: u32, k: u32) -> Gates {
     if (u < chunk.hidden_size && k < chunk.hidden_size) {
-        return unpack_weights(w_hh[(d * chunk.hidden_size + k) * chunk.hidden_size + u]);
+        return unpack_weights(w_hh[first_weight(d, u, chunk.hidden_size) + k * BLOCK]);
     }
     return Gates();
 }
@@ -42,12 +42,12 @@ fn load_block(d: u32, u: u32, block: u32) -> Block {
 }
 
 fn add_block(sum: Gates, weights: Block, block: u32) -> Gates {
-    // Behind the last block there is nothing to add, and h ends.
+    // Behind the last block there is nothing to add, and h_row ends.
     if (4u * block >= UNITS) {
         return sum;
     }
     let k = 4u * block;
-    return sum + h[k] * weights.w0 + h[k + 1u] * weights.w1 + h[k + 2u] * weights.w2 + h[k + 3u] * weights.w3;
+    return sum + h_row[k] * weights.w0 + h_row[k + 1u] * weights.w1 + h_row[k + 2u] * weights.w2 + h_row[k + 3u] * weights.w3;
 }
 
 @compute @workgroup_size(UNITS, 1, SPLIT)
@@ -82,9 +82,9 @@ fn sequence(
     var own_h = 0.0;
     if (z == 0u) {
         if (u < chunk.hidden_size) {
-            own_h = previous_h(first, previous_row(first, d, b) + u);
+            own_h = h[h_before(first, d, b, u)];
         }
-        h[u] = own_h;
+        h_row[u] = own_h;
     }
     var pending: Pending;
     if (finishes && steps > 0u) {
@@ -117,7 +117,7 @@ fn sequence(
             }
             let state = apply_cell(pending, sum);
             leave_state(first + i, d, b, u, state);
-            h[u] = state.h;
+            h_row[u] = state.h;
             pending.gx = next_gx;
             pending.old = state;
         }

@@ -7,7 +7,7 @@
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;       // [L, D, state_rows, P]
+@group(0) @binding(2) var<storage, read_write> h: array<f32>;   // [2, L, D, state_rows, P], as in recurrence.wgsl
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;   // [T, B, D, P] or [B, T, D, P], by y_stride_*
 @group(0) @binding(4) var<storage, read_write> h_n: array<f32>; // [L, D, state_rows, P]
 
@@ -30,17 +30,18 @@ fn shrink(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id)
     if (s >= length) {
         y[y_at] = padding_value();
         if (length == 0u && s == 0u) {
-            h_n[at] = h_0[at];
+            h_n[at] = h[at];
         }
         return;
     }
-    var h = 0.0;
+    var sum = 0.0;
     for (var u = 0u; u < chunk.hidden_size; u++) {
         let unit = d * chunk.hidden_size + u;
-        h += raw[b * chunk.directions * chunk.hidden_size + unit] * w_hr[unit * chunk.recurrent_size + p];
+        sum += raw[b * chunk.directions * chunk.hidden_size + unit] * w_hr[unit * chunk.recurrent_size + p];
     }
-    y[y_at] = h;
+    h[((s + 1u) & 1u) * chunk.h_size + at] = sum;
+    y[y_at] = sum;
     if (s + 1u == length) {
-        h_n[at] = h;
+        h_n[at] = sum;
     }
 }

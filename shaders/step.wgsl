@@ -2,10 +2,10 @@
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// A workgroup owns UNITS hidden units of QUADS·4 batch rows. An invocation owns one unit of four rows, so that each weight
-// it loads is used four times, and h of the four rows comes as one vector. SPLIT invocations share the sum over k:
-// invocation z takes k = z, z + SPLIT, … of every tile, and the SPLIT partial sums are added in the order of z, so the result
-// is the same on every run. The CPU twin is cpu/reference/step.rs; step_row.wgsl is the kernel of a single row.
+// A workgroup owns UNITS hidden units of QUADS·4 batch rows, an invocation one unit of four rows (quad.wgsl). SPLIT invocations
+// share the sum over k: invocation z takes k = z, z + SPLIT, … of every tile, and the SPLIT partial sums are added in the order
+// of z, so the result is the same on every run. The CPU twin is cpu/reference/step.rs; step_row.wgsl is the kernel of a single
+// row, step_wide.wgsl that of many.
 
 override UNITS: u32;
 override QUADS: u32;
@@ -17,7 +17,7 @@ var<workgroup> partial: array<Gates, SPLIT * QUADS * UNITS>;  // [SPLIT, QUADS, 
 
 fn h_or_zero(s: u32, d: u32, b: u32, k: u32) -> f32 {
     if (b < chunk.batch) {
-        return previous_h(s, previous_row(s, d, b) + k);
+        return h[h_before(s, d, b, k)];
     }
     return 0.0;
 }
@@ -40,10 +40,7 @@ fn step(
         pending = begin(s, d, b, u);
     }
 
-    var acc0 = Gates();
-    var acc1 = Gates();
-    var acc2 = Gates();
-    var acc3 = Gates();
+    var sum = Quad();
     for (var k0 = 0u; k0 < chunk.recurrent_size; k0 += tile_k) {
         let depth = min(tile_k, chunk.recurrent_size - k0);
         for (var i = index; i < STAGED; i += UNITS * QUADS * SPLIT) {
@@ -60,31 +57,20 @@ fn step(
         }
         workgroupBarrier();
         if (u < chunk.hidden_size) {
-            let w_row = (d * chunk.recurrent_size + k0) * chunk.hidden_size + u;
+            let first = first_weight(d, u, chunk.recurrent_size) + k0 * BLOCK;
             let h_row = local.y * tile_k;
             var k = local.z;
             // Two at a time, so that their loads are under way together.
             for (; k + SPLIT < depth; k += 2u * SPLIT) {
-                let w = unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
-                let next_w = unpack_weights(w_hh[w_row + (k + SPLIT) * chunk.hidden_size]);
-                let h = h_tile[h_row + k];
-                let next_h = h_tile[h_row + k + SPLIT];
-                acc0 += h.x * w;
-                acc1 += h.y * w;
-                acc2 += h.z * w;
-                acc3 += h.w * w;
-                acc0 += next_h.x * next_w;
-                acc1 += next_h.y * next_w;
-                acc2 += next_h.z * next_w;
-                acc3 += next_h.w * next_w;
+                let w = unpack_weights(w_hh[first + k * BLOCK]);
+                let next_w = unpack_weights(w_hh[first + (k + SPLIT) * BLOCK]);
+                let rows = h_tile[h_row + k];
+                let next_rows = h_tile[h_row + k + SPLIT];
+                add_quad(&sum, rows, w);
+                add_quad(&sum, next_rows, next_w);
             }
             for (; k < depth; k += SPLIT) {
-                let h = h_tile[h_row + k];
-                let w = unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
-                acc0 += h.x * w;
-                acc1 += h.y * w;
-                acc2 += h.z * w;
-                acc3 += h.w * w;
+                add_quad(&sum, h_tile[h_row + k], unpack_weights(w_hh[first + k * BLOCK]));
             }
         }
         workgroupBarrier();
@@ -92,15 +78,15 @@ fn step(
 
     var product = Gates();
     for (var r = 0u; r < 4u; r++) {
-        var acc = acc0;
+        var of_row = sum.r0;
         if (r == 1u) {
-            acc = acc1;
+            of_row = sum.r1;
         } else if (r == 2u) {
-            acc = acc2;
+            of_row = sum.r2;
         } else if (r == 3u) {
-            acc = acc3;
+            of_row = sum.r3;
         }
-        partial[index] = acc;
+        partial[index] = of_row;
         workgroupBarrier();
         if (local.z == r) {
             for (var z = 0u; z < SPLIT; z++) {

@@ -3,12 +3,13 @@
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
 // With one row only units and k are parallel. SPLIT invocations share the sum over k of a unit: invocation z takes k = z,
-// z + SPLIT, …, and the SPLIT partial sums are added in the order of z, so the result is the same on every run. Every weight is
+// z + SPLIT, …, and the SPLIT partial sums are added in an order of their own, so the result is the same on every run. Every weight is
 // used once, so nothing is gained by staging h: it is read where it is. The CPU twin is cpu/reference/step.rs; step.wgsl is the
 // kernel of several rows.
 
 override UNITS: u32;
 override SPLIT: u32;
+const FIRST = 4u;
 
 var<workgroup> partial: array<Gates, SPLIT * UNITS>; // [SPLIT, UNITS]
 
@@ -31,31 +32,44 @@ fn step_row(
     }
     var acc = Gates();
     if (u < chunk.hidden_size) {
-        let h_row = previous_row(s, d, b);
-        let w_row = d * chunk.recurrent_size * chunk.hidden_size + u;
+        let h_row = h_before(s, d, b, 0u);
+        let first = first_weight(d, u, chunk.recurrent_size);
         var k = local.z;
         // Four at a time, so that their loads are under way together; one after the other they would be waited for in turn.
         for (; k + 3u * SPLIT < chunk.recurrent_size; k += 4u * SPLIT) {
-            let h = previous_four(s, h_row + k, SPLIT);
-            let at = w_row + k * chunk.hidden_size;
-            let stride = SPLIT * chunk.hidden_size;
+            let h0 = h[h_row + k];
+            let h1 = h[h_row + k + SPLIT];
+            let h2 = h[h_row + k + 2u * SPLIT];
+            let h3 = h[h_row + k + 3u * SPLIT];
+            let at = first + k * BLOCK;
+            let stride = SPLIT * BLOCK;
             let w0 = unpack_weights(w_hh[at]);
             let w1 = unpack_weights(w_hh[at + stride]);
             let w2 = unpack_weights(w_hh[at + 2u * stride]);
             let w3 = unpack_weights(w_hh[at + 3u * stride]);
-            acc += h.x * w0;
-            acc += h.y * w1;
-            acc += h.z * w2;
-            acc += h.w * w3;
+            acc += h0 * w0;
+            acc += h1 * w1;
+            acc += h2 * w2;
+            acc += h3 * w3;
         }
         for (; k < chunk.recurrent_size; k += SPLIT) {
-            acc += previous_h(s, h_row + k) * unpack_weights(w_hh[w_row + k * chunk.hidden_size]);
+            acc += h[h_row + k] * unpack_weights(w_hh[first + k * BLOCK]);
         }
     }
     partial[index] = acc;
     workgroupBarrier();
+    // In two turns, as the sum of all by one invocation would take longer than the product: the first FIRST add every FIRSTth.
+    if (SPLIT > FIRST) {
+        if (local.z < FIRST) {
+            for (var z = local.z + FIRST; z < SPLIT; z += FIRST) {
+                acc += partial[z * UNITS + local.x];
+            }
+            partial[index] = acc;
+        }
+        workgroupBarrier();
+    }
     if (finishes) {
-        for (var z = 1u; z < SPLIT; z++) {
+        for (var z = 1u; z < min(SPLIT, FIRST); z++) {
             acc += partial[z * UNITS + local.x];
         }
         finish(s, d, b, u, pending, acc);

@@ -82,12 +82,19 @@ impl Device {
     }
 
     /// A device and queue of the caller's. They are never destroyed, and the device's error and loss handlers stay the
-    /// caller's. The model's limits are the device's: request it with what the adapter has if models are large.
+    /// caller's. The model's limits are the device's: request it with what the adapter has if models are large, and with
+    /// [`optional_features`](Self::optional_features) if they are to be as fast as on a device of the crate's own.
     ///
     /// Both must be of one `request_device` call: wgpu panics where they are not, and gives no way to tell.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let context = Arc::new(Context::borrow(device, queue));
         Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }
+    }
+
+    /// The features that models make use of where a device has them, to be asked for on a device of the caller's own:
+    /// `required_features: adapter.features() & Device::optional_features()`. None is needed.
+    pub const fn optional_features() -> wgpu::Features {
+        wgpu::Features::SUBGROUP
     }
 
     /// The adapters with compute shaders that are there, of all backends, in the drivers' order.

@@ -16,7 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use wgpu_rnn::wgpu;
 use wgpu_rnn::{
-    Config, Device, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, Precision, RnnBuffers, RnnKind, Tensor,
+    Config, Device, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, Placed, Precision, RnnBuffers, RnnKind,
+    Strategy, Tensor,
 };
 
 use crate::measure::{MakeBuffers, Times};
@@ -43,12 +44,20 @@ struct Arguments {
     /// Numbers that the weights are kept in
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
+    /// How a GPU runs the recurrence: auto, step, sequence, …; one that cannot run a shape is an error that says why
+    #[arg(long, default_value = "auto", value_parser = strategy)]
+    strategy: Strategy,
     /// How often each shape is timed, after a warm-up
     #[arg(long, default_value_t = 10)]
     repeat: usize,
     /// One JSON object a line in place of the table
     #[arg(long)]
     json: bool,
+}
+
+fn strategy(name: &str) -> Result<Strategy, String> {
+    let found = Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
+    found.ok_or_else(|| format!("expected one of {}", Strategy::ALL.map(Strategy::name).join(", ")))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -95,7 +104,10 @@ struct Line {
     layers: usize,
     directions: usize,
     precision: &'static str,
-    strategy: String,
+    /// "cpu", or how the GPU runs the recurrence.
+    strategy: &'static str,
+    /// What the GPU does, in words.
+    plan: Option<String>,
     median_ms: f64,
     min_ms: f64,
     max_ms: f64,
@@ -155,7 +167,7 @@ fn open(arguments: &Arguments) -> Result<Device> {
     let adapter = adapters.into_iter().find(|adapter| same(adapter.get_info())).context("the adapter is gone")?;
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         required_limits: adapter.limits(),
-        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | Device::optional_features()),
         ..Default::default()
     }))?;
     Ok(Device::from_wgpu(device, queue))
@@ -167,8 +179,11 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     let config = Config::<K>::new(i, h).num_layers(layers).bidirectional(directions == 2);
     let layer = Layer::random(config, 0)?;
     let model = layer.to_precision(device, precision.precision())?;
+    if arguments.strategy != Strategy::Auto {
+        model.set_strategy(arguments.strategy)?;
+    }
     let x = Tensor::new([t, b, i], (0..t * b * i).map(|n| (n as f32 * 0.37).sin()).collect::<Vec<_>>())?;
-    check(&layer, device, precision.precision(), &x).context("the result is wrong, so that its time means nothing")?;
+    check(&layer, &model, precision.precision(), &x).context("the result is wrong, so that its time means nothing")?;
 
     let call = measure::whole_call(&model, &x, least)?;
     let gates = layer.layers()[0].weight_hh().shape()[0] / h;
@@ -196,7 +211,8 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         layers,
         directions,
         precision: precision.name(),
-        strategy: plan.as_ref().map_or_else(|| "cpu".to_owned(), ToString::to_string),
+        strategy: plan.as_ref().map_or("cpu", |plan| plan.strategy().name()),
+        plan: plan.as_ref().map(ToString::to_string),
         median_ms: ms(call.median),
         min_ms: ms(call.min),
         max_ms: ms(call.max),
@@ -210,9 +226,9 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
 }
 
 /// A GPU against the CPU path, the CPU path against the reference in f64.
-fn check<K: Kind>(layer: &Layer<K>, device: &Device, precision: Precision, x: &Tensor) -> Result<()> {
-    let (output, _) = layer.to_precision(device, precision)?.forward(x, None)?;
-    let expected: Vec<f64> = if device.is_gpu() {
+fn check<K: Kind>(layer: &Layer<K>, model: &Placed<K>, precision: Precision, x: &Tensor) -> Result<()> {
+    let (output, _) = model.forward(x, None)?;
+    let expected: Vec<f64> = if model.device().is_gpu() {
         let cpu = layer.to_precision(&Device::cpu(), precision)?;
         cpu.forward(x, None)?.0.data().iter().map(|&v| v.into()).collect()
     } else {
@@ -247,7 +263,7 @@ fn print(line: &Line, json: bool) -> Result<()> {
         line.gflops,
         optional(line.device_ms),
         optional(line.gpu_ms),
-        line.strategy,
+        line.plan.as_deref().unwrap_or(line.strategy),
     );
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::PipelineCache;
 use crate::plan::limits::{DeviceLimits, SUBMISSION_WORK};
-use crate::{Error, Result};
+use crate::{Device, Error, Result};
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -19,6 +19,7 @@ impl Context {
     pub(crate) async fn open(chosen: &Chosen) -> Result<Self> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-rnn"),
+            required_features: chosen.adapter.features() & Device::optional_features(),
             required_limits: chosen.adapter.limits(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
@@ -37,13 +38,20 @@ impl Context {
 
     fn over(gpu: GuardedDevice) -> Self {
         let info = gpu.device.adapter_info();
-        let software = info.device_type == wgpu::DeviceType::Cpu;
-        let limits = device_limits(&gpu.device.limits(), software);
+        let limits = DeviceLimits {
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            subgroup_size: if gpu.device.features().contains(wgpu::Features::SUBGROUP) {
+                info.subgroup_min_size
+            } else {
+                0
+            },
+            ..device_limits(&gpu.device.limits())
+        };
         Self { gpu, info, limits, pipelines: PipelineCache::default() }
     }
 }
 
-fn device_limits(limits: &wgpu::Limits, software: bool) -> DeviceLimits {
+fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
     DeviceLimits {
         // Shaders index elements with u32, and some backends (Metal) state more than 4 GiB.
         storage_binding: limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX) & !3),
@@ -57,7 +65,8 @@ fn device_limits(limits: &wgpu::Limits, software: bool) -> DeviceLimits {
             limits.max_compute_workgroup_size_z,
         ],
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
-        software,
+        software: false,
+        subgroup_size: 0,
         forward_memory: u64::MAX,
         submission_work: SUBMISSION_WORK,
     }

@@ -65,7 +65,7 @@ pub(crate) async fn submit(
                     }
                     Initial::Last(places) => {
                         for Range { start, end } in places {
-                            encoder.copy_buffer_to_buffer(&io.last.h, *start, &scratch.h_0, *start, end - start);
+                            encoder.copy_buffer_to_buffer(&io.last.h, *start, &scratch.h, *start, end - start);
                         }
                     }
                 }
@@ -89,5 +89,5 @@ pub(crate) async fn submit(
 /// Where the initial states go, h first: h into a buffer of its own, the others into the last states, which the kernel
 /// updates in place.
 pub(crate) fn initial_targets<'a>(scratch: &'a Scratch, io: &'a Io) -> impl Iterator<Item = &'a wgpu::Buffer> {
-    std::iter::once(&scratch.h_0).chain(&io.last.carried)
+    std::iter::once(&scratch.h).chain(&io.last.carried)
 }

@@ -46,15 +46,8 @@ impl Constants {
                 ("HELD", f64::from(u8::from(held))),
             ],
             Self::Step { tile, projected } => {
-                let projected = ("PROJECTED", f64::from(u8::from(projected)));
-                match tile {
-                    StepTile::Quads { units, quads, split } => {
-                        vec![projected, ("UNITS", units.into()), ("QUADS", quads.into()), ("SPLIT", split.into())]
-                    }
-                    StepTile::Row { units, split } => {
-                        vec![projected, ("UNITS", units.into()), ("SPLIT", split.into())]
-                    }
-                }
+                let of_tile = tile.overrides().into_iter().map(|(name, value)| (name, value.into()));
+                std::iter::once(("PROJECTED", f64::from(u8::from(projected)))).chain(of_tile).collect()
             }
         }
     }
@@ -91,7 +84,8 @@ impl Pipeline {
     fn compile(device: &wgpu::Device, key: PipelineKey) -> Self {
         let entry_point = shader::entry_point(key.kernel);
         let label = format!("wgpu-rnn {} {entry_point}", key.cell.name());
-        let storage: Vec<_> = kernels::storage_access(key.kernel, key.cell).into_iter().map(storage_binding).collect();
+        let storage: Vec<_> =
+            kernels::storage_access(key.kernel.role(), key.cell).into_iter().map(storage_binding).collect();
         let params = kernels::parameters(key.kernel).iter().copied().map(parameter_binding).collect();
         let layout = |name: &str, types: Vec<wgpu::BindingType>| {
             let entries: Vec<_> = (0..).zip(types).map(|(binding, ty)| layout_entry(binding, ty)).collect();

@@ -18,9 +18,15 @@ const WEIGHTS_F16_3: &str = include_str!("../../shaders/weights/f16_3.wgsl");
 const WEIGHTS_F16_1: &str = include_str!("../../shaders/weights/f16_1.wgsl");
 const PROJECT: &str = include_str!("../../shaders/project.wgsl");
 const RECURRENCE: &str = include_str!("../../shaders/recurrence.wgsl");
+const INPUT_PRODUCT: &str = include_str!("../../shaders/input_product.wgsl");
+const PROJECT_OCTETS: &str = include_str!("../../shaders/project_octets.wgsl");
+const QUAD: &str = include_str!("../../shaders/quad.wgsl");
+const OCTET: &str = include_str!("../../shaders/octet.wgsl");
 const ONE_STEP: &str = include_str!("../../shaders/one_step.wgsl");
 const SEQUENCE: &str = include_str!("../../shaders/sequence.wgsl");
 const STEP_ROW: &str = include_str!("../../shaders/step_row.wgsl");
+const STEP_WIDE: &str = include_str!("../../shaders/step_wide.wgsl");
+const STEP_OCTETS: &str = include_str!("../../shaders/step_octets.wgsl");
 const STEP: &str = include_str!("../../shaders/step.wgsl");
 const DROPOUT: &str = include_str!("../../shaders/dropout.wgsl");
 const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
@@ -40,8 +46,11 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision) -> St
         CellKind::Rnn(Nonlinearity::Relu) => &[STATE_H, RNN_RELU, RNN],
     };
     let body: &[&str] = match kernel {
-        Kernel::Project => &[DROPOUT, PROJECT],
-        Kernel::Step => &[RECURRENCE, ONE_STEP, STEP],
+        Kernel::Project => &[DROPOUT, INPUT_PRODUCT, QUAD, PROJECT],
+        Kernel::ProjectOctets => &[DROPOUT, INPUT_PRODUCT, OCTET, PROJECT_OCTETS],
+        Kernel::Step => &[RECURRENCE, ONE_STEP, QUAD, STEP],
+        Kernel::StepWide => &[RECURRENCE, ONE_STEP, QUAD, STEP_WIDE],
+        Kernel::StepOctets => &[RECURRENCE, ONE_STEP, OCTET, STEP_OCTETS],
         Kernel::StepRow => &[RECURRENCE, ONE_STEP, STEP_ROW],
         Kernel::Sequence => &[RECURRENCE, SEQUENCE],
         Kernel::Shrink => &[SHRINK],
@@ -54,7 +63,10 @@ pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::Project => "project",
         Kernel::Step => "step",
+        Kernel::ProjectOctets => "project_octets",
         Kernel::StepRow => "step_row",
+        Kernel::StepWide => "step_wide",
+        Kernel::StepOctets => "step_octets",
         Kernel::Sequence => "sequence",
         Kernel::Shrink => "shrink",
     }

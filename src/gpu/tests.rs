@@ -63,16 +63,19 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
     }
 }
 
-/// The tiles of real GPUs and of software adapters, on whatever adapter there is.
+/// The tiles of real GPUs and of software adapters, with subgroups and without, on whatever adapter there is.
 #[test]
 fn every_tile_gives_the_numbers_of_the_reference() {
-    for software in [false, true] {
+    for (software, subgroups) in [(false, true), (true, true), (true, false)] {
         let Some(mut context) = context() else { return };
         context.limits.software = software;
+        if !subgroups {
+            context.limits.subgroup_size = 0;
+        }
         let context = Arc::new(context);
         for (hidden, layers) in [(9, 2), (37, 1), (150, 1)] {
             let lstm = LstmConfig::new(5, hidden).num_layers(layers).bidirectional(layers == 2);
-            for batch in [1, 2, 4, 5, 8, 9, 21] {
+            for batch in [1, 2, 4, 5, 8, 9, 16, 21, 33] {
                 check_tile(&context, lstm.clone(), batch);
                 check_tile(&context, lstm.clone().proj_size(hidden / 2), batch);
                 check_tile(&context, GruConfig::new(5, hidden).num_layers(layers), batch);

@@ -37,13 +37,17 @@ pub(crate) const fn words(gates: usize, precision: Precision) -> usize {
     }
 }
 
-/// A packed matrix: `[D, columns, units]` of `gates`.
+/// Units whose weights lie side by side; `BLOCK` of shaders/common.wgsl.
+pub(crate) const BLOCK: usize = 8;
+
+/// A packed matrix: `[D, units / block, columns, block]` of `gates`.
 struct Matrix {
     name: &'static str,
     parameter: ParameterKind,
     columns: usize,
     units: usize,
     gates: usize,
+    block: usize,
     precision: Precision,
 }
 
@@ -51,12 +55,17 @@ impl Matrix {
     /// Those of a layer: w_ih, w_hh, b_ih, b_hh, and with a projection w_hr.
     fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
         let (units, gates) = (config.hidden_size, config.cell.gates());
-        let gated = |name, parameter, columns, precision| Self { name, parameter, columns, units, gates, precision };
+        let weights =
+            |name, parameter, columns| Self { name, parameter, columns, units, gates, block: BLOCK, precision };
+        let biases = |name, parameter| {
+            let (columns, block, precision) = (1, 1, Precision::F32);
+            Self { name, parameter, columns, units, gates, block, precision }
+        };
         let mut all = vec![
-            gated("w_ih", ParameterKind::WeightIh, config.layer_input_size(layer), precision),
-            gated("w_hh", ParameterKind::WeightHh, config.recurrent_size(), precision),
-            gated("b_ih", ParameterKind::BiasIh, 1, Precision::F32),
-            gated("b_hh", ParameterKind::BiasHh, 1, Precision::F32),
+            weights("w_ih", ParameterKind::WeightIh, config.layer_input_size(layer)),
+            weights("w_hh", ParameterKind::WeightHh, config.recurrent_size()),
+            biases("b_ih", ParameterKind::BiasIh),
+            biases("b_hh", ParameterKind::BiasHh),
         ];
         if config.is_projected() {
             let (parameter, units) = (ParameterKind::WeightHr, config.recurrent_size());
@@ -66,14 +75,21 @@ impl Matrix {
                 columns: config.hidden_size,
                 units,
                 gates: 1,
+                block: units,
                 precision: Precision::F32,
             });
         }
         all
     }
 
+    /// Units of whole blocks.
+    fn padded_units(&self) -> usize {
+        self.units.next_multiple_of(self.block)
+    }
+
     fn bytes(&self, directions: usize) -> u64 {
-        let factors = [directions, self.columns, self.units, words(self.gates, self.precision), size_of::<u32>()];
+        let factors =
+            [directions, self.padded_units(), self.columns, words(self.gates, self.precision), size_of::<u32>()];
         Need::product("weights", &factors.map(|n| n as u64)).bytes
     }
 }
@@ -126,27 +142,28 @@ impl LayerBuffers {
     }
 }
 
-/// `[D, columns, units, gates]` from each direction's `[gates·units, columns]`: the gates of one hidden unit side by side,
-/// neighbouring units next to each other, so that a row of invocations reads one contiguous stretch of vectors. A missing bias
-/// is zeros. As f16, two gates share a word, the first in its low half.
+/// `[D, units / block, columns, block, gates]` from each direction's `[gates·units, columns]`: the gates of one hidden unit side by
+/// side, neighbouring units next to each other, so that a row of invocations reads one contiguous stretch of vectors, and reads on
+/// in memory from column to column. Units that fill up the last block have zeros, and so has a missing bias. As f16, two gates share a word, the first in its low half.
 fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<u32>> {
-    let &Matrix { columns, units, gates, precision, .. } = matrix;
+    let &Matrix { columns, units, gates, block, precision, .. } = matrix;
+    let padded_units = matrix.padded_units();
     let words = words(gates, precision);
     let too_large = || Error::TooLarge {
         what: "packed weights".to_owned(),
-        shape: vec![directions.len(), columns, units, words],
+        shape: vec![directions.len(), padded_units, columns, words],
         bytes_each: size_of::<u32>(),
     };
-    let size = element_count::<u32>("packed weights", &[directions.len(), columns, units, words])?;
+    let size = element_count::<u32>("packed weights", &[directions.len(), padded_units, columns, words])?;
     let mut packed: Vec<u32> = Vec::new();
     packed.try_reserve_exact(size).map_err(|_| too_large())?;
     packed.resize(size, 0);
-    for (packed, tensor) in packed.chunks_exact_mut(columns * units * words).zip(directions) {
+    for (packed, tensor) in packed.chunks_exact_mut(padded_units * columns * words).zip(directions) {
         let Some(tensor) = tensor else { continue };
         for (row, values) in tensor.data().chunks_exact(columns).enumerate() {
             let (gate, unit) = (row / units, row % units);
             for (k, value) in values.iter().enumerate() {
-                let at = (k * units + unit) * words;
+                let at = ((unit / block * columns + k) * block + unit % block) * words;
                 match precision {
                     Precision::F32 => packed[at + gate] = (value.to_f64() as f32).to_bits(),
                     Precision::F16 => {
@@ -166,40 +183,35 @@ mod tests {
 
     #[test]
     fn packing_lays_the_gates_of_a_unit_side_by_side() {
-        let matrix = |columns, precision| Matrix {
+        let matrix = |columns, block, precision| Matrix {
             name: "w",
             parameter: ParameterKind::WeightIh,
             columns,
-            units: 2,
+            units: 3,
             gates: 4,
+            block,
             precision,
         };
         // An element's value is its place: direction, gate, unit, column.
+        let value = |d: usize, gate: usize, unit: usize, k: usize| d * 1000 + gate * 100 + unit * 10 + k + 1;
         let of = |d: usize| {
-            let place = |i: usize| (d * 1000 + (i / 3 / 2) * 100 + (i / 3 % 2) * 10 + i % 3) as f64;
-            Tensor::new([8, 3], (0..24).map(place).collect::<Vec<_>>()).unwrap()
+            let place = |i: usize| value(d, i / 2 / 3, i / 2 % 3, i % 2) as f64;
+            Tensor::new([12, 2], (0..24).map(place).collect::<Vec<_>>()).unwrap()
         };
         let (forward, reverse) = (of(0), of(1));
-        let packed = pack(&matrix(3, Precision::F32), &[Some(&forward), Some(&reverse)]).unwrap();
-        let mut at = 0;
-        for d in 0..2 {
-            for k in 0..3 {
-                for unit in 0..2 {
-                    for gate in 0..4 {
-                        assert_eq!(
-                            f32::from_bits(packed[at]),
-                            (d * 1000 + gate * 100 + unit * 10 + k) as f32,
-                            "{d} {k} {unit} {gate}"
-                        );
-                        at += 1;
-                    }
-                }
+        let packed = pack(&matrix(2, 2, Precision::F32), &[Some(&forward), Some(&reverse)]).unwrap();
+        let mut expected = Vec::new();
+        for (d, block, k) in (0..2).flat_map(|d| [(d, 0, 0), (d, 0, 1), (d, 1, 0), (d, 1, 1)]) {
+            // The fourth unit fills up the second block.
+            for (unit, gate) in (0..2).flat_map(|unit| (0..4).map(move |gate| (2 * block + unit, gate))) {
+                expected.push(if unit < 3 { value(d, gate, unit, k) as f32 } else { 0.0 });
             }
         }
+        assert_eq!(packed.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>(), expected);
         // The same numbers as halves, which all of them are exactly.
-        let halves = pack(&matrix(3, Precision::F16), &[Some(&forward), Some(&reverse)]).unwrap();
+        let halves = pack(&matrix(2, 2, Precision::F16), &[Some(&forward), Some(&reverse)]).unwrap();
         let unpacked = halves.iter().flat_map(|word| [*word as u16, (word >> 16) as u16]);
         assert!(unpacked.map(|bits| f16::from_bits(bits).to_f32().to_bits()).eq(packed.iter().copied()));
-        assert_eq!(pack::<f32>(&matrix(1, Precision::F32), &[None, None]).unwrap(), vec![0; 16]);
+        assert_eq!(pack::<f32>(&matrix(1, 1, Precision::F32), &[None, None]).unwrap(), vec![0; 24]);
     }
 }

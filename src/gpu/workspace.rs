@@ -13,7 +13,7 @@ use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
 use crate::plan::Plan;
 use crate::plan::bytes::BufferBytes;
-use crate::plan::dispatch::Kernel;
+use crate::plan::dispatch::{Kernel, Role};
 use crate::plan::strategy::Recurrence;
 use crate::precision::Precision;
 use crate::{Real, Result};
@@ -24,8 +24,9 @@ pub(crate) struct Scratch {
     gx: wgpu::Buffer,
     /// The outputs of the layers below the last, in turn.
     between: Vec<wgpu::Buffer>,
-    /// The initial h, apart from the last h: workgroups that are done write the one while others still read the other.
-    pub(crate) h_0: wgpu::Buffer,
+    /// h before and after a step, in turn: workgroups that are done write the one while others still read the other. The initial h
+    /// is in the first half.
+    pub(crate) h: wgpu::Buffer,
     /// h before its projection, where there is one.
     raw: Option<wgpu::Buffer>,
     params: wgpu::Buffer,
@@ -44,7 +45,7 @@ impl Scratch {
                 between: (0..plan.between_count())
                     .map(|_| buffer(device, "between layers", capacity.between, Use::STORAGE | Use::COPY_SRC))
                     .collect(),
-                h_0: buffer(device, "h_0", capacity.h, Use::STORAGE | Use::COPY_DST),
+                h: buffer(device, "h", 2 * capacity.h, Use::STORAGE | Use::COPY_DST),
                 raw: plan.config.is_projected().then(|| buffer(device, "raw", capacity.raw, Use::STORAGE)),
                 params: buffer(device, "parameters", capacity.params, Use::UNIFORM | Use::COPY_DST),
                 call: buffer(device, "call", capacity.call, Use::STORAGE | Use::COPY_DST),
@@ -132,11 +133,11 @@ impl Bound {
         let mut kernels = Vec::new();
         let precision = weights.first().map_or(Precision::F32, |layer| layer.precision);
         for kernel in plan.kernels() {
-            let constants = match (kernel, plan.choice.recurrence) {
-                (Kernel::Project, _) => Constants::Project { dropout: plan.task.dropout },
-                (Kernel::Shrink, _) => Constants::None,
-                (_, Recurrence::Steps(tile)) => Constants::Step { tile, projected },
-                (_, Recurrence::Sequence(tile)) => Constants::Sequence(tile),
+            let constants = match (kernel.role(), plan.choice.recurrence) {
+                (Role::InputProduct, _) => Constants::Project { dropout: plan.task.dropout },
+                (Role::Recurrence, Recurrence::Steps(tile)) => Constants::Step { tile, projected },
+                (Role::Recurrence, Recurrence::Sequence(tile)) => Constants::Sequence(tile),
+                (Role::Projection, _) => Constants::None,
             };
             let key = PipelineKey { kernel, cell: plan.config.cell, precision, constants };
             let pipeline = context.pipelines.get(&context.gpu, key).await?;
@@ -144,7 +145,8 @@ impl Bound {
                 let device = &context.gpu.device;
                 let params = pipeline.bind_params(device, kernel, &scratch.params, &scratch.call);
                 let of_layer = |(layer, weights)| {
-                    pipeline.bind_storage(device, layer_buffers(kernel, plan, layer, weights, scratch, io, sizes))
+                    pipeline
+                        .bind_storage(device, layer_buffers(kernel.role(), plan, layer, weights, scratch, io, sizes))
                 };
                 let layers = weights.iter().enumerate().map(of_layer).collect();
                 BoundKernel { pipeline: Arc::clone(&pipeline), params, layers }
@@ -155,18 +157,18 @@ impl Bound {
     }
 
     pub(crate) fn kernel(&self, kernel: Kernel) -> &BoundKernel {
-        let at = match kernel {
-            Kernel::Project => 0,
-            Kernel::Step | Kernel::StepRow | Kernel::Sequence => 1,
-            Kernel::Shrink => 2,
+        let at = match kernel.role() {
+            Role::InputProduct => 0,
+            Role::Recurrence => 1,
+            Role::Projection => 2,
         };
         &self.kernels[at]
     }
 }
 
-/// The storage buffers of a kernel in a layer, in the order of its bindings.
+/// The storage buffers of a role's kernels in a layer, in the order of their bindings.
 fn layer_buffers<'a>(
-    kernel: Kernel,
+    role: Role,
     plan: &Plan,
     layer: usize,
     weights: &'a LayerBuffers,
@@ -188,20 +190,20 @@ fn layer_buffers<'a>(
         whole(&scratch.between[layer % scratch.between.len()])
     };
     let h_n = part(&io.last.h, sizes.h);
-    match (kernel, &scratch.raw, &weights.w_hr) {
-        (Kernel::Shrink, Some(raw), Some(w_hr)) => {
-            let (raw, w_hr, h_0) = (whole(raw), whole(w_hr), whole(&scratch.h_0));
-            kernels::shrink::Buffers { raw, w_hr, h_0, y, h_n }.in_order()
+    match (role, &scratch.raw, &weights.w_hr) {
+        (Role::Projection, Some(raw), Some(w_hr)) => {
+            let (raw, w_hr, h) = (whole(raw), whole(w_hr), whole(&scratch.h));
+            kernels::shrink::Buffers { raw, w_hr, h, y, h_n }.in_order()
         }
-        (Kernel::Project | Kernel::Shrink, ..) => {
+        (Role::InputProduct | Role::Projection, ..) => {
             let (w_ih, b_ih, gx) = (whole(&weights.w_ih), whole(&weights.b_ih), whole(&scratch.gx));
             kernels::project::Buffers { x, w_ih, b_ih, gx }.in_order()
         }
-        (Kernel::Step | Kernel::StepRow | Kernel::Sequence, raw, _) => kernels::recurrence::Buffers {
+        (Role::Recurrence, raw, _) => kernels::recurrence::Buffers {
             gx: whole(&scratch.gx),
             w_hh: whole(&weights.w_hh),
             b_hh: whole(&weights.b_hh),
-            h_0: whole(&scratch.h_0),
+            h: whole(&scratch.h),
             y,
             h_out: raw.as_ref().map_or(h_n, whole),
             carried: io.last.carried.iter().map(|state| part(state, sizes.carried)).collect(),

@@ -2,7 +2,6 @@
 
 use crate::config::RecurrentConfig;
 use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH};
-use crate::plan::step::StepTile;
 use crate::plan::strategy::Recurrence;
 use crate::plan::{F32, Plan, product_flops, project, shrink};
 
@@ -20,24 +19,69 @@ pub(crate) struct Dispatch {
     pub(crate) work: u64,
 }
 
+/// A shader of its own, by the name of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
     Project,
+    ProjectOctets,
     Step,
     StepRow,
+    StepWide,
+    StepOctets,
     Sequence,
     Shrink,
 }
 
+/// What a kernel computes. Kernels of one role bind the same buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    InputProduct,
+    Recurrence,
+    /// The projection of h.
+    Projection,
+}
+
 impl Kernel {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 5] = [Self::Project, Self::Step, Self::StepRow, Self::Sequence, Self::Shrink];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Project,
+        Self::ProjectOctets,
+        Self::Step,
+        Self::StepRow,
+        Self::StepWide,
+        Self::StepOctets,
+        Self::Sequence,
+        Self::Shrink,
+    ];
 
-    /// The kernels that a model may need.
+    pub(crate) const fn role(self) -> Role {
+        match self {
+            Self::Project | Self::ProjectOctets => Role::InputProduct,
+            Self::Step | Self::StepRow | Self::StepWide | Self::StepOctets | Self::Sequence => Role::Recurrence,
+            Self::Shrink => Role::Projection,
+        }
+    }
+
+    /// Whether it is called once a time step, and so told which.
+    pub(crate) const fn is_of_one_step(self) -> bool {
+        !matches!(self, Self::Project | Self::ProjectOctets | Self::Sequence)
+    }
+}
+
+impl Role {
+    /// The roles that a model needs.
     pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
-        const OF_PROJECTED: [Kernel; 4] = [Kernel::Project, Kernel::Step, Kernel::StepRow, Kernel::Shrink];
-        const OF_OTHERS: [Kernel; 4] = [Kernel::Project, Kernel::Step, Kernel::StepRow, Kernel::Sequence];
-        if config.is_projected() { &OF_PROJECTED } else { &OF_OTHERS }
+        const ALL: [Role; 3] = [Role::InputProduct, Role::Recurrence, Role::Projection];
+        if config.is_projected() { &ALL } else { ALL.split_at(2).0 }
+    }
+
+    /// For people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::InputProduct => "the input product",
+            Self::Recurrence => "the step kernel",
+            Self::Projection => "the projection of h",
+        }
     }
 }
 
@@ -46,9 +90,9 @@ impl Plan {
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
         (0..self.config.num_layers).flat_map(move |layer| {
             (0..self.chunks()).flat_map(move |chunk| {
-                let kernels = self.kernels_of_recurrence();
                 let recurrence = (0..self.turns(self.steps_in(chunk))).flat_map(move |turn| {
-                    kernels.iter().map(move |&kernel| self.recurrence_dispatch(kernel, layer, chunk, turn))
+                    let kernels = self.kernels_of_recurrence();
+                    kernels.map(move |kernel| self.recurrence_dispatch(kernel, layer, chunk, turn))
                 });
                 let slices = 0..project::slices(self.config.layer_input_size(layer));
                 slices.map(move |slice| self.project_dispatch(layer, chunk, slice)).chain(recurrence)
@@ -65,30 +109,25 @@ impl Plan {
     }
 
     /// The kernels of a turn, in order.
-    fn kernels_of_recurrence(&self) -> &'static [Kernel] {
-        match (self.choice.recurrence, self.config.is_projected()) {
-            (Recurrence::Steps(StepTile::Row { .. }), true) => &[Kernel::StepRow, Kernel::Shrink],
-            (Recurrence::Steps(StepTile::Row { .. }), false) => &[Kernel::StepRow],
-            (Recurrence::Steps(StepTile::Quads { .. }), true) => &[Kernel::Step, Kernel::Shrink],
-            (Recurrence::Steps(StepTile::Quads { .. }), false) => &[Kernel::Step],
-            (Recurrence::Sequence(_), _) => &[Kernel::Sequence],
-        }
+    fn kernels_of_recurrence(&self) -> impl Iterator<Item = Kernel> + use<> {
+        let shrink = self.config.is_projected().then_some(Kernel::Shrink);
+        std::iter::once(self.choice.recurrence.kernel()).chain(shrink)
     }
 
-    /// The kernels that the plan dispatches.
-    pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> {
-        std::iter::once(Kernel::Project).chain(self.kernels_of_recurrence().iter().copied())
+    /// The kernels that the plan dispatches, of each role one, in the order of [`Role::of`].
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> + use<> {
+        std::iter::once(self.choice.input_product.kernel()).chain(self.kernels_of_recurrence())
     }
 
     fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
         let rows = self.steps_in(chunk) * self.task.sequence.batch;
         let (config, directions) = (&self.config, self.config.directions());
         Dispatch {
-            kernel: Kernel::Project,
+            kernel: self.choice.input_product.kernel(),
             layer,
             chunk_offset: self.params.chunk_offset(layer, chunk, slice),
             step_offset: 0,
-            groups: project::groups(rows, config.hidden_size, directions),
+            groups: self.choice.input_product.groups(rows, config.hidden_size, directions),
             work: product_work(config, rows, project::slice(config.layer_input_size(layer), slice).len()),
         }
     }
@@ -139,7 +178,7 @@ impl Plan {
     pub fn dispatch_count(&self) -> usize {
         let slices = |layer| project::slices(self.config.layer_input_size(layer));
         let turns: usize = (0..self.chunks()).map(|chunk| self.turns(self.steps_in(chunk))).sum();
-        let of_layer = |layer| turns * self.kernels_of_recurrence().len() + self.chunks() * slices(layer);
+        let of_layer = |layer| turns * self.kernels_of_recurrence().count() + self.chunks() * slices(layer);
         (0..self.config.num_layers).map(of_layer).sum()
     }
 

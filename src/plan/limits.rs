@@ -14,6 +14,8 @@ pub(crate) struct DeviceLimits {
     pub(crate) uniform_alignment: u32,
     /// Whether the adapter is a program on the CPU; no limit, but tiles depend on it.
     pub(crate) software: bool,
+    /// The least lanes of a subgroup; 0 without subgroup operations.
+    pub(crate) subgroup_size: u32,
     /// The most device memory that a forward may take beside the weights; the user's, none by default.
     pub(crate) forward_memory: u64,
     /// The most work of one submission; not wgpu's, but [`SUBMISSION_WORK`] on every device.
@@ -47,6 +49,11 @@ impl Need {
 }
 
 impl DeviceLimits {
+    /// Whether eight lanes can lend each other what they load, as shaders/octet.wgsl does.
+    pub(crate) fn has_octets(&self) -> bool {
+        self.subgroup_size >= 8
+    }
+
     /// A buffer that a kernel reads or writes.
     pub(crate) fn storage_binding(&self, need: &Need) -> Result<()> {
         check(need.what, "max_storage_buffer_binding_size", need.bytes, self.storage_binding)?;

@@ -70,7 +70,7 @@ impl Plan {
 
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
         limits.storage_binding(&gx_step)?;
-        project::check(config, b, limits)?;
+        choice.input_product.check(config, b, limits)?;
         if let Recurrence::Steps(tile) = choice.recurrence {
             tile.check(config, sequence.batch, limits)?;
         }
@@ -78,7 +78,7 @@ impl Plan {
             shrink::check(config, sequence.batch, limits)?;
         }
         let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_step.bytes.max(1)).max(1);
-        let by_groups = (project::max_rows(limits) / b.max(1)).max(1);
+        let by_groups = (choice.input_product.max_rows(limits) / b.max(1)).max(1);
         // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
         let widest = config.input_size.max(config.output_size());
         let slice = widest.min(project::MAX_FEATURES);
@@ -107,7 +107,8 @@ impl Plan {
         let call = Need::product("lengths and rows of the call", &[task.word_count(config) as u64, F32]);
         let input = of_rows("the input", config.input_size);
         let output = of_rows("the output", config.output_size());
-        for need in [&input, &output, &h_state, &carried, &call] {
+        let both = Need { what: "h before and after a step", bytes: h_state.bytes.saturating_mul(2) };
+        for need in [&input, &output, &h_state, &carried, &call, &both] {
             limits.storage_binding(need)?;
         }
         let chunks = time_steps.div_ceil(chunk_steps.max(1));
@@ -199,6 +200,7 @@ impl Plan {
             k_first: features.start as u32,
             k_end: features.end as u32,
             h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
+            h_size: (self.bytes.h / F32) as u32,
             c_offset: self.c_offset(layer) as u32,
             c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
             dropout_key: (self.task.keys_at() + 2 * layer.saturating_sub(1)) as u32,
@@ -257,8 +259,8 @@ impl Plan {
     pub fn device_bytes(&self) -> u64 {
         let b = &self.bytes;
         let between = b.between * self.between_count() as u64;
-        // The initial h has a buffer of its own.
-        let states = b.h + b.states(&self.config).sum::<u64>();
+        // h before and after a step have a buffer of their own.
+        let states = 2 * b.h + b.states(&self.config).sum::<u64>();
         b.input + b.output + states + b.gx + between + b.raw + b.params + b.call + self.readback_bytes(b)
     }
 }

@@ -23,6 +23,7 @@ pub(crate) struct ChunkParams {
     pub(crate) y_stride_t: u32,
     pub(crate) y_stride_b: u32,
     pub(crate) h_offset: u32,
+    pub(crate) h_size: u32,
     pub(crate) c_offset: u32,
     pub(crate) c_stride_s: u32,
     pub(crate) k_first: u32,

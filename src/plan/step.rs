@@ -1,34 +1,47 @@
-//! The tiles and grids of the step kernels, shaders/step.wgsl and shaders/step_row.wgsl.
+//! The tiles and grids of the step kernels, shaders/step.wgsl and shaders/step_{row,wide,octets}.wgsl.
 
 use std::fmt;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
+use crate::plan::dispatch::Kernel;
 use crate::plan::limits::DeviceLimits;
 
 /// Vectors of h that a workgroup stages at a time; `STAGED` of the shader.
 pub(crate) const STAGED: usize = 512;
 
-/// The shape of a workgroup: the shader's override constants of the same names.
+/// The kernel and the shape of its workgroup: the shader's override constants of the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum StepTile {
-    /// Several rows, four an invocation.
-    Quads { units: u32, quads: u32, split: u32 },
     /// One row.
     Row { units: u32, split: u32 },
+    /// A few rows: an invocation has four of one unit.
+    Quads { units: u32, quads: u32, split: u32 },
+    /// Many rows: an invocation has eight of two units.
+    Wide { units: u32, octets: u32 },
+    /// Several rows where loads are dear: an invocation has eight or sixteen of one unit.
+    Octets { units: u32, octets: u32 },
 }
 
-/// The tile for a batch. On a GPU it is always 256 invocations: the fewer rows there are to spread over them, the more of them
-/// share a sum, so that few rows keep the whole GPU busy as well. A software adapter runs the invocations of a workgroup in
-/// turn, a vector of them at a time, and gains nothing from sharing a sum: there a workgroup is small.
-pub(crate) fn tile(batch: usize, software: bool) -> StepTile {
-    match (batch, software) {
+/// How many invocations share a sum of the wide kernel; `SPLIT` of the shader.
+pub(crate) const WIDE_SPLIT: u32 = 4;
+
+/// The tile for a batch. On a GPU the fewer rows there are to spread over the invocations, the more of them share a sum, so that
+/// few rows keep the whole GPU busy as well; the more rows there are, the more of them share what an invocation loads. A software
+/// adapter runs the invocations of a workgroup in turn, a vector of them at a time, and gathers what each of them loads: it gains
+/// nothing from sharing a sum, and everything from loading little.
+pub(crate) fn tile(batch: usize, limits: &DeviceLimits) -> StepTile {
+    match (batch, limits.software) {
         (0..=1, false) => StepTile::Row { units: 8, split: 32 },
         (2..=4, false) => StepTile::Quads { units: 16, quads: 1, split: 16 },
         (5..=8, false) => StepTile::Quads { units: 16, quads: 2, split: 8 },
-        (_, false) => StepTile::Quads { units: 16, quads: 4, split: 4 },
+        (9..=16, false) => StepTile::Quads { units: 16, quads: 4, split: 4 },
+        (_, false) => StepTile::Wide { units: 8, octets: 4 },
         (0..=1, true) => StepTile::Row { units: 32, split: 1 },
-        (_, true) => StepTile::Quads { units: 32, quads: 1, split: 4 },
+        (2..=8, true) if limits.has_octets() => StepTile::Octets { units: 32, octets: 1 },
+        (_, true) if limits.has_octets() => StepTile::Octets { units: 32, octets: 2 },
+        (2..=8, true) => StepTile::Quads { units: 32, quads: 1, split: 4 },
+        (_, true) => StepTile::Wide { units: 16, octets: 2 },
     }
 }
 
@@ -41,23 +54,48 @@ impl StepTile {
             Self::Quads { quads: 1, split: 4, .. } => {
                 "several rows, on a software adapter, which runs invocations in turn"
             }
-            Self::Quads { quads: 4, .. } => "many rows, which share each weight that is read",
+            Self::Quads { quads: 4, .. } => "several rows, which share each weight that is read",
             Self::Quads { .. } => "few rows, so that sums are shared to keep a GPU busy",
+            Self::Wide { .. } => "many rows, which share each weight that is read",
+            Self::Octets { .. } => "several rows, on a software adapter, whose lanes lend each other what they load",
+        }
+    }
+
+    pub(crate) fn kernel(self) -> Kernel {
+        match self {
+            Self::Row { .. } => Kernel::StepRow,
+            Self::Quads { .. } => Kernel::Step,
+            Self::Wide { .. } => Kernel::StepWide,
+            Self::Octets { .. } => Kernel::StepOctets,
+        }
+    }
+
+    /// The shader's override constants.
+    pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
+        match self {
+            Self::Row { units, split } => vec![("UNITS", units), ("SPLIT", split)],
+            Self::Quads { units, quads, split } => vec![("UNITS", units), ("QUADS", quads), ("SPLIT", split)],
+            Self::Wide { units, octets } | Self::Octets { units, octets } => vec![("UNITS", units), ("OCTETS", octets)],
         }
     }
 
     /// Hidden units and batch rows of a workgroup.
     fn size(self) -> (usize, usize) {
-        match self {
-            Self::Quads { units, quads, .. } => (units as usize, 4 * quads as usize),
-            Self::Row { units, .. } => (units as usize, 1),
-        }
+        let (units, rows) = match self {
+            Self::Row { units, .. } => (units, 1),
+            Self::Quads { units, quads, .. } => (units, 4 * quads),
+            Self::Wide { units, octets } => (2 * units, 8 * octets),
+            Self::Octets { units, octets } => (units, 8 * octets),
+        };
+        (units as usize, rows as usize)
     }
 
     fn workgroup(self) -> [u32; 3] {
         match self {
-            Self::Quads { units, quads, split } => [units, quads, split],
             Self::Row { units, split } => [units, 1, split],
+            Self::Quads { units, quads, split } => [units, quads, split],
+            Self::Wide { units, octets } => [units, octets, WIDE_SPLIT],
+            Self::Octets { units, .. } => [units, 1, 1],
         }
     }
 
@@ -66,14 +104,16 @@ impl StepTile {
         [hidden_size.div_ceil(units) as u32, batch.div_ceil(rows) as u32, directions as u32]
     }
 
-    /// Bytes of workgroup memory: the staged h, and the partial sums of all gates.
+    /// Bytes of workgroup memory: the staged h, and the partial sums of all gates, of four rows at a time in the wide kernel.
     pub(crate) fn workgroup_storage(self, gate_floats: usize) -> u64 {
-        let staged = match self {
-            Self::Quads { .. } => STAGED * 4,
-            Self::Row { .. } => 0,
+        let invocations = self.workgroup().iter().product::<u32>() as usize;
+        let (staged, partial) = match self {
+            Self::Row { .. } => (0, invocations),
+            Self::Quads { .. } => (STAGED, invocations),
+            Self::Wide { .. } => (STAGED, 4 * invocations),
+            Self::Octets { .. } => (0, 0),
         };
-        let partial = self.workgroup().iter().product::<u32>() as usize * gate_floats;
-        ((staged + partial) * size_of::<f32>()) as u64
+        ((staged * 4 + partial * gate_floats) * size_of::<f32>()) as u64
     }
 
     pub(crate) fn check(self, config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> Result<()> {
@@ -88,11 +128,13 @@ impl StepTile {
 /// For people.
 impl fmt::Display for StepTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Quads { units, quads, split } => {
-                write!(f, "{units} units x {} rows, sum split {split}-fold", 4 * quads)
-            }
-            Self::Row { units, split } => write!(f, "{units} units x 1 row, sum split {split}-fold"),
-        }
+        let (units, rows) = self.size();
+        let split = match *self {
+            Self::Row { split, .. } | Self::Quads { split, .. } => split,
+            Self::Wide { .. } => WIDE_SPLIT,
+            Self::Octets { .. } => 1,
+        };
+        let s = if rows == 1 { "" } else { "s" };
+        write!(f, "{units} units x {rows} row{s}, sum split {split}-fold")
     }
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use crate::Result;
 use crate::call::Task;
 use crate::config::RecurrentConfig;
+use crate::plan::dispatch::Kernel;
 use crate::plan::limits::DeviceLimits;
+use crate::plan::project::{self, ProjectTile};
 use crate::plan::sequence::{self, SequenceTile};
 use crate::plan::step::{self, StepTile};
 use crate::strategy::Strategy;
@@ -19,9 +21,10 @@ pub(crate) enum Recurrence {
     Sequence(SequenceTile),
 }
 
-/// A recurrence, and why it was chosen, for people.
+/// The kernels of a forward, and why the recurrence was chosen, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
+    pub(crate) input_product: ProjectTile,
     pub(crate) recurrence: Recurrence,
     pub(crate) why: &'static str,
 }
@@ -36,19 +39,19 @@ const STREAMED_ROWS: usize = 16;
 /// states, never on T: were it to depend on T, results would depend on how a sequence is cut.
 pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimits) -> Result<Choice> {
     let rows = task.state_arrays.tile_batch;
-    let step = step::tile(rows, limits.software);
-    let steps = |why| Choice { recurrence: Recurrence::Steps(step), why };
-    match (task.strategy, sequence::tile(config, limits)) {
-        (Strategy::Step, _) => Ok(steps("as asked for")),
-        (Strategy::Sequence, sequence) => {
-            Ok(Choice { recurrence: Recurrence::Sequence(sequence?), why: "as asked for" })
+    let step = step::tile(rows, limits);
+    let (recurrence, why) = match (task.strategy, sequence::tile(config, limits)) {
+        (Strategy::Step, _) => (Recurrence::Steps(step), "as asked for"),
+        (Strategy::Sequence, sequence) => (Recurrence::Sequence(sequence?), "as asked for"),
+        (Strategy::Auto, sequence) => {
+            let sequence = sequence.ok().and_then(|tile| {
+                let why = sequence_pays(config, tile, rows, limits.software)?;
+                Some((Recurrence::Sequence(tile), why))
+            });
+            sequence.unwrap_or((Recurrence::Steps(step), step.why()))
         }
-        (Strategy::Auto, Ok(tile)) => Ok(match sequence_pays(config, tile, rows, limits.software) {
-            Some(why) => Choice { recurrence: Recurrence::Sequence(tile), why },
-            None => steps(step.why()),
-        }),
-        (Strategy::Auto, Err(_)) => Ok(steps(step.why())),
-    }
+    };
+    Ok(Choice { input_product: project::tile(limits), recurrence, why })
 }
 
 /// Why a workgroup a row is faster than a dispatch a step, if it is.
@@ -68,6 +71,13 @@ impl Recurrence {
         match self {
             Self::Steps(_) => chunk_steps,
             Self::Sequence(_) => 0,
+        }
+    }
+
+    pub(crate) fn kernel(self) -> Kernel {
+        match self {
+            Self::Steps(tile) => tile.kernel(),
+            Self::Sequence(_) => Kernel::Sequence,
         }
     }
 

@@ -14,6 +14,7 @@ fn limits() -> DeviceLimits {
         workgroup_size: [256, 256, 64],
         uniform_alignment: 256,
         software: false,
+        subgroup_size: 0,
         forward_memory: u64::MAX,
         submission_work: limits::SUBMISSION_WORK,
     }
@@ -39,16 +40,16 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     for dispatch in plan.dispatches() {
         let chunk = params[dispatch.chunk_offset as usize / stride];
         match dispatch.kernel {
-            Kernel::Project => {
+            Kernel::Project | Kernel::ProjectOctets => {
                 let steps = chunk.first_step..chunk.first_step + chunk.steps;
                 assert!(next.is_empty(), "the steps of the chunk before are all there");
                 next = steps.map(|s| (dispatch.layer, s)).rev().collect();
                 assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
             }
-            Kernel::Step | Kernel::StepRow => {
+            Kernel::Step | Kernel::StepRow | Kernel::StepWide | Kernel::StepOctets => {
                 let index = (dispatch.step_offset as usize / stride - params.len()) as u32;
                 assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
-                assert_eq!(dispatch.groups, [25, 7, 2]);
+                assert_eq!(dispatch.groups, [25, 4, 2]);
             }
             Kernel::Shrink | Kernel::Sequence => panic!("neither projected nor small"),
         }
@@ -170,8 +171,8 @@ fn the_input_products_own_limits_are_checked() {
         "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 8000"
     );
     assert_eq!(
-        message(DeviceLimits { workgroup_size: [8, 256, 64], ..limits() }),
-        "the input product needs 16 of max_compute_workgroup_size_x, the device has 8"
+        message(DeviceLimits { workgroup_size: [4, 256, 64], ..limits() }),
+        "the input product needs 8 of max_compute_workgroup_size_x, the device has 4"
     );
 }
 
@@ -209,11 +210,11 @@ fn a_plan_says_what_it_does_and_why() {
         "LSTM(10, 400, num_layers=3, bidirectional=true) over T = 150, B = 100\n  \
          input product  3 chunk(s) of up to 52 steps, 63.48 MiB: more would not keep a GPU busier\n  \
          strategy       step: many rows, which share each weight that is read\n  \
-         workgroup      16 units x 16 rows, sum split 4-fold\n  \
+         workgroup      16 units x 32 rows, sum split 4-fold\n  \
          dispatches     459 in 7 submission(s)\n  \
          operations     269.760 G, a multiply-add counted as two\n  \
-         device memory  251.75 MiB beside the weights"
+         device memory  252.66 MiB beside the weights"
     );
     let small = format!("{plan}");
-    assert!(small.starts_with("step (16 units x 16 rows, sum split 4-fold), 150 steps in 3 chunk(s)"), "{small}");
+    assert!(small.starts_with("step (16 units x 32 rows, sum split 4-fold), 150 steps in 3 chunk(s)"), "{small}");
 }

@@ -399,17 +399,17 @@ fn every_limit_of_a_device_is_named() {
         ),
         (
             |l| l.max_uniform_buffer_binding_size = 16,
-            "the input product needs 80 of max_uniform_buffer_binding_size, the device has 16",
+            "the input product needs 84 of max_uniform_buffer_binding_size, the device has 16",
         ),
         (
-            |l| l.max_compute_workgroup_size_x = 8,
-            "the input product needs 16 of max_compute_workgroup_size_x, the device has 8",
+            |l| l.max_compute_workgroup_size_x = 4,
+            "the input product needs 8 of max_compute_workgroup_size_x, the device has 4",
         ),
         (
             |l| l.max_compute_workgroups_per_dimension = 1,
             "the input product needs 2 of max_compute_workgroups_per_dimension, the device has 1",
         ),
-        (|l| l.max_buffer_size = 8, "w_ih of layer 0 needs 32 of max_buffer_size, the device has 8"),
+        (|l| l.max_buffer_size = 8, "w_ih of layer 0 needs 256 of max_buffer_size, the device has 8"),
         (
             |l| l.max_compute_workgroup_storage_size = 8000,
             "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 8000",

@@ -7,7 +7,7 @@ pub(crate) mod shrink;
 use crate::Result;
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
-use crate::plan::dispatch::Kernel;
+use crate::plan::dispatch::{Kernel, Role};
 use crate::plan::limits::check;
 use crate::plan::params::{ChunkParams, StepParams};
 
@@ -18,12 +18,12 @@ pub(crate) enum Access {
     ReadWrite,
 }
 
-/// The storage buffers of a kernel, index = binding of group 0.
-pub(crate) fn storage_access(kernel: Kernel, cell: CellKind) -> Vec<Access> {
-    match kernel {
-        Kernel::Project => project::ACCESS.to_vec(),
-        Kernel::Step | Kernel::StepRow | Kernel::Sequence => recurrence::access(cell),
-        Kernel::Shrink => shrink::ACCESS.to_vec(),
+/// The storage buffers of the kernels of a role, index = binding of group 0.
+pub(crate) fn storage_access(role: Role, cell: CellKind) -> Vec<Access> {
+    match role {
+        Role::InputProduct => project::ACCESS.to_vec(),
+        Role::Recurrence => recurrence::access(cell),
+        Role::Projection => shrink::ACCESS.to_vec(),
     }
 }
 
@@ -40,31 +40,22 @@ pub(crate) enum Parameter {
 pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
     const ALL: [Parameter; 3] =
         [Parameter::Block(size_of::<ChunkParams>()), Parameter::Call, Parameter::Block(size_of::<StepParams>())];
-    match kernel {
-        Kernel::Project | Kernel::Sequence => ALL.split_at(2).0,
-        Kernel::Step | Kernel::StepRow | Kernel::Shrink => &ALL,
-    }
+    if kernel.is_of_one_step() { &ALL } else { ALL.split_at(2).0 }
 }
 
 /// How many parameters of a kernel are blocks.
 pub(crate) const fn block_count(kernel: Kernel) -> usize {
-    match kernel {
-        Kernel::Project | Kernel::Sequence => 1,
-        Kernel::Step | Kernel::StepRow | Kernel::Shrink => 2,
-    }
+    if kernel.is_of_one_step() { 2 } else { 1 }
 }
 
 /// Whether a device can bind what the kernels bind, whatever the shape.
 pub(crate) fn check_limits(config: &RecurrentConfig, limits: &wgpu::Limits) -> Result<()> {
-    for &kernel in Kernel::of(config) {
-        let what = match kernel {
-            Kernel::Project => "the input product",
-            Kernel::Step | Kernel::StepRow => "the step kernel",
-            Kernel::Sequence => "the sequence kernel",
-            Kernel::Shrink => "the projection of h",
-        };
-        let (bindings, params) = (storage_access(kernel, config.cell).len() as u64, block_count(kernel) as u64);
-        let storage = bindings + parameters(kernel).len() as u64 - params;
+    for &role in Role::of(config) {
+        let what = role.name();
+        // Those of one step bind most.
+        let params = if role == Role::InputProduct { 1 } else { 2 };
+        let (bindings, call) = (storage_access(role, config.cell).len() as u64, 1);
+        let storage = bindings + call;
         let largest = size_of::<ChunkParams>() as u64;
         for (limit, need, available) in [
             ("max_bind_groups", 2, limits.max_bind_groups.into()),

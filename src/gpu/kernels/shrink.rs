@@ -2,14 +2,14 @@
 
 use super::Access::{self, Read, ReadWrite};
 
-/// raw, w_hr, h_0, y, h_n.
-pub(crate) const ACCESS: [Access; 5] = [Read, Read, Read, ReadWrite, ReadWrite];
+/// raw, w_hr, h, y, h_n.
+pub(crate) const ACCESS: [Access; 5] = [Read, Read, ReadWrite, ReadWrite, ReadWrite];
 
 /// The buffers by role; shapes are in the shader.
 pub(crate) struct Buffers<'a> {
     pub(crate) raw: wgpu::BufferBinding<'a>,
     pub(crate) w_hr: wgpu::BufferBinding<'a>,
-    pub(crate) h_0: wgpu::BufferBinding<'a>,
+    pub(crate) h: wgpu::BufferBinding<'a>,
     pub(crate) y: wgpu::BufferBinding<'a>,
     pub(crate) h_n: wgpu::BufferBinding<'a>,
 }
@@ -17,6 +17,6 @@ pub(crate) struct Buffers<'a> {
 impl<'a> Buffers<'a> {
     /// In the order of the bindings.
     pub(crate) fn in_order(self) -> Vec<wgpu::BufferBinding<'a>> {
-        vec![self.raw, self.w_hr, self.h_0, self.y, self.h_n]
+        vec![self.raw, self.w_hr, self.h, self.y, self.h_n]
     }
 }

@@ -1,16 +1,30 @@
 //! Every composed shader, checked without a GPU: it is valid, and it agrees with the Rust side.
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
 use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::pipeline::Constants;
+use crate::plan::dispatch::Role;
 use crate::plan::params::{ChunkParams, StepParams};
+use crate::plan::project::ProjectTile;
 use crate::plan::sequence::SequenceTile;
+use crate::plan::step::StepTile;
 use crate::plan::{project, sequence, shrink, step};
 
 /// What WebGPU has without any feature: unpacking f16 is core.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+
+/// A validator of what a kernel may use: some need subgroups, which not every device has.
+fn validator(kernel: Kernel) -> Validator {
+    let subgroups = [Kernel::ProjectOctets, Kernel::StepOctets].contains(&kernel);
+    let capabilities = if subgroups { CAPABILITIES | Capabilities::SUBGROUP } else { CAPABILITIES };
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    if subgroups {
+        validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    }
+    validator
+}
 
 fn parsed_with(precision: Precision) -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
@@ -28,8 +42,7 @@ fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
 #[test]
 fn every_combination_is_valid() {
     for (kernel, cell, module) in parsed() {
-        let mut validator = Validator::new(ValidationFlags::all(), CAPABILITIES);
-        validator.validate(&module).unwrap_or_else(|e| panic!("{kernel:?} {cell:?}: {e:?}"));
+        validator(kernel).validate(&module).unwrap_or_else(|e| panic!("{kernel:?} {cell:?}: {e:?}"));
         assert!(module.entry_points.iter().any(|e| e.name == entry_point(kernel)));
     }
 }
@@ -37,7 +50,7 @@ fn every_combination_is_valid() {
 #[test]
 fn bindings_are_those_of_the_rust_side() {
     for (kernel, cell, module) in parsed() {
-        let info = Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module).unwrap();
+        let info = validator(kernel).validate(&module).unwrap();
         let at = module.entry_points.iter().position(|e| e.name == entry_point(kernel)).unwrap();
         let entry = info.get_entry_point(at);
         let (mut storage, mut params) = (Vec::new(), Vec::new());
@@ -62,7 +75,7 @@ fn bindings_are_those_of_the_rust_side() {
         }
         storage.sort_by_key(|&(binding, _)| binding);
         params.sort_by_key(|&(binding, _)| binding);
-        let expected: Vec<_> = kernels::storage_access(kernel, cell).into_iter().enumerate().collect();
+        let expected: Vec<_> = kernels::storage_access(kernel.role(), cell).into_iter().enumerate().collect();
         assert_eq!(storage, expected, "{kernel:?}");
         let expected: Vec<_> = kernels::parameters(kernel).iter().copied().enumerate().collect();
         assert_eq!(params, expected, "{kernel:?}");
@@ -109,14 +122,22 @@ fn constant(module: &naga::Module, name: &str) -> usize {
 fn tile_constants_are_those_of_the_plan() {
     for (kernel, _, module) in parsed() {
         match kernel {
-            Kernel::Project => {
-                assert_eq!(constant(&module, "TILE_UNITS"), project::TILE_UNITS);
-                assert_eq!(constant(&module, "TILE_ROWS"), project::TILE_ROWS);
-                assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
-                assert_eq!(module.entry_points[0].workgroup_size[..2], project::WORKGROUP);
+            Kernel::Project | Kernel::ProjectOctets => {
+                let tile = [ProjectTile::Tiled, ProjectTile::Octets].into_iter().find(|tile| tile.kernel() == kernel);
+                let tile = tile.unwrap();
+                assert_eq!(constant(&module, "TILE_UNITS"), tile.units());
+                assert_eq!(constant(&module, "TILE_ROWS"), tile.rows());
+                assert_eq!(module.entry_points[0].workgroup_size, tile.workgroup());
+                if tile == ProjectTile::Tiled {
+                    assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
+                }
             }
             Kernel::Step => assert_eq!(constant(&module, "STAGED"), step::STAGED),
-            Kernel::StepRow => {}
+            Kernel::StepWide => {
+                assert_eq!(constant(&module, "STAGED"), step::STAGED);
+                assert_eq!(constant(&module, "SPLIT"), step::WIDE_SPLIT as usize);
+            }
+            Kernel::StepRow | Kernel::StepOctets => {}
             Kernel::Sequence => assert_eq!(constant(&module, "ROWS_OF_LINE"), sequence::ROWS_OF_LINE),
             Kernel::Shrink => {
                 assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
@@ -126,13 +147,24 @@ fn tile_constants_are_those_of_the_plan() {
     }
 }
 
+/// How weights are packed.
+#[test]
+fn blocks_of_units_are_those_of_the_host() {
+    for (_, _, module) in parsed() {
+        assert_eq!(constant(&module, "BLOCK"), crate::gpu::weights::BLOCK);
+    }
+}
+
 #[test]
 fn override_constants_are_those_of_the_rust_side() {
+    let step = |tile| Constants::Step { tile, projected: false };
     for (kernel, _, module) in parsed() {
         let constants = match kernel {
-            Kernel::Project => Constants::Project { dropout: true },
-            Kernel::Step => Constants::Step { tile: step::tile(9, false), projected: false },
-            Kernel::StepRow => Constants::Step { tile: step::tile(1, false), projected: false },
+            Kernel::Project | Kernel::ProjectOctets => Constants::Project { dropout: true },
+            Kernel::Step => step(StepTile::Quads { units: 16, quads: 4, split: 4 }),
+            Kernel::StepRow => step(StepTile::Row { units: 8, split: 32 }),
+            Kernel::StepWide => step(StepTile::Wide { units: 8, octets: 4 }),
+            Kernel::StepOctets => step(StepTile::Octets { units: 32, octets: 2 }),
             Kernel::Sequence => Constants::Sequence(SequenceTile { units: 16, split: 1, held: true }),
             Kernel::Shrink => Constants::None,
         };
@@ -168,5 +200,10 @@ fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &
             seen += 1;
         }
     }
-    assert_eq!(seen, if kernel == Kernel::Shrink { 0 } else { 4 }, "{kernel:?} {cell:?}");
+    let of_role = match kernel.role() {
+        Role::InputProduct | Role::Recurrence => 3,
+        Role::Projection => 0,
+    };
+    let in_workgroup = usize::from(![Kernel::ProjectOctets, Kernel::StepOctets, Kernel::Shrink].contains(&kernel));
+    assert_eq!(seen, of_role + in_workgroup, "{kernel:?} {cell:?}");
 }

@@ -1,0 +1,49 @@
+// What every kernel of the input product shares: its buffers, how it reads x, and where its sums go.
+//
+// Very long sums are cut into slices of k, a dispatch each, which go on from the sums of the slice before in gx: a driver may
+// end loops of more than 65,535 turns (llvmpipe does, and says nothing).
+
+// Whether x is the output of the layer below in training mode, dropout.wgsl.
+override DROPOUT: bool;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;                  // [T, B, I] or [B, T, I], by x_stride_*
+@group(0) @binding(1) var<storage, read> w_ih: array<PackedWeights>;     // [D, H / 8, I, 8] of G
+@group(0) @binding(2) var<storage, read> b_ih: array<PackedGates>;       // [D, H] of G
+@group(0) @binding(3) var<storage, read_write> gx: array<PackedGates>;   // [steps, B, D, H] of G
+
+fn x_offset(row: u32, direction: u32) -> u32 {
+    let b = row % chunk.batch;
+    let t = time_of(chunk.first_step + row / chunk.batch, direction, b);
+    return t * chunk.x_stride_t + b * chunk.x_stride_b;
+}
+
+fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
+    if (row < rows && k < chunk.k_end) {
+        let value = x[offset + k];
+        if (DROPOUT) {
+            return drop_out(value, offset + k);
+        }
+        return value;
+    }
+    return 0.0;
+}
+
+// The bias, or what the slice before has summed.
+fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
+    if (u >= chunk.hidden_size) {
+        return Gates();
+    }
+    if (chunk.k_first == 0u) {
+        return unpack_gates(b_ih[d * chunk.hidden_size + u]);
+    }
+    if (row >= rows) {
+        return Gates();
+    }
+    return unpack_gates(gx[(row * chunk.directions + d) * chunk.hidden_size + u]);
+}
+
+fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
+    if (row < rows) {
+        gx[(row * chunk.directions + d) * chunk.hidden_size + u] = pack_gates(gates);
+    }
+}

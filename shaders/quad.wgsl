@@ -1,0 +1,18 @@
+// Rows by the four: an invocation owns one unit of four rows, so that each weight it loads is used four times, and the values of
+// the four rows come as one vector.
+
+/// The sums of one unit of four rows.
+struct Quad {
+    r0: Gates,
+    r1: Gates,
+    r2: Gates,
+    r3: Gates,
+}
+
+/// Adds w times the values of the four rows.
+fn add_quad(sum: ptr<function, Quad>, rows: vec4<f32>, w: Gates) {
+    (*sum).r0 += rows.x * w;
+    (*sum).r1 += rows.y * w;
+    (*sum).r2 += rows.z * w;
+    (*sum).r3 += rows.w * w;
+}

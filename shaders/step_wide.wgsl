@@ -1,0 +1,105 @@
+// One time step of one layer, all directions, of many rows: the recurrent product of all gates fused with the cell.
+//
+//   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
+//
+// A workgroup owns 2·UNITS hidden units of OCTETS·8 batch rows. An invocation owns two units of eight rows, four quads
+// (quad.wgsl): two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over k: invocation
+// z takes k = z, z + 4, … of every tile, and the four partial sums are added in the order of z, so the result is the same on every
+// run. The CPU twin is cpu/reference/step.rs; step.wgsl is the kernel of fewer rows.
+
+override UNITS: u32;
+override OCTETS: u32;
+const SPLIT = 4u;
+const STAGED = 512u; // vectors of h that are staged at a time
+
+var<workgroup> h_tile: array<vec4<f32>, STAGED>;                   // [2·OCTETS, k] of four rows
+var<workgroup> partial: array<Gates, 4u * SPLIT * OCTETS * UNITS>; // [4 (row of a quad), SPLIT, OCTETS, UNITS]
+
+fn h_or_zero(s: u32, d: u32, b: u32, k: u32) -> f32 {
+    if (b < chunk.batch) {
+        return h[h_before(s, d, b, k)];
+    }
+    return 0.0;
+}
+
+@compute @workgroup_size(UNITS, OCTETS, SPLIT)
+fn step_wide(
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+) {
+    let s = chunk.first_step + step_in_chunk.index;
+    let d = group.z;
+    // Neighbours own neighbouring units, so that they read one stretch of weights.
+    let u_a = group.x * 2u * UNITS + local.x;
+    let u_b = u_a + UNITS;
+    let tile_k = STAGED / (2u * OCTETS);
+    let first_row = group.y * OCTETS * 8u;
+
+    var a_0 = Quad(); // unit a, the first quad of the rows
+    var a_1 = Quad();
+    var b_0 = Quad();
+    var b_1 = Quad();
+    for (var k0 = 0u; k0 < chunk.recurrent_size; k0 += tile_k) {
+        let depth = min(tile_k, chunk.recurrent_size - k0);
+        for (var i = index; i < STAGED; i += SPLIT * OCTETS * UNITS) {
+            let k = i % tile_k;
+            let row = first_row + i / tile_k * 4u;
+            if (k < depth) {
+                h_tile[i] = vec4<f32>(
+                    h_or_zero(s, d, row, k0 + k),
+                    h_or_zero(s, d, row + 1u, k0 + k),
+                    h_or_zero(s, d, row + 2u, k0 + k),
+                    h_or_zero(s, d, row + 3u, k0 + k),
+                );
+            }
+        }
+        workgroupBarrier();
+        // Units behind the last load a weight that is there, and drop their sums.
+        let w_a = first_weight(d, min(u_a, chunk.hidden_size - 1u), chunk.recurrent_size) + k0 * BLOCK;
+        let w_b = first_weight(d, min(u_b, chunk.hidden_size - 1u), chunk.recurrent_size) + k0 * BLOCK;
+        let rows_0 = 2u * local.y * tile_k;
+        let rows_1 = rows_0 + tile_k;
+        for (var k = local.z; k < depth; k += SPLIT) {
+            let of_a = unpack_weights(w_hh[w_a + k * BLOCK]);
+            let of_b = unpack_weights(w_hh[w_b + k * BLOCK]);
+            let h_0 = h_tile[rows_0 + k];
+            let h_1 = h_tile[rows_1 + k];
+            add_quad(&a_0, h_0, of_a);
+            add_quad(&a_1, h_1, of_a);
+            add_quad(&b_0, h_0, of_b);
+            add_quad(&b_1, h_1, of_b);
+        }
+        workgroupBarrier();
+    }
+
+    let row = first_row + local.y * 8u + local.z;
+    let at = local.y * UNITS + local.x;
+    finish_quad(s, d, row, u_a, at, local.z, a_0);
+    finish_quad(s, d, row + 4u, u_a, at, local.z, a_1);
+    finish_quad(s, d, row, u_b, at, local.z, b_0);
+    finish_quad(s, d, row + 4u, u_b, at, local.z, b_1);
+}
+
+// The invocation with z = r finishes row r of a quad, which is b.
+fn finish_quad(s: u32, d: u32, b: u32, u: u32, at: u32, z: u32, sum: Quad) {
+    let of_split = OCTETS * UNITS;
+    let of_row = SPLIT * of_split;
+    let finishes = u < chunk.hidden_size && b < chunk.batch;
+    var pending: Pending;
+    if (finishes) {
+        pending = begin(s, d, b, u);
+    }
+    partial[z * of_split + at] = sum.r0;
+    partial[of_row + z * of_split + at] = sum.r1;
+    partial[2u * of_row + z * of_split + at] = sum.r2;
+    partial[3u * of_row + z * of_split + at] = sum.r3;
+    workgroupBarrier();
+    if (finishes) {
+        let first = z * of_row + at;
+        let product = partial[first] + partial[first + of_split] + partial[first + 2u * of_split]
+            + partial[first + 3u * of_split];
+        finish(s, d, b, u, pending, product);
+    }
+    workgroupBarrier();
+}
