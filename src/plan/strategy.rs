@@ -34,6 +34,8 @@ pub(crate) struct Choice {
 const STREAMED_BYTES: usize = 256 << 10;
 /// And only for so few rows and directions, as each of them reads all weights.
 const STREAMED_ROWS: usize = 16;
+/// A software adapter runs the rows in turn, and the step kernel shares what it loads among them.
+const SOFTWARE_ROWS: usize = 2;
 
 /// The strategy that the task asks for, or the best one by what is known beforehand. It depends on sizes and on the rows of the
 /// states, never on T: were it to depend on T, results would depend on how a sequence is cut.
@@ -56,13 +58,13 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
 
 /// Why a workgroup a row is faster than a dispatch a step, if it is.
 fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, software: bool) -> Option<&'static str> {
-    if tile.held {
-        return Some("the weights of a row's units fit into the registers of a workgroup");
+    let rows = rows.saturating_mul(config.directions());
+    if tile.held && (!software || rows <= SOFTWARE_ROWS) {
+        return Some("all weights fit into the registers of a workgroup");
     }
     let bytes = config.gate_rows() * config.hidden_size * size_of::<f32>();
-    let few = rows.saturating_mul(config.directions()) <= STREAMED_ROWS;
-    (bytes <= STREAMED_BYTES && few && !software)
-        .then_some("a workgroup reads its weights sooner than a dispatch starts")
+    let soon = bytes <= STREAMED_BYTES && rows <= STREAMED_ROWS && !software;
+    soon.then_some("a workgroup reads its weights sooner than a dispatch starts")
 }
 
 impl Recurrence {
