@@ -1,19 +1,19 @@
-"""The CPU path beside PyTorch and ONNX Runtime: the same shapes, in turn, on the same machine, as ratios.
+"""The CPU path beside PyTorch, ONNX Runtime, candle and burn: the same shapes, in turn, on the same machine, as ratios.
 
     cargo build --release --example bench
+    cargo build --release --manifest-path benches/peers/candle/Cargo.toml
+    cargo build --release --manifest-path benches/peers/burn/Cargo.toml
     pip install torch onnx onnxruntime
-    python benches/peers/cpu.py [--cell lstm|gru|rnn] [--rounds 5]
+    python benches/peers/cpu.py [--cell lstm|gru|rnn] [--rounds 5] [--shape T,B,I,H[,L[,D]] …]
 
 Prints a table in Markdown: the median of each, and how many times as fast as each peer we are. Peers are given what they like
-best: inference mode, two warm-up calls at least, all threads of the machine.
+best: inference mode, two warm-up calls at least, all threads of the machine. candle and burn (on flex, its CPU backend) are left
+out where they are not built, and have a dash where they lack the cell or would need several layers or directions.
 """
 
 import argparse
-import json
-import math
-import pathlib
 import statistics
-import subprocess
+import sys
 import time
 
 import numpy
@@ -21,19 +21,19 @@ import onnx
 import onnxruntime
 import torch
 
-BENCH = pathlib.Path(__file__).parent.parent.parent / "target/release/examples/bench"
+import common
+
 SHAPES = [
-    (10, 3, 100, 20, 4, 1),
-    (1, 1, 128, 128, 1, 1),
-    (100, 1, 64, 256, 1, 1),
-    (150, 16, 256, 256, 1, 1),
-    (25, 16, 512, 512, 1, 1),
-    (25, 64, 512, 512, 1, 1),
-    (50, 4, 1536, 1536, 1, 1),
-    (100, 8, 128, 256, 2, 2),
+    "10,3,100,20,4,1",
+    "1,1,128,128,1,1",
+    "100,1,64,256,1,1",
+    "150,16,256,256,1,1",
+    "25,16,512,512,1,1",
+    "25,64,512,512,1,1",
+    "50,4,1536,1536,1,1",
+    "100,8,128,256,2,2",
 ]
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-SECONDS = 0.4
 
 
 def timed(call) -> float:
@@ -41,17 +41,14 @@ def timed(call) -> float:
     for _ in range(2):
         call()
     times, start = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < SECONDS:
+    while len(times) < 3 or time.perf_counter() - start < common.SECONDS:
         before = time.perf_counter()
         call()
         times.append(time.perf_counter() - before)
     return statistics.median(times) * 1e3
 
 
-def ours(cell: str, shape: tuple, repeat: int) -> float:
-    arguments = ["--device", "cpu", "--json", "--cell", cell, "--repeat", str(repeat)]
-    arguments += ["--shape", ",".join(map(str, shape))]
-    return json.loads(subprocess.run([BENCH, *arguments], check=True, capture_output=True, text=True).stdout)["median_ms"]
+# Each peer makes of a cell and a shape what times it once, or None where it cannot.
 
 
 def of_torch(cell: str, shape: tuple):
@@ -63,7 +60,7 @@ def of_torch(cell: str, shape: tuple):
         with torch.inference_mode():
             module(x)
 
-    return call
+    return lambda: timed(call)
 
 
 def of_onnx(cell: str, shape: tuple):
@@ -92,30 +89,49 @@ def of_onnx(cell: str, shape: tuple):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = rng.standard_normal((t, b, i)).astype(numpy.float32)
-    return lambda: session.run(None, {"x": x})
+    return lambda: timed(lambda: session.run(None, {"x": x}))
+
+
+def of_candle(cell: str, shape: tuple):
+    if cell == "rnn" or shape[4:] != (1, 1):
+        return None
+    return lambda: common.theirs(common.binary("candle"), cell, ",".join(map(str, shape[:4])))
+
+
+def of_burn(cell: str, shape: tuple):
+    if shape[4:] != (1, 1):
+        return None
+    return lambda: common.theirs(common.binary("burn"), "flex", cell, ",".join(map(str, shape[:4])))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cell", choices=GATES, default="lstm")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shape", action="append")
     arguments = parser.parse_args()
-    print(f"PyTorch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, {torch.get_num_threads()} threads\n")
-    print("| T,B,I,H,L,D | ours, ms | PyTorch, ms | ONNX Runtime, ms | times PyTorch | times ONNX Runtime |")
-    print("|---|---|---|---|---|---|")
-    ratios = []
-    for shape in SHAPES:
-        calls = [of_torch(arguments.cell, shape), of_onnx(arguments.cell, shape)]
-        rounds = []
-        for _ in range(arguments.rounds):
-            peers = [timed(call) for call in calls]
-            rounds.append([ours(arguments.cell, shape, max(5, int(SECONDS * 1e3 / peers[0]))), *peers])
-        own, pytorch, onnx_runtime = (statistics.median(column) for column in zip(*rounds))
-        ratios.append((pytorch / own, onnx_runtime / own))
+    peers = {"PyTorch": of_torch, "ONNX Runtime": of_onnx}
+    versions = [f"PyTorch {torch.__version__}", f"ONNX Runtime {onnxruntime.__version__}"]
+    for peer, name, make, package in [("candle", "candle", of_candle, "candle-nn"), ("burn", "burn (flex)", of_burn, "burn")]:
+        if common.binary(peer).exists():
+            peers[name] = make
+            versions.append(f"{name} {common.version(peer, package)}")
+        else:
+            print(f"Without {name}, which is not built: {common.how_to_build(peer)}", file=sys.stderr)
+    print(f"{', '.join(versions)}; {torch.get_num_threads()} threads\n")
+    table = common.Table("T,B,I,H,L,D", list(peers))
+    for shape in map(common.sizes, arguments.shape or SHAPES):
         name = ",".join(map(str, shape))
-        print(f"| {name} | {own:.3f} | {pytorch:.3f} | {onnx_runtime:.3f} | {ratios[-1][0]:.2f} | {ratios[-1][1]:.2f} |")
-    means = [math.exp(statistics.mean(math.log(ratio) for ratio in column)) for column in zip(*ratios)]
-    print(f"| geometric mean | | | | {means[0]:.2f} | {means[1]:.2f} |")
+        measures = [make(arguments.cell, shape) for make in peers.values()]
+        own, rounds = [], [[] for _ in measures]
+        for _ in range(arguments.rounds):
+            for measure, times in zip(measures, rounds):
+                if measure:
+                    times.append(measure())
+            repeat = common.repeats(rounds[0][-1])
+            own.append(common.ours(name, "--device", "cpu", "--cell", arguments.cell, "--repeat", repeat)["median_ms"])
+        table.row(name, own, rounds)
+    table.end()
 
 
 if __name__ == "__main__":

@@ -1,28 +1,42 @@
-//! burn's LSTM on wgpu: the median time of a forward in milliseconds, for each shape T,B,I,H among the arguments.
+//! burn's recurrent layers: the median time of a forward in milliseconds, for each shape T,B,I,H.
+//!
+//! peer-burn [wgpu|flex] [lstm|gru|rnn] SHAPE…
 
-use std::time::Instant;
+#[path = "../../timing.rs"]
+mod timing;
 
-use burn::nn::LstmConfig;
+use burn::nn::{GruConfig, LstmConfig, RnnConfig};
 use burn::tensor::{Device, DeviceKind, Distribution, Tensor};
 
 fn main() {
-    let device = Device::wgpu(DeviceKind::default());
+    let (mut device, mut cell) = (Device::wgpu(DeviceKind::default()), "lstm".to_owned());
     for argument in std::env::args().skip(1) {
-        let sizes: Vec<usize> = argument.split(',').map(|size| size.parse().expect("T,B,I,H")).collect();
-        let &[t, b, i, h] = sizes.as_slice() else { panic!("T,B,I,H") };
-        let lstm = LstmConfig::new(i, h, true).with_batch_first(false).init(&device);
-        let x = Tensor::<3>::random([t, b, i], Distribution::Default, &device);
-        let mut times: Vec<f64> = (0..7)
-            .map(|_| {
-                let start = Instant::now();
-                let (output, _) = lstm.forward(x.clone(), None);
-                // Reading the result back is the wait.
-                let _ = output.into_data();
-                start.elapsed().as_secs_f64() * 1e3
-            })
-            .skip(2)
-            .collect();
-        times.sort_by(f64::total_cmp);
-        println!("{argument} {:.3}", times[times.len() / 2]);
+        match argument.as_str() {
+            "wgpu" => device = Device::wgpu(DeviceKind::default()),
+            "flex" => device = Device::flex(),
+            "lstm" | "gru" | "rnn" => cell = argument,
+            shape => println!("{shape} {:.4}", time(&device, &cell, timing::sizes(shape))),
+        }
+    }
+}
+
+fn time(device: &Device, cell: &str, [t, b, i, h]: [usize; 4]) -> f64 {
+    // Batch first, which is burn's own order.
+    let x = Tensor::<3>::random([b, t, i], Distribution::Default, device);
+    // Reading the result back is the wait.
+    let read = |output: Tensor<3>| drop(output.into_data());
+    match cell {
+        "gru" => {
+            let layer = GruConfig::new(i, h, true).init(device);
+            timing::median(|| read(layer.forward(x.clone(), None)))
+        }
+        "rnn" => {
+            let layer = RnnConfig::new(i, h, true).init(device);
+            timing::median(|| read(layer.forward(x.clone(), None).0))
+        }
+        _ => {
+            let layer = LstmConfig::new(i, h, true).init(device);
+            timing::median(|| read(layer.forward(x.clone(), None).0))
+        }
     }
 }
