@@ -10,27 +10,39 @@
 
 /// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is `plan/params.rs`.
 struct Chunk {
-    batch: u32,        // B
     input_size: u32,   // I of this layer
-    hidden_size: u32,  // H
-    recurrent_size: u32, // P
-    directions: u32,   // D
-    state_rows: u32,   // rows of the state arrays: B, or as many streams as there is room for
     first_step: u32,   // the step that the chunk starts at
     steps: u32,        // how many steps the chunk has
+    x_offset: u32,     // first element of this layer's x
     x_stride_t: u32,   // elements from one time of x to the next
     x_stride_b: u32,   // elements from one batch row of x to the next
-    y_stride_t: u32,   // likewise for y
+    y_offset: u32,     // likewise for y
+    y_stride_t: u32,
     y_stride_b: u32,
     h_offset: u32,     // first element of this layer in a state [L, D, state_rows, P]
-    h_size: u32,       // elements of such a state
     c_offset: u32,     // likewise in c
-    c_stride_s: u32,   // elements from c before a step to c after it: 0 where it is updated in place
+    gx_offset: u32,    // likewise in gx, w_hh and b_hh, in units of their gates
+    w_offset: u32,
+    b_offset: u32,
     k_first: u32,      // the features of this slice of the input product: k_first..k_end
     k_end: u32,
     dropout_key: u32,  // where in call_words the key of what this layer reads is
     dropout_threshold: u32,
     dropout_scale: f32,
+    unused: u32,
+}
+
+/// What all layers and chunks of a call share, and the chunks of a dispatch.
+struct Params {
+    batch: u32,        // B
+    hidden_size: u32,  // H
+    recurrent_size: u32, // P
+    directions: u32,   // D
+    state_rows: u32,   // rows of the state arrays: B, or as many streams as there is room for
+    h_size: u32,       // elements of h of all layers [L, D, state_rows, P]
+    c_stride_s: u32,   // elements from c before a step to c after it: 0 where it is updated in place
+    unused: u32,
+    chunks: array<Chunk, CHUNKS>,
 }
 
 /// Where in its chunk a step dispatch stands.
@@ -38,9 +50,19 @@ struct Step {
     index: u32,
 }
 
-@group(1) @binding(0) var<uniform> chunk: Chunk;
+@group(1) @binding(0) var<uniform> params: Params;
 // [B] lengths, [B] state rows, the bits of the padding value, then a dropout key of two words for each layer but the last.
 @group(1) @binding(1) var<storage, read> call_words: array<u32>;
+
+// The chunk that a workgroup is at. What loops with barriers depend on is read from params, which are known to be uniform.
+var<private> chunk: Chunk;
+
+// Chooses the chunk by z of the grid: a direction of the one chunk, or in a wave the chunk of one of the layers, each with a
+// direction. Gives the direction.
+fn enter(z: u32) -> u32 {
+    chunk = params.chunks[z / params.directions];
+    return z % params.directions;
+}
 
 fn length_of(b: u32) -> u32 {
     return call_words[b];
@@ -48,11 +70,11 @@ fn length_of(b: u32) -> u32 {
 
 // The row of the state arrays that a batch row moves on: itself, but for streams.
 fn state_row(b: u32) -> u32 {
-    return call_words[chunk.batch + b];
+    return call_words[params.batch + b];
 }
 
 fn padding_value() -> f32 {
-    return bitcast<f32>(call_words[2u * chunk.batch]);
+    return bitcast<f32>(call_words[2u * params.batch]);
 }
 
 fn time_of(step: u32, direction: u32, b: u32) -> u32 {
@@ -66,7 +88,7 @@ const BLOCK = 8u;
 
 // Where the weights of a unit begin, of a matrix with K columns; those of the next k are BLOCK further.
 fn first_weight(d: u32, u: u32, columns: u32) -> u32 {
-    let blocks = (chunk.hidden_size + BLOCK - 1u) / BLOCK;
+    let blocks = (params.hidden_size + BLOCK - 1u) / BLOCK;
     return (d * blocks + u / BLOCK) * columns * BLOCK + u % BLOCK;
 }
 

@@ -12,16 +12,17 @@ override DROPOUT: bool;
 @group(0) @binding(3) var<storage, read_write> gx: array<PackedGates>;   // [steps, B, D, H] of G
 
 fn x_offset(row: u32, direction: u32) -> u32 {
-    let b = row % chunk.batch;
-    let t = time_of(chunk.first_step + row / chunk.batch, direction, b);
-    return t * chunk.x_stride_t + b * chunk.x_stride_b;
+    let b = row % params.batch;
+    let t = time_of(chunk.first_step + row / params.batch, direction, b);
+    return chunk.x_offset + t * chunk.x_stride_t + b * chunk.x_stride_b;
 }
 
 fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
     if (row < rows && k < chunk.k_end) {
         let value = x[offset + k];
         if (DROPOUT) {
-            return drop_out(value, offset + k);
+            // The element's place in what the layer below gave, wherever that lies.
+            return drop_out(value, offset - chunk.x_offset + k);
         }
         return value;
     }
@@ -30,20 +31,20 @@ fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
 
 // The bias, or what the slice before has summed.
 fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
-    if (u >= chunk.hidden_size) {
+    if (u >= params.hidden_size) {
         return Gates();
     }
     if (chunk.k_first == 0u) {
-        return unpack_gates(b_ih[d * chunk.hidden_size + u]);
+        return unpack_gates(b_ih[d * params.hidden_size + u]);
     }
     if (row >= rows) {
         return Gates();
     }
-    return unpack_gates(gx[(row * chunk.directions + d) * chunk.hidden_size + u]);
+    return unpack_gates(gx[chunk.gx_offset + (row * params.directions + d) * params.hidden_size + u]);
 }
 
 fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
     if (row < rows) {
-        gx[(row * chunk.directions + d) * chunk.hidden_size + u] = pack_gates(gates);
+        gx[chunk.gx_offset + (row * params.directions + d) * params.hidden_size + u] = pack_gates(gates);
     }
 }

@@ -2,6 +2,12 @@
 
 @group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
+// Whether a unit of a row has to be finished: it is there, and so is the step. In a wave, a layer that is at its last chunk may
+// have fewer steps than the others.
+fn is_there(b: u32, u: u32) -> bool {
+    return u < params.hidden_size && b < params.batch && step_in_chunk.index < chunk.steps;
+}
+
 // Loads what the cell will need, for an invocation that will finish a unit of a row that is there.
 fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
     var own_h = 0.0;

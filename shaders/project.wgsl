@@ -25,7 +25,7 @@ fn load_quad(row: u32, rows: u32, d: u32, u: u32) -> Quad {
 }
 
 fn store_quad(row: u32, rows: u32, d: u32, u: u32, sum: Quad) {
-    if (u < chunk.hidden_size) {
+    if (u < params.hidden_size) {
         store_gx(row, rows, d, u, sum.r0);
         store_gx(row + 1u, rows, d, u, sum.r1);
         store_gx(row + 2u, rows, d, u, sum.r2);
@@ -39,8 +39,8 @@ fn project(
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
-    let d = group.z;
-    let rows = chunk.steps * chunk.batch;
+    let d = enter(group.z);
+    let rows = chunk.steps * params.batch;
     // Neighbours own neighbouring units and quads.
     let u_a = group.x * TILE_UNITS + local.x;
     let u_b = u_a + 8u;
@@ -61,7 +61,7 @@ fn project(
     var a_1 = load_quad(row_1, rows, d, u_a);
     var b_0 = load_quad(row_0, rows, d, u_b);
     var b_1 = load_quad(row_1, rows, d, u_b);
-    for (var k0 = chunk.k_first; k0 < chunk.k_end; k0 += TILE_K) {
+    for (var k0 = params.chunks[0].k_first; k0 < params.chunks[0].k_end; k0 += TILE_K) {
         for (var j = index % 4u; j < TILE_K; j += 4u) {
             x_tile[j * QUADS + stage_quad] = vec4<f32>(
                 x_or_zero(x0, k0 + j, r0, rows),
@@ -72,7 +72,7 @@ fn project(
         }
         for (var j = index / TILE_UNITS; j < TILE_K; j += INVOCATIONS / TILE_UNITS) {
             var w = Gates();
-            if (k0 + j < chunk.k_end && stage_unit < chunk.hidden_size) {
+            if (k0 + j < chunk.k_end && stage_unit < params.hidden_size) {
                 w = unpack_weights(w_ih[first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK]);
             }
             w_tile[j * TILE_UNITS + index % TILE_UNITS] = w;

@@ -38,25 +38,25 @@ fn project_octets(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let d = group.z;
+    let d = enter(group.z);
     let u = group.x * TILE_UNITS + local.x;
-    let rows = chunk.steps * chunk.batch;
+    let rows = chunk.steps * params.batch;
     let row = group.y * TILE_ROWS;
     // Every lane has to load, those beyond the last row or unit as well; what they load is not used.
     let row_a = min(row + lane % 8u, rows - 1u);
     let row_b = min(row + 8u + lane % 8u, rows - 1u);
     let x_a = x_offset(row_a, d);
     let x_b = x_offset(row_b, d);
-    let first = first_weight(d, min(u, chunk.hidden_size - 1u), chunk.input_size);
+    let first = first_weight(d, min(u, params.hidden_size - 1u), chunk.input_size);
 
     var a = load_octet(row, rows, d, u);
     var b = load_octet(row + 8u, rows, d, u);
-    for (var k = chunk.k_first; k < chunk.k_end; k++) {
+    for (var k = params.chunks[0].k_first; k < params.chunks[0].k_end; k++) {
         let w = unpack_weights(w_ih[first + k * BLOCK]);
         add_octet(&a, x_or_zero(x_a, k, row_a, rows), w);
         add_octet(&b, x_or_zero(x_b, k, row_b, rows), w);
     }
-    if (u < chunk.hidden_size) {
+    if (u < params.hidden_size) {
         store_octet(row, rows, d, u, a);
         store_octet(row + 8u, rows, d, u, b);
     }

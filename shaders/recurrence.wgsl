@@ -4,7 +4,7 @@
 // Whether a projection follows, shrink.wgsl. Then h goes there as raw, and shrink writes y and h_n.
 override PROJECTED: bool;
 
-@group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G
+@group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G; in a wave, layer after layer, as w_hh, b_hh and y
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, P (k), 8] of G
 @group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
 @group(0) @binding(3) var<storage, read_write> h: array<f32>;       // [2, L, D, state_rows, P], see h_before
@@ -12,22 +12,27 @@ override PROJECTED: bool;
 @group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; if PROJECTED raw [B, D, H]
 
 fn h_index(d: u32, b: u32, k: u32) -> u32 {
-    return chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + k;
+    return chunk.h_offset + (d * params.state_rows + state_row(b)) * params.recurrent_size + k;
 }
 
 // Of h before step s: two halves take turns, as a step may still read the one when another workgroup has left its result in the
 // other. The initial h is in the first.
 fn h_before(s: u32, d: u32, b: u32, k: u32) -> u32 {
-    return (s & 1u) * chunk.h_size + h_index(d, b, k);
+    return (s & 1u) * params.h_size + h_index(d, b, k);
 }
 
 // Of c before step s.
 fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
-    return chunk.c_offset + s * chunk.c_stride_s + (d * chunk.state_rows + state_row(b)) * chunk.hidden_size + u;
+    return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
 }
 
 fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
-    return time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.recurrent_size + k;
+    return chunk.y_offset + time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + k;
+}
+
+// Where the recurrent weights of a unit begin.
+fn first_recurrent_weight(d: u32, u: u32) -> u32 {
+    return chunk.w_offset + first_weight(d, u, params.recurrent_size);
 }
 
 // What the cell of one unit of one row needs besides W_hh·h. None of it waits for that product, so kernels load it before.
@@ -39,8 +44,8 @@ struct Pending {
 
 // gx of step number `index` of the chunk.
 fn input_gates(index: u32, d: u32, b: u32, u: u32) -> Gates {
-    let row = (index * chunk.batch + b) * chunk.directions + d;
-    return unpack_gates(gx[row * chunk.hidden_size + u]);
+    let row = (index * params.batch + b) * params.directions + d;
+    return unpack_gates(gx[chunk.gx_offset + row * params.hidden_size + u]);
 }
 
 // `index` is where step s stands in its chunk, own_h is h(s-1) of this unit. (A projected h has no element for each unit, and
@@ -48,7 +53,7 @@ fn input_gates(index: u32, d: u32, b: u32, u: u32) -> Gates {
 fn load_pending(s: u32, index: u32, d: u32, b: u32, u: u32, own_h: f32) -> Pending {
     return Pending(
         input_gates(index, d, b, u),
-        unpack_gates(b_hh[d * chunk.hidden_size + u]),
+        unpack_gates(b_hh[chunk.b_offset + d * params.hidden_size + u]),
         load_state(own_h, c_index(s, d, b, u)),
     );
 }
@@ -60,9 +65,9 @@ fn apply_cell(pending: Pending, product: Gates) -> State {
 
 // Leaves the new state where the next step and the caller find it.
 fn leave_state(s: u32, d: u32, b: u32, u: u32, state: State) {
-    store_state(state, c_index(s, d, b, u) + chunk.c_stride_s);
+    store_state(state, c_index(s, d, b, u) + params.c_stride_s);
     if (PROJECTED) {
-        h_out[(b * chunk.directions + d) * chunk.hidden_size + u] = state.h;
+        h_out[(b * params.directions + d) * params.hidden_size + u] = state.h;
         return;
     }
     h[h_before(s + 1u, d, b, u)] = state.h;

@@ -25,8 +25,8 @@ struct Block {
 }
 
 fn weights_or_zero(d: u32, u: u32, k: u32) -> Gates {
-    if (u < chunk.hidden_size && k < chunk.hidden_size) {
-        return unpack_weights(w_hh[first_weight(d, u, chunk.hidden_size) + k * BLOCK]);
+    if (u < params.hidden_size && k < params.hidden_size) {
+        return unpack_weights(w_hh[first_recurrent_weight(d, u) + k * BLOCK]);
     }
     return Gates();
 }
@@ -56,18 +56,18 @@ fn sequence(
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
-    let d = group.z;
+    let d = enter(group.z);
     let b = group.y * ROWS_OF_LINE + group.x;
-    if (b >= chunk.batch) {
+    if (b >= params.batch) {
         return;
     }
     let u = local.x;
     let z = local.z;
-    let first = chunk.first_step;
+    let first = params.chunks[0].first_step;
     // Whether this invocation finishes a unit.
-    let finishes = z == 0u && u < chunk.hidden_size;
+    let finishes = z == 0u && u < params.hidden_size;
     // Steps behind the row's end are padding, which needs no sums.
-    let steps = clamp(length_of(b), first, first + chunk.steps) - first;
+    let steps = clamp(length_of(b), first, first + params.chunks[0].steps) - first;
 
     var w0 = Block();
     var w1 = Block();
@@ -81,7 +81,7 @@ fn sequence(
     }
     var own_h = 0.0;
     if (z == 0u) {
-        if (u < chunk.hidden_size) {
+        if (u < params.hidden_size) {
             own_h = h[h_before(first, d, b, u)];
         }
         h_row[u] = own_h;
@@ -105,7 +105,7 @@ fn sequence(
             sum = add_block(sum, w2, z + 2u * SPLIT);
             sum = add_block(sum, w3, z + 3u * SPLIT);
         } else {
-            for (var block = z; 4u * block < chunk.hidden_size; block += SPLIT) {
+            for (var block = z; 4u * block < params.hidden_size; block += SPLIT) {
                 sum = add_block(sum, load_block(d, u, block), block);
             }
         }

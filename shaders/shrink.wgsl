@@ -17,15 +17,15 @@ const TILE_VALUES = 64u;
 
 @compute @workgroup_size(64, 1, 1)
 fn shrink(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
-    let d = group.z;
     let b = group.y;
     let p = group.x * TILE_VALUES + local.x;
-    if (p >= chunk.recurrent_size) {
+    if (p >= params.recurrent_size) {
         return;
     }
-    let at = chunk.h_offset + (d * chunk.state_rows + state_row(b)) * chunk.recurrent_size + p;
-    let y_at = time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * chunk.recurrent_size + p;
+    let at = chunk.h_offset + (d * params.state_rows + state_row(b)) * params.recurrent_size + p;
+    let y_at = time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + p;
     let length = length_of(b);
     if (s >= length) {
         y[y_at] = padding_value();
@@ -35,11 +35,11 @@ fn shrink(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id)
         return;
     }
     var sum = 0.0;
-    for (var u = 0u; u < chunk.hidden_size; u++) {
-        let unit = d * chunk.hidden_size + u;
-        sum += raw[b * chunk.directions * chunk.hidden_size + unit] * w_hr[unit * chunk.recurrent_size + p];
+    for (var u = 0u; u < params.hidden_size; u++) {
+        let unit = d * params.hidden_size + u;
+        sum += raw[b * params.directions * params.hidden_size + unit] * w_hr[unit * params.recurrent_size + p];
     }
-    h[((s + 1u) & 1u) * chunk.h_size + at] = sum;
+    h[((s + 1u) & 1u) * params.h_size + at] = sum;
     y[y_at] = sum;
     if (s + 1u == length) {
         h_n[at] = sum;

@@ -16,7 +16,7 @@ var<workgroup> h_tile: array<vec4<f32>, STAGED>;              // [QUADS, STAGED 
 var<workgroup> partial: array<Gates, SPLIT * QUADS * UNITS>;  // [SPLIT, QUADS, UNITS]
 
 fn h_or_zero(s: u32, d: u32, b: u32, k: u32) -> f32 {
-    if (b < chunk.batch) {
+    if (b < params.batch) {
         return h[h_before(s, d, b, k)];
     }
     return 0.0;
@@ -28,21 +28,21 @@ fn step(
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
+    let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
-    let d = group.z;
     let u = group.x * UNITS + local.x;
     let tile_k = STAGED / QUADS;
     // The invocation with z = r of the first four finishes the unit of row r of the four.
     let b = (group.y * QUADS + local.y) * 4u + local.z;
-    let finishes = local.z < 4u && u < chunk.hidden_size && b < chunk.batch;
+    let finishes = local.z < 4u && is_there(b, u);
     var pending: Pending;
     if (finishes) {
         pending = begin(s, d, b, u);
     }
 
     var sum = Quad();
-    for (var k0 = 0u; k0 < chunk.recurrent_size; k0 += tile_k) {
-        let depth = min(tile_k, chunk.recurrent_size - k0);
+    for (var k0 = 0u; k0 < params.recurrent_size; k0 += tile_k) {
+        let depth = min(tile_k, params.recurrent_size - k0);
         for (var i = index; i < STAGED; i += UNITS * QUADS * SPLIT) {
             let k = i % tile_k;
             let row = (group.y * QUADS + i / tile_k) * 4u;
@@ -56,8 +56,8 @@ fn step(
             }
         }
         workgroupBarrier();
-        if (u < chunk.hidden_size) {
-            let first = first_weight(d, u, chunk.recurrent_size) + k0 * BLOCK;
+        if (u < params.hidden_size) {
+            let first = first_recurrent_weight(d, u) + k0 * BLOCK;
             let h_row = local.y * tile_k;
             var k = local.z;
             // Two at a time, so that their loads are under way together.

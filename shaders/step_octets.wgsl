@@ -10,7 +10,7 @@ override UNITS: u32;
 override OCTETS: u32; // 1 or 2
 
 fn finish_row(s: u32, d: u32, b: u32, u: u32, product: Gates) {
-    if (u < chunk.hidden_size && b < chunk.batch) {
+    if (is_there(b, u)) {
         finish(s, d, b, u, begin(s, d, b, u), product);
     }
 }
@@ -32,19 +32,19 @@ fn step_octets(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
-    let d = group.z;
     let u = group.x * UNITS + local.x;
     let row = group.y * OCTETS * 8u;
     // Every lane has to load, those beyond the last row or unit as well; what they load is not used.
-    let last_row = chunk.batch - 1u;
+    let last_row = params.batch - 1u;
     let h_a = h_before(s, d, min(row + lane % 8u, last_row), 0u);
     let h_b = h_before(s, d, min(row + 8u + lane % 8u, last_row), 0u);
-    let first = first_weight(d, min(u, chunk.hidden_size - 1u), chunk.recurrent_size);
+    let first = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
 
     var a = Octet();
     var b = Octet();
-    for (var k = 0u; k < chunk.recurrent_size; k++) {
+    for (var k = 0u; k < params.recurrent_size; k++) {
         let w = unpack_weights(w_hh[first + k * BLOCK]);
         add_octet(&a, h[h_a + k], w);
         if (OCTETS > 1u) {

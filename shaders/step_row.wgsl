@@ -19,24 +19,24 @@ fn step_row(
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
+    let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
-    let d = group.z;
     // A grid of rows: of streams, one slot's push is a row, and so is each slot's of many.
     let b = group.y;
     let u = group.x * UNITS + local.x;
 
-    let finishes = local.z == 0u && u < chunk.hidden_size;
+    let finishes = local.z == 0u && is_there(b, u);
     var pending: Pending;
     if (finishes) {
         pending = begin(s, d, b, u);
     }
     var acc = Gates();
-    if (u < chunk.hidden_size) {
+    if (u < params.hidden_size) {
         let h_row = h_before(s, d, b, 0u);
-        let first = first_weight(d, u, chunk.recurrent_size);
+        let first = first_recurrent_weight(d, u);
         var k = local.z;
         // Four at a time, so that their loads are under way together; one after the other they would be waited for in turn.
-        for (; k + 3u * SPLIT < chunk.recurrent_size; k += 4u * SPLIT) {
+        for (; k + 3u * SPLIT < params.recurrent_size; k += 4u * SPLIT) {
             let h0 = h[h_row + k];
             let h1 = h[h_row + k + SPLIT];
             let h2 = h[h_row + k + 2u * SPLIT];
@@ -52,7 +52,7 @@ fn step_row(
             acc += h2 * w2;
             acc += h3 * w3;
         }
-        for (; k < chunk.recurrent_size; k += SPLIT) {
+        for (; k < params.recurrent_size; k += SPLIT) {
             acc += h[h_row + k] * unpack_weights(w_hh[first + k * BLOCK]);
         }
     }

@@ -16,7 +16,7 @@ var<workgroup> h_tile: array<vec4<f32>, STAGED>;                   // [2·OCTETS
 var<workgroup> partial: array<Gates, 4u * SPLIT * OCTETS * UNITS>; // [4 (row of a quad), SPLIT, OCTETS, UNITS]
 
 fn h_or_zero(s: u32, d: u32, b: u32, k: u32) -> f32 {
-    if (b < chunk.batch) {
+    if (b < params.batch) {
         return h[h_before(s, d, b, k)];
     }
     return 0.0;
@@ -28,8 +28,8 @@ fn step_wide(
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
+    let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
-    let d = group.z;
     // Neighbours own neighbouring units, so that they read one stretch of weights.
     let u_a = group.x * 2u * UNITS + local.x;
     let u_b = u_a + UNITS;
@@ -40,8 +40,8 @@ fn step_wide(
     var a_1 = Quad();
     var b_0 = Quad();
     var b_1 = Quad();
-    for (var k0 = 0u; k0 < chunk.recurrent_size; k0 += tile_k) {
-        let depth = min(tile_k, chunk.recurrent_size - k0);
+    for (var k0 = 0u; k0 < params.recurrent_size; k0 += tile_k) {
+        let depth = min(tile_k, params.recurrent_size - k0);
         for (var i = index; i < STAGED; i += SPLIT * OCTETS * UNITS) {
             let k = i % tile_k;
             let row = first_row + i / tile_k * 4u;
@@ -56,8 +56,8 @@ fn step_wide(
         }
         workgroupBarrier();
         // Units behind the last load a weight that is there, and drop their sums.
-        let w_a = first_weight(d, min(u_a, chunk.hidden_size - 1u), chunk.recurrent_size) + k0 * BLOCK;
-        let w_b = first_weight(d, min(u_b, chunk.hidden_size - 1u), chunk.recurrent_size) + k0 * BLOCK;
+        let w_a = first_recurrent_weight(d, min(u_a, params.hidden_size - 1u)) + k0 * BLOCK;
+        let w_b = first_recurrent_weight(d, min(u_b, params.hidden_size - 1u)) + k0 * BLOCK;
         let rows_0 = 2u * local.y * tile_k;
         let rows_1 = rows_0 + tile_k;
         for (var k = local.z; k < depth; k += SPLIT) {
@@ -85,7 +85,7 @@ fn step_wide(
 fn finish_quad(s: u32, d: u32, b: u32, u: u32, at: u32, z: u32, sum: Quad) {
     let of_split = OCTETS * UNITS;
     let of_row = SPLIT * of_split;
-    let finishes = u < chunk.hidden_size && b < chunk.batch;
+    let finishes = is_there(b, u);
     var pending: Pending;
     if (finishes) {
         pending = begin(s, d, b, u);

@@ -15,11 +15,14 @@ pub enum Strategy {
     /// A dispatch for all time steps, in which a workgroup owns all hidden units of a row: nothing is waited for but its own
     /// work. For small hidden sizes: H is at most the invocations of a workgroup (256 on every device, 1,024 on many).
     Sequence,
+    /// A dispatch a time step, over all layers at once, each of them a chunk of steps behind the one below: fewer steps wait for
+    /// each other. For stacks of 2 to 32 layers in one direction.
+    Wavefront,
 }
 
 impl Strategy {
     /// Every strategy that can be asked for, [`Auto`](Self::Auto) first.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Step, Self::Sequence];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Step, Self::Sequence, Self::Wavefront];
 
     /// "auto", "step" and so on.
     pub const fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Strategy {
             Self::Auto => "auto",
             Self::Step => "step",
             Self::Sequence => "sequence",
+            Self::Wavefront => "wavefront",
         }
     }
 }

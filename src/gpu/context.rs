@@ -67,6 +67,8 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         software: false,
         subgroup_size: 0,
+        uniform_binding: limits.max_uniform_buffer_binding_size,
+        stacked_weights: false,
         forward_memory: u64::MAX,
         submission_work: SUBMISSION_WORK,
     }

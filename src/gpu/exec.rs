@@ -29,6 +29,13 @@ pub(crate) fn record(encoder: &mut wgpu::CommandEncoder, plan: &Plan, bound: &Bo
     }
 }
 
+/// Records the copy of the output of the last layer to where the caller wants it, if it lies among those of all layers.
+pub(crate) fn record_output(encoder: &mut wgpu::CommandEncoder, plan: &Plan, scratch: &Scratch, io: &Io) {
+    if let Some(at) = plan.stacked_output(plan.config.num_layers - 1) {
+        encoder.copy_buffer_to_buffer(&scratch.between[0], at, &io.output, 0, plan.bytes.output);
+    }
+}
+
 /// Where the initial states of a forward come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Initial {
@@ -73,9 +80,9 @@ pub(crate) async fn submit(
             record(&mut encoder, plan, bound, start..end);
             if end == plan.dispatch_count() {
                 let mut offset = 0;
-                for (result, bytes) in workspace.results() {
-                    encoder.copy_buffer_to_buffer(result, 0, staging, offset, bytes);
-                    offset += bytes;
+                for (result, Range { start, end }) in workspace.results() {
+                    encoder.copy_buffer_to_buffer(result, start, staging, offset, end - start);
+                    offset += end - start;
                 }
             }
             gpu.queue.submit([encoder.finish()])

@@ -9,7 +9,7 @@ use crate::gpu::context::Context;
 use crate::gpu::exec::{self, Initial};
 use crate::gpu::kernels;
 use crate::gpu::results;
-use crate::gpu::weights::LayerBuffers;
+use crate::gpu::weights::{LayerBuffers, Stacked};
 use crate::gpu::workspace::{Bound, Io, Scratch, States, Wanted, Workspace};
 use crate::model::Computed;
 use crate::plan::Plan;
@@ -36,6 +36,8 @@ pub(crate) struct GpuModel {
     pub(super) context: Arc<Context>,
     pub(super) config: RecurrentConfig,
     pub(super) weights: Vec<LayerBuffers>,
+    /// Whether the recurrent weights of all layers are in one buffer.
+    stacked: bool,
     settings: Mutex<Settings>,
     /// Workspaces that no call is using. A call takes one out, so calls from several threads never share one.
     idle: Mutex<Vec<Workspace>>,
@@ -69,14 +71,18 @@ impl GpuModel {
         for layer in 0..config.num_layers {
             LayerBuffers::check(context, config, layer, precision)?;
         }
+        let stacked = Stacked::new(context, config, precision).await?;
         let mut weights = Vec::with_capacity(config.num_layers);
         for (layer, directions) in layers.chunks_exact(config.directions()).enumerate() {
-            weights.push(LayerBuffers::place(context, config, layer, directions, precision, wait).await?);
+            weights.push(
+                LayerBuffers::place(context, config, stacked.as_ref(), layer, directions, precision, wait).await?,
+            );
         }
         Ok(Self {
             context: Arc::clone(context),
             config: config.clone(),
             weights,
+            stacked: stacked.is_some(),
             settings: Mutex::new(Settings { forward_memory: u64::MAX, strategy: Strategy::Auto }),
             idle: Mutex::default(),
             encode_scratch: Mutex::default(),
@@ -85,7 +91,11 @@ impl GpuModel {
 
     pub(crate) fn plan(&self, task: Task) -> Result<Plan> {
         let Settings { forward_memory, .. } = *lock(&self.settings);
-        Plan::new(&self.config, task, &DeviceLimits { forward_memory, ..self.context.limits })
+        Plan::new(
+            &self.config,
+            task,
+            &DeviceLimits { forward_memory, stacked_weights: self.stacked, ..self.context.limits },
+        )
     }
 
     /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.
@@ -173,7 +183,7 @@ impl GpuModel {
     ) -> Result<()> {
         let context = &*self.context;
         let initial = buffers.initial.as_deref();
-        let task = self.with_strategy(call.task);
+        let task = self.recorded_task(call.task, &buffers.io.output)?;
         if call.sequence().is_empty() {
             let plan = self.plan(task)?;
             let states: Vec<_> = buffers.io.last.all().collect();
@@ -190,8 +200,23 @@ impl GpuModel {
             let targets: Vec<_> = exec::initial_targets(&scratch, &buffers.io).collect();
             record_initial(encoder, initial, &targets, plan);
             exec::record(encoder, plan, &bound, 0..plan.dispatch_count());
+            exec::record_output(encoder, plan, &scratch, &buffers.io);
         };
         context.gpu.scoped("recording a forward", record).await
+    }
+
+    /// The task of a recording. The wavefront copies the output, which a caller's buffer need not allow; steps give the same bits
+    /// without.
+    fn recorded_task(&self, task: Task, output: &wgpu::Buffer) -> Result<Task> {
+        let task = self.with_strategy(task);
+        if output.usage().contains(wgpu::BufferUsages::COPY_DST) || self.plan(task)?.strategy() != Strategy::Wavefront {
+            return Ok(task);
+        }
+        if task.strategy == Strategy::Auto {
+            return Ok(Task { strategy: Strategy::Step, ..task });
+        }
+        let expected = "usage COPY_DST, as the wavefront strategy copies the output".to_owned();
+        Err(Error::Buffer { name: "output", expected, got: format!("{:?}", output.usage()) })
     }
 
     async fn encode_scratch(&self, task: Task, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {

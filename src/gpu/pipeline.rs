@@ -20,6 +20,8 @@ pub(crate) struct PipelineKey {
     pub(crate) kernel: Kernel,
     pub(crate) cell: CellKind,
     pub(crate) precision: Precision,
+    /// Whether its dispatches are over several layers.
+    pub(crate) wave: bool,
     pub(crate) constants: Constants,
 }
 
@@ -86,7 +88,7 @@ impl Pipeline {
         let label = format!("wgpu-rnn {} {entry_point}", key.cell.name());
         let storage: Vec<_> =
             kernels::storage_access(key.kernel.role(), key.cell).into_iter().map(storage_binding).collect();
-        let params = kernels::parameters(key.kernel).iter().copied().map(parameter_binding).collect();
+        let params = kernels::parameters(key.kernel, key.wave).map(parameter_binding).collect();
         let layout = |name: &str, types: Vec<wgpu::BindingType>| {
             let entries: Vec<_> = (0..).zip(types).map(|(binding, ty)| layout_entry(binding, ty)).collect();
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -97,7 +99,7 @@ impl Pipeline {
         let (storage, params) = (layout("buffers", storage), layout("parameters", params));
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(shader::source(key.kernel, key.cell, key.precision).into()),
+            source: wgpu::ShaderSource::Wgsl(shader::source(key.kernel, key.cell, key.precision, key.wave).into()),
         });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
@@ -138,17 +140,18 @@ impl Pipeline {
         &self,
         device: &wgpu::Device,
         kernel: Kernel,
+        wave: bool,
         blocks: &wgpu::Buffer,
         call: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
-        let resource = |parameter: &Parameter| match *parameter {
+        let resource = |parameter: Parameter| match parameter {
             Parameter::Block(bytes) => {
                 wgpu::BufferBinding { buffer: blocks, offset: 0, size: NonZeroU64::new(bytes as u64) }
             }
             Parameter::Call => call.as_entire_buffer_binding(),
         };
         let entries: Vec<_> = (0..)
-            .zip(kernels::parameters(kernel))
+            .zip(kernels::parameters(kernel, wave))
             .map(|(binding, parameter)| wgpu::BindGroupEntry {
                 binding,
                 resource: wgpu::BindingResource::Buffer(resource(parameter)),

@@ -36,7 +36,9 @@ pub(crate) struct GpuSession {
 impl GpuSession {
     /// Zero states. `reads_output` says whether pushes read their output back.
     pub(crate) async fn new(model: &Arc<GpuModel>, state_arrays: StateArrays, reads_output: bool) -> Result<Self> {
-        let strategy = model.strategy();
+        let task = model.with_strategy(Task { state_arrays, ..Task::forward(Sequence::batched(&model.config, 1, 1)) });
+        // What is chosen for one step is kept, as buffers and pipelines are those of a strategy.
+        let strategy = model.plan(task)?.strategy();
         Self::with_strategy(model, state_arrays, strategy, reads_output).await
     }
 

@@ -5,6 +5,8 @@ use crate::config::Nonlinearity;
 use crate::plan::dispatch::Kernel;
 use crate::precision::Precision;
 
+const ONE_CHUNK: &str = include_str!("../../shaders/chunks/one.wgsl");
+const WAVE: &str = include_str!("../../shaders/chunks/wave.wgsl");
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const LSTM: &str = include_str!("../../shaders/cell/lstm.wgsl");
 const STATE_H: &str = include_str!("../../shaders/cell/state_h.wgsl");
@@ -31,8 +33,8 @@ const STEP: &str = include_str!("../../shaders/step.wgsl");
 const DROPOUT: &str = include_str!("../../shaders/dropout.wgsl");
 const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
 
-/// The WGSL of a kernel for a cell with weights of a precision.
-pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision) -> String {
+/// The WGSL of a kernel for a cell with weights of a precision; `wave` says whether its dispatches are over several layers.
+pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision, wave: bool) -> String {
     let weights = match (precision, cell) {
         (Precision::F32, _) => WEIGHTS_F32,
         (Precision::F16, CellKind::Lstm) => WEIGHTS_F16_4,
@@ -55,7 +57,8 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision) -> St
         Kernel::Sequence => &[RECURRENCE, SEQUENCE],
         Kernel::Shrink => &[SHRINK],
     };
-    [&[COMMON], cell, &[weights], body].concat().join("\n")
+    let chunks = if wave { WAVE } else { ONE_CHUNK };
+    [&[chunks, COMMON], cell, &[weights], body].concat().join("\n")
 }
 
 /// The kernel's entry point in its file.

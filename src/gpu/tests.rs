@@ -97,9 +97,9 @@ fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
     // The terms of the longest sum that makes a gate, as everywhere.
     let terms = 2 * config.hidden_size().max(5) + config.hidden_size() + 2;
     let tolerance = terms as f64 * f64::from(f32::EPSILON);
-    for strategy in Strategy::ALL {
+    for strategy in [Strategy::Step, Strategy::Sequence] {
         if let Err(error) = model.set_strategy(strategy) {
-            assert!(strategy != Strategy::Auto && config.0.is_projected(), "{config}: {error}");
+            assert!(strategy == Strategy::Sequence && config.0.is_projected(), "{config}: {error}");
             continue;
         }
         let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();

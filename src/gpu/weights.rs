@@ -6,7 +6,8 @@ use crate::config::RecurrentConfig;
 use crate::gpu::Wait;
 use crate::gpu::context::Context;
 use crate::gpu::transfer;
-use crate::plan::limits::{Need, check};
+use crate::plan::limits::{DeviceLimits, Need, check};
+use crate::plan::{WEIGHT_BLOCK, wave};
 use crate::precision::Precision;
 use crate::tensor::element_count;
 use crate::weights::LayerWeights;
@@ -17,16 +18,81 @@ use crate::{Error, Real, Result, Tensor};
 #[derive(Debug)]
 pub(crate) struct LayerBuffers {
     pub(crate) precision: Precision,
-    /// `[D, I, H]` of G
-    pub(crate) w_ih: wgpu::Buffer,
-    /// `[D, P, H]` of G
-    pub(crate) w_hh: wgpu::Buffer,
+    /// `[D, H / 8, I, 8]` of G
+    pub(crate) w_ih: Stretch,
+    /// `[D, H / 8, P, 8]` of G
+    pub(crate) w_hh: Stretch,
     /// `[D, H]` of G
-    pub(crate) b_ih: wgpu::Buffer,
+    pub(crate) b_ih: Stretch,
     /// `[D, H]` of G
-    pub(crate) b_hh: wgpu::Buffer,
+    pub(crate) b_hh: Stretch,
     /// `[D, H, P]`, with a projection
-    pub(crate) w_hr: Option<wgpu::Buffer>,
+    pub(crate) w_hr: Option<Stretch>,
+}
+
+/// Where a layer's array lies: in a buffer of its own, or in one that all layers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) buffer: wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Stretch {
+    /// The layer's own part.
+    pub(crate) fn binding(&self) -> wgpu::BufferBinding<'_> {
+        let (buffer, offset, size) = (&self.buffer, self.offset, std::num::NonZeroU64::new(self.bytes));
+        wgpu::BufferBinding { buffer, offset, size }
+    }
+}
+
+/// The recurrent weights of all layers, in one buffer each, for dispatches over several layers.
+#[derive(Debug)]
+pub(crate) struct Stacked {
+    w_hh: wgpu::Buffer,
+    b_hh: wgpu::Buffer,
+}
+
+impl Stacked {
+    /// Buffers for the layers of a model, if its layers can overlap and the device can hold them.
+    pub(crate) async fn new(context: &Context, config: &RecurrentConfig, precision: Precision) -> Result<Option<Self>> {
+        let limits = DeviceLimits { stacked_weights: true, ..context.limits };
+        if wave::check_model(config, &limits).is_err() {
+            return Ok(None);
+        }
+        let bytes =
+            |parameter| Need::product("", &[config.num_layers as u64, bytes_of_layer(config, parameter, precision)]);
+        let [w_hh, b_hh] = [ParameterKind::WeightHh, ParameterKind::BiasHh].map(bytes);
+        if [&w_hh, &b_hh].iter().any(|need| limits.storage_binding(need).is_err()) {
+            return Ok(None);
+        }
+        let device = &context.gpu.device;
+        let make = || Self {
+            w_hh: transfer::buffer(device, "w_hh", w_hh.bytes, USAGE),
+            b_hh: transfer::buffer(device, "b_hh", b_hh.bytes, USAGE),
+        };
+        context.gpu.scoped("creating the weight buffers", make).await.map(Some)
+    }
+
+    /// The buffer of a parameter, if it is shared.
+    fn buffer(&self, parameter: ParameterKind) -> Option<&wgpu::Buffer> {
+        match parameter {
+            ParameterKind::WeightHh => Some(&self.w_hh),
+            ParameterKind::BiasHh => Some(&self.b_hh),
+            _ => None,
+        }
+    }
+}
+
+const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST);
+
+/// The bytes from a layer to the next in a buffer that all layers share.
+fn bytes_of_layer(config: &RecurrentConfig, parameter: ParameterKind, precision: Precision) -> u64 {
+    let (elements, precision) = match parameter {
+        ParameterKind::WeightHh => (wave::weights_of_layer(config), precision),
+        _ => (wave::biases_of_layer(config), Precision::F32),
+    };
+    (elements * words(config.cell.gates(), precision) * size_of::<u32>()) as u64
 }
 
 /// 32-bit words that the weights of all gates of one unit take.
@@ -36,9 +102,6 @@ pub(crate) const fn words(gates: usize, precision: Precision) -> usize {
         Precision::F16 => gates.div_ceil(2),
     }
 }
-
-/// Units whose weights lie side by side; `BLOCK` of shaders/common.wgsl.
-pub(crate) const BLOCK: usize = 8;
 
 /// A packed matrix: `[D, units / block, columns, block]` of `gates`.
 struct Matrix {
@@ -56,7 +119,7 @@ impl Matrix {
     fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
         let (units, gates) = (config.hidden_size, config.cell.gates());
         let weights =
-            |name, parameter, columns| Self { name, parameter, columns, units, gates, block: BLOCK, precision };
+            |name, parameter, columns| Self { name, parameter, columns, units, gates, block: WEIGHT_BLOCK, precision };
         let biases = |name, parameter| {
             let (columns, block, precision) = (1, 1, Precision::F32);
             Self { name, parameter, columns, units, gates, block, precision }
@@ -109,28 +172,33 @@ impl LayerBuffers {
     pub(crate) async fn place<F: Real>(
         context: &Context,
         config: &RecurrentConfig,
+        stacked: Option<&Stacked>,
         layer: usize,
         directions: &[LayerWeights<F>],
         precision: Precision,
         wait: Wait,
     ) -> Result<Self> {
         let matrices = Matrix::of_layer(config, layer, precision);
-        let mut buffers = context
-            .gpu
-            .scoped("creating the weight buffers", || {
-                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-                let make = |matrix: &Matrix| {
+        let make = |matrix: &Matrix| {
+            let bytes = matrix.bytes(directions.len());
+            match stacked.and_then(|stacked| stacked.buffer(matrix.parameter)) {
+                Some(buffer) => {
+                    let offset = layer as u64 * bytes_of_layer(config, matrix.parameter, precision);
+                    Stretch { buffer: buffer.clone(), offset, bytes }
+                }
+                None => {
                     let label = format!("{} l{layer}", matrix.name);
-                    transfer::buffer(&context.gpu.device, &label, matrix.bytes(directions.len()), usage)
-                };
-                matrices.iter().map(make).collect::<Vec<_>>()
-            })
-            .await?
-            .into_iter();
-        for (matrix, buffer) in matrices.iter().zip(buffers.clone()) {
+                    Stretch { buffer: transfer::buffer(&context.gpu.device, &label, bytes, USAGE), offset: 0, bytes }
+                }
+            }
+        };
+        let made = context.gpu.scoped("creating the weight buffers", || matrices.iter().map(make).collect::<Vec<_>>());
+        let mut buffers = made.await?.into_iter();
+        for (matrix, stretch) in matrices.iter().zip(buffers.clone()) {
             let tensors: Vec<_> = directions.iter().map(|weights| weights.get(matrix.parameter)).collect();
             let packed = pack(matrix, &tensors)?;
-            transfer::upload(&context.gpu, &buffer, 0, bytemuck::cast_slice(&packed), wait).await?;
+            let bytes = bytemuck::cast_slice(&packed);
+            transfer::upload(&context.gpu, &stretch.buffer, stretch.offset, bytes, wait).await?;
         }
         // As many as `Matrix::of_layer` gives, in its order.
         match (buffers.next(), buffers.next(), buffers.next(), buffers.next()) {

@@ -1,5 +1,6 @@
 //! The buffers of a forward, and everything bound to them: made once, used for every call that they fit.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::call::Call;
@@ -22,8 +23,8 @@ use crate::{Real, Result};
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch {
     gx: wgpu::Buffer,
-    /// The outputs of the layers below the last, in turn.
-    between: Vec<wgpu::Buffer>,
+    /// The outputs of the layers below the last, in turn; in a wave one, of all layers.
+    pub(super) between: Vec<wgpu::Buffer>,
     /// h before and after a step, in turn: workgroups that are done write the one while others still read the other. The initial h
     /// is in the first half.
     pub(crate) h: wgpu::Buffer,
@@ -65,7 +66,7 @@ impl Scratch {
     }
 
     async fn fill_params(&self, gpu: &GuardedDevice, plan: &Plan, wait: Wait) -> Result<()> {
-        transfer::upload(gpu, &self.params, 0, &plan.params.fill(plan.chunk_params()), wait).await
+        transfer::upload(gpu, &self.params, 0, &plan.filled_params(), wait).await
     }
 }
 
@@ -116,7 +117,7 @@ pub(crate) struct Bound {
 pub(crate) struct BoundKernel {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) params: wgpu::BindGroup,
-    /// One a layer.
+    /// One a layer, or one for all of them in a wave.
     pub(crate) layers: Vec<wgpu::BindGroup>,
 }
 
@@ -135,20 +136,25 @@ impl Bound {
         for kernel in plan.kernels() {
             let constants = match (kernel.role(), plan.choice.recurrence) {
                 (Role::InputProduct, _) => Constants::Project { dropout: plan.task.dropout },
-                (Role::Recurrence, Recurrence::Steps(tile)) => Constants::Step { tile, projected },
+                (Role::Recurrence, Recurrence::Steps(tile) | Recurrence::Wavefront(tile)) => {
+                    Constants::Step { tile, projected }
+                }
                 (Role::Recurrence, Recurrence::Sequence(tile)) => Constants::Sequence(tile),
                 (Role::Projection, _) => Constants::None,
             };
-            let key = PipelineKey { kernel, cell: plan.config.cell, precision, constants };
+            let wave = kernel.role() == Role::Recurrence && plan.choice.recurrence.is_wave();
+            let key = PipelineKey { kernel, cell: plan.config.cell, precision, wave, constants };
             let pipeline = context.pipelines.get(&context.gpu, key).await?;
             let bind = || {
                 let device = &context.gpu.device;
-                let params = pipeline.bind_params(device, kernel, &scratch.params, &scratch.call);
+                let params = pipeline.bind_params(device, kernel, wave, &scratch.params, &scratch.call);
                 let of_layer = |(layer, weights)| {
                     pipeline
                         .bind_storage(device, layer_buffers(kernel.role(), plan, layer, weights, scratch, io, sizes))
                 };
-                let layers = weights.iter().enumerate().map(of_layer).collect();
+                // In a wave one group serves all layers.
+                let layers =
+                    weights.iter().take(if wave { 1 } else { weights.len() }).enumerate().map(of_layer).collect();
                 BoundKernel { pipeline: Arc::clone(&pipeline), params, layers }
             };
             kernels.push(context.gpu.scoped("binding buffers", bind).await?);
@@ -179,12 +185,12 @@ fn layer_buffers<'a>(
     let whole = wgpu::Buffer::as_entire_buffer_binding;
     let last = plan.config.num_layers - 1;
     // A caller's buffer may be larger than a binding may be; only what is needed of it is bound.
-    let x = if layer == 0 {
-        part(&io.input, sizes.input)
-    } else {
-        whole(&scratch.between[(layer - 1) % scratch.between.len()])
+    let stacked = plan.choice.recurrence.is_wave();
+    let x = match layer {
+        0 => part(&io.input, sizes.input),
+        _ => whole(&scratch.between[(layer - 1) % scratch.between.len()]),
     };
-    let y = if layer == last {
+    let y = if layer == last && !stacked {
         part(&io.output, sizes.output)
     } else {
         whole(&scratch.between[layer % scratch.between.len()])
@@ -192,17 +198,17 @@ fn layer_buffers<'a>(
     let h_n = part(&io.last.h, sizes.h);
     match (role, &scratch.raw, &weights.w_hr) {
         (Role::Projection, Some(raw), Some(w_hr)) => {
-            let (raw, w_hr, h) = (whole(raw), whole(w_hr), whole(&scratch.h));
+            let (raw, w_hr, h) = (whole(raw), w_hr.binding(), whole(&scratch.h));
             kernels::shrink::Buffers { raw, w_hr, h, y, h_n }.in_order()
         }
         (Role::InputProduct | Role::Projection, ..) => {
-            let (w_ih, b_ih, gx) = (whole(&weights.w_ih), whole(&weights.b_ih), whole(&scratch.gx));
+            let (w_ih, b_ih, gx) = (weights.w_ih.binding(), weights.b_ih.binding(), whole(&scratch.gx));
             kernels::project::Buffers { x, w_ih, b_ih, gx }.in_order()
         }
         (Role::Recurrence, raw, _) => kernels::recurrence::Buffers {
             gx: whole(&scratch.gx),
-            w_hh: whole(&weights.w_hh),
-            b_hh: whole(&weights.b_hh),
+            w_hh: if stacked { whole(&weights.w_hh.buffer) } else { weights.w_hh.binding() },
+            b_hh: if stacked { whole(&weights.b_hh.buffer) } else { weights.b_hh.binding() },
             h: whole(&scratch.h),
             y,
             h_out: raw.as_ref().map_or(h_n, whole),
@@ -302,19 +308,26 @@ impl Workspace {
         Ok(())
     }
 
-    /// What a call reads back, with the bytes of it: output and states, and where the states of every step are wanted the
-    /// outputs of the layers below the last.
-    pub(crate) fn results(&self) -> Vec<(&wgpu::Buffer, u64)> {
+    /// What a call reads back, and where: output and states, and where the states of every step are wanted the outputs of the
+    /// layers below the last.
+    pub(crate) fn results(&self) -> Vec<(&wgpu::Buffer, Range<u64>)> {
         let Self { plan, scratch, io, .. } = self;
-        let output = std::iter::once((&io.output, plan.bytes.output));
+        let bytes = plan.bytes.output;
+        let of_layer = |layer: usize| match plan.stacked_output(layer) {
+            Some(at) => (&scratch.between[0], at..at + bytes),
+            None if layer + 1 == plan.config.num_layers => (&io.output, 0..bytes),
+            None => (&scratch.between[layer], 0..bytes),
+        };
+        let last = plan.config.num_layers - 1;
+        let output = std::iter::once(of_layer(last));
         match self.wanted {
             Wanted::Nothing => return Vec::new(),
             Wanted::Output => return output.collect(),
             Wanted::OutputAndStates => {}
         }
-        let states = io.last.all().zip(plan.bytes.states(&plan.config));
-        let between = scratch.between.iter().map(|buffer| (buffer, plan.bytes.between));
-        output.chain(states).chain(between.filter(|_| plan.task.all_states)).collect()
+        let states = io.last.all().zip(plan.bytes.states(&plan.config).map(|bytes| 0..bytes));
+        let below = if plan.task.all_states { last } else { 0 };
+        output.chain(states).chain((0..below).map(of_layer)).collect()
     }
 
     /// The results, once `submission` has left them in the staging buffer.
@@ -324,7 +337,7 @@ impl Workspace {
         submission: wgpu::SubmissionIndex,
         wait: Wait,
     ) -> Result<Vec<Vec<F>>> {
-        let sizes: Vec<u64> = self.results().into_iter().map(|(_, bytes)| bytes).collect();
+        let sizes: Vec<u64> = self.results().into_iter().map(|(_, place)| place.end - place.start).collect();
         transfer::read_back(gpu, &self.staging, submission, wait, &sizes).await
     }
 

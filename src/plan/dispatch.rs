@@ -3,7 +3,7 @@
 use crate::config::RecurrentConfig;
 use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH};
 use crate::plan::strategy::Recurrence;
-use crate::plan::{F32, Plan, product_flops, project, shrink};
+use crate::plan::{F32, Plan, product_flops, project, shrink, wave};
 
 /// One call of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,22 +88,33 @@ impl Role {
 impl Plan {
     /// Every dispatch in order. Nothing is allocated.
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
-        (0..self.config.num_layers).flat_map(move |layer| {
-            (0..self.chunks()).flat_map(move |chunk| {
-                let recurrence = (0..self.turns(self.steps_in(chunk))).flat_map(move |turn| {
-                    let kernels = self.kernels_of_recurrence();
-                    kernels.map(move |kernel| self.recurrence_dispatch(kernel, layer, chunk, turn))
-                });
-                let slices = 0..project::slices(self.config.layer_input_size(layer));
-                slices.map(move |slice| self.project_dispatch(layer, chunk, slice)).chain(recurrence)
-            })
+        let wave = self.choice.recurrence.is_wave();
+        let (layers, waves) = if wave { (0, self.chunks()) } else { (self.config.num_layers, 0) };
+        let layer_by_layer = (0..layers).flat_map(move |layer| {
+            (0..self.chunks())
+                .flat_map(move |chunk| self.project_dispatches(layer, chunk).chain(self.turns(layer, chunk)))
+        });
+        let waves = wave::waves(self.config.num_layers, waves).enumerate();
+        layer_by_layer.chain(waves.flat_map(move |(wave, layers)| {
+            let products = layers.clone().flat_map(move |layer| self.project_dispatches(layer, wave - layer));
+            // The topmost layer is at the earliest chunk, which has as many steps as any.
+            let steps = self.steps_in(wave + 1 - layers.end);
+            products.chain((0..steps).map(move |step| self.wave_dispatch(wave, layers.len(), step)))
+        }))
+    }
+
+    /// The dispatches of the recurrence of a chunk.
+    fn turns(&self, layer: usize, chunk: usize) -> impl Iterator<Item = Dispatch> + '_ {
+        (0..self.turns_of(self.steps_in(chunk))).flat_map(move |turn| {
+            let kernels = self.kernels_of_recurrence();
+            kernels.map(move |kernel| self.recurrence_dispatch(kernel, layer, chunk, turn))
         })
     }
 
     /// How often the kernels of the recurrence run for so many steps.
-    fn turns(&self, steps: usize) -> usize {
+    fn turns_of(&self, steps: usize) -> usize {
         match self.choice.recurrence {
-            Recurrence::Steps(_) => steps,
+            Recurrence::Steps(_) | Recurrence::Wavefront(_) => steps,
             Recurrence::Sequence(_) => 1,
         }
     }
@@ -117,6 +128,11 @@ impl Plan {
     /// The kernels that the plan dispatches, of each role one, in the order of [`Role::of`].
     pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> + use<> {
         std::iter::once(self.choice.input_product.kernel()).chain(self.kernels_of_recurrence())
+    }
+
+    fn project_dispatches(&self, layer: usize, chunk: usize) -> impl Iterator<Item = Dispatch> + '_ {
+        let slices = 0..project::slices(self.config.layer_input_size(layer));
+        slices.map(move |slice| self.project_dispatch(layer, chunk, slice))
     }
 
     fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
@@ -137,12 +153,14 @@ impl Plan {
         let (config, batch, directions) = (&self.config, self.task.sequence.batch, self.config.directions());
         let groups = match (kernel, self.choice.recurrence) {
             (Kernel::Shrink, _) => shrink::groups(config.recurrent_size(), batch, directions),
-            (_, Recurrence::Steps(tile)) => tile.groups(config.hidden_size, batch, directions),
+            (_, Recurrence::Steps(tile) | Recurrence::Wavefront(tile)) => {
+                tile.groups(config.hidden_size, batch, directions)
+            }
             (_, Recurrence::Sequence(tile)) => tile.groups(batch, directions),
         };
         // A sequence has no blocks of steps.
         let (step_offset, steps) = match self.choice.recurrence {
-            Recurrence::Steps(_) => (self.params.step_offset(turn), 1),
+            Recurrence::Steps(_) | Recurrence::Wavefront(_) => (self.params.step_offset(turn), 1),
             Recurrence::Sequence(_) => (0, self.steps_in(chunk)),
         };
         Dispatch {
@@ -153,6 +171,18 @@ impl Plan {
             groups,
             // The projection has fewer weights than one gate; it is counted like the step, to be safe.
             work: self.choice.recurrence.step_work(config, batch).saturating_mul(steps as u64),
+        }
+    }
+
+    /// A step of so many layers, each at the chunk of the wave.
+    fn wave_dispatch(&self, wave: usize, layers: usize, step: usize) -> Dispatch {
+        let of_layer = self.recurrence_dispatch(self.choice.recurrence.kernel(), 0, 0, step);
+        let [x, y, _] = of_layer.groups;
+        Dispatch {
+            chunk_offset: self.params.wave_offset(wave),
+            groups: [x, y, layers as u32],
+            work: of_layer.work.saturating_mul(layers as u64),
+            ..of_layer
         }
     }
 
@@ -177,9 +207,17 @@ impl Plan {
     /// time chunk one input product (more for inputs of many thousand features).
     pub fn dispatch_count(&self) -> usize {
         let slices = |layer| project::slices(self.config.layer_input_size(layer));
-        let turns: usize = (0..self.chunks()).map(|chunk| self.turns(self.steps_in(chunk))).sum();
-        let of_layer = |layer| turns * self.kernels_of_recurrence().count() + self.chunks() * slices(layer);
-        (0..self.config.num_layers).map(of_layer).sum()
+        let products: usize = (0..self.config.num_layers).map(|layer| self.chunks() * slices(layer)).sum();
+        let turns: usize = match self.choice.recurrence {
+            // As many steps as the topmost layer of each wave has.
+            Recurrence::Wavefront(_) => wave::waves(self.config.num_layers, self.chunks())
+                .enumerate()
+                .map(|(wave, layers)| self.steps_in(wave + 1 - layers.end))
+                .sum(),
+            Recurrence::Steps(_) => self.config.num_layers * self.time_steps,
+            Recurrence::Sequence(_) => self.config.num_layers * self.chunks(),
+        };
+        products + turns * self.kernels_of_recurrence().count()
     }
 
     /// How many submissions a forward makes.
@@ -193,7 +231,7 @@ impl Recurrence {
     pub(crate) fn step_work(self, config: &RecurrentConfig, batch: usize) -> u64 {
         let work = product_work(config, batch, config.recurrent_size());
         match self {
-            Self::Steps(_) => work,
+            Self::Steps(_) | Self::Wavefront(_) => work,
             // A workgroup has an eighth of a small GPU to itself, and the barriers of a step are counted as a dispatch.
             Self::Sequence(_) => work.saturating_mul(8),
         }

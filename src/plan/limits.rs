@@ -16,6 +16,9 @@ pub(crate) struct DeviceLimits {
     pub(crate) software: bool,
     /// The least lanes of a subgroup; 0 without subgroup operations.
     pub(crate) subgroup_size: u32,
+    pub(crate) uniform_binding: u64,
+    /// Whether the recurrent weights of all layers are in one buffer; no limit of the device, but of the model on it.
+    pub(crate) stacked_weights: bool,
     /// The most device memory that a forward may take beside the weights; the user's, none by default.
     pub(crate) forward_memory: u64,
     /// The most work of one submission; not wgpu's, but [`SUBMISSION_WORK`] on every device.

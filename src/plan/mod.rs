@@ -8,6 +8,14 @@
 //!                                         shrink after each
 //!     or sequence                         one dispatch for all of them
 //! ```
+//!
+//! or, where layers overlap,
+//!
+//! ```text
+//! for each wave
+//!   project                               for each layer that is at work, its chunk
+//!   step, step, …                         one dispatch a time step, all these layers
+//! ```
 
 pub(crate) mod bytes;
 pub(crate) mod dispatch;
@@ -19,16 +27,19 @@ pub(crate) mod sequence;
 pub(crate) mod shrink;
 pub(crate) mod step;
 pub(crate) mod strategy;
+pub(crate) mod wave;
 
-use crate::Result;
+use std::ops::Range;
+
 use crate::call::Task;
 use crate::config::RecurrentConfig;
 use crate::dropout::Dropout;
 use crate::plan::bytes::BufferBytes;
 use crate::plan::limits::{DeviceLimits, Need, check, saturating_product};
-use crate::plan::params::{ChunkParams, ParamsLayout};
+use crate::plan::params::{Blocks, ChunkParams, ParamsLayout, SharedParams};
 use crate::plan::strategy::{Choice, Recurrence};
 use crate::strategy::Strategy;
+use crate::{Error, Result};
 
 /// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
 /// a GPU busy; long sequences would otherwise take memory in proportion to T.
@@ -61,29 +72,46 @@ pub struct Plan {
 impl Plan {
     /// Chooses strategy, tiles and chunks, and checks every limit.
     pub(crate) fn new(config: &RecurrentConfig, task: Task, limits: &DeviceLimits) -> Result<Self> {
+        let choice = strategy::choose(config, &task, limits)?;
+        match Self::of_choice(config, task, choice, limits) {
+            // Overlapping layers takes more memory. What was not asked for must not be why a forward cannot run.
+            Err(Error::Limit { .. }) if task.strategy == Strategy::Auto && choice.recurrence.is_wave() => {
+                let steps = strategy::choose(config, &Task { strategy: Strategy::Step, ..task }, limits)?;
+                let why = "layers that overlap take more memory than there may be";
+                Self::of_choice(config, task, Choice { why, ..steps }, limits)
+            }
+            plan => plan,
+        }
+    }
+
+    fn of_choice(config: &RecurrentConfig, task: Task, choice: Choice, limits: &DeviceLimits) -> Result<Self> {
         let Task { sequence, state_arrays, .. } = task;
         let directions = config.directions() as u64;
         let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
         let gates = config.cell.gates() as u64;
 
-        let choice = strategy::choose(config, &task, limits)?;
-
         let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
-        limits.storage_binding(&gx_step)?;
         choice.input_product.check(config, b, limits)?;
-        if let Recurrence::Steps(tile) = choice.recurrence {
+        if let Recurrence::Steps(tile) | Recurrence::Wavefront(tile) = choice.recurrence {
             tile.check(config, sequence.batch, limits)?;
         }
         if config.is_projected() {
             shrink::check(config, sequence.batch, limits)?;
         }
+        let wave = choice.recurrence.is_wave();
+        // In a wave every layer has a gx of its own.
+        let gx_step = Need {
+            bytes: if wave { gx_step.bytes.saturating_mul(config.num_layers as u64) } else { gx_step.bytes },
+            ..gx_step
+        };
+        limits.storage_binding(&gx_step)?;
         let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_step.bytes.max(1)).max(1);
         let by_groups = (choice.input_product.max_rows(limits) / b.max(1)).max(1);
         // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
         let widest = config.input_size.max(config.output_size());
         let slice = widest.min(project::MAX_FEATURES);
         let of_sequence = match choice.recurrence {
-            Recurrence::Steps(_) => 0,
+            Recurrence::Steps(_) | Recurrence::Wavefront(_) => 0,
             Recurrence::Sequence(_) => choice.recurrence.step_work(config, sequence.batch),
         };
         let of_step = product_flops(config, sequence.batch, slice).max(of_sequence);
@@ -91,7 +119,8 @@ impl Plan {
         let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
         // Without rows there is no step to run, however many there are.
         let time_steps = if sequence.is_empty() { 0 } else { sequence.time_steps };
-        let chunk_steps = time_steps.min(most as usize);
+        let wanted = if wave { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
+        let chunk_steps = wanted.min(most as usize);
 
         let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
         let of_state = |what, steps: u64, size: usize| {
@@ -107,14 +136,18 @@ impl Plan {
         let call = Need::product("lengths and rows of the call", &[task.word_count(config) as u64, F32]);
         let input = of_rows("the input", config.input_size);
         let output = of_rows("the output", config.output_size());
+        let between = match (wave, config.num_layers) {
+            // Of all layers, one behind the other.
+            (true, layers) => Need::product("the outputs of all layers", &[layers as u64, padded_output(output.bytes)]),
+            (false, 1) => Need { what: "nothing", bytes: 0 },
+            (false, _) => Need { what: "the output of a layer", bytes: output.bytes },
+        };
         let both = Need { what: "h before and after a step", bytes: h_state.bytes.saturating_mul(2) };
-        for need in [&input, &output, &h_state, &carried, &call, &both] {
+        for need in [&input, &output, &h_state, &carried, &call, &both, &between] {
             limits.storage_binding(need)?;
         }
-        let chunks = time_steps.div_ceil(chunk_steps.max(1));
         let slices = project::slices(widest);
-        let params =
-            ParamsLayout::new(config.num_layers, chunks, slices, choice.recurrence.step_blocks(chunk_steps), limits)?;
+        let params = ParamsLayout::new(blocks(config, choice, slices, time_steps, chunk_steps), limits)?;
         let bytes = BufferBytes {
             input: input.bytes,
             output: output.bytes,
@@ -123,7 +156,7 @@ impl Plan {
             // Never more than gx of one step, which was checked.
             raw: if config.is_projected() { Need::product("raw", &[b, directions, h, F32]).bytes } else { 0 },
             gx: gx_step.bytes * chunk_steps as u64,
-            between: if config.num_layers > 1 { output.bytes } else { 0 },
+            between: between.bytes,
             params: params.bytes(),
             call: call.bytes,
         };
@@ -151,8 +184,8 @@ impl Plan {
             }
             let fewer = excess.div_ceil(gx_of_step.max(1)).min(self.chunk_steps as u64 - 1);
             self.chunk_steps -= fewer as usize;
-            let step_blocks = self.choice.recurrence.step_blocks(self.chunk_steps);
-            self.params = ParamsLayout::new(self.config.num_layers, self.chunks(), self.slices, step_blocks, limits)?;
+            let blocks = blocks(&self.config, self.choice, self.slices, self.time_steps, self.chunk_steps);
+            self.params = ParamsLayout::new(blocks, limits)?;
             self.bytes.params = self.params.bytes();
             self.bytes.gx = gx_of_step * self.chunk_steps as u64;
         }
@@ -167,12 +200,38 @@ impl Plan {
         self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
     }
 
-    /// The parameter blocks of every (layer, chunk), in the order of [`ParamsLayout`].
+    /// The content of the parameter buffer.
+    pub(crate) fn filled_params(&self) -> Vec<u8> {
+        let layers = self.config.num_layers;
+        let waves = if self.choice.recurrence.is_wave() { self.chunks() } else { 0 };
+        let waves = wave::waves(layers, waves).enumerate();
+        let of_wave =
+            |(wave, layers): (usize, Range<usize>)| layers.map(move |layer| self.params_of(layer, wave - layer, 0));
+        self.params.fill(self.shared_params(), self.chunk_params(), waves.map(of_wave))
+    }
+
+    /// The parameters of every (layer, chunk, slice), in the order of [`ParamsLayout`].
     pub(crate) fn chunk_params(&self) -> impl Iterator<Item = ChunkParams> + '_ {
         (0..self.config.num_layers).flat_map(move |layer| {
             (0..self.chunks())
                 .flat_map(move |chunk| (0..self.slices).map(move |slice| self.params_of(layer, chunk, slice)))
         })
+    }
+
+    // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
+
+    fn shared_params(&self) -> SharedParams {
+        let (config, Task { sequence, state_arrays, .. }) = (&self.config, &self.task);
+        SharedParams {
+            batch: sequence.batch as u32,
+            hidden_size: config.hidden_size as u32,
+            recurrent_size: config.recurrent_size() as u32,
+            directions: config.directions() as u32,
+            state_rows: state_arrays.rows as u32,
+            h_size: (self.bytes.h / F32) as u32,
+            c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
+            unused: 0,
+        }
     }
 
     fn params_of(&self, layer: usize, chunk: usize, slice: usize) -> ChunkParams {
@@ -183,29 +242,31 @@ impl Plan {
         let features = project::slice(input_size, slice);
         // The first layer reads the input, which dropout leaves alone.
         let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
-        // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
+        // In a wave the arrays of all layers lie behind each other; else each layer binds its own.
+        let place = |of_layer: usize| if self.choice.recurrence.is_wave() { (layer * of_layer) as u32 } else { 0 };
+        let y_of_layer = (padded_output(self.bytes.output) / F32) as usize;
         ChunkParams {
-            batch: sequence.batch as u32,
             input_size: input_size as u32,
-            hidden_size: config.hidden_size as u32,
-            recurrent_size: config.recurrent_size() as u32,
-            directions: config.directions() as u32,
-            state_rows: state_arrays.rows as u32,
             first_step: (chunk * self.chunk_steps) as u32,
             steps: self.steps_in(chunk) as u32,
+            // What the layer below has left; the first layer reads the input.
+            x_offset: place(y_of_layer).saturating_sub(y_of_layer as u32),
             x_stride_t: (x_rows.time * input_size) as u32,
             x_stride_b: (x_rows.batch * input_size) as u32,
+            y_offset: place(y_of_layer),
             y_stride_t: (y_rows.time * output_size) as u32,
             y_stride_b: (y_rows.batch * output_size) as u32,
+            h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
+            c_offset: self.c_offset(layer) as u32,
+            gx_offset: place(self.chunk_steps * sequence.batch * config.directions() * config.hidden_size),
+            w_offset: place(wave::weights_of_layer(config)),
+            b_offset: place(wave::biases_of_layer(config)),
             k_first: features.start as u32,
             k_end: features.end as u32,
-            h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
-            h_size: (self.bytes.h / F32) as u32,
-            c_offset: self.c_offset(layer) as u32,
-            c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
             dropout_key: (self.task.keys_at() + 2 * layer.saturating_sub(1)) as u32,
             dropout_threshold: dropout.threshold,
             dropout_scale: dropout.scale as f32,
+            unused: 0,
         }
     }
 
@@ -220,9 +281,18 @@ impl Plan {
         layer * steps * self.c_of_step()
     }
 
+    /// Where the output of a layer lies among those of all layers, in bytes, if they are in one buffer.
+    pub(crate) fn stacked_output(&self, layer: usize) -> Option<u64> {
+        self.choice.recurrence.is_wave().then(|| layer as u64 * padded_output(self.bytes.output))
+    }
+
     /// How many buffers the outputs between two layers take in turn; where all of them are wanted, each has its own.
     pub(crate) fn between_count(&self) -> usize {
         let all = self.config.num_layers - 1;
+        if self.choice.recurrence.is_wave() {
+            // Theirs and the output of the last in one.
+            return 1;
+        }
         if self.task.all_states { all } else { all.min(2) }
     }
 
@@ -251,8 +321,8 @@ impl Plan {
 
     /// Output and last states, and where the states of every step are wanted the outputs between the layers: what is read back.
     pub(crate) fn readback_bytes(&self, bytes: &BufferBytes) -> u64 {
-        let between = if self.task.all_states { bytes.between * self.between_count() as u64 } else { 0 };
-        bytes.output + bytes.states(&self.config).sum::<u64>() + between
+        let below = if self.task.all_states { self.config.num_layers - 1 } else { 0 };
+        bytes.output * (1 + below as u64) + bytes.states(&self.config).sum::<u64>()
     }
 
     /// The bytes of device memory that a forward with host input and output takes besides the weights.
@@ -263,6 +333,25 @@ impl Plan {
         let states = 2 * b.h + b.states(&self.config).sum::<u64>();
         b.input + b.output + states + b.gx + between + b.raw + b.params + b.call + self.readback_bytes(b)
     }
+}
+
+/// Units whose weights lie side by side; `BLOCK` of shaders/common.wgsl.
+pub(crate) const WEIGHT_BLOCK: usize = 8;
+
+/// The bytes from the output of a layer to that of the next, where they lie behind each other.
+fn padded_output(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(256).unwrap_or(u64::MAX)
+}
+
+/// The parameter blocks of a forward.
+fn blocks(config: &RecurrentConfig, choice: Choice, slices: usize, time_steps: usize, chunk_steps: usize) -> Blocks {
+    let (layers, chunks) = (config.num_layers, time_steps.div_ceil(chunk_steps.max(1)));
+    let (waves, steps) = match choice.recurrence {
+        Recurrence::Steps(_) => (0, chunk_steps),
+        Recurrence::Sequence(_) => (0, 0),
+        Recurrence::Wavefront(_) => (wave::waves(layers, chunks).count(), chunk_steps),
+    };
+    Blocks { layers, chunks, slices, waves, steps }
 }
 
 /// Of a product of `rows` rows of `features` with the weights of all gates, units and directions.

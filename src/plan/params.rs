@@ -5,32 +5,46 @@
 
 use crate::Result;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
+use crate::plan::wave;
+
+/// What all layers and chunks of a call share: the struct `Params` of shaders/common.wgsl without its chunks, field by field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct SharedParams {
+    pub(crate) batch: u32,
+    pub(crate) hidden_size: u32,
+    pub(crate) recurrent_size: u32,
+    pub(crate) directions: u32,
+    pub(crate) state_rows: u32,
+    pub(crate) h_size: u32,
+    pub(crate) c_stride_s: u32,
+    pub(crate) unused: u32,
+}
 
 /// One layer over one chunk of time steps: the struct `Chunk` of shaders/common.wgsl, field by field.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct ChunkParams {
-    pub(crate) batch: u32,
     pub(crate) input_size: u32,
-    pub(crate) hidden_size: u32,
-    pub(crate) recurrent_size: u32,
-    pub(crate) directions: u32,
-    pub(crate) state_rows: u32,
     pub(crate) first_step: u32,
     pub(crate) steps: u32,
+    pub(crate) x_offset: u32,
     pub(crate) x_stride_t: u32,
     pub(crate) x_stride_b: u32,
+    pub(crate) y_offset: u32,
     pub(crate) y_stride_t: u32,
     pub(crate) y_stride_b: u32,
     pub(crate) h_offset: u32,
-    pub(crate) h_size: u32,
     pub(crate) c_offset: u32,
-    pub(crate) c_stride_s: u32,
+    pub(crate) gx_offset: u32,
+    pub(crate) w_offset: u32,
+    pub(crate) b_offset: u32,
     pub(crate) k_first: u32,
     pub(crate) k_end: u32,
     pub(crate) dropout_key: u32,
     pub(crate) dropout_threshold: u32,
     pub(crate) dropout_scale: f32,
+    pub(crate) unused: u32,
 }
 
 /// The struct `Step` of shaders/common.wgsl.
@@ -40,26 +54,36 @@ pub(crate) struct StepParams {
     pub(crate) index: u32,
 }
 
-/// Where blocks lie: first the chunks, layer by layer, each with its slices, then one block for each step of a chunk, shared by all chunks.
+/// The bytes of what a dispatch over so many chunks reads: what they share, and each of them.
+pub(crate) const fn block_bytes(chunks: usize) -> usize {
+    size_of::<SharedParams>() + chunks * size_of::<ChunkParams>()
+}
+
+/// How many blocks of each sort there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocks {
+    pub(crate) layers: usize,
+    pub(crate) chunks: usize,
+    pub(crate) slices: usize,
+    /// Of several chunks each, where layers overlap.
+    pub(crate) waves: usize,
+    /// One for each step of a chunk, shared by all chunks.
+    pub(crate) steps: usize,
+}
+
+/// Where blocks lie: first the chunks, layer by layer, each with its slices, then the waves, then the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParamsLayout {
+    blocks: Blocks,
     stride: usize,
-    layers: usize,
-    chunks: usize,
-    slices: usize,
-    steps: usize,
+    wave_stride: usize,
 }
 
 impl ParamsLayout {
-    pub(crate) fn new(
-        layers: usize,
-        chunks: usize,
-        slices: usize,
-        steps: usize,
-        limits: &DeviceLimits,
-    ) -> Result<Self> {
-        let stride = size_of::<ChunkParams>().next_multiple_of(limits.uniform_alignment.max(4) as usize);
-        let layout = Self { stride, layers, chunks, slices, steps };
+    pub(crate) fn new(blocks: Blocks, limits: &DeviceLimits) -> Result<Self> {
+        let aligned = |bytes: usize| bytes.next_multiple_of(limits.uniform_alignment.max(4) as usize);
+        let (stride, wave_stride) = (aligned(block_bytes(1)), aligned(block_bytes(blocks.layers)));
+        let layout = Self { blocks, stride, wave_stride };
         // Dynamic offsets are u32, whatever the size of a buffer may be.
         let available = limits.buffer.min(u32::MAX.into());
         check("the parameters of all chunks", "max_buffer_size", layout.bytes(), available)?;
@@ -67,29 +91,44 @@ impl ParamsLayout {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        let blocks = saturating_product(&[self.layers, self.chunks, self.slices].map(|size| size as u64));
-        blocks.saturating_add(self.steps as u64).saturating_mul(self.stride as u64)
+        let Blocks { layers, chunks, slices, waves, steps } = self.blocks;
+        let blocks = saturating_product(&[layers, chunks, slices].map(|size| size as u64));
+        let blocks = blocks.saturating_add(steps as u64).saturating_mul(self.stride as u64);
+        // A wave binds room for the most layers, whatever lies behind its own.
+        let room = if waves > 0 { block_bytes(wave::MAX_LAYERS) as u64 } else { 0 };
+        blocks.saturating_add(saturating_product(&[waves as u64, self.wave_stride as u64])).saturating_add(room)
     }
 
     // Offsets fit u32 because `new` refuses a larger buffer.
     pub(crate) fn chunk_offset(&self, layer: usize, chunk: usize, slice: usize) -> u32 {
-        (((layer * self.chunks + chunk) * self.slices + slice) * self.stride) as u32
+        (((layer * self.blocks.chunks + chunk) * self.blocks.slices + slice) * self.stride) as u32
+    }
+
+    pub(crate) fn wave_offset(&self, wave: usize) -> u32 {
+        self.chunk_offset(self.blocks.layers, 0, 0) + (wave * self.wave_stride) as u32
     }
 
     pub(crate) fn step_offset(&self, step: usize) -> u32 {
-        ((self.layers * self.chunks * self.slices + step) * self.stride) as u32
+        self.wave_offset(self.blocks.waves) + (step * self.stride) as u32
     }
 
-    /// The buffer's content.
-    pub(crate) fn fill(&self, chunks: impl Iterator<Item = ChunkParams>) -> Vec<u8> {
+    /// The buffer's content: the chunks in order, and the chunks of each wave.
+    pub(crate) fn fill<W: Iterator<Item = ChunkParams>>(
+        &self,
+        shared: SharedParams,
+        chunks: impl Iterator<Item = ChunkParams>,
+        waves: impl Iterator<Item = W>,
+    ) -> Vec<u8> {
         let mut content = vec![0; self.bytes() as usize];
-        let steps = (0..self.steps).map(|index| StepParams { index: index as u32 });
-        let (of_chunks, of_steps) = content.split_at_mut(self.layers * self.chunks * self.slices * self.stride);
-        for (block, params) in of_chunks.chunks_exact_mut(self.stride).zip(chunks) {
-            block[..size_of::<ChunkParams>()].copy_from_slice(bytemuck::bytes_of(&params));
+        let mut put = |at: u32, bytes: &[u8]| content[at as usize..][..bytes.len()].copy_from_slice(bytes);
+        let chunks = chunks.enumerate().map(|(n, chunk)| ((n * self.stride) as u32, vec![chunk]));
+        let waves = waves.enumerate().map(|(n, wave)| (self.wave_offset(n), wave.collect()));
+        for (at, chunks) in chunks.chain(waves) {
+            put(at, bytemuck::bytes_of(&shared));
+            put(at + size_of::<SharedParams>() as u32, bytemuck::cast_slice(&chunks));
         }
-        for (block, params) in of_steps.chunks_exact_mut(self.stride).zip(steps) {
-            block[..size_of::<StepParams>()].copy_from_slice(bytemuck::bytes_of(&params));
+        for index in 0..self.blocks.steps {
+            put(self.step_offset(index), bytemuck::bytes_of(&StepParams { index: index as u32 }));
         }
         content
     }

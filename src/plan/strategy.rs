@@ -10,6 +10,7 @@ use crate::plan::limits::DeviceLimits;
 use crate::plan::project::{self, ProjectTile};
 use crate::plan::sequence::{self, SequenceTile};
 use crate::plan::step::{self, StepTile};
+use crate::plan::wave;
 use crate::strategy::Strategy;
 
 /// How the recurrence is dispatched.
@@ -19,6 +20,8 @@ pub(crate) enum Recurrence {
     Steps(StepTile),
     /// A dispatch a chunk of them.
     Sequence(SequenceTile),
+    /// A dispatch a time step of several layers, each at a chunk of its own.
+    Wavefront(StepTile),
 }
 
 /// The kernels of a forward, and why the recurrence was chosen, for people.
@@ -37,20 +40,35 @@ const STREAMED_ROWS: usize = 16;
 /// A software adapter runs the rows in turn, and the step kernel shares what it loads among them.
 const SOFTWARE_ROWS: usize = 2;
 
-/// The strategy that the task asks for, or the best one by what is known beforehand. It depends on sizes and on the rows of the
-/// states, never on T: were it to depend on T, results would depend on how a sequence is cut.
+/// A step of fewer operations takes less time than its dispatch takes to start, on a small and on a large GPU.
+const WAVE_FLOPS: u64 = 16_000_000;
+/// The recurrent weights of all layers, which a wave reads in every step, are to stay in the cache of a GPU.
+const RESIDENT_BYTES: usize = 8 << 20;
+/// Fewer steps than this, and the ends of the wave outweigh its middle.
+const WAVE_STEPS: usize = 16;
+
+/// The strategy that the task asks for, or the best one by what is known beforehand. The kernel and its tile depend on sizes and on
+/// the rows of the states, never on T: were they to depend on T, results would depend on how a sequence is cut.
 pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimits) -> Result<Choice> {
     let rows = task.state_arrays.tile_batch;
     let step = step::tile(rows, limits);
     let (recurrence, why) = match (task.strategy, sequence::tile(config, limits)) {
         (Strategy::Step, _) => (Recurrence::Steps(step), "as asked for"),
         (Strategy::Sequence, sequence) => (Recurrence::Sequence(sequence?), "as asked for"),
+        (Strategy::Wavefront, _) => {
+            wave::check_model(config, limits)?;
+            (Recurrence::Wavefront(step), "as asked for")
+        }
         (Strategy::Auto, sequence) => {
             let sequence = sequence.ok().and_then(|tile| {
                 let why = sequence_pays(config, tile, rows, limits.software)?;
                 Some((Recurrence::Sequence(tile), why))
             });
-            sequence.unwrap_or((Recurrence::Steps(step), step.why()))
+            let wave = || {
+                wave::check_model(config, limits).ok()?;
+                Some((Recurrence::Wavefront(step), wave_pays(config, task, limits.software)?))
+            };
+            sequence.or_else(wave).unwrap_or((Recurrence::Steps(step), step.why()))
         }
     };
     Ok(Choice { input_product: project::tile(limits), recurrence, why })
@@ -67,18 +85,24 @@ fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, soft
     soon.then_some("a workgroup reads its weights sooner than a dispatch starts")
 }
 
+/// Why it is faster to overlap layers, if it is. Every strategy of steps gives the same bits, so this may depend on T.
+fn wave_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'static str> {
+    let weights = config.gate_rows() * config.recurrent_size();
+    let flops = 2 * weights as u64 * task.sequence.batch as u64;
+    let resident = config.num_layers * weights * size_of::<f32>() <= RESIDENT_BYTES;
+    let pays = task.sequence.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
+    pays.then_some("a step of one layer leaves a GPU idle, and steps of several layers take no longer")
+}
+
 impl Recurrence {
-    /// How many blocks of step parameters a chunk of so many steps takes.
-    pub(crate) fn step_blocks(self, chunk_steps: usize) -> usize {
-        match self {
-            Self::Steps(_) => chunk_steps,
-            Self::Sequence(_) => 0,
-        }
+    /// Whether layers overlap.
+    pub(crate) fn is_wave(self) -> bool {
+        matches!(self, Self::Wavefront(_))
     }
 
     pub(crate) fn kernel(self) -> Kernel {
         match self {
-            Self::Steps(tile) => tile.kernel(),
+            Self::Steps(tile) | Self::Wavefront(tile) => tile.kernel(),
             Self::Sequence(_) => Kernel::Sequence,
         }
     }
@@ -88,6 +112,7 @@ impl Recurrence {
         match self {
             Self::Steps(_) => Strategy::Step,
             Self::Sequence(_) => Strategy::Sequence,
+            Self::Wavefront(_) => Strategy::Wavefront,
         }
     }
 }
@@ -96,7 +121,7 @@ impl Recurrence {
 impl fmt::Display for Recurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Steps(tile) => tile.fmt(f),
+            Self::Steps(tile) | Self::Wavefront(tile) => tile.fmt(f),
             Self::Sequence(tile) => tile.fmt(f),
         }
     }

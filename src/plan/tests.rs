@@ -1,6 +1,6 @@
 use super::*;
 use crate::LstmConfig;
-use crate::plan::dispatch::Kernel;
+use crate::plan::dispatch::{Dispatch, Kernel, Role};
 use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
@@ -15,6 +15,8 @@ fn limits() -> DeviceLimits {
         uniform_alignment: 256,
         software: false,
         subgroup_size: 0,
+        uniform_binding: 65_536,
+        stacked_weights: true,
         forward_memory: u64::MAX,
         submission_work: limits::SUBMISSION_WORK,
     }
@@ -217,4 +219,89 @@ fn a_plan_says_what_it_does_and_why() {
     );
     let small = format!("{plan}");
     assert!(small.starts_with("step (16 units x 32 rows, sum split 4-fold), 150 steps in 3 chunk(s)"), "{small}");
+}
+
+fn strategy_of(config: &LstmConfig, time_steps: usize, batch: usize, limits: &DeviceLimits) -> Strategy {
+    plan_with(config, time_steps, batch, limits).unwrap().strategy()
+}
+
+#[test]
+fn the_strategy_follows_from_sizes_and_device() {
+    let gpu = limits();
+    let software = DeviceLimits { software: true, ..gpu };
+    let stack = LstmConfig::new(64, 256).num_layers(4);
+    for (config, t, b, expected, on_software) in [
+        // All weights in registers.
+        (LstmConfig::new(64, 64), 100, 1, Strategy::Sequence, Strategy::Sequence),
+        (LstmConfig::new(64, 64), 100, 1000, Strategy::Sequence, Strategy::Step),
+        // 256 KiB of weights, read anew for each row.
+        (LstmConfig::new(64, 128), 100, 16, Strategy::Sequence, Strategy::Step),
+        (LstmConfig::new(64, 128), 100, 17, Strategy::Step, Strategy::Step),
+        (LstmConfig::new(64, 129), 100, 1, Strategy::Step, Strategy::Step),
+        // Layers that overlap, but not where a step keeps a GPU busy, or where there are few.
+        (stack.clone(), 100, 1, Strategy::Wavefront, Strategy::Step),
+        (stack.clone(), 100, 64, Strategy::Step, Strategy::Step),
+        (stack.clone(), 10, 1, Strategy::Step, Strategy::Step),
+        (stack.clone().bidirectional(true), 100, 1, Strategy::Step, Strategy::Step),
+        (stack.clone().proj_size(32), 100, 1, Strategy::Step, Strategy::Step),
+    ] {
+        let name = format!("{config}, T = {t}, B = {b}");
+        assert_eq!(strategy_of(&config, t, b, &gpu), expected, "{name}");
+        assert_eq!(strategy_of(&config, t, b, &software), on_software, "{name} on a software adapter");
+    }
+    // 256 invocations own 256 units at most.
+    let task = Task::forward(Sequence::batched(&LstmConfig::new(1, 257).0, 3, 1));
+    let asked = Task { strategy: Strategy::Sequence, ..task };
+    assert!(matches!(Plan::new(&LstmConfig::new(1, 257).0, asked, &gpu), Err(Error::Limit { .. })));
+}
+
+/// Each layer's step comes after its input product and the layer below's chunk, in waves that overlap.
+#[test]
+fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
+    for (layers, t) in [(2, 16), (3, 50), (5, 101), (32, 20)] {
+        let config = LstmConfig::new(10, 16).num_layers(layers);
+        let task = Task::forward(Sequence::batched(&config.0, t, 1));
+        let plan = Plan::new(&config.0, Task { strategy: Strategy::Wavefront, ..task }, &limits()).unwrap();
+        assert_eq!(plan.dispatches().count(), plan.dispatch_count());
+        assert!(plan.dispatch_count() < layers * t, "{layers} {t}");
+        let content = plan.filled_params();
+        let chunks_at = |dispatch: &Dispatch| -> Vec<ChunkParams> {
+            let start = dispatch.chunk_offset as usize + size_of::<SharedParams>();
+            let bytes = dispatch.groups[2] as usize * size_of::<ChunkParams>();
+            bytemuck::pod_collect_to_vec(&content[start..start + bytes])
+        };
+        // How far the input product and the recurrence of each layer are.
+        let (mut produced, mut done) = (vec![0; layers], vec![0; layers]);
+        for dispatch in plan.dispatches() {
+            let chunks = chunks_at(&dispatch);
+            if dispatch.kernel.role() == Role::InputProduct {
+                let end = chunks[0].first_step + chunks[0].steps;
+                assert!(dispatch.layer == 0 || done[dispatch.layer - 1] >= end, "its input is there");
+                produced[dispatch.layer] = end;
+                continue;
+            }
+            let at = dispatch.step_offset as usize;
+            let index: u32 = bytemuck::pod_read_unaligned(&content[at..at + 4]);
+            for chunk in chunks.iter().filter(|chunk| index < chunk.steps) {
+                let layer = (chunk.h_offset / 16) as usize;
+                let step = chunk.first_step + index;
+                assert_eq!((step, step < produced[layer]), (done[layer], true), "layer {layer}");
+                done[layer] += 1;
+            }
+        }
+        assert_eq!(done, vec![t as u32; layers]);
+    }
+}
+
+/// Overlapping layers takes room for all their outputs: where it is not there and nobody asked for it, steps do.
+#[test]
+fn a_wave_that_does_not_fit_gives_way() {
+    let config = LstmConfig::new(10, 256).num_layers(4);
+    let wave = plan(&config, 100, 1).unwrap();
+    let less = DeviceLimits { forward_memory: wave.device_bytes() - wave.bytes.gx, ..limits() };
+    let steps = plan_with(&config, 100, 1, &less).unwrap();
+    assert_eq!(steps.strategy(), Strategy::Step);
+    assert!(steps.device_bytes() <= less.forward_memory && steps.choice.why.contains("memory"), "{steps:#}");
+    let asked = Task { strategy: Strategy::Wavefront, ..steps.task };
+    assert!(matches!(Plan::new(&config.0, asked, &less), Err(Error::Limit { .. })));
 }

@@ -399,7 +399,7 @@ fn every_limit_of_a_device_is_named() {
         ),
         (
             |l| l.max_uniform_buffer_binding_size = 16,
-            "the input product needs 84 of max_uniform_buffer_binding_size, the device has 16",
+            "the input product needs 112 of max_uniform_buffer_binding_size, the device has 16",
         ),
         (
             |l| l.max_compute_workgroup_size_x = 4,

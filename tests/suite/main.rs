@@ -18,6 +18,7 @@ mod lengths;
 mod packed;
 mod precision;
 mod properties;
+mod strategies;
 mod streams;
 mod support;
 mod weights;

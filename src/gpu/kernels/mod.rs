@@ -9,7 +9,8 @@ use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::plan::dispatch::{Kernel, Role};
 use crate::plan::limits::check;
-use crate::plan::params::{ChunkParams, StepParams};
+use crate::plan::params::{self, StepParams};
+use crate::plan::wave;
 
 /// How a kernel uses a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +37,11 @@ pub(crate) enum Parameter {
     Call,
 }
 
-/// The parameters of a kernel: the chunk's block, the call, and for one step its own block.
-pub(crate) const fn parameters(kernel: Kernel) -> &'static [Parameter] {
-    const ALL: [Parameter; 3] =
-        [Parameter::Block(size_of::<ChunkParams>()), Parameter::Call, Parameter::Block(size_of::<StepParams>())];
-    if kernel.is_of_one_step() { &ALL } else { ALL.split_at(2).0 }
+/// The parameters of a kernel: the block of its chunks, several in a wave, the call, and for one step its own block.
+pub(crate) fn parameters(kernel: Kernel, wave: bool) -> impl Iterator<Item = Parameter> {
+    let chunks = if wave { wave::MAX_LAYERS } else { 1 };
+    let step = kernel.is_of_one_step().then_some(Parameter::Block(size_of::<StepParams>()));
+    [Parameter::Block(params::block_bytes(chunks)), Parameter::Call].into_iter().chain(step)
 }
 
 /// How many parameters of a kernel are blocks.
@@ -56,7 +57,7 @@ pub(crate) fn check_limits(config: &RecurrentConfig, limits: &wgpu::Limits) -> R
         let params = if role == Role::InputProduct { 1 } else { 2 };
         let (bindings, call) = (storage_access(role, config.cell).len() as u64, 1);
         let storage = bindings + call;
-        let largest = size_of::<ChunkParams>() as u64;
+        let largest = params::block_bytes(1) as u64;
         for (limit, need, available) in [
             ("max_bind_groups", 2, limits.max_bind_groups.into()),
             ("max_bindings_per_bind_group", bindings, limits.max_bindings_per_bind_group.into()),

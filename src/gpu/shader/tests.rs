@@ -6,11 +6,11 @@ use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::pipeline::Constants;
 use crate::plan::dispatch::Role;
-use crate::plan::params::{ChunkParams, StepParams};
+use crate::plan::params::{ChunkParams, SharedParams, StepParams, block_bytes};
 use crate::plan::project::ProjectTile;
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
-use crate::plan::{project, sequence, shrink, step};
+use crate::plan::{project, sequence, shrink, step, wave};
 
 /// What WebGPU has without any feature: unpacking f16 is core.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -26,22 +26,22 @@ fn validator(kernel: Kernel) -> Validator {
     validator
 }
 
-fn parsed_with(precision: Precision) -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
+fn parsed_with(precision: Precision, wave: bool) -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
     all.map(move |(kernel, cell)| {
-        let source = source(kernel, cell, precision);
+        let source = source(kernel, cell, precision, wave);
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
         (kernel, cell, module)
     })
 }
 
 fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
-    parsed_with(Precision::F32).chain(parsed_with(Precision::F16))
+    parsed_with(Precision::F32, false).chain(parsed_with(Precision::F16, false))
 }
 
 #[test]
 fn every_combination_is_valid() {
-    for (kernel, cell, module) in parsed() {
+    for (kernel, cell, module) in parsed().chain(parsed_with(Precision::F32, true)) {
         validator(kernel).validate(&module).unwrap_or_else(|e| panic!("{kernel:?} {cell:?}: {e:?}"));
         assert!(module.entry_points.iter().any(|e| e.name == entry_point(kernel)));
     }
@@ -49,7 +49,8 @@ fn every_combination_is_valid() {
 
 #[test]
 fn bindings_are_those_of_the_rust_side() {
-    for (kernel, cell, module) in parsed() {
+    let waves = parsed_with(Precision::F32, true).map(|parsed| (parsed, true));
+    for ((kernel, cell, module), wave) in parsed().map(|parsed| (parsed, false)).chain(waves) {
         let info = validator(kernel).validate(&module).unwrap();
         let at = module.entry_points.iter().position(|e| e.name == entry_point(kernel)).unwrap();
         let entry = info.get_entry_point(at);
@@ -77,7 +78,7 @@ fn bindings_are_those_of_the_rust_side() {
         params.sort_by_key(|&(binding, _)| binding);
         let expected: Vec<_> = kernels::storage_access(kernel.role(), cell).into_iter().enumerate().collect();
         assert_eq!(storage, expected, "{kernel:?}");
-        let expected: Vec<_> = kernels::parameters(kernel).iter().copied().enumerate().collect();
+        let expected: Vec<_> = kernels::parameters(kernel, wave).enumerate().collect();
         assert_eq!(params, expected, "{kernel:?}");
         let blocks = params.iter().filter(|(_, parameter)| matches!(parameter, Parameter::Block(_))).count();
         assert_eq!(blocks, kernels::block_count(kernel));
@@ -92,7 +93,10 @@ fn parameter_blocks_are_laid_out_as_in_rust() {
         let inside = debug.split_once('{').unwrap().1.trim_end_matches('}');
         inside.split(',').map(|field| field.split(':').next().unwrap().trim().to_owned()).collect()
     }
+    let mut shared = fields(format!("{:?}", <SharedParams as bytemuck::Zeroable>::zeroed()));
+    shared.push("chunks".to_owned());
     let rust = [
+        ("Params", block_bytes(1), shared),
         ("Chunk", size_of::<ChunkParams>(), fields(format!("{:?}", <ChunkParams as bytemuck::Zeroable>::zeroed()))),
         ("Step", size_of::<StepParams>(), fields(format!("{:?}", <StepParams as bytemuck::Zeroable>::zeroed()))),
     ];
@@ -151,7 +155,14 @@ fn tile_constants_are_those_of_the_plan() {
 #[test]
 fn blocks_of_units_are_those_of_the_host() {
     for (_, _, module) in parsed() {
-        assert_eq!(constant(&module, "BLOCK"), crate::gpu::weights::BLOCK);
+        assert_eq!(constant(&module, "BLOCK"), crate::plan::WEIGHT_BLOCK);
+    }
+}
+
+#[test]
+fn a_wave_has_the_chunks_of_the_plan() {
+    for (_, _, module) in parsed_with(Precision::F32, true) {
+        assert_eq!(constant(&module, "CHUNKS"), wave::MAX_LAYERS);
     }
 }
 
@@ -177,7 +188,8 @@ fn override_constants_are_those_of_the_rust_side() {
 #[test]
 fn packed_gates_are_as_wide_as_the_host_packs_them() {
     for precision in [Precision::F32, Precision::F16] {
-        parsed_with(precision).for_each(|(kernel, cell, module)| check_packing(precision, kernel, cell, &module));
+        parsed_with(precision, false)
+            .for_each(|(kernel, cell, module)| check_packing(precision, kernel, cell, &module));
     }
 }
 

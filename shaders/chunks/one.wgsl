@@ -1,0 +1,2 @@
+// A dispatch works on one layer.
+const CHUNKS = 1u;

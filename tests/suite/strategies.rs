@@ -1,0 +1,252 @@
+//! Ways to run a recurrence: all of them give the numbers of the reference, and one that cannot run says why.
+
+use wgpu_rnn::wgpu::{self, BufferUsages as Use};
+use wgpu_rnn::{
+    AllStates, Config, Device, Error, GruConfig, Kind, Layer, Lstm, LstmBuffers, LstmConfig, Mode, Nonlinearity,
+    Options, Placed, Precision, RnnConfig, Strategy, Tensor,
+};
+
+use crate::compare::{Tolerance, compare};
+use crate::support::{bits, gpu, oracle, own_device, reduction_length, slice, state, uniform};
+
+fn forced<K: Kind>(config: &Config<K>, gpu: &Device, strategy: Strategy) -> Placed<K> {
+    let placed = Layer::random(config.clone(), 1).unwrap().to(gpu).unwrap();
+    placed.set_strategy(strategy).unwrap();
+    placed
+}
+
+/// The strategies that can run a model, besides the automatic choice.
+fn possible<K: Kind>(config: &Config<K>) -> Vec<Strategy> {
+    let stack = config.layer_count() > 1 && config.directions() == 1;
+    let plain = config.recurrent_size() == config.hidden_size();
+    let runs = |strategy: &Strategy| match strategy {
+        Strategy::Step => true,
+        Strategy::Sequence => plain,
+        Strategy::Wavefront => plain && stack,
+        _ => false,
+    };
+    Strategy::ALL.into_iter().filter(runs).collect()
+}
+
+fn shape<K: Kind>(config: &Config<K>, t: usize, b: usize) -> [usize; 3] {
+    let [first, second] = if config.is_batch_first() { [b, t] } else { [t, b] };
+    [first, second, config.input_size()]
+}
+
+fn check<K: Kind>(gpu: &Device, config: &Config<K>, t: usize, b: usize) {
+    let layer = Layer::random(config.clone(), 1).unwrap();
+    let (x, initial) = (uniform(&shape(config, t, b), 2), state(config, b, 3));
+    let (expected, expected_last) = oracle(&layer, &x, Some(&initial));
+    let tolerance = Tolerance::of_f32_sum(reduction_length(config));
+    let of_steps = forced(config, gpu, Strategy::Step).forward(&x, Some(&initial)).unwrap();
+    for strategy in possible(config) {
+        let name = format!("{config}, T={t}, B={b}, {strategy}");
+        let placed = forced(config, gpu, strategy);
+        assert_eq!(placed.plan(t, b).unwrap().strategy(), strategy, "{name}");
+        let (output, last) = placed.forward(&x, Some(&initial)).unwrap();
+        compare(&name, output.data(), expected.data(), tolerance).unwrap();
+        for (got, expected) in K::arrays(&last).into_iter().zip(K::arrays(&expected_last)) {
+            compare(&name, got.data(), expected.data(), tolerance).unwrap();
+        }
+        // Overlapping layers changes when a step is done, and nothing else.
+        if strategy == Strategy::Wavefront {
+            assert_eq!(bits(&output), bits(&of_steps.0), "{name}");
+            for (got, expected) in K::arrays(&last).into_iter().zip(K::arrays(&of_steps.1)) {
+                assert_eq!(bits(got), bits(expected), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_strategy_gives_the_numbers_of_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    // Around the registers of the sequence kernel (16, 32, 64 units), its blocks of four k, and its workgroups.
+    for hidden in [1, 3, 4, 5, 15, 16, 17, 31, 33, 63, 64, 65, 100, 129] {
+        check(&gpu, &LstmConfig::new(3, hidden), 5, 3);
+        check(&gpu, &GruConfig::new(3, hidden).bidirectional(true), 4, 2);
+        check(&gpu, &RnnConfig::new(3, hidden).bias(false), 4, 1);
+    }
+    // Chunks of a wave that divide T, that do not, and waves whose middle never comes.
+    for (layers, t) in [(2, 1), (2, 2), (2, 9), (3, 7), (5, 2), (5, 30), (32, 3)] {
+        for batch in [1, 3, 9, 40] {
+            check(&gpu, &LstmConfig::new(5, 12).num_layers(layers).batch_first(batch == 3), t, batch);
+        }
+        check(&gpu, &GruConfig::new(5, 12).num_layers(layers), t, 2);
+        check(&gpu, &RnnConfig::new(5, 12).num_layers(layers).nonlinearity(Nonlinearity::Relu), t, 17);
+    }
+    // More than one line of the sequence kernel's grid.
+    check(&gpu, &RnnConfig::new(1, 2), 2, 32_769);
+}
+
+/// Lengths, masks, the states after every step, weights as f16: what is asked of a forward is heard by every strategy.
+#[test]
+fn every_strategy_hears_every_option() {
+    fn check<K: Kind>(gpu: &Device, config: &Config<K>) {
+        let (t, lengths) = (11, [11, 0, 3, 11, 1, 8]);
+        let (x, initial) = (uniform(&shape(config, t, lengths.len()), 2), state(config, lengths.len(), 3));
+        let options = Options::new().lengths(&lengths).padding_value(-7.5);
+        let run = |strategy: Strategy, precision: Precision| -> AllStates<K> {
+            let layer = Layer::random(config.clone(), 1).unwrap();
+            let mut placed = layer.to_precision(gpu, precision).unwrap();
+            placed.set_mode(Mode::Training { seed: 5 });
+            placed.set_strategy(strategy).unwrap();
+            placed.forward_all_states(&x, Some(&initial), &options).unwrap()
+        };
+        // Results of f32 on both sides, and dropout scales what a layer reads by two.
+        let tolerance = Tolerance::of_f32_sum(4 * reduction_length(config));
+        for precision in [Precision::F32, Precision::F16] {
+            let expected = run(Strategy::Step, precision);
+            for strategy in possible(config) {
+                let name = format!("{config}, {strategy}, {precision:?}");
+                let got = run(strategy, precision);
+                compare(&name, got.output.data(), expected.output.data(), tolerance).unwrap();
+                let states = [(&got.last, &expected.last), (&got.all, &expected.all)];
+                for (got, expected) in states.map(|(got, expected)| (K::arrays(got), K::arrays(expected))) {
+                    for (got, expected) in got.into_iter().zip(expected) {
+                        compare(&name, got.data(), expected.data(), tolerance).unwrap();
+                    }
+                }
+            }
+        }
+    }
+    let Some(gpu) = gpu() else { return };
+    for batch_first in [false, true] {
+        check(&gpu, &LstmConfig::new(4, 20).num_layers(3).dropout(0.5).batch_first(batch_first));
+        check(&gpu, &GruConfig::new(4, 20).num_layers(2).dropout(0.5).bidirectional(batch_first));
+        check(&gpu, &RnnConfig::new(4, 20).num_layers(4).dropout(0.5).batch_first(batch_first));
+    }
+}
+
+/// However a sequence is cut, in time chunks, in pushes or in forwards from state to state.
+#[test]
+fn a_sequence_in_pieces_is_the_whole_bit_for_bit_with_every_strategy() {
+    let Some(gpu) = gpu() else { return };
+    let config = LstmConfig::new(3, 18).num_layers(3);
+    let x = uniform(&[23, 5, 3], 2);
+    for strategy in possible(&config) {
+        let placed = forced(&config, &gpu, strategy);
+        let (whole, last) = placed.forward(&x, None).unwrap();
+        let mut streams = placed.streams(5).unwrap();
+        let (mut at, mut carried) = (0, None);
+        for steps in [1, 2, 9, 1, 10] {
+            let piece = slice(&x, 0, at..at + steps);
+            let expected = bits(&slice(&whole, 0, at..at + steps));
+            assert_eq!(bits(&streams.push(&piece).unwrap()), expected, "{strategy} at {at}");
+            let (output, state) = placed.forward(&piece, carried.as_ref()).unwrap();
+            assert_eq!(bits(&output), expected, "{strategy} at {at}");
+            (at, carried) = (at + steps, Some(state));
+        }
+        assert_eq!(carried.as_ref(), Some(&last), "{strategy}");
+        // Less memory, and so more chunks.
+        let free = placed.plan(23, 5).unwrap();
+        placed.set_memory_limit(free.device_bytes() - 2000).unwrap();
+        assert!(placed.plan(23, 5).unwrap().dispatch_count() > free.dispatch_count(), "{strategy}");
+        assert_eq!(bits(&placed.forward(&x, None).unwrap().0), bits(&whole), "{strategy}");
+    }
+}
+
+#[test]
+fn fewer_dispatches_wait_for_each_other() {
+    let Some(gpu) = gpu() else { return };
+    let config = LstmConfig::new(8, 16).num_layers(4);
+    let dispatches = |strategy: Strategy| forced(&config, &gpu, strategy).plan(100, 2).unwrap().dispatch_count();
+    assert_eq!(dispatches(Strategy::Step), 4 * (100 + 1));
+    assert_eq!(dispatches(Strategy::Sequence), 4 * 2);
+    // Chunks of 11 steps: nine whole ones and a single step. Three waves more than chunks, each as long as its topmost layer's.
+    assert_eq!(dispatches(Strategy::Wavefront), 4 * 10 + 100 + 3 * 11);
+}
+
+#[test]
+fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
+    fn refused<K: Kind>(config: &Config<K>, device: &Device, strategy: Strategy) -> Error {
+        let placed = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
+        let before = device.is_gpu().then(|| placed.plan(3, 2).unwrap().strategy());
+        let error = placed.set_strategy(strategy).unwrap_err();
+        assert_eq!(device.is_gpu().then(|| placed.plan(3, 2).unwrap().strategy()), before);
+        placed.forward(&Tensor::zeros([3, 2, config.input_size()]).unwrap(), None).unwrap();
+        error
+    }
+    assert_eq!(
+        refused(&LstmConfig::new(2, 3), &Device::cpu(), Strategy::Step).to_string(),
+        "a choice of strategy on the CPU is not supported: place the model on a GPU device"
+    );
+    let Some(gpu) = gpu() else { return };
+    let message = |config: LstmConfig, strategy| refused(&config, &gpu, strategy).to_string();
+    assert_eq!(
+        message(LstmConfig::new(2, 8).proj_size(3), Strategy::Sequence),
+        "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h is a dispatch of its own after \
+         each step"
+    );
+    let (device, queue) = own_device(|limits| limits.max_compute_invocations_per_workgroup = 256);
+    let small = Device::from_wgpu(device, queue);
+    assert_eq!(
+        refused(&GruConfig::new(2, 257), &small, Strategy::Sequence).to_string(),
+        "the sequence kernel needs 512 of max_compute_invocations_per_workgroup, the device has 256"
+    );
+    for (config, why) in [
+        (LstmConfig::new(2, 8), "there is one layer, and nothing to overlap it with"),
+        (
+            LstmConfig::new(2, 8).num_layers(2).bidirectional(true),
+            "the reverse direction of a layer starts where the layer below ends",
+        ),
+        (
+            LstmConfig::new(2, 8).num_layers(2).proj_size(3),
+            "the projection of h is a dispatch of its own after each step",
+        ),
+        (LstmConfig::new(2, 8).num_layers(33), "it takes 32 layers at most"),
+    ] {
+        let expected = format!("the wavefront strategy for {config} is not supported: {why}");
+        assert_eq!(message(config, Strategy::Wavefront), expected);
+    }
+    // One layer's weights fit, those of four do not.
+    let (device, queue) = own_device(|limits| limits.max_storage_buffer_binding_size = 20_000);
+    let small = Device::from_wgpu(device, queue);
+    let config = LstmConfig::new(2, 32).num_layers(4);
+    assert_eq!(
+        refused(&config, &small, Strategy::Wavefront).to_string(),
+        format!(
+            "the wavefront strategy for {config} is not supported: the recurrent weights of all layers are more than a buffer of \
+             this device may hold"
+        )
+    );
+}
+
+/// The output of a wave is copied to the caller's buffer, which must allow that.
+#[test]
+fn a_wave_is_recorded_over_the_callers_buffers() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let config = LstmConfig::new(3, 10).num_layers(3).batch_first(true);
+    let placed: Placed<_> = Lstm::random(config, 1).unwrap().to(&gpu).unwrap();
+    let x = uniform(&[2, 7, 3], 2);
+    let (expected, _) = placed.forward(&x, None).unwrap();
+    placed.set_strategy(Strategy::Wavefront).unwrap();
+    let make = |elements: usize, usage: Use| {
+        let size = (elements * 4) as u64;
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let all = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
+    let (input, output) = (make(2 * 7 * 3, all), make(2 * 7 * 10, all));
+    let (h_n, c_n) = (make(3 * 2 * 10, all), make(3 * 2 * 10, all));
+    queue.write_buffer(&input, 0, bytemuck::cast_slice(x.data()));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    placed.encode(&mut encoder, 7, 2, &LstmBuffers::new(&input, &output, &h_n, &c_n)).unwrap();
+    let staging = make(2 * 7 * 10, Use::MAP_READ | Use::COPY_DST);
+    encoder.copy_buffer_to_buffer(&output, 0, &staging, 0, staging.size());
+    queue.submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let got: Vec<f32> = bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap());
+    compare("recorded", &got, expected.data(), Tolerance::of_f32_sum(3 + 10 + 2 + 10)).unwrap();
+
+    let fixed = make(2 * 7 * 10, Use::STORAGE);
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let error = placed.encode(&mut encoder, 7, 2, &LstmBuffers::new(&input, &fixed, &h_n, &c_n)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "buffer output: expected usage COPY_DST, as the wavefront strategy copies the output, got BufferUsages(STORAGE)"
+    );
+    placed.set_strategy(Strategy::Auto).unwrap();
+    placed.encode(&mut encoder, 7, 2, &LstmBuffers::new(&input, &fixed, &h_n, &c_n)).unwrap();
+}
