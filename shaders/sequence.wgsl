@@ -105,7 +105,21 @@ fn sequence(
             sum = add_block(sum, w2, z + 2u * SPLIT);
             sum = add_block(sum, w3, z + 3u * SPLIT);
         } else {
-            for (var block = z; 4u * block < params.hidden_size; block += SPLIT) {
+            // Whole blocks without a question between their loads, so that these are under way together. (A unit that is not there
+            // reads the last one's and drops the sum.)
+            let own = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
+            var block = z;
+            for (; 4u * block + 3u < params.hidden_size; block += SPLIT) {
+                let at = own + 4u * block * BLOCK;
+                let weights = Block(
+                    unpack_weights(w_hh[at]),
+                    unpack_weights(w_hh[at + BLOCK]),
+                    unpack_weights(w_hh[at + 2u * BLOCK]),
+                    unpack_weights(w_hh[at + 3u * BLOCK]),
+                );
+                sum = add_block(sum, weights, block);
+            }
+            if (4u * block < params.hidden_size) {
                 sum = add_block(sum, load_block(d, u, block), block);
             }
         }
