@@ -94,6 +94,12 @@ impl Call {
         Self { task: Task { dropout: !dropout_keys.is_empty(), ..self.task }, dropout_keys, ..self }
     }
 
+    /// The same, run by a GPU with a strategy.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn with_strategy(self, strategy: Strategy) -> Self {
+        Self { task: Task { strategy, ..self.task }, ..self }
+    }
+
     /// The same, giving the states after every step as well.
     pub(crate) fn with_all_states(self, all_states: bool) -> Self {
         Self { task: Task { all_states, ..self.task }, ..self }

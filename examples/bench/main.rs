@@ -47,6 +47,9 @@ struct Arguments {
     /// How a GPU runs the recurrence: auto, step, sequence, …; one that cannot run a shape is an error that says why
     #[arg(long, default_value = "auto", value_parser = strategy)]
     strategy: Strategy,
+    /// Times the strategies first, and takes the fastest
+    #[arg(long, conflicts_with = "strategy")]
+    tune: bool,
     /// How often each shape is timed, after a warm-up
     #[arg(long, default_value_t = 10)]
     repeat: usize,
@@ -183,6 +186,9 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         model.set_strategy(arguments.strategy)?;
     }
     let x = Tensor::new([t, b, i], (0..t * b * i).map(|n| (n as f32 * 0.37).sin()).collect::<Vec<_>>())?;
+    if arguments.tune {
+        model.tune(&[t, b, i])?;
+    }
     check(&layer, &model, precision.precision(), &x).context("the result is wrong, so that its time means nothing")?;
 
     let call = measure::whole_call(&model, &x, least)?;

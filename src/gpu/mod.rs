@@ -11,6 +11,7 @@ mod results;
 pub(crate) mod session;
 mod shader;
 mod transfer;
+mod tune;
 mod weights;
 pub(crate) mod workspace;
 

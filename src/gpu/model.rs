@@ -116,9 +116,11 @@ impl GpuModel {
         lock(&self.settings).strategy
     }
 
-    /// The task of a call that runs with the strategy that is set.
+    /// The task with the strategy that it asks for, else the one that is set, else the one that was found to be fastest.
     pub(crate) fn with_strategy(&self, task: Task) -> Task {
-        Task { strategy: self.strategy(), ..task }
+        let asked = [task.strategy, self.strategy()].into_iter().find(|&strategy| strategy != Strategy::Auto);
+        let strategy = asked.or_else(|| self.tuned(&task)).unwrap_or_default();
+        Task { strategy, ..task }
     }
 
     /// The plan of a forward between arrays of the host.

@@ -6,6 +6,8 @@ pub(crate) mod kind;
 pub(crate) mod placed;
 mod record;
 pub(crate) mod streams;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 
 use std::path::Path;
 

@@ -250,3 +250,40 @@ fn a_wave_is_recorded_over_the_callers_buffers() {
     placed.set_strategy(Strategy::Auto).unwrap();
     placed.encode(&mut encoder, 7, 2, &LstmBuffers::new(&input, &fixed, &h_n, &c_n)).unwrap();
 }
+
+#[test]
+fn the_fastest_strategy_is_found_and_remembered() {
+    let cpu = Lstm::random(LstmConfig::new(3, 8), 1).unwrap().to(&Device::cpu()).unwrap();
+    assert_eq!(
+        cpu.tune(&[4, 2, 3]).unwrap_err().to_string(),
+        "timing the strategies on the CPU is not supported: place the model on a GPU device"
+    );
+    if gpu().is_none() {
+        return;
+    }
+    // A device of its own, as what is found is the device's.
+    let (device, queue) = own_device(|_| {});
+    let gpu = Device::from_wgpu(device, queue);
+    let config = LstmConfig::new(3, 20).num_layers(2);
+    let model = forced(&config, &gpu, Strategy::Auto);
+    let best = model.tune(&[20, 3, 3]).unwrap();
+    assert!(possible(&config).contains(&best), "{best}");
+    // For any length, and for other models of the sizes; not for another batch.
+    let other = Lstm::random(config.clone().batch_first(true), 9).unwrap().to(&gpu).unwrap();
+    for model in [&model, &other] {
+        assert_eq!(model.plan(7, 3).unwrap().strategy(), best);
+        assert_eq!(model.plan(1000, 3).unwrap().strategy(), best);
+    }
+    // What is asked for goes before what was found.
+    for strategy in possible(&config) {
+        model.set_strategy(strategy).unwrap();
+        assert_eq!(model.plan(7, 3).unwrap().strategy(), strategy);
+    }
+    let x = uniform(&[7, 3, 3], 2);
+    model.set_strategy(Strategy::Auto).unwrap();
+    let by_choice = model.forward(&x, None).unwrap();
+    model.set_strategy(best).unwrap();
+    assert_eq!(model.forward(&x, None).unwrap(), by_choice);
+    assert!(matches!(model.tune(&[7, 3, 4]), Err(Error::Shape { .. })));
+    model.tune(&[0, 3, 3]).unwrap();
+}

@@ -1,0 +1,34 @@
+//! Finding the fastest strategy by trying.
+
+use crate::call::Call;
+use crate::device::needs_gpu;
+use crate::layer::kind::Kind;
+use crate::layer::placed::Placed;
+use crate::model::Place;
+use crate::options::Options;
+use crate::sequence::Sequence;
+#[cfg(doc)]
+use crate::{Device, Error};
+use crate::{Real, Result, Strategy, Tensor};
+
+impl<K: Kind, F: Real> Placed<K, F> {
+    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest, which
+    /// [`Strategy::Auto`] takes from now on for all models of these sizes on this [`Device`], for this batch and sequences of any
+    /// length. Without it, strategies are chosen by what is known of GPUs in general. Strategies round differently: a program that
+    /// wants the same bits in every run sets the strategy that it has found.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Unsupported`] on the CPU.
+    pub fn tune(&self, input_shape: &[usize]) -> Result<Strategy> {
+        let Place::Gpu(model) = &self.model.place else {
+            return Err(needs_gpu("timing the strategies"));
+        };
+        let sequence = Sequence::of_input(&self.config.0, input_shape)?;
+        if sequence.is_empty() {
+            return Ok(model.strategy());
+        }
+        let zeros = Tensor::<f32>::zeros(input_shape)?;
+        let call = Call::new(sequence, &Options::new())?;
+        pollster::block_on(model.tune(&call, zeros.data()))
+    }
+}
