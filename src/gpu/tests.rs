@@ -82,6 +82,9 @@ fn every_tile_gives_the_numbers_of_the_reference() {
                 check_tile(&context, RnnConfig::new(5, hidden).num_layers(layers), batch);
             }
         }
+        // Many rows and units: the wide tile of a GPU, with rows and units to spare.
+        check_tile(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
+        check_tile(&context, GruConfig::new(5, 41), 43 * 32 - 5);
     }
 }
 

@@ -26,41 +26,44 @@ pub(crate) enum StepTile {
 /// How many invocations share a sum of the wide kernel; `SPLIT` of the shader.
 pub(crate) const WIDE_SPLIT: u32 = 4;
 
-/// The tile for a batch. On a GPU the fewer rows there are to spread over the invocations, the more of them share a sum, so that
-/// few rows keep the whole GPU busy as well; the more rows there are, the more of them share what an invocation loads. A software
-/// adapter runs the invocations of a workgroup in turn, a vector of them at a time, and gathers what each of them loads: it gains
-/// nothing from sharing a sum, and everything from loading little.
-pub(crate) fn tile(batch: usize, limits: &DeviceLimits) -> StepTile {
-    match (batch, limits.software) {
-        (0..=1, false) => StepTile::Row { units: 8, split: 32 },
-        (2..=4, false) => StepTile::Quads { units: 16, quads: 1, split: 16 },
-        (5..=8, false) => StepTile::Quads { units: 16, quads: 2, split: 8 },
-        (9..=16, false) => StepTile::Quads { units: 16, quads: 4, split: 4 },
-        (_, false) => StepTile::Wide { units: 8, octets: 4 },
-        (0..=1, true) => StepTile::Row { units: 32, split: 1 },
-        (2..=8, true) if limits.has_octets() => StepTile::Octets { units: 32, octets: 1 },
-        (_, true) if limits.has_octets() => StepTile::Octets { units: 32, octets: 2 },
-        (2..=8, true) => StepTile::Quads { units: 32, quads: 1, split: 4 },
-        (_, true) => StepTile::Wide { units: 16, octets: 2 },
+/// Fewer workgroups than this leave a large GPU idle, whose compute units are about as many.
+const GROUPS: usize = 128;
+
+/// The tile for a batch, and why. On a GPU the fewer rows there are to spread over the invocations, the more of them share a sum, so
+/// that few rows keep the whole GPU busy as well; the more rows and units there are, the more of them share what an invocation
+/// loads. A software adapter runs the invocations of a workgroup in turn, a vector of them at a time, and gathers what each of them
+/// loads: it gains nothing from sharing a sum, and everything from loading little.
+pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
+    if limits.software {
+        return match (batch, limits.has_octets()) {
+            (0..=1, _) => (
+                StepTile::Row { units: 32, split: 1 },
+                "one row, on a software adapter, which gains nothing from sharing a sum",
+            ),
+            (2..=8, true) => (StepTile::Octets { units: 32, octets: 1 }, LEND),
+            (_, true) => (StepTile::Octets { units: 32, octets: 2 }, LEND),
+            (2..=8, false) => (StepTile::Quads { units: 32, quads: 1, split: 4 }, SHARE),
+            (_, false) => (StepTile::Wide { units: 16, octets: 2 }, SHARE),
+        };
+    }
+    let wide = StepTile::Wide { units: 8, octets: 4 };
+    let [units, rows, directions] = wide.groups(config.hidden_size, batch, config.directions()).map(|n| n as usize);
+    let few = "few rows, so that sums are shared to keep a GPU busy";
+    match batch {
+        0..=1 => (StepTile::Row { units: 8, split: 32 }, "one row, so that only units and terms of a sum are parallel"),
+        2..=4 => (StepTile::Quads { units: 16, quads: 1, split: 16 }, few),
+        5..=8 => (StepTile::Quads { units: 16, quads: 2, split: 8 }, few),
+        17.. if units.saturating_mul(rows).saturating_mul(directions) >= GROUPS => {
+            (wide, "many rows and units, which share what is read of both")
+        }
+        _ => (StepTile::Quads { units: 8, quads: 4, split: 8 }, "several rows, which share each weight that is read"),
     }
 }
 
-impl StepTile {
-    /// Why the tile was chosen, for people.
-    pub(crate) fn why(self) -> &'static str {
-        match self {
-            Self::Row { split: 1, .. } => "one row, on a software adapter, which gains nothing from sharing a sum",
-            Self::Row { .. } => "one row, so that only units and terms of a sum are parallel",
-            Self::Quads { quads: 1, split: 4, .. } => {
-                "several rows, on a software adapter, which runs invocations in turn"
-            }
-            Self::Quads { quads: 4, .. } => "several rows, which share each weight that is read",
-            Self::Quads { .. } => "few rows, so that sums are shared to keep a GPU busy",
-            Self::Wide { .. } => "many rows, which share each weight that is read",
-            Self::Octets { .. } => "several rows, on a software adapter, whose lanes lend each other what they load",
-        }
-    }
+const LEND: &str = "several rows, on a software adapter, whose lanes lend each other what they load";
+const SHARE: &str = "several rows, on a software adapter, which share what is read";
 
+impl StepTile {
     pub(crate) fn kernel(self) -> Kernel {
         match self {
             Self::Row { .. } => Kernel::StepRow,

@@ -51,7 +51,7 @@ const WAVE_STEPS: usize = 16;
 /// the rows of the states, never on T: were they to depend on T, results would depend on how a sequence is cut.
 pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimits) -> Result<Choice> {
     let rows = task.state_arrays.tile_batch;
-    let step = step::tile(rows, limits);
+    let (step, of_step) = step::tile(config, rows, limits);
     let (recurrence, why) = match (task.strategy, sequence::tile(config, limits)) {
         (Strategy::Step, _) => (Recurrence::Steps(step), "as asked for"),
         (Strategy::Sequence, sequence) => (Recurrence::Sequence(sequence?), "as asked for"),
@@ -68,7 +68,7 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
                 wave::check_model(config, limits).ok()?;
                 Some((Recurrence::Wavefront(step), wave_pays(config, task, limits.software)?))
             };
-            sequence.or_else(wave).unwrap_or((Recurrence::Steps(step), step.why()))
+            sequence.or_else(wave).unwrap_or((Recurrence::Steps(step), of_step))
         }
     };
     Ok(Choice { input_product: project::tile(limits), recurrence, why })

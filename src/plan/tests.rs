@@ -211,7 +211,7 @@ fn a_plan_says_what_it_does_and_why() {
         format!("{plan:#}"),
         "LSTM(10, 400, num_layers=3, bidirectional=true) over T = 150, B = 100\n  \
          input product  3 chunk(s) of up to 52 steps, 63.48 MiB: more would not keep a GPU busier\n  \
-         strategy       step: many rows, which share each weight that is read\n  \
+         strategy       step: many rows and units, which share what is read of both\n  \
          workgroup      16 units x 32 rows, sum split 4-fold\n  \
          dispatches     459 in 7 submission(s)\n  \
          operations     269.760 G, a multiply-add counted as two\n  \
@@ -304,4 +304,26 @@ fn a_wave_that_does_not_fit_gives_way() {
     assert!(steps.device_bytes() <= less.forward_memory && steps.choice.why.contains("memory"), "{steps:#}");
     let asked = Task { strategy: Strategy::Wavefront, ..steps.task };
     assert!(matches!(Plan::new(&config.0, asked, &less), Err(Error::Limit { .. })));
+}
+
+/// The largest tile that keeps a large GPU busy; the same for every T.
+#[test]
+fn the_tile_follows_from_rows_and_units() {
+    let size = |hidden: usize, batch: usize| {
+        let config = LstmConfig::new(1, hidden);
+        let task = Task { strategy: Strategy::Step, ..Task::forward(Sequence::batched(&config.0, 1, batch)) };
+        Plan::new(&config.0, task, &limits()).unwrap().choice.recurrence.to_string()
+    };
+    for (hidden, batch, expected) in [
+        (512, 1, "8 units x 1 row, sum split 32-fold"),
+        (512, 4, "16 units x 4 rows, sum split 16-fold"),
+        (512, 8, "16 units x 8 rows, sum split 8-fold"),
+        (512, 16, "8 units x 16 rows, sum split 8-fold"),
+        (512, 64, "8 units x 16 rows, sum split 8-fold"),
+        (1024, 64, "16 units x 32 rows, sum split 4-fold"),
+        (2048, 16, "8 units x 16 rows, sum split 8-fold"),
+        (2048, 32, "16 units x 32 rows, sum split 4-fold"),
+    ] {
+        assert_eq!(size(hidden, batch), expected, "H = {hidden}, B = {batch}");
+    }
 }
