@@ -14,6 +14,7 @@ mod worker;
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -35,6 +36,9 @@ use crate::{Real, Result};
 const STEP_FLOPS_OF_A_THREAD: u64 = 200_000;
 /// A layer of fewer operations is done before a thread has started.
 const LAYER_FLOPS_OF_A_THREAD: u64 = 4_000_000;
+
+/// What a thread does, about.
+const FLOPS_OF_A_NANOSECOND: u64 = 30;
 
 /// The most that gx of a chunk may take: it is read while it is still in the cache, and yet the weights are read for hundreds of
 /// rows at a time.
@@ -130,7 +134,7 @@ impl FastModel {
                 dropout: call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key)),
                 weights: &self.layers[layer * directions..(layer + 1) * directions],
             };
-            // Where a thread cannot be had, one has to do.
+            // Where a thread cannot be had, or another program uses its core, one has to do.
             let parts = match self.run(&pass, states, available_threads())? {
                 Some(parts) => parts,
                 None => self.run(&pass, states, 1)?.unwrap_or_default(),
@@ -152,7 +156,7 @@ impl FastModel {
         Ok((x.unwrap_or_default(), all))
     }
 
-    /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them.
+    /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them, or lets one wait too long.
     fn run(&self, pass: &Pass<'_>, states: &[Vec<f32>], threads: usize) -> Result<Option<Vec<Part>>> {
         let (directions, sequence) = (self.config.directions(), pass.call.sequence());
         let flops = |features: usize| 2 * (self.config.gate_rows() * features) as u64;
@@ -164,6 +168,7 @@ impl FastModel {
         let by_units = if self.config.is_projected() { 1 } else { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize };
         let tiles = self.config.hidden_size.div_ceil(self.lanes);
         let members = (threads / directions).clamp(1, by_units.min(tiles));
+        let members = if members > 1 && exchange::is_crowded() { 1 } else { members };
         let together = threads >= directions * members && directions * members > 1;
 
         let mut parts = Vec::with_capacity(directions * members);
@@ -179,7 +184,8 @@ impl FastModel {
                 let share = tiles * member / members..tiles * (member + 1) / members;
                 parts.push(Part::new(pass, direction, share, self.lanes, &states)?);
             }
-            exchanges.push(Exchange::new(members, sequence.batch * self.config.recurrent_size())?);
+            let work = Duration::from_nanos(of_layer / directions as u64 / FLOPS_OF_A_NANOSECOND);
+            exchanges.push(Exchange::new(members, sequence.batch * self.config.recurrent_size(), work)?);
         }
         if !together {
             parts.iter_mut().for_each(|part| work(pass, part, &exchanges[part.direction]));
@@ -198,7 +204,7 @@ impl FastModel {
             work(pass, own, &exchanges[own.direction]);
             true
         });
-        Ok(complete.then_some(parts))
+        Ok((complete && !exchanges.iter().any(Exchange::is_broken)).then_some(parts))
     }
 }
 
