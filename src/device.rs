@@ -83,7 +83,7 @@ impl Device {
 
     /// A device and queue of the caller's. They are never destroyed, and the device's error and loss handlers stay the
     /// caller's. The model's limits are the device's: request it with what the adapter has if models are large, and with
-    /// [`optional_features`](Self::optional_features) if they are to be as fast as on a device of the crate's own.
+    /// [`optional_features`](Self::optional_features) if they are to do what they do on a device of the crate's own.
     ///
     /// Both must be of one `request_device` call: wgpu panics where they are not, and gives no way to tell.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
@@ -94,7 +94,28 @@ impl Device {
     /// The features that models make use of where a device has them, to be asked for on a device of the caller's own:
     /// `required_features: adapter.features() & Device::optional_features()`. None is needed.
     pub const fn optional_features() -> wgpu::Features {
-        wgpu::Features::SUBGROUP
+        wgpu::Features::SUBGROUP.union(wgpu::Features::PIPELINE_CACHE)
+    }
+
+    /// Compiles all kernels, of this device and its clones, through a cache of the caller's, so that a program that keeps
+    /// [`get_data`](wgpu::PipelineCache::get_data) in a file may start sooner the next time: the example `warm_start` shows how. Most
+    /// drivers of desktop GPUs keep a cache of their own already, and gain little.
+    ///
+    /// To make one from a file is for the caller, as it takes `unsafe`: nothing proves that a driver wrote what is in the file.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on a device without [`Features::PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE) (all but Vulkan's),
+    /// or once a kernel was compiled: set the cache before the first model runs. A cache of another device is told by the first model
+    /// that runs, with [`Error::Gpu`].
+    pub fn set_pipeline_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
+        let Kind::Gpu(context) = &self.kind else { return Err(needs_gpu("a pipeline cache")) };
+        if !context.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return Err(Error::Unsupported {
+                what: format!("a pipeline cache on {self}"),
+                why: "the device was opened without Features::PIPELINE_CACHE".to_owned(),
+            });
+        }
+        context.pipelines.set_cache(cache)
     }
 
     /// The adapters with compute shaders that are there, of all backends, in the drivers' order.

@@ -2,7 +2,7 @@
 
 use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::guarded::GuardedDevice;
-use crate::gpu::pipeline::PipelineCache;
+use crate::gpu::pipeline::Pipelines;
 use crate::gpu::tune::Tuned;
 use crate::plan::limits::{DeviceLimits, SUBMISSION_WORK};
 use crate::{Device, Error, Result};
@@ -12,7 +12,7 @@ pub(crate) struct Context {
     pub(crate) gpu: GuardedDevice,
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) limits: DeviceLimits,
-    pub(crate) pipelines: PipelineCache,
+    pub(crate) pipelines: Pipelines,
     pub(crate) tuned: Tuned,
 }
 
@@ -49,7 +49,7 @@ impl Context {
             },
             ..device_limits(&gpu.device.limits())
         };
-        Self { gpu, info, limits, pipelines: PipelineCache::default(), tuned: Tuned::default() }
+        Self { gpu, info, limits, pipelines: Pipelines::default(), tuned: Tuned::default() }
     }
 }
 

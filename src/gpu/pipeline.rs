@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::Result;
 use crate::cell_kind::CellKind;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels::{self, Access, Parameter};
@@ -13,6 +12,7 @@ use crate::plan::dispatch::Kernel;
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
 use crate::precision::Precision;
+use crate::{Error, Result};
 
 /// All that the machine code of a kernel depends on: its sources (by kernel and cell) and its override constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,25 +65,53 @@ pub(crate) struct Pipeline {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct PipelineCache(Mutex<HashMap<PipelineKey, Arc<Pipeline>>>);
+pub(crate) struct Pipelines(Mutex<Compiled>);
 
-impl PipelineCache {
+#[derive(Debug, Default)]
+struct Compiled {
+    kernels: HashMap<PipelineKey, Arc<Pipeline>>,
+    /// The caller's, whose data outlives the program.
+    cache: Option<wgpu::PipelineCache>,
+}
+
+impl Pipelines {
+    /// Kernels are compiled through `cache` from now on. What is compiled already would be missing in its data, which nobody
+    /// would notice but by slow starts.
+    pub(crate) fn set_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
+        let mut compiled = self.lock();
+        if !compiled.kernels.is_empty() {
+            return Err(Error::Unsupported {
+                what: "a pipeline cache on a device that has compiled kernels".to_owned(),
+                why: "they would be missing in it; set it before the first model runs".to_owned(),
+            });
+        }
+        compiled.cache = Some(cache);
+        Ok(())
+    }
+
     /// The pipeline for `key`, compiled on first use. Two threads that ask at the same time may both compile; one result
     /// stays.
     pub(crate) async fn get(&self, gpu: &GuardedDevice, key: PipelineKey) -> Result<Arc<Pipeline>> {
-        // The map is whole after every operation, so a panic elsewhere does not spoil it.
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(pipeline) = cached {
+        let (known, cache) = {
+            let compiled = self.lock();
+            (compiled.kernels.get(&key).cloned(), compiled.cache.clone())
+        };
+        if let Some(pipeline) = known {
             return Ok(pipeline);
         }
-        let compiled = Arc::new(gpu.scoped("compiling a kernel", || Pipeline::compile(&gpu.device, key)).await?);
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(map.entry(key).or_insert(compiled)))
+        let compile = || Pipeline::compile(&gpu.device, key, cache.as_ref());
+        let pipeline = Arc::new(gpu.scoped("compiling a kernel", compile).await?);
+        Ok(Arc::clone(self.lock().kernels.entry(key).or_insert(pipeline)))
+    }
+
+    /// What is locked is whole after every operation, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, Compiled> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pipeline {
-    fn compile(device: &wgpu::Device, key: PipelineKey) -> Self {
+    fn compile(device: &wgpu::Device, key: PipelineKey, cache: Option<&wgpu::PipelineCache>) -> Self {
         let entry_point = shader::entry_point(key.kernel);
         let label = format!("wgpu-rnn {} {entry_point}", key.cell.name());
         let storage: Vec<_> =
@@ -117,7 +145,7 @@ impl Pipeline {
                 // Every kernel writes its workgroup memory before it reads it; zeroing costs more than a small step.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache,
         });
         Self { pipeline, storage, params, label }
     }

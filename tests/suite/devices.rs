@@ -1,8 +1,10 @@
-//! Choosing a device, a caller's own device, small limits, and losing a device.
+//! Choosing a device, a caller's own device, a pipeline cache, small limits, and losing a device.
+
+use std::io::Write;
 
 use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, Strategy, Tensor, wgpu};
 
-use crate::support::{bits, gpu, own_device, uniform};
+use crate::support::{adapter_under_test, bits, gpu, own_device, uniform};
 
 fn model() -> Lstm {
     Lstm::random(LstmConfig::new(3, 5), 1).unwrap()
@@ -67,6 +69,74 @@ fn a_callers_device_is_used_and_left_alone() {
     queue.write_buffer(&buffer, 0, &[0; 16]);
     queue.submit([]);
     assert!(pollster::block_on(scope.pop()).is_none());
+}
+
+/// An empty cache; `None` where there are none.
+fn pipeline_cache(device: &Device) -> Option<wgpu::PipelineCache> {
+    let (gpu, _) = device.wgpu()?;
+    if !gpu.features().contains(wgpu::Features::PIPELINE_CACHE) {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let _ = writeln!(std::io::stderr(), "SKIPPED, {device} has no pipeline caches: {test}");
+        return None;
+    }
+    let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: None, fallback: true };
+    // SAFETY: what must hold is about the data, and there is none.
+    #[allow(unsafe_code)]
+    let cache = unsafe { gpu.create_pipeline_cache(&descriptor) };
+    Some(cache)
+}
+
+#[test]
+fn kernels_go_through_a_pipeline_cache_and_give_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let Some(cache) = pipeline_cache(&device) else { return };
+    let x = uniform(&[4, 2, 3], 3);
+    let expected = model().to(&gpu).unwrap().forward(&x, None).unwrap().0;
+
+    // Clones share it, whichever it was set on.
+    device.clone().set_pipeline_cache(cache.clone()).unwrap();
+    assert_eq!(bits(&model().to(&device).unwrap().forward(&x, None).unwrap().0), bits(&expected));
+    assert!(!cache.get_data().unwrap().is_empty());
+
+    // Once kernels are compiled, they would be missing in it.
+    assert_eq!(
+        device.set_pipeline_cache(cache.clone()).unwrap_err().to_string(),
+        "a pipeline cache on a device that has compiled kernels is not supported: they would be missing in it; set it before \
+         the first model runs"
+    );
+
+    // It is used: one of another device is refused. Both are of one instance, as wgpu cannot tell objects of two.
+    let adapter = adapter_under_test();
+    let open = || {
+        let required_features = adapter.features() & Device::optional_features();
+        let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        Device::from_wgpu(device, queue)
+    };
+    let (device, other) = (open(), open());
+    device.set_pipeline_cache(pipeline_cache(&other).unwrap()).unwrap();
+    let error = model().to(&device).unwrap().forward(&x, None).unwrap_err();
+    assert!(matches!(error, Error::Gpu { during: "compiling a kernel", .. }), "{error}");
+}
+
+#[test]
+fn a_pipeline_cache_that_cannot_be_used_is_refused() {
+    let Some(gpu) = gpu() else { return };
+    let Some(cache) = pipeline_cache(&gpu) else { return };
+    assert_eq!(
+        Device::cpu().set_pipeline_cache(cache.clone()).unwrap_err().to_string(),
+        "a pipeline cache on the CPU is not supported: place the model on a GPU device"
+    );
+    // A caller's device that did not ask for the feature.
+    let (device, queue) = own_device(|_| {});
+    let device = Device::from_wgpu(device, queue);
+    assert_eq!(
+        device.set_pipeline_cache(cache).unwrap_err().to_string(),
+        format!(
+            "a pipeline cache on {device} is not supported: the device was opened without Features::PIPELINE_CACHE"
+        )
+    );
 }
 
 #[test]
