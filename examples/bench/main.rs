@@ -3,11 +3,14 @@
 //! cargo run --release --example bench -- --help
 
 mod measure;
+mod picture;
 #[path = "../common/place.rs"]
 mod place;
 mod shape;
 
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -56,6 +59,15 @@ struct Arguments {
     /// One JSON object a line in place of the table
     #[arg(long)]
     json: bool,
+    /// In place of the table a picture, as SVG: time per step against hidden size, a line a strategy of the GPU
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shape", "strategy", "json"])]
+    picture: Option<PathBuf>,
+    /// T of the picture
+    #[arg(long, default_value = "50", value_name = "T", requires = "picture")]
+    steps: NonZeroUsize,
+    /// B of the picture
+    #[arg(long, default_value = "1", value_name = "B", requires = "picture")]
+    batch: NonZeroUsize,
 }
 
 fn strategy(name: &str) -> Result<Strategy, String> {
@@ -68,6 +80,16 @@ enum CellName {
     Lstm,
     Gru,
     Rnn,
+}
+
+impl CellName {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Lstm => "LSTM",
+            Self::Gru => "GRU",
+            Self::Rnn => "RNN",
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -128,6 +150,9 @@ struct Line {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = open(&arguments)?;
+    if let Some(path) = &arguments.picture {
+        return picture::run(path, &device, &arguments);
+    }
     if !arguments.json {
         println!("{device}: {}", device.reason());
         println!(
@@ -136,9 +161,7 @@ fn main() -> Result<()> {
         );
     }
     let shapes = if arguments.shape.is_empty() { shape::DEFAULT.to_vec() } else { arguments.shape.clone() };
-    let hidden = arguments.json || !std::io::stderr().is_terminal();
-    let progress = if hidden { ProgressBar::hidden() } else { ProgressBar::new(shapes.len() as u64) };
-    progress.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} shapes, now {msg}")?);
+    let progress = progress(shapes.len(), &arguments)?;
     for shape in shapes {
         progress.set_message(shape.to_string());
         let line = match arguments.cell {
@@ -158,6 +181,13 @@ fn main() -> Result<()> {
     }
     progress.finish_and_clear();
     Ok(())
+}
+
+fn progress(shapes: usize, arguments: &Arguments) -> Result<ProgressBar> {
+    let hidden = arguments.json || !std::io::stderr().is_terminal();
+    let progress = if hidden { ProgressBar::hidden() } else { ProgressBar::new(shapes as u64) };
+    progress.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} shapes, now {msg}")?);
+    Ok(progress)
 }
 
 /// A GPU is opened with timestamps where it has them, which devices of the crate's own do not ask for.
@@ -185,10 +215,10 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     if arguments.strategy != Strategy::Auto {
         model.set_strategy(arguments.strategy)?;
     }
-    let x = Tensor::new([t, b, i], (0..t * b * i).map(|n| (n as f32 * 0.37).sin()).collect::<Vec<_>>())?;
     if arguments.tune {
         model.tune(&[t, b, i])?;
     }
+    let x = wave(shape)?;
     check(&layer, &model, precision.precision(), &x).context("the result is wrong, so that its time means nothing")?;
 
     let call = measure::whole_call(&model, &x, least)?;
@@ -229,6 +259,11 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         device_ms: on_device.0.map(|times| ms(times.median)),
         gpu_ms: on_device.1.map(|times| ms(times.median)),
     })
+}
+
+/// The input that all measurements read.
+fn wave(Shape { t, b, i, .. }: Shape) -> Result<Tensor> {
+    Ok(Tensor::new([t, b, i], (0..t * b * i).map(|n| (n as f32 * 0.37).sin()).collect::<Vec<_>>())?)
 }
 
 /// A GPU against the CPU path, the CPU path against the reference in f64.
