@@ -45,7 +45,9 @@ pub fn run(path: &Path, device: &Device, arguments: &Arguments) -> Result<()> {
 
     let Arguments { steps, batch, repeat, .. } = arguments;
     let title = format!("{} ({}): time per step by strategy", arguments.cell.title(), arguments.precision.name());
-    let how = format!("T = {steps}, B = {batch}, I = H, L = {LAYERS}; median of {repeat} calls, each with upload and readback");
+    let how = format!(
+        "T = {steps}, B = {batch}, I = H, L = {LAYERS}; median of {repeat} calls, each with upload and readback"
+    );
     draw(path, [&title, &device.to_string(), &how], &lines).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     println!("{}: {title}, {device}", path.display());
     Ok(())

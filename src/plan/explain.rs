@@ -48,6 +48,9 @@ impl Plan {
         if self.chunks() <= 1 {
             return "the whole sequence at once";
         }
+        if self.choice.recurrence.is_wave() {
+            return "short, so that the layers above need not wait long";
+        }
         let another_step = self.bytes.gx / self.chunk_steps as u64;
         if self.bytes.gx + another_step > GX_BUDGET {
             "more would not keep a GPU busier"
