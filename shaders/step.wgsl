@@ -10,17 +10,8 @@
 override UNITS: u32;
 override QUADS: u32;
 override SPLIT: u32; // at least 4
-const STAGED = 512u; // vectors of h that are staged at a time
 
-var<workgroup> h_tile: array<vec4<f32>, STAGED>;              // [QUADS, STAGED / QUADS (k)] of four rows
 var<workgroup> partial: array<Gates, SPLIT * QUADS * UNITS>;  // [SPLIT, QUADS, UNITS]
-
-fn h_or_zero(s: u32, d: u32, b: u32, k: u32) -> f32 {
-    if (b < params.batch) {
-        return h[h_before(s, d, b, k)];
-    }
-    return 0.0;
-}
 
 @compute @workgroup_size(UNITS, QUADS, SPLIT)
 fn step(
@@ -43,18 +34,7 @@ fn step(
     var sum = Quad();
     for (var k0 = 0u; k0 < params.recurrent_size; k0 += tile_k) {
         let depth = min(tile_k, params.recurrent_size - k0);
-        for (var i = index; i < STAGED; i += UNITS * QUADS * SPLIT) {
-            let k = i % tile_k;
-            let row = (group.y * QUADS + i / tile_k) * 4u;
-            if (k < depth) {
-                h_tile[i] = vec4<f32>(
-                    h_or_zero(s, d, row, k0 + k),
-                    h_or_zero(s, d, row + 1u, k0 + k),
-                    h_or_zero(s, d, row + 2u, k0 + k),
-                    h_or_zero(s, d, row + 3u, k0 + k),
-                );
-            }
-        }
+        stage_h(s, d, group.y * QUADS * 4u, k0, tile_k, index, UNITS * QUADS * SPLIT);
         workgroupBarrier();
         if (u < params.hidden_size) {
             let first = first_recurrent_weight(d, u) + k0 * BLOCK;

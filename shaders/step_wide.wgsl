@@ -10,17 +10,8 @@
 override UNITS: u32;
 override OCTETS: u32;
 const SPLIT = 4u;
-const STAGED = 512u; // vectors of h that are staged at a time
 
-var<workgroup> h_tile: array<vec4<f32>, STAGED>;                   // [2·OCTETS, k] of four rows
 var<workgroup> partial: array<Gates, 4u * SPLIT * OCTETS * UNITS>; // [4 (row of a quad), SPLIT, OCTETS, UNITS]
-
-fn h_or_zero(s: u32, d: u32, b: u32, k: u32) -> f32 {
-    if (b < params.batch) {
-        return h[h_before(s, d, b, k)];
-    }
-    return 0.0;
-}
 
 @compute @workgroup_size(UNITS, OCTETS, SPLIT)
 fn step_wide(
@@ -42,18 +33,7 @@ fn step_wide(
     var b_1 = Quad();
     for (var k0 = 0u; k0 < params.recurrent_size; k0 += tile_k) {
         let depth = min(tile_k, params.recurrent_size - k0);
-        for (var i = index; i < STAGED; i += SPLIT * OCTETS * UNITS) {
-            let k = i % tile_k;
-            let row = first_row + i / tile_k * 4u;
-            if (k < depth) {
-                h_tile[i] = vec4<f32>(
-                    h_or_zero(s, d, row, k0 + k),
-                    h_or_zero(s, d, row + 1u, k0 + k),
-                    h_or_zero(s, d, row + 2u, k0 + k),
-                    h_or_zero(s, d, row + 3u, k0 + k),
-                );
-            }
-        }
+        stage_h(s, d, first_row, k0, tile_k, index, SPLIT * OCTETS * UNITS);
         workgroupBarrier();
         // Units behind the last load a weight that is there, and drop their sums.
         let w_a = first_recurrent_weight(d, min(u_a, params.hidden_size - 1u)) + k0 * BLOCK;

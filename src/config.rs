@@ -91,6 +91,11 @@ impl RecurrentConfig {
         if layer == 0 { self.input_size } else { self.output_size() }
     }
 
+    /// The most features that a layer reads.
+    pub(crate) fn widest_input(&self) -> usize {
+        if self.num_layers > 1 { self.input_size.max(self.output_size()) } else { self.input_size }
+    }
+
     /// L·D: how many (layer, direction) there are, which is the first dimension of a state.
     pub(crate) fn layers_and_directions(&self) -> usize {
         self.num_layers * self.directions()

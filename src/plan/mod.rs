@@ -35,7 +35,7 @@ use crate::call::Task;
 use crate::config::RecurrentConfig;
 use crate::dropout::Dropout;
 use crate::plan::bytes::BufferBytes;
-use crate::plan::limits::{DeviceLimits, Need, check, saturating_product};
+use crate::plan::limits::{DeviceLimits, check, saturating_product};
 use crate::plan::params::{Blocks, ChunkParams, ParamsLayout, SharedParams};
 use crate::plan::strategy::{Choice, Recurrence};
 use crate::strategy::Strategy;
@@ -85,93 +85,26 @@ impl Plan {
     }
 
     fn of_choice(config: &RecurrentConfig, task: Task, choice: Choice, limits: &DeviceLimits) -> Result<Self> {
-        let Task { sequence, state_arrays, .. } = task;
-        let directions = config.directions() as u64;
-        let (t, b, h) = (sequence.time_steps as u64, sequence.batch as u64, config.hidden_size as u64);
-        let gates = config.cell.gates() as u64;
-
-        let gx_step = Need::product("gx of one time step", &[b, directions, gates, h, F32]);
-        choice.input_product.check(config, b, limits)?;
+        let Task { sequence, .. } = task;
+        choice.input_product.check(config, sequence.batch as u64, limits)?;
         if let Recurrence::Steps(tile) | Recurrence::Wavefront(tile) = choice.recurrence {
             tile.check(config, sequence.batch, limits)?;
         }
         if config.is_projected() {
             shrink::check(config, sequence.batch, limits)?;
         }
-        let wave = choice.recurrence.is_wave();
-        // In a wave every layer has a gx of its own.
-        let gx_step = Need {
-            bytes: if wave { gx_step.bytes.saturating_mul(config.num_layers as u64) } else { gx_step.bytes },
-            ..gx_step
-        };
-        limits.storage_binding(&gx_step)?;
-        let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_step.bytes.max(1)).max(1);
-        let by_groups = (choice.input_product.max_rows(limits) / b.max(1)).max(1);
-        // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
-        let widest = config.input_size.max(config.output_size());
-        let slice = widest.min(project::MAX_FEATURES);
-        let of_sequence = match choice.recurrence {
-            Recurrence::Steps(_) | Recurrence::Wavefront(_) => 0,
-            Recurrence::Sequence(_) => choice.recurrence.step_work(config, sequence.batch),
-        };
-        let of_step = product_flops(config, sequence.batch, slice).max(of_sequence);
-        let by_work = (limits.submission_work / of_step.max(1)).max(1);
-        let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
         // Without rows there is no step to run, however many there are.
         let time_steps = if sequence.is_empty() { 0 } else { sequence.time_steps };
-        let wanted = if wave { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
-        let chunk_steps = wanted.min(most as usize);
-
-        let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
-        let of_state = |what, steps: u64, size: usize| {
-            let rows = [config.num_layers as u64, steps, directions, state_arrays.rows as u64];
-            Need::product(what, &[&rows[..], &[size as u64, F32]].concat())
-        };
-        let h_state = of_state("a state", 1, config.recurrent_size());
-        let carried = match (config.cell.states().len() > 1, task.all_states) {
-            (false, _) => of_state("no state", 0, config.hidden_size),
-            (true, false) => of_state("a state", 1, config.hidden_size),
-            (true, true) => of_state("c of every step", t.saturating_add(1), config.hidden_size),
-        };
-        let call = Need::product("lengths and rows of the call", &[task.word_count(config) as u64, F32]);
-        let input = of_rows("the input", config.input_size);
-        let output = of_rows("the output", config.output_size());
-        let between = match (wave, config.num_layers) {
-            // Of all layers, one behind the other.
-            (true, layers) => Need::product("the outputs of all layers", &[layers as u64, padded_output(output.bytes)]),
-            (false, 1) => Need { what: "nothing", bytes: 0 },
-            (false, _) => Need { what: "the output of a layer", bytes: output.bytes },
-        };
-        let both = Need { what: "h before and after a step", bytes: h_state.bytes.saturating_mul(2) };
-        for need in [&input, &output, &h_state, &carried, &call, &both, &between] {
-            limits.storage_binding(need)?;
-        }
-        let slices = project::slices(widest);
+        let gx_of_step = bytes::gx_of_step(config, sequence.batch, choice.recurrence.is_wave(), limits)?;
+        let mut bytes = BufferBytes::of_task(config, &task, choice.recurrence.is_wave(), limits)?;
+        let chunk_steps = chunk_steps(config, sequence.batch, choice, time_steps, gx_of_step, limits);
+        let slices = project::slices(config.widest_input());
         let params = ParamsLayout::new(blocks(config, choice, slices, time_steps, chunk_steps), limits)?;
-        let bytes = BufferBytes {
-            input: input.bytes,
-            output: output.bytes,
-            h: h_state.bytes,
-            carried: carried.bytes,
-            // Never more than gx of one step, which was checked.
-            raw: if config.is_projected() { Need::product("raw", &[b, directions, h, F32]).bytes } else { 0 },
-            gx: gx_step.bytes * chunk_steps as u64,
-            between: between.bytes,
-            params: params.bytes(),
-            call: call.bytes,
-        };
-        let plan = Self {
-            config: config.clone(),
-            task,
-            choice,
-            bytes,
-            params,
-            slices,
-            time_steps,
-            chunk_steps,
-            submission_work: limits.submission_work,
-        };
-        plan.within(limits, gx_step.bytes)
+        (bytes.gx, bytes.params) = (gx_of_step * chunk_steps as u64, params.bytes());
+        let submission_work = limits.submission_work;
+        let config = config.clone();
+        let plan = Self { config, task, choice, bytes, params, slices, time_steps, chunk_steps, submission_work };
+        plan.within(limits, gx_of_step)
     }
 
     /// The same with fewer steps at a time, until the forward fits the memory that it may take.
@@ -244,7 +177,7 @@ impl Plan {
         let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
         // In a wave the arrays of all layers lie behind each other; else each layer binds its own.
         let place = |of_layer: usize| if self.choice.recurrence.is_wave() { (layer * of_layer) as u32 } else { 0 };
-        let y_of_layer = (padded_output(self.bytes.output) / F32) as usize;
+        let y_of_layer = (bytes::padded_output(self.bytes.output) / F32) as usize;
         ChunkParams {
             input_size: input_size as u32,
             first_step: (chunk * self.chunk_steps) as u32,
@@ -283,7 +216,7 @@ impl Plan {
 
     /// Where the output of a layer lies among those of all layers, in bytes, if they are in one buffer.
     pub(crate) fn stacked_output(&self, layer: usize) -> Option<u64> {
-        self.choice.recurrence.is_wave().then(|| layer as u64 * padded_output(self.bytes.output))
+        self.choice.recurrence.is_wave().then(|| layer as u64 * bytes::padded_output(self.bytes.output))
     }
 
     /// How many buffers the outputs between two layers take in turn; where all of them are wanted, each has its own.
@@ -338,9 +271,29 @@ impl Plan {
 /// Units whose weights lie side by side; `BLOCK` of shaders/common.wgsl.
 pub(crate) const WEIGHT_BLOCK: usize = 8;
 
-/// The bytes from the output of a layer to that of the next, where they lie behind each other.
-fn padded_output(bytes: u64) -> u64 {
-    bytes.checked_next_multiple_of(256).unwrap_or(u64::MAX)
+/// How many steps a chunk has, but for what the memory of the forward asks.
+fn chunk_steps(
+    config: &RecurrentConfig,
+    batch: usize,
+    choice: Choice,
+    time_steps: usize,
+    gx_of_step: u64,
+    limits: &DeviceLimits,
+) -> usize {
+    let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_of_step.max(1)).max(1);
+    let by_groups = (choice.input_product.max_rows(limits) / (batch as u64).max(1)).max(1);
+    // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
+    let slice = config.widest_input().min(project::MAX_FEATURES);
+    let of_sequence = match choice.recurrence {
+        Recurrence::Steps(_) | Recurrence::Wavefront(_) => 0,
+        Recurrence::Sequence(_) => choice.recurrence.step_work(config, batch),
+    };
+    let of_step = product_flops(config, batch, slice).max(of_sequence);
+    let by_work = (limits.submission_work / of_step.max(1)).max(1);
+    let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
+    let wave = choice.recurrence.is_wave();
+    let wanted = if wave { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
+    wanted.min(most as usize)
 }
 
 /// The parameter blocks of a forward.
