@@ -68,6 +68,9 @@ struct Arguments {
     /// B of the picture
     #[arg(long, default_value = "1", value_name = "B", requires = "picture")]
     batch: NonZeroUsize,
+    /// L of the picture
+    #[arg(long, default_value = "1", value_name = "L", requires = "picture")]
+    layers: NonZeroUsize,
 }
 
 fn strategy(name: &str) -> Result<Strategy, String> {

@@ -12,8 +12,6 @@ use crate::shape::Shape;
 use crate::{Arguments, CellName, check, measure, wave};
 
 const HIDDEN_SIZES: [usize; 11] = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
-/// A stack, as layers that overlap are one of the strategies.
-const LAYERS: usize = 2;
 /// A strategy whose call takes longer is left out from that size on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -21,7 +19,7 @@ const COLORS: [RGBColor; 4] =
     [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 const FONT: &str = "sans-serif";
 
-/// A strategy's (hidden size, microseconds a step).
+/// A strategy's (hidden size, microseconds a step of a layer).
 struct Line {
     strategy: Strategy,
     points: Vec<(f64, f64)>,
@@ -43,10 +41,10 @@ pub fn run(path: &Path, device: &Device, arguments: &Arguments) -> Result<()> {
     progress.finish_and_clear();
     ensure!(lines.iter().any(|line| !line.points.is_empty()), "no strategy ran any size, so there is nothing to draw");
 
-    let Arguments { steps, batch, repeat, .. } = arguments;
+    let Arguments { steps, batch, layers, repeat, .. } = arguments;
     let title = format!("{} ({}): time per step by strategy", arguments.cell.title(), arguments.precision.name());
     let how = format!(
-        "T = {steps}, B = {batch}, I = H, L = {LAYERS}; median of {repeat} calls, each with upload and readback"
+        "T = {steps}, B = {batch}, L = {layers}, I = H; median of {repeat} calls, each with upload and readback"
     );
     draw(path, [&title, &device.to_string(), &how], &lines).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     println!("{}: {title}, {device}", path.display());
@@ -55,14 +53,15 @@ pub fn run(path: &Path, device: &Device, arguments: &Arguments) -> Result<()> {
 
 /// Each result is checked before it is timed. The strategies take turns, so that a machine that is busy for a while is so for all.
 fn measure_all<K: Kind>(device: &Device, arguments: &Arguments, progress: &ProgressBar) -> Result<Vec<Line>> {
-    let (t, b, precision) = (arguments.steps.get(), arguments.batch.get(), arguments.precision.precision());
+    let (t, b, layers) = (arguments.steps.get(), arguments.batch.get(), arguments.layers.get());
+    let precision = arguments.precision.precision();
     let asked = Strategy::ALL.into_iter().filter(|&strategy| strategy != Strategy::Auto);
     let mut lines: Vec<_> = asked.map(|strategy| Line { strategy, points: Vec::new() }).collect();
-    let mut slow = Vec::new();
+    let (mut slow, mut refused) = (Vec::new(), Vec::new());
     for h in HIDDEN_SIZES {
-        let shape = Shape { t, b, i: h, h, layers: LAYERS, directions: 1 };
+        let shape = Shape { t, b, i: h, h, layers, directions: 1 };
         progress.set_message(shape.to_string());
-        let layer = Layer::random(Config::<K>::new(h, h).num_layers(LAYERS), 0)?;
+        let layer = Layer::random(Config::<K>::new(h, h).num_layers(layers), 0)?;
         let model = layer.to_precision(device, precision)?;
         let x = wave(shape)?;
         for Line { strategy, points } in &mut lines {
@@ -72,7 +71,11 @@ fn measure_all<K: Kind>(device: &Device, arguments: &Arguments, progress: &Progr
             let note = |why: String| progress.suspend(|| eprintln!("{strategy} is left out {why}"));
             match model.set_strategy(*strategy).and_then(|()| model.plan(t, b)) {
                 Err(error @ (Error::Unsupported { .. } | Error::Limit { .. })) => {
-                    note(format!("at H = {h}: {error}"));
+                    // Once will do: the reason is most often the same for all sizes to come.
+                    if !refused.contains(strategy) {
+                        note(format!("at H = {h}: {error}"));
+                        refused.push(*strategy);
+                    }
                     continue;
                 }
                 planned => planned?,
@@ -86,7 +89,7 @@ fn measure_all<K: Kind>(device: &Device, arguments: &Arguments, progress: &Progr
                 continue;
             }
             let median = measure::whole_call(&model, &x, arguments.repeat)?.median;
-            points.push((h as f64, median.as_secs_f64() * 1e6 / t as f64));
+            points.push((h as f64, median.as_secs_f64() * 1e6 / (t * layers) as f64));
         }
         progress.inc(1);
     }
@@ -111,7 +114,7 @@ fn draw(path: &Path, [title, device, how]: [&str; 3], lines: &[Line]) -> Result<
     chart
         .configure_mesh()
         .x_desc("hidden size H")
-        .y_desc("time per step (µs)")
+        .y_desc("time per step of a layer (µs)")
         .x_label_formatter(&|h| format!("{h:.0}"))
         .y_label_formatter(&|us| us.to_string())
         .light_line_style(WHITE)
@@ -119,8 +122,10 @@ fn draw(path: &Path, [title, device, how]: [&str; 3], lines: &[Line]) -> Result<
         .label_style((FONT, 15))
         .axis_desc_style((FONT, 16))
         .draw()?;
-    // The legend has a row of its own above the lines, which may pass anywhere.
-    for (n, (Line { strategy, points }, color)) in (0..).zip(lines.iter().zip(COLORS.into_iter().cycle())) {
+    // A strategy keeps its colour where another has no line. The legend has a row of its own above the lines, which may pass
+    // anywhere.
+    let colored = lines.iter().zip(COLORS.into_iter().cycle()).filter(|(line, _)| !line.points.is_empty());
+    for (n, (Line { strategy, points }, color)) in (0..).zip(colored) {
         let style = color.stroke_width(2);
         chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
         chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
