@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -47,8 +48,8 @@ struct Arguments {
     /// Numbers that the weights are kept in
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
-    /// How a GPU runs the recurrence: auto, step, sequence, …; one that cannot run a shape is an error that says why
-    #[arg(long, default_value = "auto", value_parser = strategy)]
+    /// How a GPU runs the recurrence; a strategy that cannot run a shape is an error that says why
+    #[arg(long, default_value = "auto", value_parser = strategies())]
     strategy: Strategy,
     /// Times the strategies first, and takes the fastest
     #[arg(long, conflicts_with = "strategy")]
@@ -60,7 +61,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// In place of the table a picture, as SVG: time per step against hidden size, a line a strategy of the GPU
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["shape", "strategy", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tune", "shape", "strategy", "json"])]
     picture: Option<PathBuf>,
     /// T of the picture
     #[arg(long, default_value = "50", value_name = "T", requires = "picture")]
@@ -73,9 +74,10 @@ struct Arguments {
     layers: NonZeroUsize,
 }
 
-fn strategy(name: &str) -> Result<Strategy, String> {
-    let found = Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
-    found.ok_or_else(|| format!("expected one of {}", Strategy::ALL.map(Strategy::name).join(", ")))
+/// The strategies by their names.
+fn strategies() -> impl TypedValueParser<Value = Strategy> {
+    let named = |name: String| Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
+    PossibleValuesParser::new(Strategy::ALL.map(Strategy::name)).map(move |name| named(name).unwrap_or_default())
 }
 
 #[derive(Clone, Copy, ValueEnum)]
