@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::gpu::adapter::{self, Chosen, GpuOptions};
-use crate::gpu::context::Context;
+use crate::gpu::context::{self, Context};
 use crate::{Error, Result};
 
 /// Where models run: a GPU, or the CPU. Cheap to clone; clones share the device and its compiled kernels.
@@ -94,7 +94,7 @@ impl Device {
     /// The features that models make use of where a device has them, to be asked for on a device of the caller's own:
     /// `required_features: adapter.features() & Device::optional_features()`. None is needed.
     pub const fn optional_features() -> wgpu::Features {
-        wgpu::Features::SUBGROUP.union(wgpu::Features::PIPELINE_CACHE)
+        context::OPTIONAL_FEATURES
     }
 
     /// Compiles all kernels, of this device and its clones, through a cache of the caller's, so that a program that keeps

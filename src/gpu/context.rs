@@ -3,9 +3,12 @@
 use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::Pipelines;
-use crate::gpu::tune::Tuned;
+use crate::gpu::tuned::Tuned;
 use crate::plan::limits::{DeviceLimits, SUBMISSION_WORK};
-use crate::{Device, Error, Result};
+use crate::{Error, Result};
+
+/// The features that are made use of where a device has them.
+pub(crate) const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::PIPELINE_CACHE);
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -21,7 +24,7 @@ impl Context {
     pub(crate) async fn open(chosen: &Chosen) -> Result<Self> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-rnn"),
-            required_features: chosen.adapter.features() & Device::optional_features(),
+            required_features: chosen.adapter.features() & OPTIONAL_FEATURES,
             required_limits: chosen.adapter.limits(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()

@@ -6,7 +6,7 @@ use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::workspace::{Bound, Io, Scratch, Workspace};
 use crate::plan::Plan;
-use crate::plan::dispatch::Kernel;
+use crate::plan::kernel::Kernel;
 use crate::{Error, Result};
 
 /// Records the plan's dispatches number `range` as one compute pass. Recording a dispatch allocates nothing here.

@@ -11,7 +11,9 @@ mod results;
 pub(crate) mod session;
 mod shader;
 mod transfer;
+#[cfg(not(target_arch = "wasm32"))]
 mod tune;
+mod tuned;
 mod weights;
 pub(crate) mod workspace;
 

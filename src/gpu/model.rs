@@ -9,6 +9,7 @@ use crate::gpu::context::Context;
 use crate::gpu::exec::{self, Initial};
 use crate::gpu::kernels;
 use crate::gpu::results;
+use crate::gpu::tuned::Class;
 use crate::gpu::weights::{LayerBuffers, Stacked};
 use crate::gpu::workspace::{Bound, Io, Scratch, States, Wanted, Workspace};
 use crate::model::Computed;
@@ -119,8 +120,15 @@ impl GpuModel {
     /// The task with the strategy that it asks for, else the one that is set, else the one that was found to be fastest.
     pub(crate) fn with_strategy(&self, task: Task) -> Task {
         let asked = [task.strategy, self.strategy()].into_iter().find(|&strategy| strategy != Strategy::Auto);
-        let strategy = asked.or_else(|| self.tuned(&task)).unwrap_or_default();
+        let strategy = asked.or_else(|| self.context.tuned.get(|| self.class(&task))).unwrap_or_default();
         Task { strategy, ..task }
+    }
+
+    /// What the fastest strategy of a task depends on.
+    pub(super) fn class(&self, task: &Task) -> Class {
+        let sizes = RecurrentConfig { batch_first: false, dropout: 0.0, ..self.config.clone() };
+        let precision = self.weights.first().map_or(Precision::F32, |layer| layer.precision);
+        Class { model: sizes.to_string(), precision, batch: task.state_arrays.tile_batch }
     }
 
     /// The plan of a forward between arrays of the host.

@@ -8,7 +8,7 @@ use crate::cell_kind::CellKind;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::shader;
-use crate::plan::dispatch::Kernel;
+use crate::plan::kernel::Kernel;
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
 use crate::precision::Precision;

@@ -2,7 +2,7 @@
 
 use crate::cell_kind::CellKind;
 use crate::config::Nonlinearity;
-use crate::plan::dispatch::Kernel;
+use crate::plan::kernel::Kernel;
 use crate::precision::Precision;
 
 const ONE_CHUNK: &str = include_str!("../../shaders/chunks/one.wgsl");

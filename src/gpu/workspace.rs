@@ -14,7 +14,7 @@ use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
 use crate::plan::Plan;
 use crate::plan::bytes::BufferBytes;
-use crate::plan::dispatch::{Kernel, Role};
+use crate::plan::kernel::{Kernel, Role};
 use crate::plan::strategy::Recurrence;
 use crate::precision::Precision;
 use crate::{Real, Result};

@@ -20,6 +20,7 @@
 pub(crate) mod bytes;
 pub(crate) mod dispatch;
 mod explain;
+pub(crate) mod kernel;
 pub(crate) mod limits;
 pub(crate) mod params;
 pub(crate) mod project;

@@ -5,7 +5,6 @@
 
 use crate::Result;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
-use crate::plan::wave;
 
 /// What all layers and chunks of a call share: the struct `Params` of shaders/common.wgsl without its chunks, field by field.
 #[repr(C)]
@@ -54,6 +53,9 @@ pub(crate) struct StepParams {
     pub(crate) index: u32,
 }
 
+/// The most chunks of a dispatch; `CHUNKS` of shaders/chunks/wave.wgsl.
+pub(crate) const MAX_CHUNKS: usize = 32;
+
 /// The bytes of what a dispatch over so many chunks reads: what they share, and each of them.
 pub(crate) const fn block_bytes(chunks: usize) -> usize {
     size_of::<SharedParams>() + chunks * size_of::<ChunkParams>()
@@ -95,7 +97,7 @@ impl ParamsLayout {
         let blocks = saturating_product(&[layers, chunks, slices].map(|size| size as u64));
         let blocks = blocks.saturating_add(steps as u64).saturating_mul(self.stride as u64);
         // A wave binds room for the most layers, whatever lies behind its own.
-        let room = if waves > 0 { block_bytes(wave::MAX_LAYERS) as u64 } else { 0 };
+        let room = if waves > 0 { block_bytes(MAX_CHUNKS) as u64 } else { 0 };
         blocks.saturating_add(saturating_product(&[waves as u64, self.wave_stride as u64])).saturating_add(room)
     }
 

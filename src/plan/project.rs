@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
-use crate::plan::dispatch::Kernel;
+use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
 
 /// The kernel, whose workgroup has one shape.

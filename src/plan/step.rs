@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
-use crate::plan::dispatch::Kernel;
+use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
 
 /// Vectors of h that a workgroup stages at a time; `STAGED` of the shader.

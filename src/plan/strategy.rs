@@ -5,7 +5,7 @@ use std::fmt;
 use crate::Result;
 use crate::call::Task;
 use crate::config::RecurrentConfig;
-use crate::plan::dispatch::Kernel;
+use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
 use crate::plan::project::{self, ProjectTile};
 use crate::plan::sequence::{self, SequenceTile};

@@ -1,6 +1,7 @@
 use super::*;
 use crate::LstmConfig;
-use crate::plan::dispatch::{Dispatch, Kernel, Role};
+use crate::plan::dispatch::Dispatch;
+use crate::plan::kernel::{Kernel, Role};
 use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.

@@ -4,12 +4,10 @@
 use std::ops::Range;
 
 use crate::config::RecurrentConfig;
+use crate::plan::WEIGHT_BLOCK;
 use crate::plan::limits::{DeviceLimits, check};
-use crate::plan::{WEIGHT_BLOCK, params};
+use crate::plan::params::{self, MAX_CHUNKS};
 use crate::{Error, Result};
-
-/// The most layers of a dispatch; `CHUNKS` of shaders/chunks/wave.wgsl.
-pub(crate) const MAX_LAYERS: usize = 32;
 
 /// Layers lie behind each other in a buffer at multiples of so many elements, which every device can bind.
 const ALIGNMENT: usize = 256;
@@ -22,12 +20,12 @@ pub(crate) fn check_model(config: &RecurrentConfig, limits: &DeviceLimits) -> Re
         "the reverse direction of a layer starts where the layer below ends"
     } else if config.is_projected() {
         "the projection of h is a dispatch of its own after each step"
-    } else if config.num_layers > MAX_LAYERS {
+    } else if config.num_layers > MAX_CHUNKS {
         "it takes 32 layers at most"
     } else if !limits.stacked_weights {
         "the recurrent weights of all layers are more than a buffer of this device may hold"
     } else {
-        let bytes = params::block_bytes(MAX_LAYERS) as u64;
+        let bytes = params::block_bytes(MAX_CHUNKS) as u64;
         return check("the wavefront", "max_uniform_buffer_binding_size", bytes, limits.uniform_binding);
     };
     Err(Error::Unsupported { what: format!("the wavefront strategy for {config}"), why: why.to_owned() })

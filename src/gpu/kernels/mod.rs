@@ -7,10 +7,9 @@ pub(crate) mod shrink;
 use crate::Result;
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
-use crate::plan::dispatch::{Kernel, Role};
+use crate::plan::kernel::{Kernel, Role};
 use crate::plan::limits::check;
 use crate::plan::params::{self, StepParams};
-use crate::plan::wave;
 
 /// How a kernel uses a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub(crate) enum Parameter {
 
 /// The parameters of a kernel: the block of its chunks, several in a wave, the call, and for one step its own block.
 pub(crate) fn parameters(kernel: Kernel, wave: bool) -> impl Iterator<Item = Parameter> {
-    let chunks = if wave { wave::MAX_LAYERS } else { 1 };
+    let chunks = if wave { params::MAX_CHUNKS } else { 1 };
     let step = kernel.is_of_one_step().then_some(Parameter::Block(size_of::<StepParams>()));
     [Parameter::Block(params::block_bytes(chunks)), Parameter::Call].into_iter().chain(step)
 }

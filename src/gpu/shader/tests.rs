@@ -5,12 +5,12 @@ use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFl
 use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::pipeline::Constants;
-use crate::plan::dispatch::Role;
-use crate::plan::params::{ChunkParams, SharedParams, StepParams, block_bytes};
+use crate::plan::kernel::Role;
+use crate::plan::params::{ChunkParams, MAX_CHUNKS, SharedParams, StepParams, block_bytes};
 use crate::plan::project::ProjectTile;
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
-use crate::plan::{project, sequence, shrink, step, wave};
+use crate::plan::{project, sequence, shrink, step};
 
 /// What WebGPU has without any feature: unpacking f16 is core.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -162,7 +162,7 @@ fn blocks_of_units_are_those_of_the_host() {
 #[test]
 fn a_wave_has_the_chunks_of_the_plan() {
     for (_, _, module) in parsed_with(Precision::F32, true) {
-        assert_eq!(constant(&module, "CHUNKS"), wave::MAX_LAYERS);
+        assert_eq!(constant(&module, "CHUNKS"), MAX_CHUNKS);
     }
 }
 

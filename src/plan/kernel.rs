@@ -1,0 +1,69 @@
+//! The kernels, and what each is for.
+
+use crate::config::RecurrentConfig;
+
+/// A shader of its own, by the name of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kernel {
+    Project,
+    ProjectOctets,
+    Step,
+    StepRow,
+    StepWide,
+    StepOctets,
+    Sequence,
+    Shrink,
+}
+
+/// What a kernel computes. Kernels of one role bind the same buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    InputProduct,
+    Recurrence,
+    /// The projection of h.
+    Projection,
+}
+
+impl Kernel {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Project,
+        Self::ProjectOctets,
+        Self::Step,
+        Self::StepRow,
+        Self::StepWide,
+        Self::StepOctets,
+        Self::Sequence,
+        Self::Shrink,
+    ];
+
+    pub(crate) const fn role(self) -> Role {
+        match self {
+            Self::Project | Self::ProjectOctets => Role::InputProduct,
+            Self::Step | Self::StepRow | Self::StepWide | Self::StepOctets | Self::Sequence => Role::Recurrence,
+            Self::Shrink => Role::Projection,
+        }
+    }
+
+    /// Whether it is called once a time step, and so told which.
+    pub(crate) const fn is_of_one_step(self) -> bool {
+        !matches!(self, Self::Project | Self::ProjectOctets | Self::Sequence)
+    }
+}
+
+impl Role {
+    /// The roles that a model needs.
+    pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
+        const ALL: [Role; 3] = [Role::InputProduct, Role::Recurrence, Role::Projection];
+        if config.is_projected() { &ALL } else { ALL.split_at(2).0 }
+    }
+
+    /// For people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::InputProduct => "the input product",
+            Self::Recurrence => "the step kernel",
+            Self::Projection => "the projection of h",
+        }
+    }
+}
