@@ -178,11 +178,12 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
         "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h is a dispatch of its own after \
          each step"
     );
-    let (device, queue) = own_device(|limits| limits.max_compute_invocations_per_workgroup = 256);
+    // Some adapters have no more in a row than in all.
+    let (device, queue) = own_device(|limits| limits.max_compute_workgroup_size_x = 256);
     let small = Device::from_wgpu(device, queue);
     assert_eq!(
         refused(&GruConfig::new(2, 257), &small, Strategy::Sequence).to_string(),
-        "the sequence kernel needs 512 of max_compute_invocations_per_workgroup, the device has 256"
+        "the sequence kernel needs 512 of max_compute_workgroup_size_x, the device has 256"
     );
     for (config, why) in [
         (LstmConfig::new(2, 8), "there is one layer, and nothing to overlap it with"),
