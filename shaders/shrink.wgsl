@@ -2,8 +2,8 @@
 //
 //   h = W_hr[d]·raw        from H values to P
 //
-// The step has left o ⊙ tanh(c) of all units in raw. Each invocation owns one value of h of one row and direction. The CPU
-// twin is the end of cpu/reference/step.rs.
+// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of one row and direction; SPLIT
+// invocations share the sum of a value, and their parts are added in order. The CPU twin is the end of cpu/reference/step.rs.
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]
@@ -13,19 +13,54 @@
 
 @group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
-const TILE_VALUES = 64u;
+const TILE_VALUES = 16u;
+const SPLIT = 16u;
 
-@compute @workgroup_size(64, 1, 1)
-fn shrink(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+var<workgroup> parts: array<f32, 256>; // [SPLIT, TILE_VALUES]
+
+@compute @workgroup_size(16, 1, 16)
+fn shrink(
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+) {
     let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
     let b = group.y;
     let p = group.x * TILE_VALUES + local.x;
-    if (p >= params.recurrent_size) {
+
+    var sum = 0.0;
+    if (p < params.recurrent_size) {
+        let raw_row = (b * params.directions + d) * params.hidden_size;
+        let column = d * params.hidden_size * params.recurrent_size + p;
+        var u = local.z;
+        // Four at a time, so that their loads are under way together.
+        for (; u + 3u * SPLIT < params.hidden_size; u += 4u * SPLIT) {
+            let r0 = raw[raw_row + u];
+            let r1 = raw[raw_row + u + SPLIT];
+            let r2 = raw[raw_row + u + 2u * SPLIT];
+            let r3 = raw[raw_row + u + 3u * SPLIT];
+            sum += r0 * w_hr[column + u * params.recurrent_size];
+            sum += r1 * w_hr[column + (u + SPLIT) * params.recurrent_size];
+            sum += r2 * w_hr[column + (u + 2u * SPLIT) * params.recurrent_size];
+            sum += r3 * w_hr[column + (u + 3u * SPLIT) * params.recurrent_size];
+        }
+        for (; u < params.hidden_size; u += SPLIT) {
+            sum += raw[raw_row + u] * w_hr[column + u * params.recurrent_size];
+        }
+    }
+    parts[index] = sum;
+    workgroupBarrier();
+    if (local.z != 0u || p >= params.recurrent_size) {
         return;
     }
+    for (var z = 1u; z < SPLIT; z++) {
+        sum += parts[z * TILE_VALUES + local.x];
+    }
+
     let at = chunk.h_offset + (d * params.state_rows + state_row(b)) * params.recurrent_size + p;
-    let y_at = time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + p;
+    let y_at =
+        chunk.y_offset + time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + p;
     let length = length_of(b);
     if (s >= length) {
         y[y_at] = padding_value();
@@ -33,11 +68,6 @@ fn shrink(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id)
             h_n[at] = h[at];
         }
         return;
-    }
-    var sum = 0.0;
-    for (var u = 0u; u < params.hidden_size; u++) {
-        let unit = d * params.hidden_size + u;
-        sum += raw[b * params.directions * params.hidden_size + unit] * w_hr[unit * params.recurrent_size + p];
     }
     h[((s + 1u) & 1u) * params.h_size + at] = sum;
     y[y_at] = sum;

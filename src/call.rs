@@ -20,13 +20,15 @@ pub(crate) struct Task {
     pub(crate) all_states: bool,
     /// How a GPU is to run the recurrence.
     pub(crate) strategy: Strategy,
+    /// What was found to be the fastest way, where the choice is free.
+    pub(crate) tuned: Option<Strategy>,
 }
 
 impl Task {
     /// A forward of its own, in evaluation mode.
     pub(crate) fn forward(sequence: Sequence) -> Self {
         let state_arrays = StateArrays { rows: sequence.batch, tile_batch: sequence.batch };
-        Self { sequence, state_arrays, dropout: false, all_states: false, strategy: Strategy::Auto }
+        Self { sequence, state_arrays, dropout: false, all_states: false, strategy: Strategy::Auto, tuned: None }
     }
 
     /// How many words [`Call::words`] gives.

@@ -106,7 +106,7 @@ impl Device {
     /// # Errors
     /// [`Error::Unsupported`] on a device without [`Features::PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE) (all but Vulkan's),
     /// or once a kernel was compiled: set the cache before the first model runs. A cache of another device is told by the first model
-    /// that runs, with [`Error::Gpu`].
+    /// that runs, with [`Error::Gpu`]; one of another `wgpu::Instance` cannot be told, and wgpu panics.
     pub fn set_pipeline_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
         let Kind::Gpu(context) = &self.kind else { return Err(needs_gpu("a pipeline cache")) };
         if !context.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {

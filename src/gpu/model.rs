@@ -91,12 +91,13 @@ impl GpuModel {
     }
 
     pub(crate) fn plan(&self, task: Task) -> Result<Plan> {
+        Plan::new(&self.config, task, &self.limits())
+    }
+
+    /// The device's, and the model's own.
+    fn limits(&self) -> DeviceLimits {
         let Settings { forward_memory, .. } = *lock(&self.settings);
-        Plan::new(
-            &self.config,
-            task,
-            &DeviceLimits { forward_memory, stacked_weights: self.stacked, ..self.context.limits },
-        )
+        DeviceLimits { forward_memory, stacked_weights: self.stacked, ..self.context.limits }
     }
 
     /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.
@@ -108,7 +109,9 @@ impl GpuModel {
 
     /// Sets the strategy of the calls to come, unless it cannot run this model.
     pub(crate) fn set_strategy(&self, strategy: Strategy) -> Result<()> {
-        self.plan(Task { strategy, ..Task::forward(Sequence::batched(&self.config, 1, 1)) })?;
+        // What a forward may take is asked of each forward.
+        let limits = DeviceLimits { forward_memory: u64::MAX, ..self.limits() };
+        Plan::new(&self.config, Task { strategy, ..Task::forward(Sequence::batched(&self.config, 1, 1)) }, &limits)?;
         lock(&self.settings).strategy = strategy;
         Ok(())
     }
@@ -120,8 +123,10 @@ impl GpuModel {
     /// The task with the strategy that it asks for, else the one that is set, else the one that was found to be fastest.
     pub(crate) fn with_strategy(&self, task: Task) -> Task {
         let asked = [task.strategy, self.strategy()].into_iter().find(|&strategy| strategy != Strategy::Auto);
-        let strategy = asked.or_else(|| self.context.tuned.get(|| self.class(&task))).unwrap_or_default();
-        Task { strategy, ..task }
+        match asked {
+            Some(strategy) => Task { strategy, ..task },
+            None => Task { tuned: self.context.tuned.get(|| self.class(&task)), ..task },
+        }
     }
 
     /// What the fastest strategy of a task depends on.
@@ -148,10 +153,11 @@ impl GpuModel {
     ) -> Result<Computed<F>> {
         let gpu = &self.context.gpu;
         gpu.check_alive("starting a forward")?;
-        let task = self.with_strategy(call.task);
-        let workspace = match take(&self.idle, |workspace| workspace.plan.task == task) {
+        // Buffers fit a plan: another limit of memory, or another strategy, is another plan.
+        let plan = self.plan_forward(call.task)?;
+        let workspace = match take(&self.idle, |workspace| workspace.plan == plan) {
             Some(workspace) => workspace,
-            None => self.new_workspace(task, wait).await?,
+            None => self.new_workspace(plan, wait).await?,
         };
         workspace.upload(gpu, input, call, wait).await?;
         if let Some(states) = states {
@@ -166,13 +172,11 @@ impl GpuModel {
     }
 
     /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
-    async fn new_workspace(&self, task: Task, wait: Wait) -> Result<Workspace> {
+    async fn new_workspace(&self, plan: Plan, wait: Wait) -> Result<Workspace> {
         let make = || async {
-            let plan = self.plan(task)?;
-            plan.check_readback(&self.context.limits)?;
             let (states, capacity) = (States::new(&self.context.gpu, &plan).await?, plan.bytes);
             let wanted = Wanted::OutputAndStates;
-            Workspace::new(&self.context, plan, capacity, &self.weights, states, wanted, wait).await
+            Workspace::new(&self.context, plan.clone(), capacity, &self.weights, states, wanted, wait).await
         };
         match make().await {
             Err(Error::OutOfMemory { .. }) if !lock(&self.idle).is_empty() => {
@@ -217,7 +221,7 @@ impl GpuModel {
 
     /// The task of a recording. The wavefront copies the output, which a caller's buffer need not allow; steps give the same bits
     /// without.
-    fn recorded_task(&self, task: Task, output: &wgpu::Buffer) -> Result<Task> {
+    pub(super) fn recorded_task(&self, task: Task, output: &wgpu::Buffer) -> Result<Task> {
         let task = self.with_strategy(task);
         if output.usage().contains(wgpu::BufferUsages::COPY_DST) || self.plan(task)?.strategy() != Strategy::Wavefront {
             return Ok(task);
@@ -230,11 +234,10 @@ impl GpuModel {
     }
 
     async fn encode_scratch(&self, task: Task, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {
-        let found = take(&self.encode_scratch, |shared| shared.0.task == task);
-        let shared = match found {
+        let plan = self.plan(task)?;
+        let shared = match take(&self.encode_scratch, |shared| shared.0 == plan) {
             Some(shared) => shared,
             None => {
-                let plan = self.plan(task)?;
                 let scratch = Scratch::new(&self.context.gpu, &plan, &plan.bytes, wait).await?;
                 Arc::new((plan, scratch))
             }

@@ -70,6 +70,8 @@ pub(crate) struct Pipelines(Mutex<Compiled>);
 #[derive(Debug, Default)]
 struct Compiled {
     kernels: HashMap<PipelineKey, Arc<Pipeline>>,
+    /// Whether any was asked for; it may be under way.
+    started: bool,
     /// The caller's, whose data outlives the program.
     cache: Option<wgpu::PipelineCache>,
 }
@@ -79,7 +81,7 @@ impl Pipelines {
     /// would notice but by slow starts.
     pub(crate) fn set_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
         let mut compiled = self.lock();
-        if !compiled.kernels.is_empty() {
+        if compiled.started {
             return Err(Error::Unsupported {
                 what: "a pipeline cache on a device that has compiled kernels".to_owned(),
                 why: "they would be missing in it; set it before the first model runs".to_owned(),
@@ -93,7 +95,8 @@ impl Pipelines {
     /// stays.
     pub(crate) async fn get(&self, gpu: &GuardedDevice, key: PipelineKey) -> Result<Arc<Pipeline>> {
         let (known, cache) = {
-            let compiled = self.lock();
+            let mut compiled = self.lock();
+            compiled.started = true;
             (compiled.kernels.get(&key).cloned(), compiled.cache.clone())
         };
         if let Some(pipeline) = known {

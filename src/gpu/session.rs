@@ -37,8 +37,12 @@ impl GpuSession {
     /// Zero states. `reads_output` says whether pushes read their output back.
     pub(crate) async fn new(model: &Arc<GpuModel>, state_arrays: StateArrays, reads_output: bool) -> Result<Self> {
         let task = model.with_strategy(Task { state_arrays, ..Task::forward(Sequence::batched(&model.config, 1, 1)) });
-        // What is chosen for one step is kept, as buffers and pipelines are those of a strategy.
-        let strategy = model.plan(task)?.strategy();
+        // What is chosen for one step is kept, as buffers and pipelines are those of a strategy. Steps give the bits of a wavefront
+        // that nobody asked for, in less memory.
+        let strategy = match (task.strategy, model.plan(task)?.strategy()) {
+            (Strategy::Auto, Strategy::Wavefront) => Strategy::Step,
+            (_, strategy) => strategy,
+        };
         Self::with_strategy(model, state_arrays, strategy, reads_output).await
     }
 
@@ -89,11 +93,11 @@ impl GpuSession {
     /// chunks of a stream come in all lengths.
     async fn take_workspace(&mut self, task: Task, wait: Wait) -> Result<Workspace> {
         let model = &self.model;
-        if let Some(kept) = self.workspace.take_if(|kept| kept.plan.task == task) {
-            return Ok(kept);
-        }
         // A call that is refused here leaves the buffers for the next.
         let plan = model.plan(task)?;
+        if let Some(kept) = self.workspace.take_if(|kept| kept.plan == plan) {
+            return Ok(kept);
+        }
         let mut capacity = plan.bytes;
         if let Some(mut kept) = self.workspace.take() {
             capacity = capacity.max(kept.capacity);

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::call::{Call, Task};
 use crate::gpu::Wait;
 use crate::gpu::adapter::{self, GpuOptions};
 use crate::gpu::context::Context;
@@ -134,4 +134,31 @@ fn an_upload_in_several_writes_arrives_whole() {
         let got = transfer::read_back::<f32>(&context.gpu, &staging, submission, wait, &sizes);
         assert!(bytemuck::cast_slice::<f32, u8>(&pollster::block_on(got).unwrap()[0]) == bytes);
     }
+}
+
+/// A recording over a buffer that cannot be copied to takes steps, which give the same bits, unless a wavefront was asked for.
+#[test]
+fn a_recording_does_without_a_copy_that_nobody_asked_for() {
+    let Some(mut context) = context() else { return };
+    context.limits.software = false;
+    let context = Arc::new(context);
+    let config = LstmConfig::new(4, 100).num_layers(4);
+    let lstm = Lstm::random(config.clone(), 1).unwrap();
+    let place = |precision| GpuModel::place(&context, &config.0, lstm.layers(), precision, Wait::Blocking);
+    let model = pollster::block_on(place(Precision::F32)).unwrap();
+    use wgpu::BufferUsages as Use;
+    let output = |usage| transfer::buffer(&context.gpu.device, "test", 64, usage);
+    let task = Task::forward(Sequence::batched(&config.0, 50, 20));
+    let strategy = |usage| model.recorded_task(task, &output(usage)).and_then(|task| model.plan(task));
+    assert_eq!(strategy(Use::STORAGE | Use::COPY_DST).unwrap().strategy(), Strategy::Wavefront);
+    assert_eq!(strategy(Use::STORAGE).unwrap().strategy(), Strategy::Step);
+    model.set_strategy(Strategy::Wavefront).unwrap();
+    assert!(matches!(strategy(Use::STORAGE), Err(Error::Buffer { name: "output", .. })));
+
+    // What was timed is of a precision and a batch, not of a length.
+    let of = |model: &GpuModel, t, b| model.class(&Task::forward(Sequence::batched(&config.0, t, b)));
+    let halves = pollster::block_on(place(Precision::F16)).unwrap();
+    assert_eq!(of(&model, 7, 20), of(&model, 50, 20));
+    assert_ne!(of(&model, 7, 20), of(&model, 7, 21));
+    assert_ne!(of(&model, 7, 20), of(&halves, 7, 20));
 }

@@ -8,33 +8,30 @@ use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::strategy::Strategy;
 
-/// Forwards of each; the first is for compilation and buffers, and is not counted.
-const FORWARDS: usize = 4;
+/// Rounds, in each of which every strategy runs once; the first is for compilation and buffers, and is not counted.
+const ROUNDS: usize = 6;
 
 impl GpuModel {
-    /// Times a forward of zeros with each strategy that can run, and has the fastest taken from now on.
+    /// Times a forward of zeros with each strategy that can run, in turn, and has the fastest taken from now on.
     pub(crate) async fn tune(&self, call: &Call, input: &[f32]) -> Result<Strategy> {
-        let mut best: Option<(Duration, Strategy)> = None;
-        for strategy in Strategy::ALL.into_iter().filter(|&strategy| strategy != Strategy::Auto) {
-            let call = call.clone().with_strategy(strategy);
-            if self.plan_forward(call.task).is_err() {
-                continue;
-            }
-            let mut least = Duration::MAX;
-            for n in 0..FORWARDS {
+        let named = Strategy::ALL.into_iter().filter(|&strategy| strategy != Strategy::Auto);
+        let calls = named.map(|strategy| (call.clone().with_strategy(strategy), Duration::MAX));
+        let mut calls: Vec<_> = calls.filter(|(call, _)| self.plan_forward(call.task).is_ok()).collect();
+        for round in 0..ROUNDS {
+            for (call, least) in &mut calls {
                 let start = Instant::now();
-                self.forward(&call, input, None, Wait::Blocking).await?;
-                least = if n == 0 { least } else { least.min(start.elapsed()) };
-            }
-            log::info!("{}: {strategy} takes {least:?}", self.config);
-            if best.is_none_or(|(time, _)| least < time) {
-                best = Some((least, strategy));
+                self.forward(call, input, None, Wait::Blocking).await?;
+                if round > 0 {
+                    *least = start.elapsed().min(*least);
+                }
             }
         }
-        let Some((_, strategy)) = best else {
+        let Some((fastest, least)) = calls.iter().min_by_key(|(_, least)| least) else {
             // Not even steps run: the reason is the error.
             return self.plan_forward(call.task).map(|plan| plan.strategy());
         };
+        let strategy = fastest.task.strategy;
+        log::info!("{}, B = {}: {strategy} is the fastest, {least:?}", self.config, call.sequence().batch);
         self.context.tuned.insert(self.class(&call.task), strategy);
         Ok(strategy)
     }

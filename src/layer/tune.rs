@@ -15,7 +15,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest, which
     /// [`Strategy::Auto`] takes from now on for all models of these sizes on this [`Device`], for this batch and sequences of any
     /// length. Without it, strategies are chosen by what is known of GPUs in general. Strategies round differently: a program that
-    /// wants the same bits in every run sets the strategy that it has found.
+    /// wants the same bits in every run sets the strategy that it has found. A shape without steps or rows times nothing, and gives the
+    /// strategy that is set.
     ///
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Unsupported`] on the CPU.

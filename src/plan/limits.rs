@@ -33,6 +33,10 @@ pub(crate) const WORK_PER_BYTE: u64 = 4;
 /// And starts a dispatch in 5 µs.
 pub(crate) const WORK_PER_DISPATCH: u64 = 1_000_000;
 
+/// A driver may end the loops of an invocation after 65,535 turns, all of them together (llvmpipe does, and says nothing): half of
+/// that.
+pub(crate) const MAX_TURNS: usize = 32_768;
+
 /// A product that stops at the largest number, which is beyond every limit.
 pub(crate) fn saturating_product(factors: &[u64]) -> u64 {
     factors.iter().copied().fold(1, u64::saturating_mul)

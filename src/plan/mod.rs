@@ -55,7 +55,7 @@ const F32: u64 = size_of::<f32>() as u64;
 ///
 /// [`Placed::plan`](crate::Placed::plan) gives it. Its [`Display`](std::fmt::Display) is for people: a line, and with `{:#}` what was
 /// chosen and why.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub(crate) config: RecurrentConfig,
     pub(crate) task: Task,
@@ -108,20 +108,23 @@ impl Plan {
         plan.within(limits, gx_of_step)
     }
 
-    /// The same with fewer steps at a time, until the forward fits the memory that it may take.
+    /// The same with fewer steps at a time, as many as fit the memory that the forward may take. Fewer steps take a smaller gx and
+    /// fewer blocks of steps, but more chunks more blocks of chunks.
     fn within(mut self, limits: &DeviceLimits, gx_of_step: u64) -> Result<Self> {
+        let mut least = self.device_bytes();
         while self.device_bytes() > limits.forward_memory {
-            let excess = self.device_bytes() - limits.forward_memory;
-            if self.chunk_steps <= 1 {
-                let need = self.device_bytes();
-                check("a forward", "the memory that it may take", need, limits.forward_memory)?;
-            }
-            let fewer = excess.div_ceil(gx_of_step.max(1)).min(self.chunk_steps as u64 - 1);
-            self.chunk_steps -= fewer as usize;
-            let blocks = blocks(&self.config, self.choice, self.slices, self.time_steps, self.chunk_steps);
-            self.params = ParamsLayout::new(blocks, limits)?;
+            // One chunk more, each as short as that makes them.
+            let shorter = self.time_steps.div_ceil(self.chunks() + 1).min(self.chunk_steps.saturating_sub(1));
+            let blocks = blocks(&self.config, self.choice, self.slices, self.time_steps, shorter);
+            let (1.., Ok(params)) = (shorter, ParamsLayout::new(blocks, limits)) else {
+                check("a forward", "the memory that it may take", least, limits.forward_memory)?;
+                break;
+            };
+            self.chunk_steps = shorter;
+            self.params = params;
             self.bytes.params = self.params.bytes();
             self.bytes.gx = gx_of_step * self.chunk_steps as u64;
+            least = least.min(self.device_bytes());
         }
         Ok(self)
     }
@@ -285,13 +288,13 @@ fn chunk_steps(
     let by_groups = (choice.input_product.max_rows(limits) / (batch as u64).max(1)).max(1);
     // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
     let slice = config.widest_input().min(project::MAX_FEATURES);
-    let of_sequence = match choice.recurrence {
-        Recurrence::Steps(_) | Recurrence::Wavefront(_) => 0,
-        Recurrence::Sequence(_) => choice.recurrence.step_work(config, batch),
+    let (of_sequence, by_turns) = match choice.recurrence {
+        Recurrence::Steps(_) | Recurrence::Wavefront(_) => (0, MAX_CHUNK_STEPS),
+        Recurrence::Sequence(tile) => (choice.recurrence.step_work(config, batch), tile.max_steps(config.hidden_size)),
     };
     let of_step = product_flops(config, batch, slice).max(of_sequence);
     let by_work = (limits.submission_work / of_step.max(1)).max(1);
-    let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS as u64);
+    let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS.min(by_turns) as u64);
     let wave = choice.recurrence.is_wave();
     let wanted = if wave { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
     wanted.min(most as usize)

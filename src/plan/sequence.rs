@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::RecurrentConfig;
-use crate::plan::limits::DeviceLimits;
+use crate::plan::limits::{DeviceLimits, MAX_TURNS};
 use crate::{Error, Result};
 
 /// The shape of a workgroup, which owns a row: the shader's override constants of the same names.
@@ -43,10 +43,15 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
         false if limits.software => 1,
         false => (available / units).clamp(1, (config.hidden_size / BLOCK).min(limits.workgroup_size[2] as usize)),
     };
-    let tile = SequenceTile { units: u32::try_from(units).unwrap_or(u32::MAX), split: split as u32, held };
+    let mut tile = SequenceTile { units: u32::try_from(units).unwrap_or(u32::MAX), split: split as u32, held };
+    let floats = config.cell.workgroup_floats();
+    // A larger workgroup than there is memory for is no reason to refuse a smaller one.
+    while !held && tile.split > 1 && tile.workgroup_storage(floats) > limits.workgroup_storage.into() {
+        tile.split /= 2;
+    }
     let what = "the sequence kernel";
     limits.groups(what, ROWS_OF_LINE as u64)?;
-    limits.workgroup(what, tile.workgroup(), tile.workgroup_storage(config.cell.workgroup_floats()))?;
+    limits.workgroup(what, tile.workgroup(), tile.workgroup_storage(floats))?;
     Ok(tile)
 }
 
@@ -59,6 +64,14 @@ impl SequenceTile {
     fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let (units, split) = (u64::from(self.units), u64::from(self.split));
         units * (1 + split * gate_floats as u64) * size_of::<f32>() as u64
+    }
+
+    /// The most steps of a dispatch, as its loops end at [`MAX_TURNS`] on some drivers.
+    pub(crate) fn max_steps(self, hidden_size: usize) -> usize {
+        let product = if self.held { 0 } else { hidden_size.div_ceil(BLOCK * self.split as usize) };
+        // A step's own turn, and those of the sum of the parts.
+        let turns_of_step = 1 + product + self.split as usize;
+        (MAX_TURNS / turns_of_step).max(1)
     }
 
     /// A workgroup a row and direction; the rows in lines of the grid.

@@ -52,24 +52,28 @@ const WAVE_STEPS: usize = 16;
 pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimits) -> Result<Choice> {
     let rows = task.state_arrays.tile_batch;
     let (step, of_step) = step::tile(config, rows, limits);
-    let (recurrence, why) = match (task.strategy, sequence::tile(config, limits)) {
-        (Strategy::Step, _) => (Recurrence::Steps(step), "as asked for"),
-        (Strategy::Sequence, sequence) => (Recurrence::Sequence(sequence?), "as asked for"),
-        (Strategy::Wavefront, _) => {
-            wave::check_model(config, limits)?;
-            (Recurrence::Wavefront(step), "as asked for")
+    let asked = |strategy, why| match strategy {
+        Strategy::Auto | Strategy::Step => Ok((Recurrence::Steps(step), why)),
+        Strategy::Sequence => Ok((Recurrence::Sequence(sequence::tile(config, limits)?), why)),
+        Strategy::Wavefront => wave::check_model(config, limits).map(|()| (Recurrence::Wavefront(step), why)),
+    };
+    let best = || {
+        let sequence = sequence::tile(config, limits).ok().and_then(|tile| {
+            let why = sequence_pays(config, tile, rows, limits.software)?;
+            Some((Recurrence::Sequence(tile), why))
+        });
+        let wave = || {
+            wave::check_model(config, limits).ok()?;
+            Some((Recurrence::Wavefront(step), wave_pays(config, task, limits.software)?))
+        };
+        sequence.or_else(wave).unwrap_or((Recurrence::Steps(step), of_step))
+    };
+    let (recurrence, why) = match (task.strategy, task.tuned) {
+        (Strategy::Auto, None) => best(),
+        (Strategy::Auto, Some(tuned)) => {
+            asked(tuned, "the fastest when it was timed on this device").unwrap_or_else(|_| best())
         }
-        (Strategy::Auto, sequence) => {
-            let sequence = sequence.ok().and_then(|tile| {
-                let why = sequence_pays(config, tile, rows, limits.software)?;
-                Some((Recurrence::Sequence(tile), why))
-            });
-            let wave = || {
-                wave::check_model(config, limits).ok()?;
-                Some((Recurrence::Wavefront(step), wave_pays(config, task, limits.software)?))
-            };
-            sequence.or_else(wave).unwrap_or((Recurrence::Steps(step), of_step))
-        }
+        (strategy, _) => asked(strategy, "as asked for")?,
     };
     Ok(Choice { input_product: project::tile(limits), recurrence, why })
 }

@@ -328,3 +328,50 @@ fn the_tile_follows_from_rows_and_units() {
         assert_eq!(size(hidden, batch), expected, "H = {hidden}, B = {batch}");
     }
 }
+
+/// Fewer steps at a time save more than gx alone, and cost blocks of chunks: whatever some number of chunks fits is accepted.
+#[test]
+fn memory_that_some_number_of_chunks_fits_is_enough() {
+    for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
+        let config = LstmConfig::new(1, 2).num_layers(2);
+        let task = Task { strategy, ..Task::forward(Sequence::batched(&config.0, 3000, 1)) };
+        let with = |forward_memory| Plan::new(&config.0, task, &DeviceLimits { forward_memory, ..limits() });
+        let free = with(u64::MAX).unwrap();
+        let Error::Limit { need: least, .. } = with(0).unwrap_err() else { panic!("no limit") };
+        assert!(least <= free.device_bytes());
+        for memory in [free.device_bytes() - 1, free.device_bytes() / 2, least + 5000, least] {
+            let plan = with(memory.clamp(least, free.device_bytes())).unwrap();
+            assert!(plan.device_bytes() <= memory.max(least), "{strategy} {memory}: {plan:#}");
+        }
+        assert!(with(least - 1).is_err());
+    }
+}
+
+/// A device with large workgroups and little memory for them takes smaller ones.
+#[test]
+fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
+    let large = DeviceLimits { workgroup_invocations: 1024, workgroup_size: [1024, 1024, 64], ..limits() };
+    for (hidden, invocations) in [(65, 256), (100, 256), (256, 256), (257, 1024), (1000, 1024)] {
+        let config = LstmConfig::new(1, hidden);
+        let task = Task { strategy: Strategy::Sequence, ..Task::forward(Sequence::batched(&config.0, 3, 1)) };
+        let of_invocations = |n| DeviceLimits { workgroup_invocations: n, ..large };
+        let runs = Plan::new(&config.0, task, &of_invocations(invocations)).is_ok();
+        assert_eq!(Plan::new(&config.0, task, &large).is_ok(), runs, "{hidden}");
+    }
+}
+
+/// A strategy that was timed and found the fastest was not asked for: where it does not fit, steps do.
+#[test]
+fn what_was_timed_gives_way_as_well() {
+    let config = LstmConfig::new(4, 65).num_layers(6);
+    let task = Task::forward(Sequence::batched(&config.0, 400, 4));
+    let steps = Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
+    let tuned = Task { tuned: Some(Strategy::Wavefront), ..task };
+    let wave = Plan::new(&config.0, tuned, &limits()).unwrap();
+    assert_eq!(
+        (wave.strategy(), wave.choice.why),
+        (Strategy::Wavefront, "the fastest when it was timed on this device")
+    );
+    let less = DeviceLimits { forward_memory: steps.device_bytes(), ..limits() };
+    assert_eq!(Plan::new(&config.0, tuned, &less).unwrap().strategy(), Strategy::Step);
+}

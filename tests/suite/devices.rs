@@ -278,6 +278,17 @@ fn less_memory_gives_the_same_bits() {
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&expected));
     model.set_memory_limit(1000).unwrap();
     assert!(matches!(model.forward(&x, None), Err(Error::Limit { limit: "the memory that it may take", .. })));
+    // A choice that takes no memory is free.
+    model.set_strategy(Strategy::Step).unwrap();
+    model.set_strategy(Strategy::Auto).unwrap();
+    // Of streams too, for which buffers are there already.
+    model.set_memory_limit(u64::MAX).unwrap();
+    let mut streams = model.streams(9).unwrap();
+    streams.push(&x).unwrap();
+    model.set_memory_limit(1000).unwrap();
+    assert!(matches!(streams.push(&x), Err(Error::Limit { .. })));
+    model.set_memory_limit(u64::MAX).unwrap();
+    streams.push(&x).unwrap();
 
     let cpu = Lstm::random(LstmConfig::new(5, 4), 1).unwrap().to(&Device::cpu()).unwrap();
     cpu.warm_up(&[6, 2, 5]).unwrap();

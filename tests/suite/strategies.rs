@@ -288,3 +288,39 @@ fn the_fastest_strategy_is_found_and_remembered() {
     assert!(matches!(model.tune(&[7, 3, 4]), Err(Error::Shape { .. })));
     model.tune(&[0, 3, 3]).unwrap();
 }
+
+/// llvmpipe ends the loops of an invocation after 65,535 turns, all of them together, and says nothing.
+#[test]
+fn long_sequences_and_wide_projections_are_summed_to_the_end() {
+    let Some(gpu) = gpu() else { return };
+    let config = RnnConfig::new(2, 128);
+    let (layer, x) = (Layer::random(config.clone(), 1).unwrap(), uniform(&[2300, 1, 2], 2));
+    let (output, _) = forced(&config, &gpu, Strategy::Sequence).forward(&x, None).unwrap();
+    let tolerance = Tolerance::of_f32_sum(reduction_length(&config));
+    compare("sequence", output.data(), oracle(&layer, &x, None).0.data(), tolerance).unwrap();
+
+    let config = LstmConfig::new(1, 70_000).proj_size(1);
+    let (layer, x) = (Layer::random(config.clone(), 1).unwrap(), uniform(&[2, 1, 1], 2));
+    let (output, _) = layer.to(&gpu).unwrap().forward(&x, None).unwrap();
+    // 70,000 terms of at most 1/sqrt(H) each, rounded one after the other: far above what was lost when the sum was cut.
+    let tolerance = Tolerance { absolute: 70_000.0 / 70_000_f64.sqrt() * f64::from(f32::EPSILON), relative: 0.0 };
+    compare("projection", output.data(), oracle(&layer, &x, None).0.data(), tolerance).unwrap();
+}
+
+/// A stream is one sequence from beginning to end, whatever is set in between.
+#[test]
+fn streams_keep_the_strategy_that_they_started_with() {
+    let Some(gpu) = gpu() else { return };
+    let config = LstmConfig::new(3, 50);
+    let x = uniform(&[9, 2, 3], 2);
+    for (first, then) in [(Strategy::Step, Strategy::Sequence), (Strategy::Sequence, Strategy::Step)] {
+        let placed = forced(&config, &gpu, first);
+        let whole = bits(&placed.forward(&x, None).unwrap().0);
+        let mut streams = placed.streams(2).unwrap();
+        placed.set_strategy(then).unwrap();
+        // Were these the same bits, nothing would be shown.
+        assert_ne!(bits(&placed.forward(&x, None).unwrap().0), whole, "{first}");
+        let pushed = [0..4, 4..9].map(|piece| bits(&streams.push(&slice(&x, 0, piece)).unwrap())).concat();
+        assert_eq!(pushed, whole, "{first}");
+    }
+}
