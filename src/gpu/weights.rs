@@ -60,8 +60,10 @@ impl Stacked {
         if wave::check_model(config, &limits).is_err() {
             return Ok(None);
         }
-        let bytes =
-            |parameter| Need::product("", &[config.num_layers as u64, bytes_of_layer(config, parameter, precision)]);
+        let bytes = |parameter| {
+            let factors = [config.num_layers as u64, bytes_of_layer(config, parameter, precision)];
+            Need::product("the recurrent weights of all layers", &factors)
+        };
         let [w_hh, b_hh] = [ParameterKind::WeightHh, ParameterKind::BiasHh].map(bytes);
         if [&w_hh, &b_hh].iter().any(|need| limits.storage_binding(need).is_err()) {
             return Ok(None);

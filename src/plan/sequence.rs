@@ -41,7 +41,10 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
     let split = match held {
         true => units / HELD_VALUES,
         false if limits.software => 1,
-        false => (available / units).clamp(1, (config.hidden_size / BLOCK).min(limits.workgroup_size[2] as usize)),
+        false => {
+            let most = (config.hidden_size / BLOCK).min(limits.workgroup_size[2] as usize);
+            (available / units).min(most).max(1)
+        }
     };
     let mut tile = SequenceTile { units: u32::try_from(units).unwrap_or(u32::MAX), split: split as u32, held };
     let floats = config.cell.workgroup_floats();
