@@ -154,7 +154,7 @@ pub enum Error {
     },
 
     /// A limit of the device is too low for this model or shape.
-    #[error("{what} needs {need} of {limit}, the device has {available}")]
+    #[error("{what} needs {need} of {limit}, {}", available_words(limit, available))]
     Limit {
         /// What needs it.
         what: String,
@@ -203,6 +203,12 @@ pub enum Error {
         /// wgpu's words.
         message: String,
     },
+}
+
+/// Limits of wgpu are the device's; another is the user's.
+fn available_words(limit: &str, available: &u64) -> String {
+    let whose = if limit.starts_with("max_") { "the device has" } else { "which are" };
+    format!("{whose} {available}")
 }
 
 fn found_prefixes(what: &str, found: &[String]) -> String {

@@ -7,16 +7,17 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Chosen by hidden size, batch, layers and device; a [`Plan`](crate::Plan) says which and why.
+    /// Chosen by hidden size, batch, layers, length and device, or what `tune` has found; a [`Plan`](crate::Plan) says which and why.
     #[default]
     Auto,
     /// A dispatch a time step, whose workgroups share the hidden units. Runs every shape.
     Step,
-    /// A dispatch for all time steps, in which a workgroup owns all hidden units of a row: nothing is waited for but its own
-    /// work. For small hidden sizes: H is at most the invocations of a workgroup (256 on every device, 1,024 on many).
+    /// A dispatch a layer for all time steps, or some thousand of them, in which a workgroup owns all hidden units of a row: no step
+    /// waits for another workgroup. For small hidden sizes, H up to the invocations of a workgroup (256 on every device, 1,024 on
+    /// many, if its memory holds their sums), without `proj_size`.
     Sequence,
     /// A dispatch a time step, over all layers at once, each of them a chunk of steps behind the one below: fewer steps wait for
-    /// each other. For stacks of 2 to 32 layers in one direction.
+    /// each other. For stacks of 2 to 32 layers in one direction, without `proj_size`. Gives the bits of [`Step`](Self::Step).
     Wavefront,
 }
 

@@ -40,18 +40,20 @@ struct Arguments {
     /// A GPU by part of its name
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
+    /// The recurrence
     #[arg(long, value_enum, default_value_t = CellName::Lstm)]
     cell: CellName,
-    /// T,B,I,H[,L[,D]]: time steps, batch, inputs, hidden size, layers, directions; may be given several times
+    /// T,B,I,H[,L[,D]]: time steps, batch, inputs, hidden size, layers, directions; may be given several times, and is a table of
+    /// usual ones by default
     #[arg(long, value_name = "SHAPE")]
     shape: Vec<Shape>,
     /// Numbers that the weights are kept in
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
-    /// How a GPU runs the recurrence; a strategy that cannot run a shape is an error that says why
+    /// How a GPU runs the recurrence; a shape that a strategy cannot run is left out, with the reason
     #[arg(long, default_value = "auto", value_parser = strategies())]
     strategy: Strategy,
-    /// Times the strategies first, and takes the fastest
+    /// Times the strategies of the GPU first, and takes the fastest
     #[arg(long, conflicts_with = "strategy")]
     tune: bool,
     /// How often each shape is timed, after a warm-up
@@ -154,19 +156,20 @@ struct Line {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device = open(&arguments)?;
+    let (device, reason) = open(&arguments)?;
     if let Some(path) = &arguments.picture {
         return picture::run(path, &device, &arguments);
     }
     if !arguments.json {
-        println!("{device}: {}", device.reason());
+        println!("{device}: {reason}");
         println!(
             "{:>24} {:>11} {:>11} {:>11} {:>12} {:>9} {:>11} {:>11}  plan",
             "T,B,I,H,L,D", "call ms", "min", "max", "us a step", "GFLOP/s", "device ms", "gpu ms"
         );
     }
     let shapes = if arguments.shape.is_empty() { shape::DEFAULT.to_vec() } else { arguments.shape.clone() };
-    let progress = progress(shapes.len(), &arguments)?;
+    let (count, mut left_out) = (shapes.len(), 0);
+    let progress = progress(count, &arguments)?;
     for shape in shapes {
         progress.set_message(shape.to_string());
         let line = match arguments.cell {
@@ -180,11 +183,20 @@ fn main() -> Result<()> {
                 run::<RnnKind>(&device, shape, &arguments, |own| RnnBuffers::new(&own[0], &own[1], &own[2]))
             }
         };
-        let line = line.with_context(|| format!("shape {shape}"))?;
-        progress.suspend(|| print(&line, arguments.json))?;
         progress.inc(1);
+        let line = match line {
+            // What the device or the strategy cannot do is no reason to leave out what it can.
+            Err(error) if is_refusal(&error) => {
+                progress.suspend(|| eprintln!("{shape} is left out: {error}"));
+                left_out += 1;
+                continue;
+            }
+            line => line.with_context(|| format!("shape {shape}"))?,
+        };
+        progress.suspend(|| print(&line, arguments.json))?;
     }
     progress.finish_and_clear();
+    ensure!(left_out < count, "no shape could be run");
     Ok(())
 }
 
@@ -195,10 +207,15 @@ fn progress(shapes: usize, arguments: &Arguments) -> Result<ProgressBar> {
     Ok(progress)
 }
 
-/// A GPU is opened with timestamps where it has them, which devices of the crate's own do not ask for.
-fn open(arguments: &Arguments) -> Result<Device> {
+fn is_refusal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(wgpu_rnn::Error::Unsupported { .. } | wgpu_rnn::Error::Limit { .. }))
+}
+
+/// The device, and why it was chosen. A GPU is opened with timestamps where it has them, which devices of the crate's own do not ask for.
+fn open(arguments: &Arguments) -> Result<(Device, String)> {
     let chosen = arguments.device.open(arguments.adapter.as_deref())?;
-    let Some(info) = chosen.adapter_info() else { return Ok(chosen) };
+    let reason = chosen.reason().to_owned();
+    let Some(info) = chosen.adapter_info() else { return Ok((chosen, reason)) };
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let same = |other: wgpu::AdapterInfo| other.name == info.name && other.backend == info.backend;
@@ -208,7 +225,7 @@ fn open(arguments: &Arguments) -> Result<Device> {
         required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | Device::optional_features()),
         ..Default::default()
     }))?;
-    Ok(Device::from_wgpu(device, queue))
+    Ok((Device::from_wgpu(device, queue), reason))
 }
 
 fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: MakeBuffers<K>) -> Result<Line> {

@@ -202,14 +202,16 @@ impl<K: Kind, F: Real> Placed<K, F> {
         }
     }
 
-    /// Asks for a strategy of the recurrence in place of the one that is chosen by sizes and device. Streams keep the one that they
-    /// started with.
+    /// Asks for a strategy of the recurrence in place of the one that is chosen by sizes and device or was found by `tune`;
+    /// [`Strategy::Auto`] goes back to the choice. Streams keep the one that they started with.
     ///
     /// # Errors
     /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this device, with the reason; the
-    /// one before stays then. [`Error::Unsupported`] on the CPU.
+    /// one before stays then. A shape that does not fit is refused where it comes up, by [`Error::Limit`]. On the CPU,
+    /// [`Error::Unsupported`] for all but [`Strategy::Auto`].
     pub fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         match &self.model.place {
+            Place::Cpu(_) if strategy == Strategy::Auto => Ok(()),
             Place::Cpu(_) => Err(needs_gpu("a choice of strategy")),
             Place::Gpu(model) => model.set_strategy(strategy),
         }

@@ -12,11 +12,14 @@ use crate::{Device, Error};
 use crate::{Real, Result, Strategy, Tensor};
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest, which
-    /// [`Strategy::Auto`] takes from now on for all models of these sizes on this [`Device`], for this batch and sequences of any
-    /// length. Without it, strategies are chosen by what is known of GPUs in general. Strategies round differently: a program that
-    /// wants the same bits in every run sets the strategy that it has found. A shape without steps or rows times nothing, and gives the
-    /// strategy that is set.
+    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest. [`Strategy::Auto`]
+    /// takes it from now on for all models of these sizes on this [`Device`], for this batch and sequences of any length, in streams
+    /// for as many as there is room for; a strategy that was set stays. Without it, strategies are chosen by what is known of GPUs in
+    /// general.
+    ///
+    /// It runs six forwards a strategy, in turn, each with upload and readback. Strategies round differently: a program that wants the
+    /// same bits in every run sets the strategy that `tune` has given it once. A shape without steps or rows times nothing, and gives
+    /// the strategy that is set. It blocks, and is not there on wasm32, which has no clock.
     ///
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Unsupported`] on the CPU.

@@ -31,7 +31,7 @@ impl Plan {
         writeln!(f, "{} over T = {}, B = {}", self.config, sequence.time_steps, sequence.batch)?;
         writeln!(
             f,
-            "  input product  {} chunk(s) of up to {} steps, {:.2} MiB: {}",
+            "  input product  {} chunk(s) of up to {} steps, gx of {:.2} MiB: {}",
             self.chunks(),
             self.chunk_steps,
             bytes.gx as f64 / MIB,

@@ -117,7 +117,7 @@ impl Plan {
             let shorter = self.time_steps.div_ceil(self.chunks() + 1).min(self.chunk_steps.saturating_sub(1));
             let blocks = blocks(&self.config, self.choice, self.slices, self.time_steps, shorter);
             let (1.., Ok(params)) = (shorter, ParamsLayout::new(blocks, limits)) else {
-                check("a forward", "the memory that it may take", least, limits.forward_memory)?;
+                check("a forward", "the bytes that set_memory_limit allows", least, limits.forward_memory)?;
                 break;
             };
             self.chunk_steps = shorter;

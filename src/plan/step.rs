@@ -138,6 +138,7 @@ impl fmt::Display for StepTile {
             Self::Octets { .. } => 1,
         };
         let s = if rows == 1 { "" } else { "s" };
-        write!(f, "{units} units x {rows} row{s}, sum split {split}-fold")
+        write!(f, "{units} units x {rows} row{s}")?;
+        if split > 1 { write!(f, ", sum split {split}-fold") } else { Ok(()) }
     }
 }

@@ -103,7 +103,10 @@ fn a_forward_stays_within_the_memory_that_it_may_take() {
         assert_eq!(plan.choice, free.choice);
     }
     let error = with(least).unwrap_err().to_string();
-    assert!(error.starts_with("a forward needs ") && error.contains("of the memory that it may take"), "{error}");
+    assert!(
+        error.starts_with("a forward needs ") && error.contains("of the bytes that set_memory_limit allows"),
+        "{error}"
+    );
 }
 
 /// By arithmetic alone none of these would be cut: dispatches that do next to nothing, weights that are read for one row, and
@@ -211,7 +214,7 @@ fn a_plan_says_what_it_does_and_why() {
     assert_eq!(
         format!("{plan:#}"),
         "LSTM(10, 400, num_layers=3, bidirectional=true) over T = 150, B = 100\n  \
-         input product  3 chunk(s) of up to 52 steps, 63.48 MiB: more would not keep a GPU busier\n  \
+         input product  3 chunk(s) of up to 52 steps, gx of 63.48 MiB: more would not keep a GPU busier\n  \
          strategy       step: many rows and units, which share what is read of both\n  \
          workgroup      16 units x 32 rows, sum split 4-fold\n  \
          dispatches     459 in 7 submission(s)\n  \

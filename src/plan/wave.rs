@@ -21,7 +21,7 @@ pub(crate) fn check_model(config: &RecurrentConfig, limits: &DeviceLimits) -> Re
     } else if config.is_projected() {
         "the projection of h is a dispatch of its own after each step"
     } else if config.num_layers > MAX_CHUNKS {
-        "it takes 32 layers at most"
+        "it takes at most 32 layers"
     } else if !limits.stacked_weights {
         "the recurrent weights of all layers are more than a buffer of this device may hold"
     } else {

@@ -277,7 +277,10 @@ fn less_memory_gives_the_same_bits() {
     );
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&expected));
     model.set_memory_limit(1000).unwrap();
-    assert!(matches!(model.forward(&x, None), Err(Error::Limit { limit: "the memory that it may take", .. })));
+    assert!(matches!(
+        model.forward(&x, None),
+        Err(Error::Limit { limit: "the bytes that set_memory_limit allows", .. })
+    ));
     // A choice that takes no memory is free.
     model.set_strategy(Strategy::Step).unwrap();
     model.set_strategy(Strategy::Auto).unwrap();

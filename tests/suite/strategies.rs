@@ -195,7 +195,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
             LstmConfig::new(2, 8).num_layers(2).proj_size(3),
             "the projection of h is a dispatch of its own after each step",
         ),
-        (LstmConfig::new(2, 8).num_layers(33), "it takes 32 layers at most"),
+        (LstmConfig::new(2, 8).num_layers(33), "it takes at most 32 layers"),
     ] {
         let expected = format!("the wavefront strategy for {config} is not supported: {why}");
         assert_eq!(message(config, Strategy::Wavefront), expected);
