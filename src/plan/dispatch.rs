@@ -1,5 +1,7 @@
 //! The kernel calls of a plan, in order, and how they are cut into submissions.
 
+use std::ops::Range;
+
 use crate::config::RecurrentConfig;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH};
@@ -32,10 +34,14 @@ impl Plan {
         let waves = wave::waves(self.config.num_layers, waves).enumerate();
         layer_by_layer.chain(waves.flat_map(move |(wave, layers)| {
             let products = layers.clone().flat_map(move |layer| self.project_dispatches(layer, wave - layer));
-            // The topmost layer is at the earliest chunk, which has as many steps as any.
-            let steps = self.steps_in(wave + 1 - layers.end);
+            let steps = self.steps_of_wave(wave, &layers);
             products.chain((0..steps).map(move |step| self.wave_dispatch(wave, layers.len(), step)))
         }))
+    }
+
+    /// The steps of a wave: those of its topmost layer, which is at the earliest chunk, and so has as many as any.
+    fn steps_of_wave(&self, wave: usize, layers: &Range<usize>) -> usize {
+        self.steps_in(wave + 1 - layers.end)
     }
 
     /// The dispatches of the recurrence of a chunk.
@@ -138,17 +144,17 @@ impl Plan {
         ends
     }
 
-    /// How many kernel calls a forward records: for each layer one step a time step, or one for a whole chunk of them, and for each
-    /// time chunk one input product (more for inputs of many thousand features).
+    /// How many kernel calls a forward records: for each layer one a time step (two with a projection) or one a time chunk, and where
+    /// layers overlap one for a step of all of them; besides, for each layer and time chunk one input product (more for inputs of many
+    /// thousand features).
     pub fn dispatch_count(&self) -> usize {
         let slices = |layer| project::slices(self.config.layer_input_size(layer));
         let products: usize = (0..self.config.num_layers).map(|layer| self.chunks() * slices(layer)).sum();
         let turns: usize = match self.choice.recurrence {
-            // As many steps as the topmost layer of each wave has.
-            Recurrence::Wavefront(_) => wave::waves(self.config.num_layers, self.chunks())
-                .enumerate()
-                .map(|(wave, layers)| self.steps_in(wave + 1 - layers.end))
-                .sum(),
+            Recurrence::Wavefront(_) => {
+                let waves = wave::waves(self.config.num_layers, self.chunks()).enumerate();
+                waves.map(|(wave, layers)| self.steps_of_wave(wave, &layers)).sum()
+            }
             Recurrence::Steps(_) => self.config.num_layers * self.time_steps,
             Recurrence::Sequence(_) => self.config.num_layers * self.chunks(),
         };

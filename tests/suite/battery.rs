@@ -1,5 +1,5 @@
-//! GPU f32 against CPU f64 over shapes that sit on, beside and between the kernels' tiles (8 and 16 units, 1, 4 and 16
-//! rows, 64 values of k; 64 rows, 16 units and 16 values of k in the input product).
+//! GPU f32 against CPU f64 over shapes that sit on, beside and between the kernels' tiles (8, 16 and 32 units, 1, 4, 8, 16 and 32
+//! rows, 64 values of k; 16 and 32 units, 32 and 64 rows and 16 values of k in the input product).
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
