@@ -17,34 +17,20 @@ fn x_offset(row: u32, direction: u32) -> u32 {
     return chunk.x_offset + t * chunk.x_stride_t + b * chunk.x_stride_b;
 }
 
-fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
-    if (row < rows && k < chunk.k_end) {
-        let value = x[offset + k];
-        if (DROPOUT) {
-            // The element's place in what the layer below gave, wherever that lies.
-            return drop_out(value, offset - chunk.x_offset + k);
-        }
-        return value;
+// An element of x by its place in the binding.
+fn x_at(at: u32) -> f32 {
+    let value = x[at];
+    if (DROPOUT) {
+        // The element's place in what the layer below gave, wherever that lies.
+        return drop_out(value, at - chunk.x_offset);
     }
-    return 0.0;
+    return value;
 }
 
-// The bias, or what the slice before has summed.
-fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
-    if (u >= params.hidden_size) {
-        return Gates();
-    }
-    if (chunk.k_first == 0u) {
-        return unpack_gates(b_ih[d * params.hidden_size + u]);
-    }
-    if (row >= rows) {
-        return Gates();
-    }
-    return unpack_gates(gx[chunk.gx_offset + (row * params.directions + d) * params.hidden_size + u]);
+fn bias(d: u32, u: u32) -> Gates {
+    return unpack_gates(b_ih[d * params.hidden_size + u]);
 }
 
-fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
-    if (row < rows) {
-        gx[chunk.gx_offset + (row * params.directions + d) * params.hidden_size + u] = pack_gates(gates);
-    }
+fn gx_index(row: u32, d: u32, u: u32) -> u32 {
+    return chunk.gx_offset + (row * params.directions + d) * params.hidden_size + u;
 }

@@ -33,6 +33,33 @@ fn store_quad(row: u32, rows: u32, d: u32, u: u32, sum: Quad) {
     }
 }
 
+fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
+    if (row < rows && k < chunk.k_end) {
+        return x_at(offset + k);
+    }
+    return 0.0;
+}
+
+// The bias, or what the slice before has summed.
+fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
+    if (u >= params.hidden_size) {
+        return Gates();
+    }
+    if (chunk.k_first == 0u) {
+        return bias(d, u);
+    }
+    if (row >= rows) {
+        return Gates();
+    }
+    return unpack_gates(gx[gx_index(row, d, u)]);
+}
+
+fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
+    if (row < rows) {
+        gx[gx_index(row, d, u)] = pack_gates(gates);
+    }
+}
+
 @compute @workgroup_size(8, 8, 1)
 fn project(
     @builtin(local_invocation_id) local: vec3<u32>,

@@ -4,26 +4,14 @@
 //
 // A workgroup owns UNITS hidden units of OCTETS·8 batch rows, an invocation one unit of all of these rows, and the whole of its
 // sums. A weight that is loaded is used for all of them: this is the kernel where loads are what takes the time. The CPU twin is
-// cpu/reference/step.rs; octet.wgsl says how rows are loaded.
+// cpu/reference/step.rs; octets.wgsl says how rows are loaded.
 
-override UNITS: u32;
-override OCTETS: u32; // 1 or 2
-
-fn finish_row(s: u32, d: u32, b: u32, u: u32, product: Gates) {
-    if (is_there(b, u)) {
-        finish(s, d, b, u, begin(s, d, b, u), product);
-    }
+fn value_at(at: u32) -> f32 {
+    return h[at];
 }
 
-fn finish_octet(s: u32, d: u32, b: u32, u: u32, sum: Octet) {
-    finish_row(s, d, b, u, sum.r0);
-    finish_row(s, d, b + 1u, u, sum.r1);
-    finish_row(s, d, b + 2u, u, sum.r2);
-    finish_row(s, d, b + 3u, u, sum.r3);
-    finish_row(s, d, b + 4u, u, sum.r4);
-    finish_row(s, d, b + 5u, u, sum.r5);
-    finish_row(s, d, b + 6u, u, sum.r6);
-    finish_row(s, d, b + 7u, u, sum.r7);
+fn weights_at(at: u32) -> Gates {
+    return unpack_weights(w_hh[at]);
 }
 
 @compute @workgroup_size(UNITS, 1, 1)
@@ -35,24 +23,18 @@ fn step_octets(
     let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
     let u = group.x * UNITS + local.x;
-    let row = group.y * OCTETS * 8u;
+    let first_row = group.y * OCTETS * 8u;
     // Every lane has to load, those beyond the last row or unit as well; what they load is not used.
-    let last_row = params.batch - 1u;
-    let h_a = h_before(s, d, min(row + lane % 8u, last_row), 0u);
-    let h_b = h_before(s, d, min(row + 8u + lane % 8u, last_row), 0u);
-    let first = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
-
-    var a = Octet();
-    var b = Octet();
-    for (var k = 0u; k < params.recurrent_size; k++) {
-        let w = unpack_weights(w_hh[first + k * BLOCK]);
-        add_octet(&a, h[h_a + k], w);
-        if (OCTETS > 1u) {
-            add_octet(&b, h[h_b + k], w);
-        }
+    var rows: array<u32, 4>;
+    for (var octet = 0u; octet < 4u; octet++) {
+        rows[octet] = h_before(s, d, min(first_row + octet * 8u + lane % 8u, params.batch - 1u), 0u);
     }
-    finish_octet(s, d, row, u, a);
-    if (OCTETS > 1u) {
-        finish_octet(s, d, row + 8u, u, b);
+    let first_weight = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
+    sum_octets(local.x, Gates(), rows, first_weight, 0u, params.recurrent_size);
+    for (var row = 0u; row < OCTETS * 8u; row++) {
+        let b = first_row + row;
+        if (is_there(b, u)) {
+            finish(s, d, b, u, begin(s, d, b, u), sum_of_row(local.x, row));
+        }
     }
 }

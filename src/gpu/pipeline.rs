@@ -9,6 +9,7 @@ use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::shader;
 use crate::plan::kernel::Kernel;
+use crate::plan::project::ProjectTile;
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
 use crate::precision::Precision;
@@ -29,7 +30,7 @@ pub(crate) struct PipelineKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Constants {
     None,
-    Project { dropout: bool },
+    Project { tile: ProjectTile, dropout: bool },
     Step { tile: StepTile, projected: bool },
     Sequence(SequenceTile),
 }
@@ -37,9 +38,13 @@ pub(crate) enum Constants {
 impl Constants {
     /// The override constants by name, in the order of their declarations.
     pub(crate) fn overrides(self) -> Vec<(&'static str, f64)> {
+        let with = |name, flag: bool, of_tile: Vec<(&'static str, u32)>| {
+            let of_tile = of_tile.into_iter().map(|(name, value)| (name, f64::from(value)));
+            std::iter::once((name, f64::from(u8::from(flag)))).chain(of_tile).collect()
+        };
         match self {
             Self::None => Vec::new(),
-            Self::Project { dropout } => vec![("DROPOUT", f64::from(u8::from(dropout)))],
+            Self::Project { tile, dropout } => with("DROPOUT", dropout, tile.overrides()),
             // A sequence is never projected.
             Self::Sequence(SequenceTile { units, split, held }) => vec![
                 ("PROJECTED", 0.0),
@@ -47,10 +52,7 @@ impl Constants {
                 ("SPLIT", split.into()),
                 ("HELD", f64::from(u8::from(held))),
             ],
-            Self::Step { tile, projected } => {
-                let of_tile = tile.overrides().into_iter().map(|(name, value)| (name, value.into()));
-                std::iter::once(("PROJECTED", f64::from(u8::from(projected)))).chain(of_tile).collect()
-            }
+            Self::Step { tile, projected } => with("PROJECTED", projected, tile.overrides()),
         }
     }
 }

@@ -23,7 +23,7 @@ const RECURRENCE: &str = include_str!("../../shaders/recurrence.wgsl");
 const INPUT_PRODUCT: &str = include_str!("../../shaders/input_product.wgsl");
 const PROJECT_OCTETS: &str = include_str!("../../shaders/project_octets.wgsl");
 const QUAD: &str = include_str!("../../shaders/quad.wgsl");
-const OCTET: &str = include_str!("../../shaders/octet.wgsl");
+const OCTETS: &str = include_str!("../../shaders/octets.wgsl");
 const ONE_STEP: &str = include_str!("../../shaders/one_step.wgsl");
 const SEQUENCE: &str = include_str!("../../shaders/sequence.wgsl");
 const STEP_ROW: &str = include_str!("../../shaders/step_row.wgsl");
@@ -50,10 +50,10 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision, wave:
     };
     let body: &[&str] = match kernel {
         Kernel::Project => &[DROPOUT, INPUT_PRODUCT, QUAD, PROJECT],
-        Kernel::ProjectOctets => &[DROPOUT, INPUT_PRODUCT, OCTET, PROJECT_OCTETS],
+        Kernel::ProjectOctets => &[DROPOUT, INPUT_PRODUCT, OCTETS, PROJECT_OCTETS],
         Kernel::Step => &[RECURRENCE, ONE_STEP, STAGE, QUAD, STEP],
         Kernel::StepWide => &[RECURRENCE, ONE_STEP, STAGE, QUAD, STEP_WIDE],
-        Kernel::StepOctets => &[RECURRENCE, ONE_STEP, OCTET, STEP_OCTETS],
+        Kernel::StepOctets => &[RECURRENCE, ONE_STEP, OCTETS, STEP_OCTETS],
         Kernel::StepRow => &[RECURRENCE, ONE_STEP, STEP_ROW],
         Kernel::Sequence => &[RECURRENCE, SEQUENCE],
         Kernel::Shrink => &[SHRINK],

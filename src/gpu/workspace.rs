@@ -135,7 +135,9 @@ impl Bound {
         let precision = weights.first().map_or(Precision::F32, |layer| layer.precision);
         for kernel in plan.kernels() {
             let constants = match (kernel.role(), plan.choice.recurrence) {
-                (Role::InputProduct, _) => Constants::Project { dropout: plan.task.dropout },
+                (Role::InputProduct, _) => {
+                    Constants::Project { tile: plan.choice.input_product, dropout: plan.task.dropout }
+                }
                 (Role::Recurrence, Recurrence::Steps(tile) | Recurrence::Wavefront(tile)) => {
                     Constants::Step { tile, projected }
                 }

@@ -56,7 +56,7 @@ impl Need {
 }
 
 impl DeviceLimits {
-    /// Whether eight lanes can lend each other what they load, as shaders/octet.wgsl does.
+    /// Whether eight lanes can lend each other what they load, as shaders/octets.wgsl does.
     pub(crate) fn has_octets(&self) -> bool {
         self.subgroup_size >= 8
     }

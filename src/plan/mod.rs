@@ -22,6 +22,7 @@ pub(crate) mod dispatch;
 mod explain;
 pub(crate) mod kernel;
 pub(crate) mod limits;
+pub(crate) mod octets;
 pub(crate) mod params;
 pub(crate) mod project;
 pub(crate) mod sequence;

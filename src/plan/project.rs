@@ -6,19 +6,25 @@ use crate::Result;
 use crate::config::RecurrentConfig;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
+use crate::plan::octets::Octets;
 
-/// The kernel, whose workgroup has one shape.
+/// The kernel and the shape of its workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ProjectTile {
     /// Tiles in workgroup memory.
     Tiled,
-    /// Lanes that lend each other what they load.
-    Octets,
+    /// Lanes lend each other what they load: an invocation has eight to 32 rows of one unit.
+    Octets(Octets),
 }
 
-/// The kernel for a device. It must not depend on T, or results would depend on how a sequence is cut.
-pub(crate) fn tile(limits: &DeviceLimits) -> ProjectTile {
-    if limits.software && limits.has_octets() { ProjectTile::Octets } else { ProjectTile::Tiled }
+/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut: the rows of
+/// four steps stand for those of few and of many.
+pub(crate) fn tile(batch: usize, limits: &DeviceLimits) -> ProjectTile {
+    if limits.software && limits.has_octets() {
+        ProjectTile::Octets(Octets::of_rows(batch.saturating_mul(4)))
+    } else {
+        ProjectTile::Tiled
+    }
 }
 
 /// Features that a workgroup of the tiled kernel stages at a time; `TILE_K` of the shader.
@@ -28,23 +34,31 @@ impl ProjectTile {
     pub(crate) fn kernel(self) -> Kernel {
         match self {
             Self::Tiled => Kernel::Project,
-            Self::Octets => Kernel::ProjectOctets,
+            Self::Octets(_) => Kernel::ProjectOctets,
         }
     }
 
-    /// Hidden units of a workgroup; `TILE_UNITS` of the shader.
+    /// The shader's override constants.
+    pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
+        match self {
+            Self::Tiled => Vec::new(),
+            Self::Octets(octets) => octets.overrides(),
+        }
+    }
+
+    /// Hidden units of a workgroup; `TILE_UNITS` of the tiled kernel.
     pub(crate) const fn units(self) -> usize {
         match self {
             Self::Tiled => 16,
-            Self::Octets => 32,
+            Self::Octets(octets) => octets.units() as usize,
         }
     }
 
-    /// (step, batch) rows of a workgroup; `TILE_ROWS` of the shader.
+    /// (step, batch) rows of a workgroup; `TILE_ROWS` of the tiled kernel.
     pub(crate) const fn rows(self) -> usize {
         match self {
             Self::Tiled => 64,
-            Self::Octets => 16,
+            Self::Octets(octets) => octets.rows() as usize,
         }
     }
 
@@ -52,16 +66,17 @@ impl ProjectTile {
     pub(crate) const fn workgroup(self) -> [u32; 3] {
         match self {
             Self::Tiled => [8, 8, 1],
-            Self::Octets => [32, 1, 1],
+            Self::Octets(octets) => octets.workgroup(),
         }
     }
 
-    /// Bytes of workgroup memory: a tile of x, and a tile of weights of all gates.
+    /// Bytes of workgroup memory: a tile of x, and a tile of weights of all gates; or sums.
     fn workgroup_storage(self, gate_floats: usize) -> u64 {
-        match self {
-            Self::Tiled => (TILE_K * (self.rows() + self.units() * gate_floats) * size_of::<f32>()) as u64,
-            Self::Octets => 0,
-        }
+        let floats = match self {
+            Self::Tiled => TILE_K * (self.rows() + self.units() * gate_floats),
+            Self::Octets(octets) => octets.sums() * gate_floats,
+        };
+        (floats * size_of::<f32>()) as u64
     }
 
     pub(crate) fn groups(self, rows: usize, hidden_size: usize, directions: usize) -> [u32; 3] {

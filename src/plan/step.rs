@@ -6,6 +6,7 @@ use crate::Result;
 use crate::config::RecurrentConfig;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
+use crate::plan::octets::Octets;
 
 /// Vectors of h that a workgroup stages at a time; `STAGED` of the shader.
 pub(crate) const STAGED: usize = 512;
@@ -19,8 +20,8 @@ pub(crate) enum StepTile {
     Quads { units: u32, quads: u32, split: u32 },
     /// Many rows: an invocation has eight of two units.
     Wide { units: u32, octets: u32 },
-    /// Several rows where loads are dear: an invocation has eight or sixteen of one unit.
-    Octets { units: u32, octets: u32 },
+    /// Several rows where loads are dear: an invocation has eight to 32 of one unit.
+    Octets(Octets),
 }
 
 /// How many invocations share a sum of the wide kernel; `SPLIT` of the shader.
@@ -40,8 +41,7 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
                 StepTile::Row { units: 32, split: 1 },
                 "one row, on a software adapter, which gains nothing from sharing a sum",
             ),
-            (2..=8, true) => (StepTile::Octets { units: 32, octets: 1 }, LEND),
-            (_, true) => (StepTile::Octets { units: 32, octets: 2 }, LEND),
+            (_, true) => (StepTile::Octets(Octets::of_rows(batch)), LEND),
             (2..=8, false) => (StepTile::Quads { units: 32, quads: 1, split: 4 }, SHARE),
             (_, false) => (StepTile::Wide { units: 16, octets: 2 }, SHARE),
         };
@@ -69,7 +69,7 @@ impl StepTile {
             Self::Row { .. } => Kernel::StepRow,
             Self::Quads { .. } => Kernel::Step,
             Self::Wide { .. } => Kernel::StepWide,
-            Self::Octets { .. } => Kernel::StepOctets,
+            Self::Octets(_) => Kernel::StepOctets,
         }
     }
 
@@ -78,7 +78,8 @@ impl StepTile {
         match self {
             Self::Row { units, split } => vec![("UNITS", units), ("SPLIT", split)],
             Self::Quads { units, quads, split } => vec![("UNITS", units), ("QUADS", quads), ("SPLIT", split)],
-            Self::Wide { units, octets } | Self::Octets { units, octets } => vec![("UNITS", units), ("OCTETS", octets)],
+            Self::Wide { units, octets } => vec![("UNITS", units), ("OCTETS", octets)],
+            Self::Octets(octets) => octets.overrides(),
         }
     }
 
@@ -88,7 +89,7 @@ impl StepTile {
             Self::Row { units, .. } => (units, 1),
             Self::Quads { units, quads, .. } => (units, 4 * quads),
             Self::Wide { units, octets } => (2 * units, 8 * octets),
-            Self::Octets { units, octets } => (units, 8 * octets),
+            Self::Octets(octets) => (octets.units(), octets.rows()),
         };
         (units as usize, rows as usize)
     }
@@ -98,7 +99,7 @@ impl StepTile {
             Self::Row { units, split } => [units, 1, split],
             Self::Quads { units, quads, split } => [units, quads, split],
             Self::Wide { units, octets } => [units, octets, WIDE_SPLIT],
-            Self::Octets { units, .. } => [units, 1, 1],
+            Self::Octets(octets) => octets.workgroup(),
         }
     }
 
@@ -107,16 +108,16 @@ impl StepTile {
         [hidden_size.div_ceil(units) as u32, batch.div_ceil(rows) as u32, directions as u32]
     }
 
-    /// Bytes of workgroup memory: the staged h, and the partial sums of all gates, of four rows at a time in the wide kernel.
+    /// Bytes of workgroup memory: the staged h, and sums of all gates, of four rows at a time in the wide kernel.
     pub(crate) fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let invocations = self.workgroup().iter().product::<u32>() as usize;
-        let (staged, partial) = match self {
+        let (staged, sums) = match self {
             Self::Row { .. } => (0, invocations),
             Self::Quads { .. } => (STAGED, invocations),
             Self::Wide { .. } => (STAGED, 4 * invocations),
-            Self::Octets { .. } => (0, 0),
+            Self::Octets(octets) => (0, octets.sums()),
         };
-        ((staged * 4 + partial * gate_floats) * size_of::<f32>()) as u64
+        ((staged * 4 + sums * gate_floats) * size_of::<f32>()) as u64
     }
 
     pub(crate) fn check(self, config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> Result<()> {
@@ -135,7 +136,7 @@ impl fmt::Display for StepTile {
         let split = match *self {
             Self::Row { split, .. } | Self::Quads { split, .. } => split,
             Self::Wide { .. } => WIDE_SPLIT,
-            Self::Octets { .. } => 1,
+            Self::Octets(_) => 1,
         };
         let s = if rows == 1 { "" } else { "s" };
         write!(f, "{units} units x {rows} row{s}")?;

@@ -2,6 +2,7 @@ use super::*;
 use crate::LstmConfig;
 use crate::plan::dispatch::Dispatch;
 use crate::plan::kernel::{Kernel, Role};
+use crate::plan::octets::Octets;
 use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
@@ -60,6 +61,18 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     assert!(next.is_empty());
     assert_eq!(plan.dispatches().count(), plan.dispatch_count());
     assert_eq!(plan.dispatch_count(), 3 * (150 + 3));
+}
+
+#[test]
+fn octets_are_as_many_as_there_are_rows_for_them() {
+    for rows in 1..=300 {
+        let octets = Octets::of_rows(rows);
+        let computed = rows.next_multiple_of(octets.rows() as usize);
+        assert!(computed < 2 * rows.max(8), "{computed} rows are computed for {rows}");
+        let bytes = octets.sums() * 4 * size_of::<f32>();
+        assert!(bytes <= 16_384, "{bytes} bytes of workgroup memory are more than every device has");
+    }
+    assert_eq!([1, 8, 9, 16, 17, 32, 64].map(|rows| Octets::of_rows(rows).rows()), [8, 8, 16, 16, 32, 32, 32]);
 }
 
 #[test]

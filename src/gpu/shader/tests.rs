@@ -6,6 +6,7 @@ use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
 use crate::gpu::pipeline::Constants;
 use crate::plan::kernel::Role;
+use crate::plan::octets::Octets;
 use crate::plan::params::{ChunkParams, MAX_CHUNKS, SharedParams, StepParams, block_bytes};
 use crate::plan::project::ProjectTile;
 use crate::plan::sequence::SequenceTile;
@@ -126,22 +127,19 @@ fn constant(module: &naga::Module, name: &str) -> usize {
 fn tile_constants_are_those_of_the_plan() {
     for (kernel, _, module) in parsed() {
         match kernel {
-            Kernel::Project | Kernel::ProjectOctets => {
-                let tile = [ProjectTile::Tiled, ProjectTile::Octets].into_iter().find(|tile| tile.kernel() == kernel);
-                let tile = tile.unwrap();
+            Kernel::Project => {
+                let tile = ProjectTile::Tiled;
                 assert_eq!(constant(&module, "TILE_UNITS"), tile.units());
                 assert_eq!(constant(&module, "TILE_ROWS"), tile.rows());
+                assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
                 assert_eq!(module.entry_points[0].workgroup_size, tile.workgroup());
-                if tile == ProjectTile::Tiled {
-                    assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
-                }
             }
             Kernel::Step => assert_eq!(constant(&module, "STAGED"), step::STAGED),
             Kernel::StepWide => {
                 assert_eq!(constant(&module, "STAGED"), step::STAGED);
                 assert_eq!(constant(&module, "SPLIT"), step::WIDE_SPLIT as usize);
             }
-            Kernel::StepRow | Kernel::StepOctets => {}
+            Kernel::StepRow | Kernel::StepOctets | Kernel::ProjectOctets => {}
             Kernel::Sequence => assert_eq!(constant(&module, "ROWS_OF_LINE"), sequence::ROWS_OF_LINE),
             Kernel::Shrink => {
                 assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
@@ -168,14 +166,16 @@ fn a_wave_has_the_chunks_of_the_plan() {
 
 #[test]
 fn override_constants_are_those_of_the_rust_side() {
+    let project = |tile| Constants::Project { tile, dropout: true };
     let step = |tile| Constants::Step { tile, projected: false };
     for (kernel, _, module) in parsed() {
         let constants = match kernel {
-            Kernel::Project | Kernel::ProjectOctets => Constants::Project { dropout: true },
+            Kernel::Project => project(ProjectTile::Tiled),
+            Kernel::ProjectOctets => project(ProjectTile::Octets(Octets::of_rows(16))),
             Kernel::Step => step(StepTile::Quads { units: 16, quads: 4, split: 4 }),
             Kernel::StepRow => step(StepTile::Row { units: 8, split: 32 }),
             Kernel::StepWide => step(StepTile::Wide { units: 8, octets: 4 }),
-            Kernel::StepOctets => step(StepTile::Octets { units: 32, octets: 2 }),
+            Kernel::StepOctets => step(StepTile::Octets(Octets::of_rows(16))),
             Kernel::Sequence => Constants::Sequence(SequenceTile { units: 16, split: 1, held: true }),
             Kernel::Shrink => Constants::None,
         };
@@ -207,7 +207,7 @@ fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &
             assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
-        if ["w_tile", "partial"].contains(&name) {
+        if ["w_tile", "partial", "sums_of_rows"].contains(&name) {
             assert_eq!(stride as usize, cell.workgroup_floats() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
@@ -216,6 +216,6 @@ fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &
         Role::InputProduct | Role::Recurrence => 3,
         Role::Projection => 0,
     };
-    let in_workgroup = usize::from(![Kernel::ProjectOctets, Kernel::StepOctets, Kernel::Shrink].contains(&kernel));
+    let in_workgroup = usize::from(kernel != Kernel::Shrink);
     assert_eq!(seen, of_role + in_workgroup, "{kernel:?} {cell:?}");
 }

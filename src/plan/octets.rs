@@ -1,0 +1,44 @@
+//! The workgroup of the kernels whose lanes lend each other what they load, shaders/octets.wgsl.
+
+/// Rows of an octet, which as many lanes load for each other.
+const ROWS: usize = 8;
+
+/// The shader's override constants: a workgroup has `UNITS` hidden units of `OCTETS` times eight rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Octets {
+    octets: u32,
+    units: u32,
+}
+
+impl Octets {
+    /// For so many rows. An invocation loads its weights for all of its octets, which takes about as long as the sums of two
+    /// octets do; sums of octets without rows are for nothing.
+    pub(crate) fn of_rows(rows: usize) -> Self {
+        const LOADING: usize = 2;
+        let time = |octets: usize| rows.div_ceil(octets * ROWS) * (LOADING + octets);
+        let octets = [1, 2, 4].into_iter().min_by_key(|&octets| time(octets)).unwrap_or(1);
+        // As much workgroup memory as every device has, at most.
+        Self { octets: octets as u32, units: if octets > 2 { 16 } else { 32 } }
+    }
+
+    pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
+        vec![("OCTETS", self.octets), ("UNITS", self.units)]
+    }
+
+    pub(crate) const fn units(self) -> u32 {
+        self.units
+    }
+
+    pub(crate) const fn rows(self) -> u32 {
+        ROWS as u32 * self.octets
+    }
+
+    pub(crate) const fn workgroup(self) -> [u32; 3] {
+        [self.units, 1, 1]
+    }
+
+    /// Sums of all gates in workgroup memory.
+    pub(crate) const fn sums(self) -> usize {
+        (self.rows() * self.units) as usize
+    }
+}
