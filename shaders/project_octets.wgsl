@@ -2,8 +2,8 @@
 //
 //   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
 //
-// Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction. A workgroup owns UNITS
-// units of OCTETS·8 rows, an invocation one unit of all of these rows, and the whole of its sums. The CPU twin is
+// Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction. A workgroup owns 2·UNITS
+// units of OCTETS·8 rows, an invocation two units of all of these rows, and the whole of their sums. The CPU twin is
 // cpu/reference/project.rs; octets.wgsl says how rows are loaded.
 
 fn value_at(at: u32) -> f32 {
@@ -14,6 +14,15 @@ fn weights_at(at: u32) -> Gates {
     return unpack_weights(w_ih[at]);
 }
 
+fn unit_at(d: u32, u: u32) -> Unit {
+    let there = min(u, params.hidden_size - 1u);
+    var start = Gates();
+    if (params.chunks[0].k_first == 0u) {
+        start = bias(d, there);
+    }
+    return Unit(start, first_weight(d, there, chunk.input_size));
+}
+
 @compute @workgroup_size(UNITS, 1, 1)
 fn project_octets(
     @builtin(local_invocation_id) local: vec3<u32>,
@@ -21,7 +30,7 @@ fn project_octets(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let d = enter(group.z);
-    let u = group.x * UNITS + local.x;
+    let u = group.x * 2u * UNITS + local.x;
     let count = chunk.steps * params.batch;
     let first_row = group.y * OCTETS * 8u;
     // Every lane has to load, those beyond the last row or unit as well; what they load is not used.
@@ -29,22 +38,18 @@ fn project_octets(
     for (var octet = 0u; octet < 4u; octet++) {
         rows[octet] = x_offset(min(first_row + octet * 8u + lane % 8u, count - 1u), d);
     }
-    let there = min(u, params.hidden_size - 1u);
     let k_first = params.chunks[0].k_first;
-    var start = Gates();
-    if (k_first == 0u) {
-        start = bias(d, there);
-    }
-    sum_octets(local.x, start, rows, first_weight(d, there, chunk.input_size), k_first, params.chunks[0].k_end);
-    if (u >= params.hidden_size) {
-        return;
-    }
-    for (var row = first_row; row < min(first_row + OCTETS * 8u, count); row++) {
-        let at = gx_index(row, d, u);
-        var sum = sum_of_row(local.x, row - first_row);
-        if (k_first > 0u) {
-            sum += unpack_gates(gx[at]);
+    sum_octets(local.x, unit_at(d, u), unit_at(d, u + UNITS), rows, k_first, params.chunks[0].k_end);
+    for (var i = 0u; i < OCTETS * 16u; i++) {
+        let row = first_row + i / 2u;
+        let unit = u + i % 2u * UNITS;
+        if (row < count && unit < params.hidden_size) {
+            let at = gx_index(row, d, unit);
+            var sum = sum_of_row(local.x + i % 2u * UNITS, i / 2u);
+            if (k_first > 0u) {
+                sum += unpack_gates(gx[at]);
+            }
+            gx[at] = pack_gates(sum);
         }
-        gx[at] = pack_gates(sum);
     }
 }

@@ -3,7 +3,13 @@
 /// Rows of an octet, which as many lanes load for each other.
 const ROWS: usize = 8;
 
-/// The shader's override constants: a workgroup has `UNITS` hidden units of `OCTETS` times eight rows.
+/// Hidden units of an invocation.
+const UNITS: usize = 2;
+
+/// The most sums that an invocation may have: with more, kernels have no registers left on some GPU.
+const MAX_SUMS: usize = 192;
+
+/// The shader's override constants: a workgroup has twice `UNITS` hidden units of `OCTETS` times eight rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Octets {
     octets: u32,
@@ -11,24 +17,27 @@ pub(crate) struct Octets {
 }
 
 impl Octets {
-    /// For so many rows. An invocation loads its weights for all of its octets, which takes about as long as the sums of two
-    /// octets do; sums of octets without rows are for nothing.
-    pub(crate) fn of_rows(rows: usize) -> Self {
+    /// For so many rows, of a cell with so many gates. An invocation loads its weights for all of its octets, which takes about as
+    /// long as the sums of two octets do; sums of octets without rows are for nothing.
+    pub(crate) fn of_rows(rows: usize, gates: usize) -> Self {
         const LOADING: usize = 2;
         let time = |octets: usize| rows.div_ceil(octets * ROWS) * (LOADING + octets);
-        let octets = [1, 2, 4].into_iter().min_by_key(|&octets| time(octets)).unwrap_or(1);
-        // As much workgroup memory as every device has, at most.
-        Self { octets: octets as u32, units: if octets > 2 { 16 } else { 32 } }
+        let possible = [1, 2, 4].into_iter().filter(|octets| octets * ROWS * UNITS * gates <= MAX_SUMS);
+        let octets = possible.min_by_key(|&octets| time(octets)).unwrap_or(1);
+        // At most 512 sums, 8 KiB of workgroup memory.
+        Self { octets: octets as u32, units: if octets > 2 { 8 } else { 16 } }
     }
 
     pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
         vec![("OCTETS", self.octets), ("UNITS", self.units)]
     }
 
+    /// Hidden units of a workgroup.
     pub(crate) const fn units(self) -> u32 {
-        self.units
+        UNITS as u32 * self.units
     }
 
+    /// Rows of a workgroup.
     pub(crate) const fn rows(self) -> u32 {
         ROWS as u32 * self.octets
     }
@@ -39,6 +48,6 @@ impl Octets {
 
     /// Sums of all gates in workgroup memory.
     pub(crate) const fn sums(self) -> usize {
-        (self.rows() * self.units) as usize
+        (self.rows() * self.units()) as usize
     }
 }

@@ -13,15 +13,15 @@ use crate::plan::octets::Octets;
 pub(crate) enum ProjectTile {
     /// Tiles in workgroup memory.
     Tiled,
-    /// Lanes lend each other what they load: an invocation has eight to 32 rows of one unit.
+    /// Lanes lend each other what they load: an invocation has eight to 32 rows of two units.
     Octets(Octets),
 }
 
 /// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut: the rows of
 /// four steps stand for those of few and of many.
-pub(crate) fn tile(batch: usize, limits: &DeviceLimits) -> ProjectTile {
+pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> ProjectTile {
     if limits.software && limits.has_octets() {
-        ProjectTile::Octets(Octets::of_rows(batch.saturating_mul(4)))
+        ProjectTile::Octets(Octets::of_rows(batch.saturating_mul(4), config.cell.gates()))
     } else {
         ProjectTile::Tiled
     }

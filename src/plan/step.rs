@@ -20,7 +20,7 @@ pub(crate) enum StepTile {
     Quads { units: u32, quads: u32, split: u32 },
     /// Many rows: an invocation has eight of two units.
     Wide { units: u32, octets: u32 },
-    /// Several rows where loads are dear: an invocation has eight to 32 of one unit.
+    /// Several rows where loads are dear: an invocation has eight to 32 of two units.
     Octets(Octets),
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
                 StepTile::Row { units: 32, split: 1 },
                 "one row, on a software adapter, which gains nothing from sharing a sum",
             ),
-            (_, true) => (StepTile::Octets(Octets::of_rows(batch)), LEND),
+            (_, true) => (StepTile::Octets(Octets::of_rows(batch, config.cell.gates())), LEND),
             (2..=8, false) => (StepTile::Quads { units: 32, quads: 1, split: 4 }, SHARE),
             (_, false) => (StepTile::Wide { units: 16, octets: 2 }, SHARE),
         };

@@ -75,7 +75,7 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
         }
         (strategy, _) => asked(strategy, "as asked for")?,
     };
-    Ok(Choice { input_product: project::tile(rows, limits), recurrence, why })
+    Ok(Choice { input_product: project::tile(config, rows, limits), recurrence, why })
 }
 
 /// Why a workgroup a row is faster than a dispatch a step, if it is.

@@ -171,11 +171,11 @@ fn override_constants_are_those_of_the_rust_side() {
     for (kernel, _, module) in parsed() {
         let constants = match kernel {
             Kernel::Project => project(ProjectTile::Tiled),
-            Kernel::ProjectOctets => project(ProjectTile::Octets(Octets::of_rows(16))),
+            Kernel::ProjectOctets => project(ProjectTile::Octets(Octets::of_rows(16, 4))),
             Kernel::Step => step(StepTile::Quads { units: 16, quads: 4, split: 4 }),
             Kernel::StepRow => step(StepTile::Row { units: 8, split: 32 }),
             Kernel::StepWide => step(StepTile::Wide { units: 8, octets: 4 }),
-            Kernel::StepOctets => step(StepTile::Octets(Octets::of_rows(16))),
+            Kernel::StepOctets => step(StepTile::Octets(Octets::of_rows(16, 4))),
             Kernel::Sequence => Constants::Sequence(SequenceTile { units: 16, split: 1, held: true }),
             Kernel::Shrink => Constants::None,
         };
