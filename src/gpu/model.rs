@@ -125,15 +125,23 @@ impl GpuModel {
         let asked = [task.strategy, self.strategy()].into_iter().find(|&strategy| strategy != Strategy::Auto);
         match asked {
             Some(strategy) => Task { strategy, ..task },
-            None => Task { tuned: self.context.tuned.get(|| self.class(&task)), ..task },
+            None => Task { tuned: self.context.tuned.get(self.class(&task)), ..task },
         }
     }
 
     /// What the fastest strategy of a task depends on.
     pub(super) fn class(&self, task: &Task) -> Class {
-        let sizes = RecurrentConfig { batch_first: false, dropout: 0.0, ..self.config.clone() };
-        let precision = self.weights.first().map_or(Precision::F32, |layer| layer.precision);
-        Class { model: sizes.to_string(), precision, batch: task.state_arrays.tile_batch }
+        let config = &self.config;
+        Class {
+            cell: config.cell,
+            input_size: config.input_size,
+            hidden_size: config.hidden_size,
+            proj_size: config.proj_size,
+            num_layers: config.num_layers,
+            directions: config.directions(),
+            precision: self.weights.first().map_or(Precision::F32, |layer| layer.precision),
+            batch: task.state_arrays.tile_batch,
+        }
     }
 
     /// The plan of a forward between arrays of the host.

@@ -3,14 +3,19 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::cell_kind::CellKind;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
 
 /// What a strategy's time depends on, beside the device and T. Without T, so that results do not depend on how a sequence is cut.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Class {
-    /// The model's sizes, in words.
-    pub(crate) model: String,
+    pub(crate) cell: CellKind,
+    pub(crate) input_size: usize,
+    pub(crate) hidden_size: usize,
+    pub(crate) proj_size: usize,
+    pub(crate) num_layers: usize,
+    pub(crate) directions: usize,
     pub(crate) precision: Precision,
     pub(crate) batch: usize,
 }
@@ -20,10 +25,9 @@ pub(crate) struct Class {
 pub(crate) struct Tuned(Mutex<HashMap<Class, Strategy>>);
 
 impl Tuned {
-    /// The strategy of a class, if it was timed; it is named only where any was.
-    pub(crate) fn get(&self, class: impl FnOnce() -> Class) -> Option<Strategy> {
-        let known = self.lock();
-        if known.is_empty() { None } else { known.get(&class()).copied() }
+    /// The strategy of a class, if it was timed.
+    pub(crate) fn get(&self, class: Class) -> Option<Strategy> {
+        self.lock().get(&class).copied()
     }
 
     #[cfg(not(target_arch = "wasm32"))]

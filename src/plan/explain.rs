@@ -4,7 +4,33 @@ use std::fmt;
 
 use crate::plan::{GX_BUDGET, Plan};
 
-const MIB: f64 = (1 << 20) as f64;
+/// So many of them, in words.
+struct Count(usize, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, what) = *self;
+        let plural = if count == 1 {
+            ""
+        } else if what.ends_with("ch") {
+            "es"
+        } else {
+            "s"
+        };
+        write!(f, "{count} {what}{plural}")
+    }
+}
+
+/// Bytes of memory, in words.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KIB: f64 = 1024.0;
+        let kib = self.0 as f64 / KIB;
+        if kib < KIB { write!(f, "{kib:.2} KiB") } else { write!(f, "{:.2} MiB", kib / KIB) }
+    }
+}
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,14 +39,14 @@ impl fmt::Display for Plan {
         }
         write!(
             f,
-            "{} ({}), {} steps in {} chunk(s), {} dispatches in {} submission(s), {:.2} MiB on the device",
+            "{} ({}), {} in {}, {} in {}, {} on the device",
             self.strategy(),
             self.choice.recurrence,
-            self.task.sequence.time_steps,
-            self.chunks(),
-            self.dispatch_count(),
-            self.submission_count(),
-            self.device_bytes() as f64 / MIB,
+            Count(self.task.sequence.time_steps, "step"),
+            Count(self.chunks(), "chunk"),
+            Count(self.dispatch_count(), "dispatch"),
+            Count(self.submission_count(), "submission"),
+            Bytes(self.device_bytes()),
         )
     }
 }
@@ -31,17 +57,17 @@ impl Plan {
         writeln!(f, "{} over T = {}, B = {}", self.config, sequence.time_steps, sequence.batch)?;
         writeln!(
             f,
-            "  input product  {} chunk(s) of up to {} steps, gx of {:.2} MiB: {}",
-            self.chunks(),
-            self.chunk_steps,
-            bytes.gx as f64 / MIB,
+            "  input product  {} of up to {}, gx of {}: {}",
+            Count(self.chunks(), "chunk"),
+            Count(self.chunk_steps, "step"),
+            Bytes(bytes.gx),
             self.why_chunks(),
         )?;
         writeln!(f, "  strategy       {}: {}", self.strategy(), self.choice.why)?;
         writeln!(f, "  workgroup      {}", self.choice.recurrence)?;
-        writeln!(f, "  dispatches     {} in {} submission(s)", self.dispatch_count(), self.submission_count())?;
+        writeln!(f, "  dispatches     {} in {}", self.dispatch_count(), Count(self.submission_count(), "submission"))?;
         writeln!(f, "  operations     {:.3} G, a multiply-add counted as two", self.flops() as f64 / 1e9)?;
-        write!(f, "  device memory  {:.2} MiB beside the weights", self.device_bytes() as f64 / MIB)
+        write!(f, "  device memory  {} beside the weights", Bytes(self.device_bytes()))
     }
 
     fn why_chunks(&self) -> &'static str {

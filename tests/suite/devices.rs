@@ -168,7 +168,7 @@ fn what_a_device_cannot_hold_is_named() {
     // What fits runs, in as many chunks as the small binding asks for, and gives the bits of one chunk.
     let x = uniform(&[120, 1, 3], 1);
     assert!(
-        model.plan(120, 1).unwrap().to_string().contains("120 steps in 4 chunk(s)"),
+        model.plan(120, 1).unwrap().to_string().contains("120 steps in 4 chunks"),
         "{}",
         model.plan(120, 1).unwrap()
     );
@@ -176,7 +176,7 @@ fn what_a_device_cannot_hold_is_named() {
     let (device, queue) = own_device(|_| {});
     let large = Device::from_wgpu(device, queue);
     let whole = Lstm::random(LstmConfig::new(3, 8), 0).unwrap().to(&large).unwrap();
-    assert!(whole.plan(120, 1).unwrap().to_string().contains("120 steps in 1 chunk(s)"));
+    assert!(whole.plan(120, 1).unwrap().to_string().contains("120 steps in 1 chunk,"));
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&whole.forward(&x, None).unwrap().0));
 
     // Chunks and both directions, batch rows first: every stride differs.
