@@ -27,6 +27,7 @@ const OCTETS: &str = include_str!("../../shaders/octets.wgsl");
 const ONE_STEP: &str = include_str!("../../shaders/one_step.wgsl");
 const SEQUENCE: &str = include_str!("../../shaders/sequence.wgsl");
 const STEP_ROW: &str = include_str!("../../shaders/step_row.wgsl");
+const STEP_ROW_LENT: &str = include_str!("../../shaders/step_row_lent.wgsl");
 const STAGE: &str = include_str!("../../shaders/stage.wgsl");
 const STEP_WIDE: &str = include_str!("../../shaders/step_wide.wgsl");
 const STEP_OCTETS: &str = include_str!("../../shaders/step_octets.wgsl");
@@ -55,6 +56,7 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision, wave:
         Kernel::StepWide => &[RECURRENCE, ONE_STEP, STAGE, QUAD, STEP_WIDE],
         Kernel::StepOctets => &[RECURRENCE, ONE_STEP, OCTETS, STEP_OCTETS],
         Kernel::StepRow => &[RECURRENCE, ONE_STEP, STEP_ROW],
+        Kernel::StepRowLent => &[RECURRENCE, ONE_STEP, STEP_ROW_LENT],
         Kernel::Sequence => &[RECURRENCE, SEQUENCE],
         Kernel::Shrink => &[SHRINK],
     };
@@ -69,6 +71,7 @@ pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
         Kernel::Step => "step",
         Kernel::ProjectOctets => "project_octets",
         Kernel::StepRow => "step_row",
+        Kernel::StepRowLent => "step_row_lent",
         Kernel::StepWide => "step_wide",
         Kernel::StepOctets => "step_octets",
         Kernel::Sequence => "sequence",

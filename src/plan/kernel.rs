@@ -9,6 +9,7 @@ pub(crate) enum Kernel {
     ProjectOctets,
     Step,
     StepRow,
+    StepRowLent,
     StepWide,
     StepOctets,
     Sequence,
@@ -26,11 +27,12 @@ pub(crate) enum Role {
 
 impl Kernel {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Project,
         Self::ProjectOctets,
         Self::Step,
         Self::StepRow,
+        Self::StepRowLent,
         Self::StepWide,
         Self::StepOctets,
         Self::Sequence,
@@ -40,7 +42,7 @@ impl Kernel {
     pub(crate) const fn role(self) -> Role {
         match self {
             Self::Project | Self::ProjectOctets => Role::InputProduct,
-            Self::Step | Self::StepRow | Self::StepWide | Self::StepOctets | Self::Sequence => Role::Recurrence,
+            Self::Step | Self::StepRow | Self::StepRowLent | Self::StepWide | Self::StepOctets | Self::Sequence => Role::Recurrence,
             Self::Shrink => Role::Projection,
         }
     }

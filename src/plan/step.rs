@@ -1,4 +1,4 @@
-//! The tiles and grids of the step kernels, shaders/step.wgsl and shaders/step_{row,wide,octets}.wgsl.
+//! The tiles and grids of the step kernels, shaders/step.wgsl and shaders/step_{row,row_lent,wide,octets}.wgsl.
 
 use std::fmt;
 
@@ -16,6 +16,8 @@ pub(crate) const STAGED: usize = 512;
 pub(crate) enum StepTile {
     /// One row.
     Row { units: u32, split: u32 },
+    /// One row where loads are dear.
+    RowLent { units: u32 },
     /// A few rows: an invocation has four of one unit.
     Quads { units: u32, quads: u32, split: u32 },
     /// Many rows: an invocation has eight of two units.
@@ -37,7 +39,8 @@ const GROUPS: usize = 128;
 pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
     if limits.software {
         return match (batch, limits.has_octets()) {
-            (0..=1, _) => (
+            (0..=1, true) => (StepTile::RowLent { units: 32 }, LEND),
+            (0..=1, false) => (
                 StepTile::Row { units: 32, split: 1 },
                 "one row, on a software adapter, which gains nothing from sharing a sum",
             ),
@@ -60,13 +63,14 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
     }
 }
 
-const LEND: &str = "several rows, on a software adapter, whose lanes lend each other what they load";
+const LEND: &str = "on a software adapter, whose lanes lend each other what they load";
 const SHARE: &str = "several rows, on a software adapter, which share what is read";
 
 impl StepTile {
     pub(crate) fn kernel(self) -> Kernel {
         match self {
             Self::Row { .. } => Kernel::StepRow,
+            Self::RowLent { .. } => Kernel::StepRowLent,
             Self::Quads { .. } => Kernel::Step,
             Self::Wide { .. } => Kernel::StepWide,
             Self::Octets(_) => Kernel::StepOctets,
@@ -77,6 +81,7 @@ impl StepTile {
     pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Row { units, split } => vec![("UNITS", units), ("SPLIT", split)],
+            Self::RowLent { units } => vec![("UNITS", units)],
             Self::Quads { units, quads, split } => vec![("UNITS", units), ("QUADS", quads), ("SPLIT", split)],
             Self::Wide { units, octets } => vec![("UNITS", units), ("OCTETS", octets)],
             Self::Octets(octets) => octets.overrides(),
@@ -86,7 +91,7 @@ impl StepTile {
     /// Hidden units and batch rows of a workgroup.
     fn size(self) -> (usize, usize) {
         let (units, rows) = match self {
-            Self::Row { units, .. } => (units, 1),
+            Self::Row { units, .. } | Self::RowLent { units } => (units, 1),
             Self::Quads { units, quads, .. } => (units, 4 * quads),
             Self::Wide { units, octets } => (2 * units, 8 * octets),
             Self::Octets(octets) => (octets.units(), octets.rows()),
@@ -97,6 +102,7 @@ impl StepTile {
     fn workgroup(self) -> [u32; 3] {
         match self {
             Self::Row { units, split } => [units, 1, split],
+            Self::RowLent { units } => [units, 1, 1],
             Self::Quads { units, quads, split } => [units, quads, split],
             Self::Wide { units, octets } => [units, octets, WIDE_SPLIT],
             Self::Octets(octets) => octets.workgroup(),
@@ -113,6 +119,7 @@ impl StepTile {
         let invocations = self.workgroup().iter().product::<u32>() as usize;
         let (staged, sums) = match self {
             Self::Row { .. } => (0, invocations),
+            Self::RowLent { .. } => (0, 0),
             Self::Quads { .. } => (STAGED, invocations),
             Self::Wide { .. } => (STAGED, 4 * invocations),
             Self::Octets(octets) => (0, octets.sums()),
@@ -136,7 +143,7 @@ impl fmt::Display for StepTile {
         let split = match *self {
             Self::Row { split, .. } | Self::Quads { split, .. } => split,
             Self::Wide { .. } => WIDE_SPLIT,
-            Self::Octets(_) => 1,
+            Self::RowLent { .. } | Self::Octets(_) => 1,
         };
         let s = if rows == 1 { "" } else { "s" };
         write!(f, "{units} units x {rows} row{s}")?;

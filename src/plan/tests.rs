@@ -50,7 +50,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
                 next = steps.map(|s| (dispatch.layer, s)).rev().collect();
                 assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
             }
-            Kernel::Step | Kernel::StepRow | Kernel::StepWide | Kernel::StepOctets => {
+            Kernel::Step | Kernel::StepRow | Kernel::StepRowLent | Kernel::StepWide | Kernel::StepOctets => {
                 let index = (dispatch.step_offset as usize / stride - params.len()) as u32;
                 assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
                 assert_eq!(dispatch.groups, [25, 4, 2]);

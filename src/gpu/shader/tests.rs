@@ -18,7 +18,7 @@ const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
 
 /// A validator of what a kernel may use: some need subgroups, which not every device has.
 fn validator(kernel: Kernel) -> Validator {
-    let subgroups = [Kernel::ProjectOctets, Kernel::StepOctets].contains(&kernel);
+    let subgroups = [Kernel::ProjectOctets, Kernel::StepOctets, Kernel::StepRowLent].contains(&kernel);
     let capabilities = if subgroups { CAPABILITIES | Capabilities::SUBGROUP } else { CAPABILITIES };
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     if subgroups {
@@ -139,7 +139,7 @@ fn tile_constants_are_those_of_the_plan() {
                 assert_eq!(constant(&module, "STAGED"), step::STAGED);
                 assert_eq!(constant(&module, "SPLIT"), step::WIDE_SPLIT as usize);
             }
-            Kernel::StepRow | Kernel::StepOctets | Kernel::ProjectOctets => {}
+            Kernel::StepRow | Kernel::StepRowLent | Kernel::StepOctets | Kernel::ProjectOctets => {}
             Kernel::Sequence => assert_eq!(constant(&module, "ROWS_OF_LINE"), sequence::ROWS_OF_LINE),
             Kernel::Shrink => {
                 assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
@@ -174,6 +174,7 @@ fn override_constants_are_those_of_the_rust_side() {
             Kernel::ProjectOctets => project(ProjectTile::Octets(Octets::of_rows(16, 4))),
             Kernel::Step => step(StepTile::Quads { units: 16, quads: 4, split: 4 }),
             Kernel::StepRow => step(StepTile::Row { units: 8, split: 32 }),
+            Kernel::StepRowLent => step(StepTile::RowLent { units: 32 }),
             Kernel::StepWide => step(StepTile::Wide { units: 8, octets: 4 }),
             Kernel::StepOctets => step(StepTile::Octets(Octets::of_rows(16, 4))),
             Kernel::Sequence => Constants::Sequence(SequenceTile { units: 16, split: 1, held: true }),
@@ -216,6 +217,6 @@ fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &
         Role::InputProduct | Role::Recurrence => 3,
         Role::Projection => 0,
     };
-    let in_workgroup = usize::from(kernel != Kernel::Shrink);
+    let in_workgroup = usize::from(![Kernel::StepRowLent, Kernel::Shrink].contains(&kernel));
     assert_eq!(seen, of_role + in_workgroup, "{kernel:?} {cell:?}");
 }
