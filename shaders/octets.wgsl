@@ -5,7 +5,7 @@
 // A kernel says how its rows and weights are read, `value_at` and `weights_at`.
 
 override OCTETS: u32; // 1, 2 or 4
-override UNITS: u32;
+override UNITS: u32; // half of the hidden units of a workgroup
 
 // The sums [OCTETS·8, 2·UNITS] when they are done: each invocation reads its own alone, row by row.
 var<workgroup> sums_of_rows: array<Gates, OCTETS * 8u * 2u * UNITS>;
@@ -13,11 +13,13 @@ var<workgroup> sums_of_rows: array<Gates, OCTETS * 8u * 2u * UNITS>;
 /// The sums of one unit of eight rows.
 alias Octet = array<Gates, 8>;
 
-/// Those of all rows; OCTETS of them are there.
+/// Those of all rows; OCTETS of them are used.
 alias Octets = array<Octet, 4>;
 
-/// Four values of each row, which are those of the lane's row of each octet, or four weights.
+/// Of each octet, four values of the row that this lane loads.
 alias Values = array<vec4<f32>, 4>;
+
+/// The weights of one unit for four terms.
 alias Weights = array<Gates, 4>;
 
 fn four_values(at: u32) -> vec4<f32> {

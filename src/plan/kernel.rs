@@ -42,7 +42,9 @@ impl Kernel {
     pub(crate) const fn role(self) -> Role {
         match self {
             Self::Project | Self::ProjectOctets => Role::InputProduct,
-            Self::Step | Self::StepRow | Self::StepRowLent | Self::StepWide | Self::StepOctets | Self::Sequence => Role::Recurrence,
+            Self::Step | Self::StepRow | Self::StepRowLent | Self::StepWide | Self::StepOctets | Self::Sequence => {
+                Role::Recurrence
+            }
             Self::Shrink => Role::Projection,
         }
     }
