@@ -18,13 +18,18 @@ fn x_offset(row: u32, direction: u32) -> u32 {
 }
 
 // An element of x by its place in the binding.
-fn x_at(at: u32) -> f32 {
+fn value_at(at: u32) -> f32 {
     let value = x[at];
     if (DROPOUT) {
         // The element's place in what the layer below gave, wherever that lies.
         return drop_out(value, at - chunk.x_offset);
     }
     return value;
+}
+
+// The weights of a unit by their place in the binding.
+fn weights_at(at: u32) -> Gates {
+    return unpack_weights(w_ih[at]);
 }
 
 fn bias(d: u32, u: u32) -> Gates {

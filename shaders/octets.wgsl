@@ -2,7 +2,7 @@
 // what they load: each lane loads the value of one row of an octet, and hands it to the others. So eight values cost one load, and
 // nothing is staged or waited for. A subgroup has eight lanes at least, all of them active.
 //
-// A kernel says how its rows and weights are read, `value_at` and `weights_at`.
+// How weights and rows are read, `weights_at` and `value_at`, is said by the kernel and by what all kernels of its role share.
 
 override OCTETS: u32; // 1, 2 or 4
 override UNITS: u32; // half of the hidden units of a workgroup

@@ -35,7 +35,7 @@ fn store_quad(row: u32, rows: u32, d: u32, u: u32, sum: Quad) {
 
 fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
     if (row < rows && k < chunk.k_end) {
-        return x_at(offset + k);
+        return value_at(offset + k);
     }
     return 0.0;
 }
@@ -100,7 +100,7 @@ fn project(
         for (var j = index / TILE_UNITS; j < TILE_K; j += INVOCATIONS / TILE_UNITS) {
             var w = Gates();
             if (k0 + j < chunk.k_end && stage_unit < params.hidden_size) {
-                w = unpack_weights(w_ih[first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK]);
+                w = weights_at(first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK);
             }
             w_tile[j * TILE_UNITS + index % TILE_UNITS] = w;
         }

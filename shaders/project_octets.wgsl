@@ -6,14 +6,6 @@
 // units of OCTETS·8 rows, an invocation two units of all of these rows, and the whole of their sums. The CPU twin is
 // cpu/reference/project.rs; octets.wgsl says how rows are loaded.
 
-fn value_at(at: u32) -> f32 {
-    return x_at(at);
-}
-
-fn weights_at(at: u32) -> Gates {
-    return unpack_weights(w_ih[at]);
-}
-
 fn unit_at(d: u32, u: u32) -> Unit {
     let there = min(u, params.hidden_size - 1u);
     var start = Gates();

@@ -11,28 +11,19 @@ override PROJECTED: bool;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
 @group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; if PROJECTED raw [B, D, H]
 
-fn h_index(d: u32, b: u32, k: u32) -> u32 {
-    return chunk.h_offset + (d * params.state_rows + state_row(b)) * params.recurrent_size + k;
-}
-
-// Of h before step s: two halves take turns, as a step may still read the one when another workgroup has left its result in the
-// other. The initial h is in the first.
-fn h_before(s: u32, d: u32, b: u32, k: u32) -> u32 {
-    return (s & 1u) * params.h_size + h_index(d, b, k);
-}
-
 // Of c before step s.
 fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
     return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
 }
 
-fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
-    return chunk.y_offset + time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + k;
-}
-
 // Where the recurrent weights of a unit begin.
 fn first_recurrent_weight(d: u32, u: u32) -> u32 {
     return chunk.w_offset + first_weight(d, u, params.recurrent_size);
+}
+
+// The weights of a unit by their place in the binding.
+fn weights_at(at: u32) -> Gates {
+    return unpack_weights(w_hh[at]);
 }
 
 // What the cell of one unit of one row needs besides W_hh·h. None of it waits for that product, so kernels load it before.

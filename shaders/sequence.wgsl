@@ -26,7 +26,7 @@ struct Block {
 
 fn weights_or_zero(d: u32, u: u32, k: u32) -> Gates {
     if (u < params.hidden_size && k < params.hidden_size) {
-        return unpack_weights(w_hh[first_recurrent_weight(d, u) + k * BLOCK]);
+        return weights_at(first_recurrent_weight(d, u) + k * BLOCK);
     }
     return Gates();
 }
@@ -112,10 +112,10 @@ fn sequence(
             for (; 4u * block + 3u < params.hidden_size; block += SPLIT) {
                 let at = own + 4u * block * BLOCK;
                 let weights = Block(
-                    unpack_weights(w_hh[at]),
-                    unpack_weights(w_hh[at + BLOCK]),
-                    unpack_weights(w_hh[at + 2u * BLOCK]),
-                    unpack_weights(w_hh[at + 3u * BLOCK]),
+                    weights_at(at),
+                    weights_at(at + BLOCK),
+                    weights_at(at + 2u * BLOCK),
+                    weights_at(at + 3u * BLOCK),
                 );
                 sum = add_block(sum, weights, block);
             }

@@ -58,18 +58,17 @@ fn shrink(
         sum += parts[z * TILE_VALUES + local.x];
     }
 
-    let at = chunk.h_offset + (d * params.state_rows + state_row(b)) * params.recurrent_size + p;
-    let y_at =
-        chunk.y_offset + time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + p;
+    let at = h_index(d, b, p);
+    let y_at = y_index(s, d, b, p);
     let length = length_of(b);
     if (s >= length) {
         y[y_at] = padding_value();
         if (length == 0u && s == 0u) {
-            h_n[at] = h[at];
+            h_n[at] = h[h_before(0u, d, b, p)];
         }
         return;
     }
-    h[((s + 1u) & 1u) * params.h_size + at] = sum;
+    h[h_before(s + 1u, d, b, p)] = sum;
     y[y_at] = sum;
     if (s + 1u == length) {
         h_n[at] = sum;

@@ -42,15 +42,15 @@ fn step(
             var k = local.z;
             // Two at a time, so that their loads are under way together.
             for (; k + SPLIT < depth; k += 2u * SPLIT) {
-                let w = unpack_weights(w_hh[first + k * BLOCK]);
-                let next_w = unpack_weights(w_hh[first + (k + SPLIT) * BLOCK]);
+                let w = weights_at(first + k * BLOCK);
+                let next_w = weights_at(first + (k + SPLIT) * BLOCK);
                 let rows = h_tile[h_row + k];
                 let next_rows = h_tile[h_row + k + SPLIT];
                 add_quad(&sum, rows, w);
                 add_quad(&sum, next_rows, next_w);
             }
             for (; k < depth; k += SPLIT) {
-                add_quad(&sum, h_tile[h_row + k], unpack_weights(w_hh[first + k * BLOCK]));
+                add_quad(&sum, h_tile[h_row + k], weights_at(first + k * BLOCK));
             }
         }
         workgroupBarrier();

@@ -10,10 +10,6 @@ fn value_at(at: u32) -> f32 {
     return h[at];
 }
 
-fn weights_at(at: u32) -> Gates {
-    return unpack_weights(w_hh[at]);
-}
-
 @compute @workgroup_size(UNITS, 1, 1)
 fn step_octets(
     @builtin(local_invocation_id) local: vec3<u32>,

@@ -43,17 +43,17 @@ fn step_row(
             let h3 = h[h_row + k + 3u * SPLIT];
             let at = first + k * BLOCK;
             let stride = SPLIT * BLOCK;
-            let w0 = unpack_weights(w_hh[at]);
-            let w1 = unpack_weights(w_hh[at + stride]);
-            let w2 = unpack_weights(w_hh[at + 2u * stride]);
-            let w3 = unpack_weights(w_hh[at + 3u * stride]);
+            let w0 = weights_at(at);
+            let w1 = weights_at(at + stride);
+            let w2 = weights_at(at + 2u * stride);
+            let w3 = weights_at(at + 3u * stride);
             acc += h0 * w0;
             acc += h1 * w1;
             acc += h2 * w2;
             acc += h3 * w3;
         }
         for (; k < params.recurrent_size; k += SPLIT) {
-            acc += h[h_row + k] * unpack_weights(w_hh[first + k * BLOCK]);
+            acc += h[h_row + k] * weights_at(first + k * BLOCK);
         }
     }
     partial[index] = acc;

@@ -8,10 +8,6 @@
 
 override UNITS: u32;
 
-fn weights_at(at: u32) -> Gates {
-    return unpack_weights(w_hh[at]);
-}
-
 @compute @workgroup_size(UNITS, 1, 1)
 fn step_row_lent(
     @builtin(local_invocation_id) local: vec3<u32>,

@@ -41,8 +41,8 @@ fn step_wide(
         let rows_0 = 2u * local.y * tile_k;
         let rows_1 = rows_0 + tile_k;
         for (var k = local.z; k < depth; k += SPLIT) {
-            let of_a = unpack_weights(w_hh[w_a + k * BLOCK]);
-            let of_b = unpack_weights(w_hh[w_b + k * BLOCK]);
+            let of_a = weights_at(w_a + k * BLOCK);
+            let of_b = weights_at(w_b + k * BLOCK);
             let h_0 = h_tile[rows_0 + k];
             let h_1 = h_tile[rows_1 + k];
             add_quad(&a_0, h_0, of_a);

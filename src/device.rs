@@ -91,8 +91,8 @@ impl Device {
         Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }
     }
 
-    /// The features that models make use of where a device has them, `SUBGROUP` and `PIPELINE_CACHE`, to be asked for on a device of the caller's own:
-    /// `required_features: adapter.features() & Device::optional_features()`. None is needed.
+    /// The features that models make use of where a device has them, `SUBGROUP` and `PIPELINE_CACHE`, to be asked for on a device of the
+    /// caller's own: `required_features: adapter.features() & Device::optional_features()`. None is needed.
     pub const fn optional_features() -> wgpu::Features {
         context::OPTIONAL_FEATURES
     }
@@ -104,10 +104,10 @@ impl Device {
     /// To make one from a file is for the caller, as it takes `unsafe`: nothing proves that a driver wrote what is in the file.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on a device without [`Features::PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE) (only Vulkan has it; open a device of your own with
-    /// [`optional_features`](Self::optional_features)),
-    /// or once a kernel was compiled: set the cache before the first model runs. A cache of another device is reported by the first
-    /// model that runs, with [`Error::Gpu`]; one of another `wgpu::Instance` cannot be told, and wgpu panics.
+    /// [`Error::Unsupported`] on a device without [`Features::PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE) (only Vulkan has it; open
+    /// a device of your own with [`optional_features`](Self::optional_features)), or once a kernel was compiled: set the cache before
+    /// the first model runs. A cache of another device is reported by the first model that runs, with [`Error::Gpu`]; one of another
+    /// `wgpu::Instance` cannot be told, and wgpu panics.
     pub fn set_pipeline_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
         let Kind::Gpu(context) = &self.kind else { return Err(needs_gpu("a pipeline cache")) };
         if !context.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {

@@ -139,7 +139,7 @@ impl GpuModel {
             proj_size: config.proj_size,
             num_layers: config.num_layers,
             directions: config.directions(),
-            precision: self.weights.first().map_or(Precision::F32, |layer| layer.precision),
+            precision: LayerBuffers::precision_of(&self.weights),
             batch: task.state_arrays.tile_batch,
         }
     }

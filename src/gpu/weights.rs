@@ -160,6 +160,11 @@ impl Matrix {
 }
 
 impl LayerBuffers {
+    /// The precision of a model, whose layers are all of one.
+    pub(crate) fn precision_of(layers: &[Self]) -> Precision {
+        layers.first().map_or(Precision::F32, |layer| layer.precision)
+    }
+
     /// Whether the device can hold a layer.
     pub(crate) fn check(context: &Context, config: &RecurrentConfig, layer: usize, precision: Precision) -> Result<()> {
         for matrix in Matrix::of_layer(config, layer, precision) {

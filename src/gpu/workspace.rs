@@ -16,7 +16,6 @@ use crate::plan::Plan;
 use crate::plan::bytes::BufferBytes;
 use crate::plan::kernel::{Kernel, Role};
 use crate::plan::strategy::Recurrence;
-use crate::precision::Precision;
 use crate::{Real, Result};
 
 /// What kernels need between input and output, whoever owns those.
@@ -132,7 +131,7 @@ impl Bound {
     ) -> Result<Self> {
         let projected = plan.config.is_projected();
         let mut kernels = Vec::new();
-        let precision = weights.first().map_or(Precision::F32, |layer| layer.precision);
+        let precision = LayerBuffers::precision_of(weights);
         for kernel in plan.kernels() {
             let constants = match (kernel.role(), plan.choice.recurrence) {
                 (Role::InputProduct, _) => {

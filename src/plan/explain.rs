@@ -5,7 +5,7 @@ use std::fmt;
 use crate::plan::{GX_BUDGET, Plan};
 
 /// So many of them, in words.
-struct Count(usize, &'static str);
+pub(super) struct Count(pub(super) usize, pub(super) &'static str);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

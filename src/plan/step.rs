@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
+use crate::plan::explain::Count;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
 use crate::plan::octets::Octets;
@@ -145,8 +146,7 @@ impl fmt::Display for StepTile {
             Self::Wide { .. } => WIDE_SPLIT,
             Self::RowLent { .. } | Self::Octets(_) => 1,
         };
-        let s = if rows == 1 { "" } else { "s" };
-        write!(f, "{units} units x {rows} row{s}")?;
+        write!(f, "{units} units x {}", Count(rows, "row"))?;
         if split > 1 { write!(f, ", sum split {split}-fold") } else { Ok(()) }
     }
 }
