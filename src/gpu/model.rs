@@ -163,7 +163,7 @@ impl GpuModel {
         gpu.check_alive("starting a forward")?;
         // Buffers fit a plan: another limit of memory, or another strategy, is another plan.
         let plan = self.plan_forward(call.task)?;
-        let workspace = match take(&self.idle, |workspace| workspace.plan == plan) {
+        let mut workspace = match take(&self.idle, |workspace| workspace.plan == plan) {
             Some(workspace) => workspace,
             None => self.new_workspace(plan, wait).await?,
         };
@@ -195,24 +195,38 @@ impl GpuModel {
         }
     }
 
-    /// Records a forward over the caller's buffers.
+    /// The plan of a recording. The wavefront copies the output, which a caller's buffer need not allow; steps give the same bits
+    /// without.
+    pub(crate) fn plan_recording(&self, task: Task, output: &wgpu::Buffer) -> Result<Plan> {
+        let task = self.with_strategy(task);
+        let plan = self.plan(task)?;
+        if output.usage().contains(wgpu::BufferUsages::COPY_DST) || plan.strategy() != Strategy::Wavefront {
+            return Ok(plan);
+        }
+        if task.strategy == Strategy::Auto {
+            return self.plan(Task { strategy: Strategy::Step, ..task });
+        }
+        let expected = "usage COPY_DST, as the wavefront strategy copies the output".to_owned();
+        Err(Error::Buffer { name: "output", expected, got: format!("{:?}", output.usage()) })
+    }
+
+    /// Records a forward over the caller's buffers, by the plan of its task.
     pub(crate) async fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        plan: Plan,
         call: &Call,
         buffers: &EncodeIo<'_>,
         wait: Wait,
     ) -> Result<()> {
         let context = &*self.context;
         let initial = buffers.initial.as_deref();
-        let task = self.recorded_task(call.task, &buffers.io.output)?;
         if call.sequence().is_empty() {
-            let plan = self.plan(task)?;
             let states: Vec<_> = buffers.io.last.all().collect();
             let copy = || record_initial(encoder, initial, &states, &plan);
             return context.gpu.scoped("recording a forward of no steps", copy).await;
         }
-        let shared = self.encode_scratch(task, wait).await?;
+        let shared = self.encode_scratch(plan, wait).await?;
         let (plan, scratch) = &*shared;
         // Recordings may wait side by side for their submission, so that what each call says has a buffer of its own.
         let scratch = scratch.with_call(&context.gpu, call).await?;
@@ -227,22 +241,7 @@ impl GpuModel {
         context.gpu.scoped("recording a forward", record).await
     }
 
-    /// The task of a recording. The wavefront copies the output, which a caller's buffer need not allow; steps give the same bits
-    /// without.
-    pub(super) fn recorded_task(&self, task: Task, output: &wgpu::Buffer) -> Result<Task> {
-        let task = self.with_strategy(task);
-        if output.usage().contains(wgpu::BufferUsages::COPY_DST) || self.plan(task)?.strategy() != Strategy::Wavefront {
-            return Ok(task);
-        }
-        if task.strategy == Strategy::Auto {
-            return Ok(Task { strategy: Strategy::Step, ..task });
-        }
-        let expected = "usage COPY_DST, as the wavefront strategy copies the output".to_owned();
-        Err(Error::Buffer { name: "output", expected, got: format!("{:?}", output.usage()) })
-    }
-
-    async fn encode_scratch(&self, task: Task, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {
-        let plan = self.plan(task)?;
+    async fn encode_scratch(&self, plan: Plan, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {
         let shared = match take(&self.encode_scratch, |shared| shared.0 == plan) {
             Some(shared) => shared,
             None => {

@@ -70,7 +70,7 @@ impl GpuSession {
         let gpu = &model.context.gpu;
         gpu.check_alive("pushing a chunk")?;
         let task = Task { strategy: self.strategy, ..call.task };
-        let workspace = self.take_workspace(task, wait).await?;
+        let mut workspace = self.take_workspace(task, wait).await?;
         workspace.upload(gpu, input, call, wait).await?;
         let initial = Initial::Last(self.h_of_call(call));
         let submission = exec::submit(gpu, &workspace, &initial, wait).await?;

@@ -243,6 +243,8 @@ pub(crate) struct Workspace {
     /// Results, mapped for the host: one readback.
     pub(crate) staging: wgpu::Buffer,
     wanted: Wanted,
+    /// What `scratch.call` holds; empty while that is not known.
+    call_words: Vec<u32>,
     /// Where each submission ends, in dispatches from the start.
     pub(crate) submission_ends: Vec<usize>,
 }
@@ -277,19 +279,25 @@ impl Workspace {
         let (io, staging) = context.gpu.scoped("creating the buffers of a forward", make).await?;
         let bound = Bound::new(context, &plan, weights, &scratch, &io, &capacity).await?;
         let submission_ends = plan.submission_ends();
-        Ok(Self { plan, capacity, scratch, io, bound, staging, wanted, submission_ends })
+        Ok(Self { plan, capacity, scratch, io, bound, staging, wanted, call_words: Vec::new(), submission_ends })
     }
 
-    /// Puts input and call where the kernels read them.
+    /// Puts input and call where the kernels read them. Calls that follow each other mostly say the same.
     pub(crate) async fn upload<F: Real>(
-        &self,
+        &mut self,
         gpu: &GuardedDevice,
         input: &[F],
         call: &Call,
         wait: Wait,
     ) -> Result<()> {
         transfer::upload(gpu, &self.io.input, 0, bytemuck::cast_slice(input), wait).await?;
-        transfer::upload(gpu, &self.scratch.call, 0, bytemuck::cast_slice(&call.words()), wait).await
+        let words = call.words();
+        if words != self.call_words {
+            self.call_words.clear();
+            transfer::upload(gpu, &self.scratch.call, 0, bytemuck::cast_slice(&words), wait).await?;
+            self.call_words = words;
+        }
+        Ok(())
     }
 
     /// Puts initial states, each `[L·D, B, ·]`, where the kernels read them.

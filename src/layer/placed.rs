@@ -230,7 +230,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.training.as_ref().map_or(Mode::Evaluation, |training| Mode::Training { seed: training.seed })
     }
 
-    fn drops_out(&self) -> bool {
+    pub(super) fn drops_out(&self) -> bool {
         self.training.is_some() && self.config.0.dropped_layers() > 0
     }
 

@@ -99,8 +99,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
             return Err(needs_gpu("recording into a command encoder"));
         };
         let sequence = Sequence::batched(&self.config.0, time_steps, batch);
-        let bytes = model.plan(model.with_strategy(Task::forward(sequence)))?.bytes;
-        buffers.check(&self.config.0, &bytes)?;
+        let task = Task { dropout: self.drops_out(), ..Task::forward(sequence) };
+        let plan = model.plan_recording(task, buffers.output)?;
+        buffers.check(&self.config.0, &plan.bytes)?;
         let call = Call::new(sequence, options)?;
         let keys = self.training.as_ref().map(|training| training.next_keys(self.config.0.dropped_layers()));
         let call = call.with_dropout(keys.unwrap_or_default());
@@ -118,6 +119,6 @@ impl<K: Kind, F: Real> Placed<K, F> {
         if batch == 0 {
             return Ok(());
         }
-        model.encode(encoder, &call, &io, wait).await
+        model.encode(encoder, plan, &call, &io, wait).await
     }
 }
