@@ -57,8 +57,8 @@ struct Arguments {
     #[arg(long, conflicts_with = "strategy")]
     tune: bool,
     /// How often each shape is timed, after a warm-up
-    #[arg(long, default_value_t = 10)]
-    repeat: usize,
+    #[arg(long, default_value = "10", value_name = "N")]
+    repeat: NonZeroUsize,
     /// One JSON object a line in place of the table
     #[arg(long)]
     json: bool,
@@ -229,7 +229,7 @@ fn open(arguments: &Arguments) -> Result<(Device, String)> {
 }
 
 fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: MakeBuffers<K>) -> Result<Line> {
-    let (least, precision) = (arguments.repeat, arguments.precision);
+    let (least, precision) = (arguments.repeat.get(), arguments.precision);
     let Shape { t, b, i, h, layers, directions } = shape;
     let config = Config::<K>::new(i, h).num_layers(layers).bidirectional(directions == 2);
     let layer = Layer::random(config, 0)?;

@@ -32,6 +32,9 @@ pub fn run(path: &Path, device: &Device, arguments: &Arguments) -> Result<()> {
          as well",
         device.reason()
     );
+    // Before minutes of measuring that nobody would see.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    ensure!(folder.is_none_or(Path::is_dir), "{}: there is no such folder", path.display());
     let progress = crate::progress(HIDDEN_SIZES.len(), arguments)?;
     let lines = match arguments.cell {
         CellName::Lstm => measure_all::<LstmKind>(device, arguments, &progress),
@@ -88,7 +91,7 @@ fn measure_all<K: Kind>(device: &Device, arguments: &Arguments, progress: &Progr
                 slow.push(*strategy);
                 continue;
             }
-            let median = measure::whole_call(&model, &x, arguments.repeat)?.median;
+            let median = measure::whole_call(&model, &x, arguments.repeat.get())?.median;
             points.push((h as f64, median.as_secs_f64() * 1e6 / (t * layers) as f64));
         }
         progress.inc(1);
