@@ -83,6 +83,7 @@ pub(super) fn relu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 mod tests {
     use pulp::{Arch, WithSimd};
 
+    use super::super::tests::archs;
     use super::*;
 
     const SIGMOID_ULP: f64 = 2.7;
@@ -116,12 +117,12 @@ mod tests {
         (f64::from(got) - exact).abs() / ulp
     }
 
-    fn check(bits: impl Iterator<Item = u32>) -> (f64, f64) {
+    fn check(arch: Arch, bits: impl Iterator<Item = u32>) -> (f64, f64) {
         let mut x: Vec<f32> = bits.map(f32::from_bits).collect();
         x.resize(x.len().next_multiple_of(64), 0.0);
         let mut both = [vec![0.0; x.len()], vec![0.0; x.len()]];
         let [sigmoid, tanh] = &mut both;
-        Arch::new().dispatch(Both { x: &x, sigmoid, tanh });
+        arch.dispatch(Both { x: &x, sigmoid, tanh });
         let mut worst = (0.0_f64, 0.0_f64);
         for ((&x, &s), &t) in x.iter().zip(&both[0]).zip(&both[1]) {
             if x.is_nan() {
@@ -139,26 +140,28 @@ mod tests {
     /// Every 4,099th of all f32, and the ends of the ranges. `all_floats` checks every one.
     #[test]
     fn activations_are_as_exact_as_stated() {
-        let some = (0..=u32::MAX).step_by(4099);
-        let (sigmoid, tanh) = check(some.take(1 << 20));
-        assert!(sigmoid <= SIGMOID_ULP && tanh <= TANH_ULP, "sigmoid {sigmoid}, tanh {tanh}");
         let edges = [0.0_f32, 0.625, 9.1, 87.3, 88.8, 103.9, 104.1, f32::MAX, f32::INFINITY, f32::NAN];
         let around = edges.map(|edge| edge.to_bits()).into_iter().flat_map(|bits| bits.saturating_sub(8)..bits + 8);
         let both_signs = around.flat_map(|bits| [bits, bits | 1 << 31]);
-        let (sigmoid, tanh) = check(both_signs);
-        assert!(sigmoid <= SIGMOID_ULP && tanh <= TANH_ULP, "sigmoid {sigmoid}, tanh {tanh}");
+        let some: Vec<u32> = (0..=u32::MAX).step_by(4099).take(1 << 20).chain(both_signs).collect();
+        for arch in archs() {
+            let (sigmoid, tanh) = check(arch, some.iter().copied());
+            assert!(sigmoid <= SIGMOID_ULP && tanh <= TANH_ULP, "{arch:?}: sigmoid {sigmoid}, tanh {tanh}");
+        }
     }
 
     /// cargo test --release activation -- --ignored
     #[test]
     #[ignore = "two minutes in a release build"]
     fn all_floats() {
-        let (mut sigmoid, mut tanh) = (0.0_f64, 0.0_f64);
-        for block in 0..4096_u32 {
-            let (s, t) = check((0..1 << 20).map(|i| (block << 20) + i));
-            (sigmoid, tanh) = (sigmoid.max(s), tanh.max(t));
+        for arch in archs() {
+            let (mut sigmoid, mut tanh) = (0.0_f64, 0.0_f64);
+            for block in 0..4096_u32 {
+                let (s, t) = check(arch, (0..1 << 20).map(|i| (block << 20) + i));
+                (sigmoid, tanh) = (sigmoid.max(s), tanh.max(t));
+            }
+            println!("{arch:?}: largest errors in ulp: sigmoid {sigmoid:.3}, tanh {tanh:.3}");
+            assert!(sigmoid <= SIGMOID_ULP && tanh <= TANH_ULP);
         }
-        println!("largest errors in ulp: sigmoid {sigmoid:.3}, tanh {tanh:.3}");
-        assert!(sigmoid <= SIGMOID_ULP && tanh <= TANH_ULP);
     }
 }

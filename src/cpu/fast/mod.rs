@@ -50,6 +50,8 @@ pub(crate) struct FastModel {
     config: RecurrentConfig,
     /// index layer·D + direction
     layers: Vec<DirectionWeights>,
+    arch: Arch,
+    /// Of its vectors.
     lanes: usize,
 }
 
@@ -62,6 +64,7 @@ struct DirectionWeights {
 
 /// One layer of a forward.
 struct Pass<'a> {
+    arch: Arch,
     config: &'a RecurrentConfig,
     call: &'a Call,
     layer: usize,
@@ -73,7 +76,7 @@ struct Pass<'a> {
     weights: &'a [DirectionWeights],
 }
 
-/// The lanes of this machine's vectors.
+/// The lanes of an instruction set's vectors.
 struct Lanes;
 
 impl WithSimd for Lanes {
@@ -98,7 +101,12 @@ fn available_threads() -> usize {
 
 impl FastModel {
     pub(crate) fn new<F: Real>(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
-        let (gates, lanes) = (config.cell.gates(), Arch::new().dispatch(Lanes));
+        Self::on(Arch::new(), config, layers)
+    }
+
+    /// With the vectors of `arch`.
+    fn on<F: Real>(arch: Arch, config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
+        let (gates, lanes) = (config.cell.gates(), arch.dispatch(Lanes));
         let pack = |weights: &LayerWeights<F>| {
             Ok(DirectionWeights {
                 ih: Packed::new(weights.weight_ih(), weights.bias_ih(), gates, lanes)?,
@@ -106,7 +114,7 @@ impl FastModel {
                 hr: weights.weight_hr().map(|weight| Packed::new(weight, None, 1, lanes)).transpose()?,
             })
         };
-        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()?, lanes })
+        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()?, arch, lanes })
     }
 
     /// As [`CpuModel::forward`](super::CpuModel::forward).
@@ -125,6 +133,7 @@ impl FastModel {
             let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
             let step_bytes = sequence.batch.saturating_mul(config.gate_rows() * size_of::<f32>()).max(1);
             let pass = Pass {
+                arch: self.arch,
                 config,
                 call,
                 layer,
@@ -208,10 +217,10 @@ impl FastModel {
     }
 }
 
-/// Runs a part with the instructions of this machine and the cell of its layer.
+/// Runs a part with the vectors of the model and the cell of its layer.
 fn work(pass: &Pass<'_>, part: &mut Part, exchange: &Exchange) {
     fn with<C: Cell<G>, const G: usize>(pass: &Pass<'_>, part: &mut Part, exchange: &Exchange) {
-        Arch::new().dispatch(Worker { pass, part, exchange, cell: PhantomData::<C> });
+        pass.arch.dispatch(Worker { pass, part, exchange, cell: PhantomData::<C> });
     }
     match pass.config.cell {
         CellKind::Lstm => with::<cell::Lstm, 4>(pass, part, exchange),
@@ -248,3 +257,6 @@ fn store_states(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

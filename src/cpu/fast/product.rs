@@ -2,14 +2,15 @@
 
 use pulp::Simd;
 
-/// How many of `rest` rows to multiply at a time: with the four gates of an LSTM, twelve sums stay in the sixteen registers of AVX2,
-/// and each weight that is loaded is used three times. A row is not left alone where two groups can be even: few sums wait for
-/// each other.
-pub(super) fn rows_at_a_time(rest: usize) -> usize {
-    match rest {
-        4 => 2,
-        _ => rest.min(3),
-    }
+/// The most rows that there is code for.
+const MOST_ROWS: usize = 6;
+
+/// How many of `rest` rows to multiply at a time with T tiles of G gates: as many as leave all sums in registers, beside a value of
+/// each row and one weight; each weight that is loaded is used for all of them. The groups are even: few sums wait for each other.
+pub(super) const fn rows_at_a_time<S: Simd>(rest: usize, gates: usize, tiles: usize) -> usize {
+    let registers = (S::REGISTER_COUNT - 1) / (tiles * gates + 1);
+    let most = if registers < MOST_ROWS { registers } else { MOST_ROWS };
+    rest.div_ceil(rest.div_ceil(most))
 }
 
 /// How many tiles of G gates to multiply at a time with so many rows: more than one where there would be few sums.
@@ -49,3 +50,27 @@ pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usiz
         }
     }
 }
+
+/// Does `$work` with the numbers of rows and tiles that go together as constants R and T, so that the compiler keeps their sums in
+/// registers. There is no code for more than a machine has registers for.
+macro_rules! with_sizes {
+    ($rows:expr, $tiles:expr, $gates:ident, $simd:ident, <$r:ident, $t:ident> $work:expr) => {
+        with_sizes!(@ ($rows, $tiles), $gates, $simd, <$r, $t> $work,
+            (6, 4) (5, 4) (4, 4) (3, 4) (2, 4) (1, 4) (1, 3) (6, 1) (5, 1) (4, 1) (3, 1) (2, 1))
+    };
+    (@ $sizes:expr, $gates:ident, $simd:ident, <$r:ident, $t:ident> $work:expr, $(($rows:literal, $tiles:literal))+) => {
+        match $sizes {
+            $(($rows, $tiles) if $rows * ($tiles * $gates + 1) < $simd::REGISTER_COUNT => {
+                const $r: usize = $rows;
+                const $t: usize = $tiles;
+                $work
+            })+
+            _ => {
+                const $r: usize = 1;
+                const $t: usize = 1;
+                $work
+            }
+        }
+    };
+}
+pub(super) use with_sizes;

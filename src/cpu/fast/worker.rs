@@ -9,7 +9,7 @@ use super::cell::{Cell, State};
 use super::exchange::{Exchange, Membership};
 use super::pack::Packed;
 use super::part::Part;
-use super::product::{add_product, rows_at_a_time, tiles_at_a_time};
+use super::product::{add_product, rows_at_a_time, tiles_at_a_time, with_sizes};
 
 /// Runs a part of a layer whose cell C has G gates.
 pub(super) struct Worker<'a, C, const G: usize> {
@@ -78,17 +78,9 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
             let count = tiles_at_a_time(G, rows, tiles.len() - t);
             let mut row = 0;
             while row < rows {
-                let size = rows_at_a_time(rows - row);
+                let size = rows_at_a_time::<S>(rows - row, G, count);
                 let place = Place { tile: tiles.start + t, at: t, tiles: tiles.len(), row };
-                match (count, size) {
-                    (4, 3) if G == 1 => project_rows::<S, G, 3, 4>(simd, packed, place, x_of, gx),
-                    (4, 2) if G == 1 => project_rows::<S, G, 2, 4>(simd, packed, place, x_of, gx),
-                    (4, _) if G == 1 => project_rows::<S, G, 1, 4>(simd, packed, place, x_of, gx),
-                    (3, _) => project_rows::<S, G, 1, 3>(simd, packed, place, x_of, gx),
-                    (_, 3) => project_rows::<S, G, 3, 1>(simd, packed, place, x_of, gx),
-                    (_, 2) => project_rows::<S, G, 2, 1>(simd, packed, place, x_of, gx),
-                    (_, _) => project_rows::<S, G, 1, 1>(simd, packed, place, x_of, gx),
-                }
+                with_sizes!(size, count, G, S, <R, T> project_rows::<S, G, R, T>(simd, packed, place, x_of, gx));
                 row += size;
             }
             t += count;
@@ -104,16 +96,8 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
             let count = tiles_at_a_time(G, rows.len(), tiles - t);
             let mut rest = rows;
             while !rest.is_empty() {
-                let (now, later) = rest.split_at(rows_at_a_time(rest.len()));
-                match (count, now.len()) {
-                    (4, 3) if G == 1 => self.step_rows::<S, 3, 4>(simd, s, t, now),
-                    (4, 2) if G == 1 => self.step_rows::<S, 2, 4>(simd, s, t, now),
-                    (4, _) if G == 1 => self.step_rows::<S, 1, 4>(simd, s, t, now),
-                    (3, _) => self.step_rows::<S, 1, 3>(simd, s, t, now),
-                    (_, 3) => self.step_rows::<S, 3, 1>(simd, s, t, now),
-                    (_, 2) => self.step_rows::<S, 2, 1>(simd, s, t, now),
-                    (_, _) => self.step_rows::<S, 1, 1>(simd, s, t, now),
-                }
+                let (now, later) = rest.split_at(rows_at_a_time::<S>(rest.len(), G, count));
+                with_sizes!(now.len(), count, G, S, <R, T> self.step_rows::<S, R, T>(simd, s, t, now));
                 rest = later;
             }
             t += count;
