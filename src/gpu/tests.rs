@@ -73,15 +73,19 @@ fn every_tile_gives_the_numbers_of_the_reference() {
             context.limits.subgroup_size = 0;
         }
         let context = Arc::new(context);
-        for (hidden, layers) in [(9, 2), (37, 1), (150, 1)] {
-            let lstm = LstmConfig::new(5, hidden).num_layers(layers).bidirectional(layers == 2);
+        for (inputs, hidden, layers) in [(5, 9, 2), (131, 37, 1), (5, 150, 1)] {
+            let lstm = LstmConfig::new(inputs, hidden).num_layers(layers).bidirectional(layers == 2);
             for batch in [1, 2, 4, 5, 8, 9, 16, 21, 33] {
                 check_tile(&context, lstm.clone(), batch);
                 check_tile(&context, lstm.clone().proj_size(hidden / 2), batch);
-                check_tile(&context, GruConfig::new(5, hidden).num_layers(layers), batch);
-                check_tile(&context, RnnConfig::new(5, hidden).num_layers(layers), batch);
+                check_tile(&context, GruConfig::new(inputs, hidden).num_layers(layers), batch);
+                check_tile(&context, RnnConfig::new(inputs, hidden).num_layers(layers), batch);
             }
         }
+        // More than a staged tile of h, and more than a slice of x.
+        check_tile(&context, LstmConfig::new(5, 600), 2);
+        check_tile(&context, LstmConfig::new(5, 600), 5);
+        check_tile(&context, GruConfig::new(16_390, 9), 3);
         // Many rows and units: the wide tile of a GPU, with rows and units to spare.
         check_tile(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
         check_tile(&context, GruConfig::new(5, 41), 43 * 32 - 5);
@@ -91,18 +95,18 @@ fn every_tile_gives_the_numbers_of_the_reference() {
 fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) {
     let layer = Layer::random(config.clone(), 1).unwrap();
     let call = Call::new(Sequence::batched(&config.0, 4, batch), &Options::new()).unwrap();
-    let input: Vec<f32> = (0..4 * batch * 5).map(|i| (i as f32 * 0.7).sin()).collect();
+    let input: Vec<f32> = (0..4 * batch * config.input_size()).map(|i| (i as f32 * 0.7).sin()).collect();
     let model = pollster::block_on(GpuModel::place(context, &config.0, layer.layers(), Precision::F32, Wait::Blocking))
         .unwrap();
-    let x = Tensor::new([4, batch, 5], input.clone()).unwrap().cast::<f64>().unwrap();
+    let x = Tensor::new([4, batch, config.input_size()], input.clone()).unwrap().cast::<f64>().unwrap();
     let reference = layer.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
     let (expected, _) = reference.forward(&x, None).unwrap();
     // The terms of the longest sum that makes a gate, as everywhere.
-    let terms = 2 * config.hidden_size().max(5) + config.hidden_size() + 2;
+    let terms = 2 * config.hidden_size().max(config.input_size()) + config.hidden_size() + 2;
     let tolerance = terms as f64 * f64::from(f32::EPSILON);
-    for strategy in [Strategy::Step, Strategy::Sequence] {
+    for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
         if let Err(error) = model.set_strategy(strategy) {
-            assert!(strategy == Strategy::Sequence && config.0.is_projected(), "{config}: {error}");
+            assert!(strategy != Strategy::Step, "{config}: {error}");
             continue;
         }
         let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
