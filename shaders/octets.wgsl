@@ -1,6 +1,6 @@
 // Rows by the eight, for kernels in which an invocation owns two units of many rows and the lanes of a subgroup lend each other
 // what they load: each lane loads the value of one row of an octet, and hands it to the others. So eight values cost one load, and
-// nothing is staged or waited for. A subgroup has eight lanes at least, all of them active.
+// nothing is staged or waited for. A subgroup has eight lanes at least, and its first eight are active.
 //
 // How weights and rows are read, `weights_at` and `value_at`, is said by the kernel and by what all kernels of its role share.
 

@@ -220,7 +220,7 @@ fn found_prefixes(what: &str, found: &[String]) -> String {
 
 fn found_adapters(found: &[String]) -> String {
     if found.is_empty() {
-        return "no adapter was found at all: is a Vulkan, Metal or DX12 driver installed?".to_owned();
+        return "none was found: is a driver of theirs installed?".to_owned();
     }
     format!("found: {}", found.join(", "))
 }

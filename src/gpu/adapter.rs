@@ -1,5 +1,8 @@
 //! Finding and choosing an adapter.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::{Mutex, PoisonError};
+
 use wgpu::{AdapterInfo, Backends, DeviceType, PowerPreference};
 
 use crate::{Error, Result};
@@ -53,10 +56,17 @@ impl GpuOptions {
         // An empty variable is one that nobody set on purpose.
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let backends = || variable("WGPU_BACKEND").map(|list| Backends::from_comma_list(&list));
+        let power_preference = || {
+            let (value, preference) = (variable("WGPU_POWER_PREF")?, PowerPreference::from_env());
+            if preference.is_none() {
+                log::warn!("WGPU_POWER_PREF is {value:?}, which is none of low, high and none");
+            }
+            preference
+        };
         Self {
             name: self.name.clone().or_else(|| variable("WGPU_ADAPTER_NAME")),
             backends: self.backends.or_else(backends).or(Some(Backends::PRIMARY)),
-            power_preference: self.power_preference.or_else(PowerPreference::from_env),
+            power_preference: self.power_preference.or_else(power_preference),
         }
     }
 
@@ -106,12 +116,34 @@ pub(crate) fn describe(info: &AdapterInfo) -> String {
     format!("{} ({}, {kind})", info.name, info.backend)
 }
 
+/// The instance of all our devices with these backends: wgpu tells objects of another device by their instance, and takes those of
+/// another instance for its own.
+#[cfg(not(target_arch = "wasm32"))]
+fn instance(backends: Backends) -> wgpu::Instance {
+    static INSTANCES: Mutex<Vec<(Backends, wgpu::Instance)>> = Mutex::new(Vec::new());
+    let mut instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, instance)) = instances.iter().find(|(of, _)| *of == backends) {
+        return instance.clone();
+    }
+    let instance = new_instance(backends);
+    instances.push((backends, instance.clone()));
+    instance
+}
+
+/// A browser has one for all.
+#[cfg(target_arch = "wasm32")]
+fn instance(backends: Backends) -> wgpu::Instance {
+    new_instance(backends)
+}
+
+fn new_instance(backends: Backends) -> wgpu::Instance {
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..descriptor })
+}
+
 /// All adapters of `backends` that have compute shaders; a browser gives the one that it prefers.
 pub(crate) async fn enumerate(backends: Backends, preference: PowerPreference) -> Vec<wgpu::Adapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
-    });
+    let instance = instance(backends);
     #[cfg(not(target_arch = "wasm32"))]
     let (mut adapters, _) = (instance.enumerate_adapters(backends).await, preference);
     #[cfg(target_arch = "wasm32")]

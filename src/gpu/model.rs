@@ -96,8 +96,12 @@ impl GpuModel {
 
     /// The device's, and the model's own.
     fn limits(&self) -> DeviceLimits {
-        let Settings { forward_memory, .. } = *lock(&self.settings);
-        DeviceLimits { forward_memory, stacked_weights: self.stacked, ..self.context.limits }
+        DeviceLimits { forward_memory: self.forward_memory(), stacked_weights: self.stacked, ..self.context.limits }
+    }
+
+    /// The most device memory that a forward may take.
+    pub(super) fn forward_memory(&self) -> u64 {
+        lock(&self.settings).forward_memory
     }
 
     /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.

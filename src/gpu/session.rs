@@ -9,6 +9,7 @@ use crate::gpu::exec::{self, Initial};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::gpu::workspace::{States, Wanted, Workspace};
+use crate::plan::bytes::BufferBytes;
 use crate::sequence::Sequence;
 use crate::strategy::Strategy;
 use crate::{Error, Real, Result};
@@ -90,17 +91,19 @@ impl GpuSession {
     }
 
     /// Buffers for a call: the ones that are there where they are large enough, else new ones with room to spare, as the
-    /// chunks of a stream come in all lengths.
+    /// chunks of a stream come in all lengths; none that take more than a forward may.
     async fn take_workspace(&mut self, task: Task, wait: Wait) -> Result<Workspace> {
         let model = &self.model;
         // A call that is refused here leaves the buffers for the next.
         let plan = model.plan(task)?;
-        if let Some(kept) = self.workspace.take_if(|kept| kept.plan == plan) {
-            return Ok(kept);
-        }
-        let mut capacity = plan.bytes;
-        if let Some(mut kept) = self.workspace.take() {
-            capacity = capacity.max(kept.capacity);
+        let allowed = |capacity: &BufferBytes| plan.device_bytes_in(capacity) <= model.forward_memory();
+        let exact = plan.bytes;
+        let mut capacity = exact;
+        if let Some(mut kept) = self.workspace.take().filter(|kept| allowed(&kept.capacity)) {
+            if kept.plan == plan {
+                return Ok(kept);
+            }
+            capacity = exact.max(kept.capacity);
             if capacity == kept.capacity {
                 kept.reshape(&model.context.gpu, plan, wait).await?;
                 return Ok(kept);
@@ -114,7 +117,9 @@ impl GpuSession {
         if let Ok(roomy) = model.plan(Task { sequence, ..task }) {
             capacity = capacity.max(roomy.bytes);
         }
-        let exact = plan.bytes;
+        if !allowed(&capacity) {
+            capacity = exact;
+        }
         let make = |capacity| {
             let states = self.states.clone();
             Workspace::new(&model.context, plan.clone(), capacity, &model.weights, states, self.wanted, wait)

@@ -183,8 +183,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
 
     async fn warm_up_waiting(&self, input_shape: &[usize], wait: Wait) -> Result<()> {
         let zeros = Tensor::zeros(input_shape)?;
-        // In evaluation mode: in training, a call draws masks.
-        self.model.forward(&zeros, None, &Options::new(), None, false, wait).await.map(drop)
+        // The masks are none of the model's own, which are those of its calls.
+        let training = self.drops_out().then(|| Training::new(0));
+        self.model.forward(&zeros, None, &Options::new(), training.as_ref(), false, wait).await.map(drop)
     }
 
     /// The most device memory that a forward may take beside the weights, what [`Plan::device_bytes`] counts. Less means fewer

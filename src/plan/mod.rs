@@ -265,7 +265,11 @@ impl Plan {
 
     /// The bytes of device memory that a forward with host input and output takes besides the weights.
     pub fn device_bytes(&self) -> u64 {
-        let b = &self.bytes;
+        self.device_bytes_in(&self.bytes)
+    }
+
+    /// The same in buffers of other sizes.
+    pub(crate) fn device_bytes_in(&self, b: &BufferBytes) -> u64 {
         let between = b.between * self.between_count() as u64;
         // h before and after a step have a buffer of their own.
         let states = 2 * b.h + b.states(&self.config).sum::<u64>();

@@ -30,14 +30,29 @@ pub(crate) enum StepTile {
 /// How many invocations share a sum of the wide kernel; `SPLIT` of the shader.
 pub(crate) const WIDE_SPLIT: u32 = 4;
 
+/// For errors.
+const WHAT: &str = "the step kernel";
+
 /// Fewer workgroups than this leave a large GPU idle, whose compute units are about as many.
 const GROUPS: usize = 128;
 
-/// The tile for a batch, and why. On a GPU the fewer rows there are to spread over the invocations, the more of them share a sum, so
+/// The tile for a batch, and why: the best, or where a workgroup may not be so large a smaller one.
+pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
+    let best = best_tile(config, batch, limits);
+    match best.0.check_workgroup(config, limits) {
+        Ok(()) => best,
+        Err(_) => (SEVERAL_ROWS, "several rows, in workgroups as large as the device allows"),
+    }
+}
+
+/// Sums of no more rows and units than any device has room for.
+const SEVERAL_ROWS: StepTile = StepTile::Quads { units: 8, quads: 4, split: 8 };
+
+/// The best tile for a batch, and why. On a GPU the fewer rows there are to spread over the invocations, the more of them share a sum, so
 /// that few rows keep the whole GPU busy as well; the more rows and units there are, the more of them share what an invocation
 /// loads. A software adapter runs the invocations of a workgroup in turn, a vector of them at a time, and gathers what each of them
 /// loads: it gains nothing from sharing a sum, and everything from loading little.
-pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
+fn best_tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
     if limits.software {
         return match (batch, limits.has_octets()) {
             (0..=1, true) => (StepTile::RowLent { units: 32 }, LEND),
@@ -60,7 +75,7 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
         17.. if units.saturating_mul(rows).saturating_mul(directions) >= GROUPS => {
             (wide, "many rows and units, which share what is read of both")
         }
-        _ => (StepTile::Quads { units: 8, quads: 4, split: 8 }, "several rows, which share each weight that is read"),
+        _ => (SEVERAL_ROWS, "several rows, which share each weight that is read"),
     }
 }
 
@@ -129,11 +144,14 @@ impl StepTile {
     }
 
     pub(crate) fn check(self, config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> Result<()> {
-        let what = "the step kernel";
-        limits.workgroup(what, self.workgroup(), self.workgroup_storage(config.cell.workgroup_floats()))?;
+        self.check_workgroup(config, limits)?;
         let (units, rows) = self.size();
-        limits.groups(what, config.hidden_size.div_ceil(units) as u64)?;
-        limits.groups(what, batch.div_ceil(rows) as u64)
+        limits.groups(WHAT, config.hidden_size.div_ceil(units) as u64)?;
+        limits.groups(WHAT, batch.div_ceil(rows) as u64)
+    }
+
+    fn check_workgroup(self, config: &RecurrentConfig, limits: &DeviceLimits) -> Result<()> {
+        limits.workgroup(WHAT, self.workgroup(), self.workgroup_storage(config.cell.workgroup_floats()))
     }
 }
 

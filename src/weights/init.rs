@@ -8,7 +8,7 @@ use crate::config::RecurrentConfig;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
-use crate::{Result, Tensor};
+use crate::{Error, Result, Tensor};
 
 /// Weights for every (layer, direction); the same seed gives the same weights on every machine.
 pub(crate) fn uniform(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWeights>> {
@@ -21,6 +21,12 @@ pub(crate) fn uniform(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWe
         Tensor::new(shape, data)
     };
     let mut layers = Vec::new();
+    let count = config.layers_and_directions();
+    layers.try_reserve_exact(count).map_err(|_| Error::TooLarge {
+        what: "the weights of all layers".to_owned(),
+        shape: vec![count],
+        bytes_each: size_of::<LayerWeights>(),
+    })?;
     for (layer, _) in config.layer_directions() {
         let mut weights =
             LayerWeights::new(draw(ParameterKind::WeightIh, layer)?, draw(ParameterKind::WeightHh, layer)?);

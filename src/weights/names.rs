@@ -109,6 +109,11 @@ pub(crate) fn infer<'a>(
 ) -> Result<RecurrentConfig> {
     let input = format!("{prefix}weight_ih_l0");
     let Some(weight_ih) = shape_of(&input) else {
+        let mut own =
+            names.clone().filter(|name| name.strip_prefix(prefix).is_some_and(|short| parse(short).is_some()));
+        if let Some(name) = own.next() {
+            return Err(Error::MissingTensor { name: input, why: format!("{name} is there") });
+        }
         return Err(Error::NoModel {
             what: "layer",
             prefix: prefix.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use wgpu_rnn::{Device, Error, GpuOptions, Lstm, LstmConfig, Strategy, Tensor, wgpu};
+use wgpu_rnn::{Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmConfig, Mode, Options, Strategy, Tensor, wgpu};
 
 use crate::support::{adapter_under_test, bits, gpu, own_device, uniform};
 
@@ -260,6 +260,65 @@ fn a_long_sequence_runs_in_several_chunks() {
         let (output, _): (Tensor, _) = model.forward(&x, None).unwrap();
         let tolerance = crate::compare::Tolerance::of_f32_sum(4);
         crate::compare::compare(strategy.name(), output.data(), expected.data(), tolerance).unwrap();
+    }
+}
+
+/// Bytes of this crate's buffers on a device, by wgpu's own account; `None` where it keeps none.
+fn bytes_on(device: &Device) -> Option<u64> {
+    let (device, _) = device.wgpu().unwrap();
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let report = device.generate_allocator_report()?;
+    let own = report.allocations.iter().filter(|allocation| allocation.name.starts_with("wgpu-rnn"));
+    Some(own.map(|allocation| allocation.size).sum())
+}
+
+/// Buffers that a push leaves for the next are no reason to take more than a forward may.
+#[test]
+fn streams_stay_within_the_memory_that_a_forward_may_take() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let model = Gru::random(GruConfig::new(1, 8), 1).unwrap().to(&device).unwrap();
+    model.set_strategy(Strategy::Step).unwrap();
+    let mut streams = model.streams(4096).unwrap();
+    let slots = streams.slots().to_vec();
+    let Some(before) = bytes_on(&device) else { return };
+    let limit = model.plan(1, 4096).unwrap().device_bytes() + 50_000;
+    model.set_memory_limit(limit).unwrap();
+    let mut push = |rows: usize, steps: usize| {
+        let chunk = Tensor::zeros([steps, rows, 1]).unwrap();
+        streams.push_to(&slots[..rows], &chunk, &Options::new()).unwrap();
+        bytes_on(&device).unwrap() - before
+    };
+    // A long one, then a wide one; one behind the other they would take more.
+    for (rows, steps) in [(1, 8000), (4096, 1), (1, 8000)] {
+        let taken = push(rows, steps);
+        assert!(taken <= limit, "{taken} bytes of {limit}, {rows} rows of {steps} steps");
+    }
+    let lower = limit / 2;
+    model.set_memory_limit(lower).unwrap();
+    let taken = push(1, 1);
+    assert!(taken <= lower, "{taken} bytes of {lower}");
+}
+
+/// After `warm_up` a forward makes no buffers, in training mode either.
+#[test]
+fn a_forward_after_warm_up_makes_nothing() {
+    if gpu().is_none() {
+        return;
+    }
+    for training in [false, true] {
+        let device = Device::gpu(&GpuOptions::new()).unwrap();
+        let config = GruConfig::new(5, 40).num_layers(2).dropout(0.5);
+        let mut model = Gru::random(config, 1).unwrap().to(&device).unwrap();
+        if training {
+            model.set_mode(Mode::Training { seed: 1 });
+        }
+        model.warm_up(&[60, 9, 5]).unwrap();
+        let before = bytes_on(&device);
+        model.forward(&uniform(&[60, 9, 5], 2), None).unwrap();
+        assert_eq!(bytes_on(&device), before, "training: {training}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Dropout: what PyTorch's rules say of it, and masks that every device agrees on.
 
 use wgpu_rnn::{
-    Config, Device, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, Options, Placed, Rnn,
-    RnnConfig, RnnKind, Tensor,
+    Config, Device, GruBuffers, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, Options, Placed,
+    Rnn, RnnConfig, RnnKind, Strategy, Tensor, wgpu,
 };
 
 use crate::compare::{Tolerance, compare};
@@ -191,4 +191,17 @@ fn a_refused_call_draws_no_mask() {
         let (expected, got) = (cpu.forward(&x, None).unwrap().0, gpu.forward(&x, None).unwrap().0);
         compare("after a refused call", got.data(), expected.data(), Tolerance::of_f32_sum(64)).unwrap();
     }
+    // Nor does a refused recording, here of a strategy that copies the output.
+    let (device, _) = gpu.device().wgpu().unwrap();
+    let buffer = |usage| {
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 1024, usage, mapped_at_creation: false })
+    };
+    let (storage, state) = (wgpu::BufferUsages::STORAGE, wgpu::BufferUsages::COPY_DST);
+    let [input, output, h_n] = [storage, storage, storage | state].map(buffer);
+    gpu.set_strategy(Strategy::Wavefront).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let refused = gpu.encode(&mut encoder, 4, 2, &GruBuffers::new(&input, &output, &h_n)).unwrap_err();
+    assert!(matches!(refused, wgpu_rnn::Error::Buffer { name: "output", .. }), "{refused}");
+    let (expected, got) = (cpu.forward(&x, None).unwrap().0, gpu.forward(&x, None).unwrap().0);
+    compare("after a refused recording", got.data(), expected.data(), Tolerance::of_f32_sum(64)).unwrap();
 }

@@ -2,8 +2,8 @@
 
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
 use wgpu_rnn::{
-    Buffers, Config, Device, Error, GruBuffers, GruConfig, Kind, Layer, Lstm, LstmBuffers, LstmConfig, LstmState, Mode,
-    Options, PlacedLstm, RnnBuffers, RnnConfig, Tensor,
+    Buffers, Config, Device, Error, GpuOptions, GruBuffers, GruConfig, Kind, Layer, Lstm, LstmBuffers, LstmConfig,
+    LstmState, Mode, Options, PlacedLstm, RnnBuffers, RnnConfig, Tensor,
 };
 
 use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
@@ -244,22 +244,29 @@ fn buffers_that_do_not_fit_are_named() {
     );
 }
 
-/// Of one wgpu instance, that is: instances do not know each other's buffers.
+/// Of one wgpu instance, that is, as all devices are that this crate opens: instances do not know each other's buffers.
 #[test]
 fn a_buffer_of_another_device_is_an_error_before_anything_is_recorded() {
     if gpu().is_none() {
         return;
     }
     let adapter = adapter_under_test();
-    let [(own, queue), (other, _)] =
-        [(); 2].map(|()| pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap());
-    let model = placed(&Device::from_wgpu(own.clone(), queue), LstmConfig::new(1, 1));
+    let open = || pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+    let (own, queue) = open();
+    check_foreign(&Device::from_wgpu(own, queue), &open().0);
+    let [own, other] = [(); 2].map(|()| Device::gpu(&GpuOptions::new()).unwrap());
+    check_foreign(&own, other.wgpu().unwrap().0);
+}
+
+fn check_foreign(device: &Device, other: &wgpu::Device) {
+    let (own, _) = device.wgpu().unwrap();
+    let model = placed(device, LstmConfig::new(1, 1));
     let usage = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
     let make = |device: &wgpu::Device| {
         device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 64, usage, mapped_at_creation: false })
     };
-    let [output, h, c] = [(); 3].map(|()| make(&own));
-    let foreign = make(&other);
+    let [output, h, c] = [(); 3].map(|()| make(own));
+    let foreign = make(other);
     let mut encoder = own.create_command_encoder(&Default::default());
     let error = model.encode(&mut encoder, 1, 1, &LstmBuffers::new(&foreign, &output, &h, &c)).unwrap_err();
     assert!(matches!(error, Error::Gpu { during: "binding buffers", .. }), "{error}");

@@ -45,6 +45,7 @@ fn sizes_that_no_machine_holds_are_refused() {
         LstmConfig::new(1, usize::MAX),
         LstmConfig::new(1, 1 << 40),
         LstmConfig::new(1, 2).num_layers(usize::MAX),
+        LstmConfig::new(1, 1).num_layers(1_000_000_000_000),
     ] {
         assert!(matches!(Lstm::random(config, 0), Err(Error::TooLarge { .. })));
     }
@@ -209,6 +210,7 @@ fn files_without_a_fitting_model() {
         "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); the file has recurrent layers under [\"a.\", \"b.\"]"
     );
     assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 is there");
+    assert_eq!(load(&[("p.bias_hh_l0", &[4])], "p."), "tensor p.weight_ih_l0 is missing: p.bias_hh_l0 is there");
     assert_eq!(
         load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), ("bias_hh_l0", &[4])], ""),
         "tensor bias_ih_l0 is missing: the other names under \"\" describe LSTM(1, 1)"

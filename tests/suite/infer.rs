@@ -255,7 +255,7 @@ fn without_a_driver_auto_runs_on_the_cpu_and_gpu_says_why_not() {
     let gpu = run("gpu");
     let message = String::from_utf8(gpu.stderr).unwrap();
     assert_eq!(gpu.status.code(), Some(1));
-    assert!(message.contains("no adapter was found at all: is a Vulkan, Metal or DX12 driver installed?"), "{message}");
+    assert!(message.contains("none was found: is a driver of theirs installed?"), "{message}");
     let auto = run("auto");
     let printed = String::from_utf8(auto.stdout).unwrap();
     assert!(auto.status.success());
