@@ -187,6 +187,9 @@ fn load_input<K: Kind>(path: &Path) -> Result<Input<K>> {
         _ => bail!("{}: has only one of h_0 and c_0; an LSTM takes both or neither", path.display()),
     };
     let with = if state.is_some() { format!(", with {}", wanted.join(" and ")) } else { String::new() };
+    if let Some(shape) = file.shape("lengths").filter(|shape| shape.len() != 1) {
+        bail!("{}: lengths has shape {shape:?}, expected [B]", path.display());
+    }
     let lengths = match file.integers("lengths").with_context(|| path.display().to_string())? {
         None => None,
         Some(all) => Some(

@@ -63,18 +63,21 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// In place of the table a picture, as SVG: time per step against hidden size, a line a strategy of the GPU
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tune", "shape", "strategy", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_TABLE)]
     picture: Option<PathBuf>,
     /// T of the picture
-    #[arg(long, default_value = "50", value_name = "T", requires = "picture")]
+    #[arg(long, default_value = "50", value_name = "T", requires = "picture", conflicts_with_all = OF_TABLE)]
     steps: NonZeroUsize,
     /// B of the picture
-    #[arg(long, default_value = "1", value_name = "B", requires = "picture")]
+    #[arg(long, default_value = "1", value_name = "B", requires = "picture", conflicts_with_all = OF_TABLE)]
     batch: NonZeroUsize,
     /// L of the picture
-    #[arg(long, default_value = "1", value_name = "L", requires = "picture")]
+    #[arg(long, default_value = "1", value_name = "L", requires = "picture", conflicts_with_all = OF_TABLE)]
     layers: NonZeroUsize,
 }
+
+/// What a picture has no use for.
+const OF_TABLE: [&str; 4] = ["tune", "shape", "strategy", "json"];
 
 /// The strategies by their names.
 fn strategies() -> impl TypedValueParser<Value = Strategy> {
@@ -229,7 +232,7 @@ fn open(arguments: &Arguments) -> Result<(Device, String)> {
 }
 
 fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: MakeBuffers<K>) -> Result<Line> {
-    let (least, precision) = (arguments.repeat.get(), arguments.precision);
+    let (times, precision) = (arguments.repeat.get(), arguments.precision);
     let Shape { t, b, i, h, layers, directions } = shape;
     let config = Config::<K>::new(i, h).num_layers(layers).bidirectional(directions == 2);
     let layer = Layer::random(config, 0)?;
@@ -243,18 +246,18 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     let x = wave(shape)?;
     check(&layer, &model, precision.precision(), &x).context("the result is wrong, so that its time means nothing")?;
 
-    let call = measure::whole_call(&model, &x, least)?;
+    let call = measure::whole_call(&model, &x, times)?;
     let gates = layer.layers()[0].weight_hh().shape()[0] / h;
-    let (mut flops, mut plan) = (0, None);
+    let (mut flops, mut plan) = (0.0, None);
     for n in 0..layers {
         let input = if n == 0 { i } else { directions * h };
-        flops += 2 * t * b * directions * gates * h * (input + h);
+        flops += [2, t, b, directions, gates, h, input + h].map(|n| n as f64).iter().product::<f64>();
     }
     let mut on_device: (Option<Times>, Option<Times>) = (None, None);
     if device.is_gpu() {
         let state = (layers * directions * b * h * 4) as u64;
         let bytes = [(t * b * i * 4) as u64, (t * b * directions * h * 4) as u64, state, state];
-        let (submitted, gpu) = measure::on_device(&model, device, (t, b), &bytes, make, least)?;
+        let (submitted, gpu) = measure::on_device(&model, device, (t, b), &bytes, make, times)?;
         on_device = (Some(submitted), gpu);
         plan = Some(model.plan(t, b)?);
     }
@@ -274,7 +277,7 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         median_ms: ms(call.median),
         min_ms: ms(call.min),
         max_ms: ms(call.max),
-        gflops: flops as f64 / call.median.as_secs_f64() / 1e9,
+        gflops: flops / call.median.as_secs_f64() / 1e9,
         bytes_per_step: directions * gates * h * h * precision.bytes(),
         dispatches: plan.as_ref().map_or(0, wgpu_rnn::Plan::dispatch_count),
         device_bytes: plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
@@ -285,7 +288,9 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
 
 /// The input that all measurements read.
 fn wave(Shape { t, b, i, .. }: Shape) -> Result<Tensor> {
-    Ok(Tensor::new([t, b, i], (0..t * b * i).map(|n| (n as f32 * 0.37).sin()).collect::<Vec<_>>())?)
+    let mut x = Tensor::zeros([t, b, i])?;
+    (0..).zip(x.data_mut()).for_each(|(n, x)| *x = (n as f32 * 0.37).sin());
+    Ok(x)
 }
 
 /// A GPU against the CPU path, the CPU path against the reference in f64.

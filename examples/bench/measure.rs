@@ -21,22 +21,26 @@ impl Times {
     }
 }
 
-/// Calls `work` until a time has passed and `repeat` times at least, after as many calls as warm up.
-pub fn repeat(least: usize, mut work: impl FnMut() -> Result<Duration>) -> Result<Times> {
-    let (warm, start) = (Instant::now(), 2);
-    for _ in 0..start {
+/// Two calls that warm up, or one that takes seconds.
+const WARM_UP: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Calls `work` so many times, after calls that warm up.
+pub fn repeat(times: usize, mut work: impl FnMut() -> Result<Duration>) -> Result<Times> {
+    let start = Instant::now();
+    for _ in 0..WARM_UP {
         work()?;
-        if warm.elapsed() > Duration::from_secs(2) {
+        if start.elapsed() > PATIENCE {
             break;
         }
     }
-    let times = (0..least.max(1)).map(|_| work()).collect::<Result<Vec<_>>>()?;
+    let times = (0..times).map(|_| work()).collect::<Result<Vec<_>>>()?;
     Times::of(times).context("nothing was measured")
 }
 
 /// A forward between arrays of the host.
-pub fn whole_call<K: Kind>(model: &Placed<K>, x: &Tensor, least: usize) -> Result<Times> {
-    repeat(least, || {
+pub fn whole_call<K: Kind>(model: &Placed<K>, x: &Tensor, times: usize) -> Result<Times> {
+    repeat(times, || {
         let start = Instant::now();
         model.forward(x, None)?;
         Ok(start.elapsed())
@@ -53,7 +57,7 @@ pub fn on_device<K: Kind>(
     (t, b): (usize, usize),
     bytes: &[u64],
     make: MakeBuffers<K>,
-    least: usize,
+    times: usize,
 ) -> Result<(Times, Option<Times>)> {
     let (gpu, queue) = device.wgpu().context("this clock needs a GPU")?;
     let buffers: Vec<wgpu::Buffer> = bytes
@@ -65,7 +69,7 @@ pub fn on_device<K: Kind>(
         .collect();
     let clock = Clock::new(gpu);
     let mut of_gpu = Vec::new();
-    let submitted = repeat(least, || {
+    let submitted = repeat(times, || {
         let mut encoder = gpu.create_command_encoder(&Default::default());
         if let Some(clock) = &clock {
             clock.stamp(&mut encoder, 0);
