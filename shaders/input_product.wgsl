@@ -27,6 +27,38 @@ fn value_at(at: u32) -> f32 {
     return value;
 }
 
+// Rows are the chunk's (s, b) pairs.
+fn row_count() -> u32 {
+    return chunk.steps * params.batch;
+}
+
+// Where a row of x begins, or the last one: what is loaded beyond it is not used.
+fn x_row(row: u32, d: u32) -> u32 {
+    return x_offset(min(row, row_count() - 1u), d);
+}
+
+// The same of four rows.
+fn x_rows(row: u32, d: u32) -> vec4<u32> {
+    return vec4<u32>(x_row(row, d), x_row(row + 1u, d), x_row(row + 2u, d), x_row(row + 3u, d));
+}
+
+// The k that this slice is over.
+fn first_k() -> u32 {
+    return params.chunks[0].k_first;
+}
+
+fn end_k() -> u32 {
+    return params.chunks[0].k_end;
+}
+
+// What the sum of this slice is added to: the bias, or what the slices before have left.
+fn start_of(at: u32, d: u32, u: u32) -> Gates {
+    if (first_k() > 0u) {
+        return unpack_gates(gx[at]);
+    }
+    return bias(d, u);
+}
+
 // The weights of a unit by their place in the binding.
 fn weights_at(at: u32) -> Gates {
     return unpack_weights(w_ih[at]);

@@ -2,7 +2,7 @@
 // what they load: each lane loads the value of one row of an octet, and hands it to the others. So eight values cost one load, and
 // nothing is staged or waited for. A subgroup has eight lanes at least, and its first eight are active.
 //
-// How weights and rows are read, `weights_at` and `value_at`, is said by the kernel and by what all kernels of its role share.
+// How weights and rows are read, `weights_at` and `value_at`, and which k there are, is said by what all kernels of a role share.
 
 override OCTETS: u32; // 1, 2 or 4
 override UNITS: u32; // half of the hidden units of a workgroup
@@ -88,30 +88,20 @@ fn leave_sums(unit: u32, sums: Octets) {
     }
 }
 
-fn repeated(start: Gates) -> Octets {
-    let octet = Octet(start, start, start, start, start, start, start, start);
-    return Octets(octet, octet, octet, octet);
-}
-
-/// A unit of the workgroup: what its sums start with, and where its weights begin.
-struct Unit {
-    start: Gates,
-    first_weight: u32,
-}
-
-/// Adds the products for k in k_first..k_end, of two units of the workgroup, `unit` and the one UNITS further, and all rows, and
-/// leaves them in sums_of_rows. `rows` is where the row that this lane loads begins, of each octet.
+/// Adds the products for all k, of two units of the workgroup, `unit` and the one UNITS further, and all rows, and leaves them in
+/// sums_of_rows. `first_a` and `first_b` are where the weights of the two begin, `rows` where the row that this lane loads begins, of
+/// each octet.
 ///
 /// Four terms at a time: the sums of many octets are more than a CPU's registers, and are so fetched and left once for four terms.
-fn sum_octets(unit: u32, a: Unit, b: Unit, rows: array<u32, 4>, k_first: u32, k_end: u32) {
-    var sums_a = repeated(a.start);
-    var sums_b = repeated(b.start);
+fn sum_octets(unit: u32, first_a: u32, first_b: u32, rows: array<u32, 4>) {
+    var sums_a = Octets();
+    var sums_b = Octets();
     // Carried on, as a CPU's compiler would work them out from k anew for each lane.
-    var at_a = a.first_weight + k_first * BLOCK;
-    var at_b = b.first_weight + k_first * BLOCK;
+    var at_a = first_a + first_k() * BLOCK;
+    var at_b = first_b + first_k() * BLOCK;
     var values: Values;
-    var k = k_first;
-    for (; k + 4u <= k_end; k += 4u) {
+    var k = first_k();
+    for (; k + 4u <= end_k(); k += 4u) {
         values[0] = four_values(rows[0] + k);
         if (OCTETS > 1u) {
             values[1] = four_values(rows[1] + k);
@@ -126,7 +116,7 @@ fn sum_octets(unit: u32, a: Unit, b: Unit, rows: array<u32, 4>, k_first: u32, k_
         at_b += 4u * BLOCK;
     }
     // The last terms, each with three that are zero.
-    for (; k < k_end; k++) {
+    for (; k < end_k(); k++) {
         for (var octet = 0u; octet < 4u; octet++) {
             values[octet] = vec4<f32>(value_at(rows[octet] + k), 0.0, 0.0, 0.0);
         }

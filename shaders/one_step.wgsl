@@ -8,6 +8,16 @@ fn is_there(b: u32, u: u32) -> bool {
     return u < params.hidden_size && b < params.batch && step_in_chunk.index < chunk.steps;
 }
 
+// Where h(s-1) of a row begins, or of the last one: what is loaded beyond it is not used.
+fn h_row(s: u32, d: u32, b: u32) -> u32 {
+    return h_before(s, d, min(b, params.batch - 1u), 0u);
+}
+
+// The same of four rows.
+fn h_rows(s: u32, d: u32, b: u32) -> vec4<u32> {
+    return vec4<u32>(h_row(s, d, b), h_row(s, d, b + 1u), h_row(s, d, b + 2u), h_row(s, d, b + 3u));
+}
+
 // Loads what the cell will need, for an invocation that will finish a unit of a row that is there.
 fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
     var own_h = 0.0;

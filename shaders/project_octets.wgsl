@@ -6,13 +6,9 @@
 // units of OCTETS·8 rows, an invocation two units of all of these rows, and the whole of their sums. The CPU twin is
 // cpu/reference/project.rs; octets.wgsl says how rows are loaded.
 
-fn unit_at(d: u32, u: u32) -> Unit {
-    let there = min(u, params.hidden_size - 1u);
-    var start = Gates();
-    if (params.chunks[0].k_first == 0u) {
-        start = bias(d, there);
-    }
-    return Unit(start, first_weight(d, there, chunk.input_size));
+// Units behind the last read its weights, and drop their sums.
+fn weights_of(d: u32, u: u32) -> u32 {
+    return first_weight(d, min(u, params.hidden_size - 1u), chunk.input_size);
 }
 
 @compute @workgroup_size(UNITS, 1, 1)
@@ -23,25 +19,19 @@ fn project_octets(
 ) {
     let d = enter(group.z);
     let u = group.x * 2u * UNITS + local.x;
-    let count = chunk.steps * params.batch;
     let first_row = group.y * OCTETS * 8u;
     // Every lane has to load, those beyond the last row or unit as well; what they load is not used.
     var rows: array<u32, 4>;
     for (var octet = 0u; octet < 4u; octet++) {
-        rows[octet] = x_offset(min(first_row + octet * 8u + lane % 8u, count - 1u), d);
+        rows[octet] = x_row(first_row + octet * 8u + lane % 8u, d);
     }
-    let k_first = params.chunks[0].k_first;
-    sum_octets(local.x, unit_at(d, u), unit_at(d, u + UNITS), rows, k_first, params.chunks[0].k_end);
+    sum_octets(local.x, weights_of(d, u), weights_of(d, u + UNITS), rows);
     for (var i = 0u; i < OCTETS * 16u; i++) {
         let row = first_row + i / 2u;
         let unit = u + i % 2u * UNITS;
-        if (row < count && unit < params.hidden_size) {
+        if (row < row_count() && unit < params.hidden_size) {
             let at = gx_index(row, d, unit);
-            var sum = sum_of_row(local.x + i % 2u * UNITS, i / 2u);
-            if (k_first > 0u) {
-                sum += unpack_gates(gx[at]);
-            }
-            gx[at] = pack_gates(sum);
+            gx[at] = pack_gates(sum_of_row(local.x + i % 2u * UNITS, i / 2u) + start_of(at, d, unit));
         }
     }
 }

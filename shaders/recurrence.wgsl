@@ -16,6 +16,20 @@ fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
     return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
 }
 
+// An element of h by its place in the binding.
+fn value_at(at: u32) -> f32 {
+    return h[at];
+}
+
+// The k that a recurrent product is over.
+fn first_k() -> u32 {
+    return 0u;
+}
+
+fn end_k() -> u32 {
+    return params.recurrent_size;
+}
+
 // Where the recurrent weights of a unit begin.
 fn first_recurrent_weight(d: u32, u: u32) -> u32 {
     return chunk.w_offset + first_weight(d, u, params.recurrent_size);

@@ -6,10 +6,6 @@
 // sums. A weight that is loaded is used for all of them: this is the kernel where loads are what takes the time. The CPU twin is
 // cpu/reference/step.rs; octets.wgsl says how rows are loaded.
 
-fn value_at(at: u32) -> f32 {
-    return h[at];
-}
-
 @compute @workgroup_size(UNITS, 1, 1)
 fn step_octets(
     @builtin(local_invocation_id) local: vec3<u32>,
@@ -23,11 +19,12 @@ fn step_octets(
     // Every lane has to load, those beyond the last row or unit as well; what they load is not used.
     var rows: array<u32, 4>;
     for (var octet = 0u; octet < 4u; octet++) {
-        rows[octet] = h_before(s, d, min(first_row + octet * 8u + lane % 8u, params.batch - 1u), 0u);
+        rows[octet] = h_row(s, d, first_row + octet * 8u + lane % 8u);
     }
-    let a = Unit(Gates(), first_recurrent_weight(d, min(u, params.hidden_size - 1u)));
-    let b = Unit(Gates(), first_recurrent_weight(d, min(u + UNITS, params.hidden_size - 1u)));
-    sum_octets(local.x, a, b, rows, 0u, params.recurrent_size);
+    // Units behind the last read its weights, and drop their sums.
+    let a = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
+    let b = first_recurrent_weight(d, min(u + UNITS, params.hidden_size - 1u));
+    sum_octets(local.x, a, b, rows);
     for (var i = 0u; i < OCTETS * 16u; i++) {
         let row = first_row + i / 2u;
         let unit = u + i % 2u * UNITS;

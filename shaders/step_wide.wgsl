@@ -26,6 +26,9 @@ fn step_wide(
     let u_b = u_a + UNITS;
     let tile_k = STAGED / (2u * OCTETS);
     let first_row = group.y * OCTETS * 8u;
+    // As many invocations stage each quad of the rows.
+    let shares = SPLIT * UNITS / 2u;
+    let staged = h_rows(s, d, first_row + index / shares * 4u);
 
     var a_0 = Quad(); // unit a, the first quad of the rows
     var a_1 = Quad();
@@ -33,7 +36,7 @@ fn step_wide(
     var b_1 = Quad();
     for (var k0 = 0u; k0 < params.recurrent_size; k0 += tile_k) {
         let depth = min(tile_k, params.recurrent_size - k0);
-        stage_h(s, d, first_row, k0, tile_k, index, SPLIT * OCTETS * UNITS);
+        stage_rows(staged, index / shares * tile_k, k0, depth, index % shares, shares);
         workgroupBarrier();
         // Units behind the last load a weight that is there, and drop their sums.
         let w_a = first_recurrent_weight(d, min(u_a, params.hidden_size - 1u)) + k0 * BLOCK;
@@ -43,8 +46,8 @@ fn step_wide(
         for (var k = local.z; k < depth; k += SPLIT) {
             let of_a = weights_at(w_a + k * BLOCK);
             let of_b = weights_at(w_b + k * BLOCK);
-            let h_0 = h_tile[rows_0 + k];
-            let h_1 = h_tile[rows_1 + k];
+            let h_0 = row_tile[rows_0 + k];
+            let h_1 = row_tile[rows_1 + k];
             add_quad(&a_0, h_0, of_a);
             add_quad(&a_1, h_1, of_a);
             add_quad(&b_0, h_0, of_b);

@@ -22,6 +22,8 @@ const PROJECT: &str = include_str!("../../shaders/project.wgsl");
 const RECURRENCE: &str = include_str!("../../shaders/recurrence.wgsl");
 const INPUT_PRODUCT: &str = include_str!("../../shaders/input_product.wgsl");
 const PROJECT_OCTETS: &str = include_str!("../../shaders/project_octets.wgsl");
+const PROJECT_QUADS: &str = include_str!("../../shaders/project_quads.wgsl");
+const QUADS: &str = include_str!("../../shaders/quads.wgsl");
 const QUAD: &str = include_str!("../../shaders/quad.wgsl");
 const OCTETS: &str = include_str!("../../shaders/octets.wgsl");
 const ONE_STEP: &str = include_str!("../../shaders/one_step.wgsl");
@@ -51,8 +53,9 @@ pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision, wave:
     };
     let body: &[&str] = match kernel {
         Kernel::Project => &[DROPOUT, INPUT_PRODUCT, QUAD, PROJECT],
+        Kernel::ProjectQuads => &[DROPOUT, INPUT_PRODUCT, STAGE, QUAD, QUADS, PROJECT_QUADS],
         Kernel::ProjectOctets => &[DROPOUT, INPUT_PRODUCT, OCTETS, PROJECT_OCTETS],
-        Kernel::Step => &[RECURRENCE, ONE_STEP, STAGE, QUAD, STEP],
+        Kernel::Step => &[RECURRENCE, ONE_STEP, STAGE, QUAD, QUADS, STEP],
         Kernel::StepWide => &[RECURRENCE, ONE_STEP, STAGE, QUAD, STEP_WIDE],
         Kernel::StepOctets => &[RECURRENCE, ONE_STEP, OCTETS, STEP_OCTETS],
         Kernel::StepRow => &[RECURRENCE, ONE_STEP, STEP_ROW],
@@ -69,6 +72,7 @@ pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::Project => "project",
         Kernel::Step => "step",
+        Kernel::ProjectQuads => "project_quads",
         Kernel::ProjectOctets => "project_octets",
         Kernel::StepRow => "step_row",
         Kernel::StepRowLent => "step_row_lent",

@@ -86,6 +86,7 @@ fn every_tile_gives_the_numbers_of_the_reference() {
         check_tile(&context, LstmConfig::new(5, 600), 2);
         check_tile(&context, LstmConfig::new(5, 600), 5);
         check_tile(&context, GruConfig::new(16_390, 9), 3);
+        check_tile(&context, GruConfig::new(16_390, 9), 5);
         // Many rows and units: the wide tile of a GPU, with rows and units to spare.
         check_tile(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
         check_tile(&context, GruConfig::new(5, 41), 43 * 32 - 5);

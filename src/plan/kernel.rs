@@ -6,6 +6,7 @@ use crate::config::RecurrentConfig;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
     Project,
+    ProjectQuads,
     ProjectOctets,
     Step,
     StepRow,
@@ -27,8 +28,9 @@ pub(crate) enum Role {
 
 impl Kernel {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Project,
+        Self::ProjectQuads,
         Self::ProjectOctets,
         Self::Step,
         Self::StepRow,
@@ -41,7 +43,7 @@ impl Kernel {
 
     pub(crate) const fn role(self) -> Role {
         match self {
-            Self::Project | Self::ProjectOctets => Role::InputProduct,
+            Self::Project | Self::ProjectQuads | Self::ProjectOctets => Role::InputProduct,
             Self::Step | Self::StepRow | Self::StepRowLent | Self::StepWide | Self::StepOctets | Self::Sequence => {
                 Role::Recurrence
             }
@@ -51,7 +53,10 @@ impl Kernel {
 
     /// Whether it is called once a time step, and so told which.
     pub(crate) const fn is_of_one_step(self) -> bool {
-        !matches!(self, Self::Project | Self::ProjectOctets | Self::Sequence)
+        match self.role() {
+            Role::InputProduct => false,
+            Role::Recurrence | Role::Projection => !matches!(self, Self::Sequence),
+        }
     }
 }
 

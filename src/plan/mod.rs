@@ -25,6 +25,7 @@ pub(crate) mod limits;
 pub(crate) mod octets;
 pub(crate) mod params;
 pub(crate) mod project;
+pub(crate) mod quads;
 pub(crate) mod sequence;
 pub(crate) mod shrink;
 pub(crate) mod step;

@@ -1,4 +1,4 @@
-//! The grid of the input product, shaders/project.wgsl and shaders/project_octets.wgsl.
+//! The grid of the input product, shaders/project.wgsl and shaders/project_{quads,octets}.wgsl.
 
 use std::ops::Range;
 
@@ -7,12 +7,15 @@ use crate::config::RecurrentConfig;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
 use crate::plan::octets::Octets;
+use crate::plan::quads::Quads;
 
 /// The kernel and the shape of its workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ProjectTile {
     /// Tiles in workgroup memory.
     Tiled,
+    /// Few rows: an invocation has four of one unit, and several share a sum.
+    Quads(Quads),
     /// Lanes lend each other what they load: an invocation has eight to 32 rows of two units.
     Octets(Octets),
 }
@@ -20,12 +23,19 @@ pub(crate) enum ProjectTile {
 /// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut: the rows of
 /// four steps stand for those of few and of many.
 pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> ProjectTile {
-    if limits.software && limits.has_octets() {
-        ProjectTile::Octets(Octets::of_rows(batch.saturating_mul(4), config.cell.gates()))
-    } else {
-        ProjectTile::Tiled
+    let few = ProjectTile::Quads(Quads { units: 8, quads: 2, split: 16 });
+    match (limits.software, limits.has_octets()) {
+        (true, true) => ProjectTile::Octets(Octets::of_rows(batch.saturating_mul(4), config.cell.gates())),
+        (false, _) if batch <= FEW_ROWS && few.check_workgroup(config, limits).is_ok() => few,
+        _ => ProjectTile::Tiled,
     }
 }
+
+/// Up to this batch a product is of few rows, or at least may be: of one step, or of a chunk of a wave.
+const FEW_ROWS: usize = 4;
+
+/// For errors.
+const WHAT: &str = "the input product";
 
 /// Features that a workgroup of the tiled kernel stages at a time; `TILE_K` of the shader.
 pub(crate) const TILE_K: usize = 16;
@@ -34,6 +44,7 @@ impl ProjectTile {
     pub(crate) fn kernel(self) -> Kernel {
         match self {
             Self::Tiled => Kernel::Project,
+            Self::Quads(_) => Kernel::ProjectQuads,
             Self::Octets(_) => Kernel::ProjectOctets,
         }
     }
@@ -42,6 +53,7 @@ impl ProjectTile {
     pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Tiled => Vec::new(),
+            Self::Quads(quads) => quads.overrides(),
             Self::Octets(octets) => octets.overrides(),
         }
     }
@@ -50,6 +62,7 @@ impl ProjectTile {
     pub(crate) const fn units(self) -> usize {
         match self {
             Self::Tiled => 16,
+            Self::Quads(quads) => quads.units as usize,
             Self::Octets(octets) => octets.units() as usize,
         }
     }
@@ -58,6 +71,7 @@ impl ProjectTile {
     pub(crate) const fn rows(self) -> usize {
         match self {
             Self::Tiled => 64,
+            Self::Quads(quads) => quads.rows() as usize,
             Self::Octets(octets) => octets.rows() as usize,
         }
     }
@@ -66,6 +80,7 @@ impl ProjectTile {
     pub(crate) const fn workgroup(self) -> [u32; 3] {
         match self {
             Self::Tiled => [8, 8, 1],
+            Self::Quads(quads) => quads.workgroup(),
             Self::Octets(octets) => octets.workgroup(),
         }
     }
@@ -74,9 +89,14 @@ impl ProjectTile {
     fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let floats = match self {
             Self::Tiled => TILE_K * (self.rows() + self.units() * gate_floats),
+            Self::Quads(quads) => quads.workgroup_floats(gate_floats),
             Self::Octets(octets) => octets.sums() * gate_floats,
         };
         (floats * size_of::<f32>()) as u64
+    }
+
+    fn check_workgroup(self, config: &RecurrentConfig, limits: &DeviceLimits) -> Result<()> {
+        limits.workgroup(WHAT, self.workgroup(), self.workgroup_storage(config.cell.workgroup_floats()))
     }
 
     pub(crate) fn groups(self, rows: usize, hidden_size: usize, directions: usize) -> [u32; 3] {
@@ -90,11 +110,10 @@ impl ProjectTile {
 
     /// Whether a device can run the kernel at all, and for `rows` rows of one time step.
     pub(crate) fn check(self, config: &RecurrentConfig, rows: u64, limits: &DeviceLimits) -> Result<()> {
-        let what = "the input product";
-        limits.workgroup(what, self.workgroup(), self.workgroup_storage(config.cell.workgroup_floats()))?;
-        limits.groups(what, config.hidden_size.div_ceil(self.units()) as u64)?;
-        limits.groups(what, rows.div_ceil(self.rows() as u64))?;
-        limits.groups(what, config.directions() as u64)
+        self.check_workgroup(config, limits)?;
+        limits.groups(WHAT, config.hidden_size.div_ceil(self.units()) as u64)?;
+        limits.groups(WHAT, rows.div_ceil(self.rows() as u64))?;
+        limits.groups(WHAT, config.directions() as u64)
     }
 }
 

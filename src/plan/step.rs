@@ -8,9 +8,7 @@ use crate::plan::explain::Count;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
 use crate::plan::octets::Octets;
-
-/// Vectors of h that a workgroup stages at a time; `STAGED` of the shader.
-pub(crate) const STAGED: usize = 512;
+use crate::plan::quads::{Quads, STAGED};
 
 /// The kernel and the shape of its workgroup: the shader's override constants of the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +18,7 @@ pub(crate) enum StepTile {
     /// One row where loads are dear.
     RowLent { units: u32 },
     /// A few rows: an invocation has four of one unit.
-    Quads { units: u32, quads: u32, split: u32 },
+    Quads(Quads),
     /// Many rows: an invocation has eight of two units.
     Wide { units: u32, octets: u32 },
     /// Several rows where loads are dear: an invocation has eight to 32 of two units.
@@ -46,7 +44,7 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
 }
 
 /// Sums of no more rows and units than any device has room for.
-const SEVERAL_ROWS: StepTile = StepTile::Quads { units: 8, quads: 4, split: 8 };
+const SEVERAL_ROWS: StepTile = StepTile::Quads(Quads { units: 8, quads: 4, split: 8 });
 
 /// The best tile for a batch, and why. On a GPU the fewer rows there are to spread over the invocations, the more of them share a sum, so
 /// that few rows keep the whole GPU busy as well; the more rows and units there are, the more of them share what an invocation
@@ -61,7 +59,7 @@ fn best_tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (
                 "one row, on a software adapter, which gains nothing from sharing a sum",
             ),
             (_, true) => (StepTile::Octets(Octets::of_rows(batch, config.cell.gates())), LEND),
-            (2..=8, false) => (StepTile::Quads { units: 32, quads: 1, split: 4 }, SHARE),
+            (2..=8, false) => (StepTile::Quads(Quads { units: 32, quads: 1, split: 4 }), SHARE),
             (_, false) => (StepTile::Wide { units: 16, octets: 2 }, SHARE),
         };
     }
@@ -70,8 +68,8 @@ fn best_tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (
     let few = "few rows, so that sums are shared to keep a GPU busy";
     match batch {
         0..=1 => (StepTile::Row { units: 8, split: 32 }, "one row, so that only units and terms of a sum are parallel"),
-        2..=4 => (StepTile::Quads { units: 16, quads: 1, split: 16 }, few),
-        5..=8 => (StepTile::Quads { units: 16, quads: 2, split: 8 }, few),
+        2..=4 => (StepTile::Quads(Quads { units: 16, quads: 1, split: 16 }), few),
+        5..=8 => (StepTile::Quads(Quads { units: 16, quads: 2, split: 8 }), few),
         17.. if units.saturating_mul(rows).saturating_mul(directions) >= GROUPS => {
             (wide, "many rows and units, which share what is read of both")
         }
@@ -87,7 +85,7 @@ impl StepTile {
         match self {
             Self::Row { .. } => Kernel::StepRow,
             Self::RowLent { .. } => Kernel::StepRowLent,
-            Self::Quads { .. } => Kernel::Step,
+            Self::Quads(_) => Kernel::Step,
             Self::Wide { .. } => Kernel::StepWide,
             Self::Octets(_) => Kernel::StepOctets,
         }
@@ -98,7 +96,7 @@ impl StepTile {
         match self {
             Self::Row { units, split } => vec![("UNITS", units), ("SPLIT", split)],
             Self::RowLent { units } => vec![("UNITS", units)],
-            Self::Quads { units, quads, split } => vec![("UNITS", units), ("QUADS", quads), ("SPLIT", split)],
+            Self::Quads(quads) => quads.overrides(),
             Self::Wide { units, octets } => vec![("UNITS", units), ("OCTETS", octets)],
             Self::Octets(octets) => octets.overrides(),
         }
@@ -108,7 +106,7 @@ impl StepTile {
     fn size(self) -> (usize, usize) {
         let (units, rows) = match self {
             Self::Row { units, .. } | Self::RowLent { units } => (units, 1),
-            Self::Quads { units, quads, .. } => (units, 4 * quads),
+            Self::Quads(quads) => (quads.units, quads.rows()),
             Self::Wide { units, octets } => (2 * units, 8 * octets),
             Self::Octets(octets) => (octets.units(), octets.rows()),
         };
@@ -119,7 +117,7 @@ impl StepTile {
         match self {
             Self::Row { units, split } => [units, 1, split],
             Self::RowLent { units } => [units, 1, 1],
-            Self::Quads { units, quads, split } => [units, quads, split],
+            Self::Quads(quads) => quads.workgroup(),
             Self::Wide { units, octets } => [units, octets, WIDE_SPLIT],
             Self::Octets(octets) => octets.workgroup(),
         }
@@ -133,14 +131,14 @@ impl StepTile {
     /// Bytes of workgroup memory: the staged h, and sums of all gates, of four rows at a time in the wide kernel.
     pub(crate) fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let invocations = self.workgroup().iter().product::<u32>() as usize;
-        let (staged, sums) = match self {
-            Self::Row { .. } => (0, invocations),
-            Self::RowLent { .. } => (0, 0),
-            Self::Quads { .. } => (STAGED, invocations),
-            Self::Wide { .. } => (STAGED, 4 * invocations),
-            Self::Octets(octets) => (0, octets.sums()),
+        let floats = match self {
+            Self::Row { .. } => invocations * gate_floats,
+            Self::RowLent { .. } => 0,
+            Self::Quads(quads) => quads.workgroup_floats(gate_floats),
+            Self::Wide { .. } => 4 * STAGED + 4 * invocations * gate_floats,
+            Self::Octets(octets) => octets.sums() * gate_floats,
         };
-        ((staged * 4 + sums * gate_floats) * size_of::<f32>()) as u64
+        (floats * size_of::<f32>()) as u64
     }
 
     pub(crate) fn check(self, config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> Result<()> {
@@ -160,7 +158,7 @@ impl fmt::Display for StepTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (units, rows) = self.size();
         let split = match *self {
-            Self::Row { split, .. } | Self::Quads { split, .. } => split,
+            Self::Row { split, .. } | Self::Quads(Quads { split, .. }) => split,
             Self::Wide { .. } => WIDE_SPLIT,
             Self::RowLent { .. } | Self::Octets(_) => 1,
         };

@@ -44,7 +44,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     for dispatch in plan.dispatches() {
         let chunk = params[dispatch.chunk_offset as usize / stride];
         match dispatch.kernel {
-            Kernel::Project | Kernel::ProjectOctets => {
+            Kernel::Project | Kernel::ProjectQuads | Kernel::ProjectOctets => {
                 let steps = chunk.first_step..chunk.first_step + chunk.steps;
                 assert!(next.is_empty(), "the steps of the chunk before are all there");
                 next = steps.map(|s| (dispatch.layer, s)).rev().collect();
@@ -183,7 +183,7 @@ fn limits_are_named_before_anything_else() {
     let narrow = DeviceLimits { groups_per_dimension: 10, ..limits() };
     let config = LstmConfig::new(1, 200);
     let error = plan_with(&config, 1, 1, &narrow).unwrap_err().to_string();
-    assert_eq!(error, "the input product needs 13 of max_compute_workgroups_per_dimension, the device has 10");
+    assert_eq!(error, "the input product needs 25 of max_compute_workgroups_per_dimension, the device has 10");
 }
 
 /// Those of WebGPU and of OpenGL ES 3.1 (wgpu's downlevel defaults), which leave a little less workgroup memory.

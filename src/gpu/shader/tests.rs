@@ -9,6 +9,7 @@ use crate::plan::kernel::Role;
 use crate::plan::octets::Octets;
 use crate::plan::params::{ChunkParams, MAX_CHUNKS, SharedParams, StepParams, block_bytes};
 use crate::plan::project::ProjectTile;
+use crate::plan::quads::{Quads, STAGED};
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
 use crate::plan::{project, sequence, shrink, step};
@@ -134,9 +135,9 @@ fn tile_constants_are_those_of_the_plan() {
                 assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
                 assert_eq!(module.entry_points[0].workgroup_size, tile.workgroup());
             }
-            Kernel::Step => assert_eq!(constant(&module, "STAGED"), step::STAGED),
+            Kernel::Step | Kernel::ProjectQuads => assert_eq!(constant(&module, "STAGED"), STAGED),
             Kernel::StepWide => {
-                assert_eq!(constant(&module, "STAGED"), step::STAGED);
+                assert_eq!(constant(&module, "STAGED"), STAGED);
                 assert_eq!(constant(&module, "SPLIT"), step::WIDE_SPLIT as usize);
             }
             Kernel::StepRow | Kernel::StepRowLent | Kernel::StepOctets | Kernel::ProjectOctets => {}
@@ -168,11 +169,13 @@ fn a_wave_has_the_chunks_of_the_plan() {
 fn override_constants_are_those_of_the_rust_side() {
     let project = |tile| Constants::Project { tile, dropout: true };
     let step = |tile| Constants::Step { tile, projected: false };
+    let quads = Quads { units: 16, quads: 4, split: 4 };
     for (kernel, _, module) in parsed() {
         let constants = match kernel {
             Kernel::Project => project(ProjectTile::Tiled),
             Kernel::ProjectOctets => project(ProjectTile::Octets(Octets::of_rows(16, 4))),
-            Kernel::Step => step(StepTile::Quads { units: 16, quads: 4, split: 4 }),
+            Kernel::ProjectQuads => project(ProjectTile::Quads(quads)),
+            Kernel::Step => step(StepTile::Quads(quads)),
             Kernel::StepRow => step(StepTile::Row { units: 8, split: 32 }),
             Kernel::StepRowLent => step(StepTile::RowLent { units: 32 }),
             Kernel::StepWide => step(StepTile::Wide { units: 8, octets: 4 }),
