@@ -75,10 +75,15 @@ fn leave_state(s: u32, d: u32, b: u32, u: u32, state: State) {
         h_out[(b * params.directions + d) * params.hidden_size + u] = state.h;
         return;
     }
-    h[h_before(s + 1u, d, b, u)] = state.h;
     y[y_index(s, d, b, u)] = state.h;
+    leave_h(s, d, b, u, state.h);
+}
+
+// Leaves h after step s for the step that follows, and if none does for the caller.
+fn leave_h(s: u32, d: u32, b: u32, u: u32, value: f32) {
+    h[h_before(s + 1u, d, b, u)] = value;
     if (s + 1u == length_of(b)) {
-        h_out[h_index(d, b, u)] = state.h;
+        h_out[h_index(d, b, u)] = value;
     }
 }
 

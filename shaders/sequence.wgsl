@@ -130,12 +130,23 @@ fn sequence(
                 sum += partial[other * UNITS + u];
             }
             let state = apply_cell(pending, sum);
-            leave_state(first + i, d, b, u, state);
+            y[y_index(first + i, d, b, u)] = state.h;
+            if (params.c_stride_s > 0u) {
+                store_state(state, c_index(first + i + 1u, d, b, u));
+            }
             h_row[u] = state.h;
             pending.gx = next_gx;
             pending.old = state;
         }
         workgroupBarrier();
+    }
+    if (finishes && steps > 0u) {
+        // What is carried on within the chunk need not be stored before its end.
+        let last = first + steps - 1u;
+        if (params.c_stride_s == 0u) {
+            store_state(pending.old, c_index(last, d, b, u));
+        }
+        leave_h(last, d, b, u, pending.old.h);
     }
     if (finishes) {
         for (var i = steps; i < chunk.steps; i++) {

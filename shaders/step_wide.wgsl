@@ -58,27 +58,35 @@ fn step_wide(
 
     let row = first_row + local.y * 8u + local.z;
     let at = local.y * UNITS + local.x;
-    finish_quad(s, d, row, u_a, at, local.z, a_0);
-    finish_quad(s, d, row + 4u, u_a, at, local.z, a_1);
-    finish_quad(s, d, row, u_b, at, local.z, b_0);
-    finish_quad(s, d, row + 4u, u_b, at, local.z, b_1);
+    // All under way together.
+    let of_a_0 = begin_if_there(s, d, row, u_a);
+    let of_a_1 = begin_if_there(s, d, row + 4u, u_a);
+    let of_b_0 = begin_if_there(s, d, row, u_b);
+    let of_b_1 = begin_if_there(s, d, row + 4u, u_b);
+    finish_quad(s, d, row, u_a, at, local.z, of_a_0, a_0);
+    finish_quad(s, d, row + 4u, u_a, at, local.z, of_a_1, a_1);
+    finish_quad(s, d, row, u_b, at, local.z, of_b_0, b_0);
+    finish_quad(s, d, row + 4u, u_b, at, local.z, of_b_1, b_1);
+}
+
+fn begin_if_there(s: u32, d: u32, b: u32, u: u32) -> Pending {
+    var pending: Pending;
+    if (is_there(b, u)) {
+        pending = begin(s, d, b, u);
+    }
+    return pending;
 }
 
 // The invocation with z = r finishes row r of a quad, which is b.
-fn finish_quad(s: u32, d: u32, b: u32, u: u32, at: u32, z: u32, sum: Quad) {
+fn finish_quad(s: u32, d: u32, b: u32, u: u32, at: u32, z: u32, pending: Pending, sum: Quad) {
     let of_split = OCTETS * UNITS;
     let of_row = SPLIT * of_split;
-    let finishes = is_there(b, u);
-    var pending: Pending;
-    if (finishes) {
-        pending = begin(s, d, b, u);
-    }
     partial[z * of_split + at] = sum.r0;
     partial[of_row + z * of_split + at] = sum.r1;
     partial[2u * of_row + z * of_split + at] = sum.r2;
     partial[3u * of_row + z * of_split + at] = sum.r3;
     workgroupBarrier();
-    if (finishes) {
+    if (is_there(b, u)) {
         let first = z * of_row + at;
         let product = partial[first] + partial[first + of_split] + partial[first + 2u * of_split]
             + partial[first + 3u * of_split];
