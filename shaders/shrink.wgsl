@@ -2,8 +2,9 @@
 //
 //   h = W_hr[d]·raw        from H values to P
 //
-// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of one row and direction; SPLIT
-// invocations share the sum of a value, and their parts are added in order. The CPU twin is the end of cpu/reference/step.rs.
+// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of four rows and one direction, so that
+// a weight that is read serves four sums; SPLIT invocations share the sums of a value, and their parts are added in order. The CPU
+// twin is the end of cpu/reference/step.rs.
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]
@@ -14,9 +15,20 @@
 @group(1) @binding(2) var<uniform> step_in_chunk: Step;
 
 const TILE_VALUES = 16u;
+const TILE_ROWS = 4u;
 const SPLIT = 16u;
 
-var<workgroup> parts: array<f32, 256>; // [SPLIT, TILE_VALUES]
+var<workgroup> parts: array<vec4<f32>, 256>; // [SPLIT, TILE_VALUES] of four rows
+
+// raw of a unit in four rows, of which the first elements are at `rows`.
+fn four_raws(rows: vec4<u32>, u: u32) -> vec4<f32> {
+    return vec4<f32>(raw[rows.x + u], raw[rows.y + u], raw[rows.z + u], raw[rows.w + u]);
+}
+
+// The last row for those that are not there: what is loaded beyond it is not used.
+fn raw_row(b: u32, d: u32) -> u32 {
+    return (min(b, params.batch - 1u) * params.directions + d) * params.hidden_size;
+}
 
 @compute @workgroup_size(16, 1, 16)
 fn shrink(
@@ -26,36 +38,42 @@ fn shrink(
 ) {
     let d = enter(group.z);
     let s = chunk.first_step + step_in_chunk.index;
-    let b = group.y;
+    let first_row = group.y * TILE_ROWS;
     let p = group.x * TILE_VALUES + local.x;
 
-    var sum = 0.0;
+    var sum = vec4<f32>();
     if (p < params.recurrent_size) {
-        let raw_row = (b * params.directions + d) * params.hidden_size;
+        let rows = vec4<u32>(
+            raw_row(first_row, d),
+            raw_row(first_row + 1u, d),
+            raw_row(first_row + 2u, d),
+            raw_row(first_row + 3u, d),
+        );
         let column = d * params.hidden_size * params.recurrent_size + p;
         var u = local.z;
-        // Four at a time, so that their loads are under way together.
-        for (; u + 3u * SPLIT < params.hidden_size; u += 4u * SPLIT) {
-            let r0 = raw[raw_row + u];
-            let r1 = raw[raw_row + u + SPLIT];
-            let r2 = raw[raw_row + u + 2u * SPLIT];
-            let r3 = raw[raw_row + u + 3u * SPLIT];
-            sum += r0 * w_hr[column + u * params.recurrent_size];
-            sum += r1 * w_hr[column + (u + SPLIT) * params.recurrent_size];
-            sum += r2 * w_hr[column + (u + 2u * SPLIT) * params.recurrent_size];
-            sum += r3 * w_hr[column + (u + 3u * SPLIT) * params.recurrent_size];
+        // Two at a time, so that their loads are under way together.
+        for (; u + SPLIT < params.hidden_size; u += 2u * SPLIT) {
+            let w0 = w_hr[column + u * params.recurrent_size];
+            let w1 = w_hr[column + (u + SPLIT) * params.recurrent_size];
+            let raw0 = four_raws(rows, u);
+            let raw1 = four_raws(rows, u + SPLIT);
+            sum += raw0 * w0;
+            sum += raw1 * w1;
         }
         for (; u < params.hidden_size; u += SPLIT) {
-            sum += raw[raw_row + u] * w_hr[column + u * params.recurrent_size];
+            sum += four_raws(rows, u) * w_hr[column + u * params.recurrent_size];
         }
     }
     parts[index] = sum;
     workgroupBarrier();
-    if (local.z != 0u || p >= params.recurrent_size) {
+    // The invocation with z = r finishes row r of the four.
+    let b = first_row + local.z;
+    if (local.z >= TILE_ROWS || b >= params.batch || p >= params.recurrent_size) {
         return;
     }
-    for (var z = 1u; z < SPLIT; z++) {
-        sum += parts[z * TILE_VALUES + local.x];
+    var value = 0.0;
+    for (var z = 0u; z < SPLIT; z++) {
+        value += parts[z * TILE_VALUES + local.x][local.z];
     }
 
     let at = h_index(d, b, p);
@@ -68,9 +86,9 @@ fn shrink(
         }
         return;
     }
-    h[h_before(s + 1u, d, b, p)] = sum;
-    y[y_at] = sum;
+    h[h_before(s + 1u, d, b, p)] = value;
+    y[y_at] = value;
     if (s + 1u == length) {
-        h_n[at] = sum;
+        h_n[at] = value;
     }
 }

@@ -1,4 +1,4 @@
-//! The table of cells. Adding a cell is a row here, its WGSL file, its CPU function, and its gate orders.
+//! The table of cells, which the engine takes gates and states from. ARCHITECTURE.md says what else a cell needs.
 
 use crate::config::Nonlinearity;
 

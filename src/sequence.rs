@@ -43,7 +43,7 @@ impl Sequence {
         Ok(Self { time_steps, batch, batched, batch_first: batched && config.batch_first })
     }
 
-    /// A time-major batch, as device buffers are described.
+    /// A batch in the order of the configuration, as device buffers are described.
     pub(crate) fn batched(config: &RecurrentConfig, time_steps: usize, batch: usize) -> Self {
         Self { time_steps, batch, batched: true, batch_first: config.batch_first }
     }

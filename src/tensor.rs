@@ -1,5 +1,7 @@
 //! A dense host array whose shape is checked once, when it is made.
 
+use std::ops::Range;
+
 use crate::{Error, Real, Result};
 
 /// A dense, row-major array on the host: a shape (slowest dimension first) and its elements.
@@ -9,6 +11,7 @@ use crate::{Error, Real, Result};
 ///
 /// let x = Tensor::new([2, 3], vec![0.0_f32, 1.0, 2.0, 3.0, 4.0, 5.0])?;
 /// assert_eq!(x.get(&[1, 0]), Some(3.0));
+/// assert_eq!(x.row(&[1]), Some(&[3.0, 4.0, 5.0][..]));
 /// assert!(Tensor::new([2, 3], vec![0.0_f32; 5]).is_err());
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
@@ -76,7 +79,18 @@ impl<F: Real> Tensor<F> {
 
     /// The element at `index`; `None` outside the array or with the wrong number of dimensions.
     pub fn get(&self, index: &[usize]) -> Option<F> {
-        self.as_view().get(index)
+        Some(self.data[position(&self.shape, index)?])
+    }
+
+    /// The elements along the last dimension at an `index` of the others: of an output `[T, B, H]`, `row(&[t, b])` is h of row b at
+    /// time t. `None` outside the array or with the wrong number of dimensions.
+    pub fn row(&self, index: &[usize]) -> Option<&[F]> {
+        self.data.get(row_range(&self.shape, index)?)
+    }
+
+    /// [`row`](Self::row) to change in place.
+    pub fn row_mut(&mut self, index: &[usize]) -> Option<&mut [F]> {
+        self.data.get_mut(row_range(&self.shape, index)?)
     }
 
     /// The whole array, borrowed.
@@ -118,18 +132,33 @@ impl<'a, F: Real> TensorView<'a, F> {
 
     /// The element at `index`; `None` outside the array or with the wrong number of dimensions.
     pub fn get(&self, index: &[usize]) -> Option<F> {
-        if index.len() != self.shape.len() {
-            return None;
-        }
-        let mut at = 0;
-        for (&i, &size) in index.iter().zip(&self.shape) {
-            if i >= size {
-                return None;
-            }
-            at = at * size + i;
-        }
-        self.data.get(at).copied()
+        Some(self.data[position(&self.shape, index)?])
     }
+
+    /// The elements along the last dimension at an `index` of the others, as [`Tensor::row`].
+    pub fn row(&self, index: &[usize]) -> Option<&'a [F]> {
+        self.data.get(row_range(&self.shape, index)?)
+    }
+
+    /// An array of its own with these elements, under this shape.
+    pub fn to_tensor(&self) -> Tensor<F> {
+        Tensor { shape: self.shape.clone(), data: self.data.to_vec() }
+    }
+}
+
+/// Where the element at `index` of an array lies; `None` outside it or with the wrong number of dimensions.
+fn position(shape: &[usize], index: &[usize]) -> Option<usize> {
+    if index.len() != shape.len() || index.iter().zip(shape).any(|(i, size)| i >= size) {
+        return None;
+    }
+    Some(index.iter().zip(shape).fold(0, |at, (i, size)| at * size + i))
+}
+
+/// Where the elements along the last dimension lie at an index of the others.
+fn row_range(shape: &[usize], index: &[usize]) -> Option<Range<usize>> {
+    let (&size, others) = shape.split_last()?;
+    let start = position(others, index)? * size;
+    Some(start..start + size)
 }
 
 /// The number of elements of `shape`, if that many can be addressed.

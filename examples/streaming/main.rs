@@ -17,7 +17,7 @@ mod series;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::{RngExt, SeedableRng};
@@ -93,20 +93,17 @@ fn main() -> Result<()> {
         let mut chunk = Tensor::zeros([steps, news.len(), FEATURES])?;
         for (row, &(n, weeks)) in news.iter().enumerate() {
             for step in 0..weeks {
-                let at = (step * news.len() + row) * FEATURES;
                 let input = model.input(record, stations[n].week + step);
-                chunk.data_mut()[at..at + FEATURES].copy_from_slice(&input);
+                chunk.row_mut(&[step, row]).context("a row of the chunk")?.copy_from_slice(&input);
             }
         }
 
         let start = Instant::now();
         let output = streams.push_to(&slots, &chunk, &Options::new().lengths(&lengths))?;
         latencies.push(start.elapsed());
-        let hidden = output.shape()[2];
         for (row, &(n, weeks)) in news.iter().enumerate() {
             for step in 0..weeks {
-                let at = (step * news.len() + row) * hidden;
-                stations[n].outputs.extend_from_slice(&output.data()[at..at + hidden]);
+                stations[n].outputs.extend_from_slice(output.row(&[step, row]).context("a row of the output")?);
             }
             stations[n].week += weeks;
             progress.inc(weeks as u64);
@@ -159,17 +156,13 @@ fn compare_with_whole_run(model: &Forecaster, record: &[f64], stations: &[Statio
     let mut input = Tensor::zeros([steps, count, FEATURES])?;
     for (row, station) in stations.iter().enumerate() {
         for (step, week) in (station.first_week..record.len()).enumerate() {
-            let at = (step * count + row) * FEATURES;
-            input.data_mut()[at..at + FEATURES].copy_from_slice(&model.input(record, week));
+            let features = input.row_mut(&[step, row]).context("a row of the input")?;
+            features.copy_from_slice(&model.input(record, week));
         }
     }
     let (output, _) = model.lstm().forward_with(&input, None, &Options::new().lengths(&lengths))?;
-    let hidden = output.shape()[2];
     for (row, (station, &length)) in stations.iter().zip(&lengths).enumerate() {
-        let whole = (0..length).flat_map(|step| {
-            let at = (step * count + row) * hidden;
-            output.data()[at..at + hidden].iter().map(|v| v.to_bits())
-        });
+        let whole = (0..length).filter_map(|step| output.row(&[step, row])).flatten().map(|v| v.to_bits());
         ensure!(whole.eq(station.outputs.iter().map(|v| v.to_bits())), "station {row} differs from a whole run");
     }
     println!("check     all outputs are those of one whole run, bit for bit");

@@ -198,11 +198,13 @@ fn layer_buffers<'a>(
     };
     let h_n = part(&io.last.h, sizes.h);
     match (role, &scratch.raw, &weights.w_hr) {
-        (Role::Projection, Some(raw), Some(w_hr)) => {
+        (Role::Projection, raw, w_hr) => {
+            // A plan that projects makes both.
+            let (Some(raw), Some(w_hr)) = (raw, w_hr) else { return Vec::new() };
             let (raw, w_hr, h) = (whole(raw), w_hr.binding(), whole(&scratch.h));
             kernels::shrink::Buffers { raw, w_hr, h, y, h_n }.in_order()
         }
-        (Role::InputProduct | Role::Projection, ..) => {
+        (Role::InputProduct, ..) => {
             let (w_ih, b_ih, gx) = (weights.w_ih.binding(), weights.b_ih.binding(), whole(&scratch.gx));
             kernels::project::Buffers { x, w_ih, b_ih, gx }.in_order()
         }

@@ -230,16 +230,9 @@ impl<K: Kind, F: Real> Layer<K, F> {
     }
 
     async fn place(&self, device: &Device, precision: Precision, wait: Wait) -> Result<Placed<K, F>> {
-        let rounded;
-        let layers = match precision {
-            Precision::F32 => &self.layers,
-            Precision::F16 => {
-                rounded = self.layers.iter().map(LayerWeights::rounded_to_f16).collect::<Result<Vec<_>>>()?;
-                weights::validate(&self.config.0, &rounded, |parameter| parameter.to_string())?;
-                &rounded
-            }
-        };
-        let model = PlacedModel::new(&self.config.0, layers, device, precision, wait).await?;
+        let config = &self.config.0;
+        let layers = weights::in_precision(config, &self.layers, precision, |parameter| parameter.to_string())?;
+        let model = PlacedModel::new(config, &layers, device, precision, wait).await?;
         Ok(Placed { config: self.config.clone(), device: device.clone(), model, training: None })
     }
 }

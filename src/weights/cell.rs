@@ -17,6 +17,9 @@ pub(crate) fn read<F: Real>(
     let name = |kind: ParameterKind| format!("{prefix}{}", kind.stem());
     let (input, recurrent) = (name(ParameterKind::WeightIh), name(ParameterKind::WeightHh));
     let Some(weight_ih) = file.shape(&input) else {
+        if let Some(other) = ParameterKind::ALL.map(name).into_iter().find(|name| file.shape(name).is_some()) {
+            return Err(Error::MissingTensor { name: input, why: format!("{other} is there") });
+        }
         let (prefix, found) = (prefix.to_owned(), names::cell_prefixes(file.names()));
         return Err(Error::NoModel { what: "cell", prefix, missing: input, found });
     };

@@ -9,9 +9,12 @@ pub(crate) mod names;
 pub(crate) mod pytorch;
 pub(crate) mod tensor_file;
 
+use std::borrow::Cow;
+
 use half::f16;
 
 use crate::config::RecurrentConfig;
+use crate::precision::Precision;
 use crate::weights::names::{Parameter, ParameterKind};
 use crate::{Error, Real, Result, Tensor};
 
@@ -89,7 +92,7 @@ impl<F: Real> LayerWeights<F> {
     }
 
     /// The same with the two matrices that f16 is for rounded to it, in their own number type.
-    pub(crate) fn rounded_to_f16(&self) -> Result<Self> {
+    fn rounded_to_f16(&self) -> Result<Self> {
         let rounded = |tensor: &Tensor<F>| {
             let mut rounded = tensor.cast::<F>()?;
             rounded.data_mut().iter_mut().for_each(|v| *v = F::from_f64(f16::from_f64(v.to_f64()).to_f64()));
@@ -105,6 +108,23 @@ impl<F: Real> LayerWeights<F> {
             ParameterKind::BiasIh => self.bias_ih(),
             ParameterKind::BiasHh => self.bias_hh(),
             ParameterKind::WeightHr => self.weight_hr(),
+        }
+    }
+}
+
+/// A model's weights as a device is to keep them: what f16 cannot hold is an error that calls it by `name`.
+pub(crate) fn in_precision<'a, F: Real>(
+    config: &RecurrentConfig,
+    layers: &'a [LayerWeights<F>],
+    precision: Precision,
+    name: impl Fn(Parameter) -> String,
+) -> Result<Cow<'a, [LayerWeights<F>]>> {
+    match precision {
+        Precision::F32 => Ok(Cow::Borrowed(layers)),
+        Precision::F16 => {
+            let rounded = layers.iter().map(LayerWeights::rounded_to_f16).collect::<Result<Vec<_>>>()?;
+            validate(config, &rounded, name)?;
+            Ok(Cow::Owned(rounded))
         }
     }
 }

@@ -157,6 +157,23 @@ fn views_check_their_shape() {
 }
 
 #[test]
+fn elements_and_rows_are_found_or_none() {
+    let mut x = Tensor::new([2, 2, 3], (0..12).map(|n| n as f32).collect::<Vec<_>>()).unwrap();
+    assert_eq!((x.get(&[1, 0, 2]), x.row(&[1, 0])), (Some(8.0), Some(&[6.0, 7.0, 8.0][..])));
+    for outside in [&[2, 0][..], &[0, 2], &[0], &[0, 0, 0], &[]] {
+        assert!(x.row(outside).is_none() && x.row_mut(outside).is_none());
+    }
+    assert_eq!((x.get(&[0, 0]), x.get(&[0, 0, 3])), (None, None));
+    x.row_mut(&[0, 1]).unwrap().fill(9.0);
+    let view = x.view([4, 3]).unwrap();
+    assert_eq!((view.row(&[1]), view.get(&[1, 2])), (Some(&[9.0; 3][..]), Some(9.0)));
+    assert_eq!(view.to_tensor().shape(), [4, 3]);
+    assert_eq!(view.to_tensor().data(), x.data());
+    let empty = zeros(&[2, 0]);
+    assert_eq!((empty.row(&[1]), empty.row(&[2]), empty.get(&[0, 0])), (Some(&[][..]), None, None));
+}
+
+#[test]
 fn weights_that_do_not_fit() {
     let layer = |i, h| LayerWeights::new(zeros(&[4 * h, i]), zeros(&[4 * h, h]));
     let config = LstmConfig::new(3, 2).bias(false);

@@ -1,6 +1,9 @@
 //! Weights as f16: the layer of the rounded weights, no more and no less.
 
-use wgpu_rnn::{Config, Device, Error, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Precision, RnnConfig, Tensor};
+use wgpu_rnn::{
+    Config, Device, Error, GruConfig, Kind, Layer, LayerWeights, LstmCell, LstmCellConfig, LstmConfig, Precision,
+    RnnConfig, Tensor,
+};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, on_both, oracle, reduction_length, uniform};
@@ -60,12 +63,31 @@ fn f16_is_the_layer_of_the_rounded_weights() {
     });
 }
 
+/// A cell is a layer of one step.
+#[test]
+fn a_cell_of_f16_is_the_layer_of_f16() {
+    on_both(|device| {
+        let cell = LstmCell::random(LstmCellConfig::new(7, 33), 1).unwrap();
+        let layer = Layer::new(LstmConfig::new(7, 33), vec![cell.weights().clone()]).unwrap();
+        let x = uniform(&[3, 7], 2);
+        let state = cell.to_precision(device, Precision::F16).unwrap().forward(&x, None).unwrap();
+        let sequence = Tensor::new([1, 3, 7], x.data()).unwrap();
+        let output = layer.to_precision(device, Precision::F16).unwrap().forward(&sequence, None).unwrap().0;
+        assert_eq!(bits(&state.h), bits(&output));
+        let plain = cell.to(device).unwrap().forward(&x, None).unwrap();
+        assert_ne!(bits(&state.h), bits(&plain.h));
+    });
+}
+
 #[test]
 fn a_weight_beyond_f16_is_named() {
     on_both(|device| {
         let mut weight_hh = Tensor::<f32>::zeros([4, 1]).unwrap();
         weight_hh.data_mut()[2] = 65_520.0;
         let weights = LayerWeights::new(Tensor::zeros([4, 3]).unwrap(), weight_hh);
+        let cell = LstmCell::new(LstmCellConfig::new(3, 1).bias(false), weights.clone()).unwrap();
+        let error = cell.to_precision(device, Precision::F16).unwrap_err();
+        assert_eq!(error.to_string(), "tensor weight_hh: expected finite values, got inf at [2, 0]");
         let lstm = Layer::new(LstmConfig::new(3, 1).bias(false), vec![weights]).unwrap();
         lstm.to(device).unwrap();
         let error = lstm.to_precision(device, Precision::F16).unwrap_err();

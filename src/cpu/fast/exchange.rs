@@ -28,8 +28,8 @@ pub(super) struct Exchange {
 static CROWDED: AtomicUsize = AtomicUsize::new(0);
 const LAYERS_ALONE: usize = 100;
 
-/// Whether other programs use the cores, as far as is known.
-pub(super) fn is_crowded() -> bool {
+/// Whether a layer is to be left to one thread, as other programs use the cores; counts it.
+pub(super) fn take_turn_alone() -> bool {
     CROWDED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |layers| layers.checked_sub(1)).is_ok()
 }
 
@@ -138,8 +138,8 @@ mod tests {
         assert!(!exchange.collect(0, &mut [0.0; 3]));
         assert!(exchange.is_broken() && start.elapsed() >= Duration::from_millis(1));
         // The next layers are not shared, and then it is tried again.
-        assert!(is_crowded());
-        while is_crowded() {}
+        assert!(take_turn_alone());
+        while take_turn_alone() {}
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl FastModel {
         let by_units = if self.config.is_projected() { 1 } else { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize };
         let tiles = self.config.hidden_size.div_ceil(self.lanes);
         let members = (threads / directions).clamp(1, by_units.min(tiles));
-        let members = if members > 1 && exchange::is_crowded() { 1 } else { members };
+        let members = if members > 1 && exchange::take_turn_alone() { 1 } else { members };
         let together = threads >= directions * members && directions * members > 1;
 
         let mut parts = Vec::with_capacity(directions * members);

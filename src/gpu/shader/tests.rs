@@ -144,6 +144,7 @@ fn tile_constants_are_those_of_the_plan() {
             Kernel::Sequence => assert_eq!(constant(&module, "ROWS_OF_LINE"), sequence::ROWS_OF_LINE),
             Kernel::Shrink => {
                 assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
+                assert_eq!(constant(&module, "TILE_ROWS"), shrink::TILE_ROWS);
                 assert_eq!(module.entry_points[0].workgroup_size, shrink::WORKGROUP);
             }
         }
