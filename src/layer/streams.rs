@@ -1,6 +1,5 @@
 //! Many independent streams through one layer, their states resident where it runs.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(doc)]
@@ -58,17 +57,17 @@ pub struct Streams<K, F = f32> {
     config: Config<K>,
     device: Device,
     session: Session<F>,
-    /// In the order in which they were added.
+    /// In the order in which they were added, which is that of their names.
     slots: Vec<Slot>,
-    /// The row of the session's states that is a slot's.
-    rows: HashMap<Slot, usize>,
+    /// The row of the session's states that is each slot's.
+    rows: Vec<usize>,
     free: Vec<usize>,
 }
 
 impl<K: Kind, F: Real> Streams<K, F> {
     pub(super) fn new(config: Config<K>, device: Device, session: Session<F>, count: usize) -> Self {
         let free = (count..session.rows()).rev().collect();
-        let mut streams = Self { config, device, session, slots: Vec::new(), rows: HashMap::new(), free };
+        let mut streams = Self { config, device, session, slots: Vec::new(), rows: Vec::new(), free };
         for row in 0..count {
             streams.occupy(row);
         }
@@ -157,16 +156,15 @@ impl<K: Kind, F: Real> Streams<K, F> {
         wait: Wait,
     ) -> Result<Tensor<F>> {
         let sequence = Sequence::of_input(&self.config.0, chunk.shape())?;
-        let slots = slots.unwrap_or(&self.slots);
-        if sequence.batch != slots.len() {
-            let expected = format!("B = {}, as there are so many slots to push", slots.len());
+        let count = slots.unwrap_or(&self.slots).len();
+        if sequence.batch != count {
+            let expected = format!("B = {count}, as there are so many slots to push");
             return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
         }
-        let state_rows = slots.iter().map(|&slot| self.row(slot)).collect::<Result<Vec<_>>>()?;
-        let mut seen = HashSet::with_capacity(slots.len());
-        if let Some(slot) = slots.iter().find(|&slot| !seen.insert(slot)) {
-            return Err(slot_error("each slot once", format!("{slot:?} twice")));
-        }
+        let state_rows = match slots {
+            Some(slots) => self.rows_of(slots)?,
+            None => self.rows.clone(),
+        };
         let call = Call::new(sequence, options)?.with_state_rows(state_rows);
         let output = self.session.push(call, chunk.data(), wait).await?;
         Tensor::new(sequence.shape(self.config.0.output_size()), output)
@@ -215,8 +213,8 @@ impl<K: Kind, F: Real> Streams<K, F> {
 
     fn occupy(&mut self, row: usize) -> Slot {
         let slot = Slot::next();
-        self.rows.insert(slot, row);
         self.slots.push(slot);
+        self.rows.push(row);
         slot
     }
 
@@ -225,13 +223,9 @@ impl<K: Kind, F: Real> Streams<K, F> {
     /// # Errors
     /// [`Error::Config`] for a slot that is not there.
     pub fn remove(&mut self, slot: Slot) -> Result<()> {
-        let row = self.row(slot)?;
-        self.rows.remove(&slot);
-        // Names grow, so that the order of adding is theirs.
-        if let Ok(at) = self.slots.binary_search(&slot) {
-            self.slots.remove(at);
-        }
-        self.free.push(row);
+        let at = self.position(slot)?;
+        self.slots.remove(at);
+        self.free.push(self.rows.remove(at));
         Ok(())
     }
 
@@ -313,9 +307,24 @@ impl<K: Kind, F: Real> Streams<K, F> {
         vec![self.config.0.num_layers, self.config.0.state_size(state)]
     }
 
+    fn position(&self, slot: Slot) -> Result<usize> {
+        let missing = |_| slot_error("a slot of these streams that was not removed", format!("{slot:?}"));
+        self.slots.binary_search(&slot).map_err(missing)
+    }
+
     fn row(&self, slot: Slot) -> Result<usize> {
-        let missing = || slot_error("a slot of these streams that was not removed", format!("{slot:?}"));
-        self.rows.get(&slot).copied().ok_or_else(missing)
+        Ok(self.rows[self.position(slot)?])
+    }
+
+    /// The rows of some slots, each of which comes once.
+    fn rows_of(&self, slots: &[Slot]) -> Result<Vec<usize>> {
+        let rows = slots.iter().map(|&slot| self.row(slot)).collect::<Result<_>>()?;
+        let mut sorted = slots.to_vec();
+        sorted.sort_unstable();
+        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(twice) => Err(slot_error("each slot once", format!("{:?} twice", twice[0]))),
+            None => Ok(rows),
+        }
     }
 }
 
