@@ -57,7 +57,8 @@ impl Plan {
         writeln!(f, "{} over T = {}, B = {}", self.config, sequence.time_steps, sequence.batch)?;
         writeln!(
             f,
-            "  input product  {} of up to {}, gx of {}: {}",
+            "  input product  {}; {} of up to {}, gx of {}: {}",
+            self.choice.input_product,
             Count(self.chunks(), "chunk"),
             Count(self.chunk_steps, "step"),
             Bytes(bytes.gx),

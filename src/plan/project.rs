@@ -1,9 +1,11 @@
 //! The grid of the input product, shaders/project.wgsl and shaders/project_{quads,octets}.wgsl.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
+use crate::plan::explain::Count;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
 use crate::plan::octets::Octets;
@@ -114,6 +116,14 @@ impl ProjectTile {
         limits.groups(WHAT, config.hidden_size.div_ceil(self.units()) as u64)?;
         limits.groups(WHAT, rows.div_ceil(self.rows() as u64))?;
         limits.groups(WHAT, config.directions() as u64)
+    }
+}
+
+/// For people.
+impl fmt::Display for ProjectTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} units x {}", self.units(), Count(self.rows(), "row"))?;
+        if let Self::Quads(quads) = self { write!(f, ", sum split {}-fold", quads.split) } else { Ok(()) }
     }
 }
 

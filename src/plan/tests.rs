@@ -253,7 +253,7 @@ fn a_plan_says_what_it_does_and_why() {
     assert_eq!(
         format!("{plan:#}"),
         "LSTM(10, 400, num_layers=3, bidirectional=true) over T = 150, B = 100\n  \
-         input product  3 chunks of up to 52 steps, gx of 63.48 MiB: more would not keep a GPU busier\n  \
+         input product  16 units x 64 rows; 3 chunks of up to 52 steps, gx of 63.48 MiB: more would not keep a GPU busier\n  \
          strategy       step: many rows and units, which share what is read of both\n  \
          workgroup      16 units x 32 rows, sum split 4-fold\n  \
          dispatches     459 in 7 submissions\n  \
