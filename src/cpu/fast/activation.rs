@@ -152,7 +152,7 @@ mod tests {
 
     /// cargo test --release activation -- --ignored
     #[test]
-    #[ignore = "two minutes in a release build"]
+    #[ignore = "two minutes for each instruction set in a release build"]
     fn all_floats() {
         for arch in archs() {
             let (mut sigmoid, mut tanh) = (0.0_f64, 0.0_f64);
