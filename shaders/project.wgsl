@@ -34,24 +34,18 @@ fn store_quad(row: u32, rows: u32, d: u32, u: u32, sum: Quad) {
 }
 
 fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
-    if (row < rows && k < chunk.k_end) {
+    if (row < rows && k < end_k()) {
         return value_at(offset + k);
     }
     return 0.0;
 }
 
-// The bias, or what the slice before has summed.
+// What a sum starts with, where there is one.
 fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
-    if (u >= params.hidden_size) {
+    if (u >= params.hidden_size || row >= rows) {
         return Gates();
     }
-    if (chunk.k_first == 0u) {
-        return bias(d, u);
-    }
-    if (row >= rows) {
-        return Gates();
-    }
-    return unpack_gates(gx[gx_index(row, d, u)]);
+    return start_of(gx_index(row, d, u), d, u);
 }
 
 fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
@@ -67,7 +61,7 @@ fn project(
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
     let d = enter(group.z);
-    let rows = chunk.steps * params.batch;
+    let rows = row_count();
     // Neighbours own neighbouring units and quads.
     let u_a = group.x * TILE_UNITS + local.x;
     let u_b = u_a + 8u;
@@ -88,7 +82,7 @@ fn project(
     var a_1 = load_quad(row_1, rows, d, u_a);
     var b_0 = load_quad(row_0, rows, d, u_b);
     var b_1 = load_quad(row_1, rows, d, u_b);
-    for (var k0 = params.chunks[0].k_first; k0 < params.chunks[0].k_end; k0 += TILE_K) {
+    for (var k0 = first_k(); k0 < end_k(); k0 += TILE_K) {
         for (var j = index % 4u; j < TILE_K; j += 4u) {
             x_tile[j * QUADS + stage_quad] = vec4<f32>(
                 x_or_zero(x0, k0 + j, r0, rows),
@@ -99,7 +93,7 @@ fn project(
         }
         for (var j = index / TILE_UNITS; j < TILE_K; j += INVOCATIONS / TILE_UNITS) {
             var w = Gates();
-            if (k0 + j < chunk.k_end && stage_unit < params.hidden_size) {
+            if (k0 + j < end_k() && stage_unit < params.hidden_size) {
                 w = weights_at(first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK);
             }
             w_tile[j * TILE_UNITS + index % TILE_UNITS] = w;

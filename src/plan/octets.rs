@@ -51,3 +51,22 @@ impl Octets {
         (self.rows() * self.units()) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octets_are_as_many_as_there_are_rows_for_them() {
+        for (rows, gates) in (1..=300).flat_map(|rows| [1, 3, 4].map(|gates| (rows, gates))) {
+            let octets = Octets::of_rows(rows, gates);
+            let computed = rows.next_multiple_of(octets.rows() as usize);
+            assert!(computed < 2 * rows.max(8), "{computed} rows are computed for {rows}");
+            let bytes = octets.sums() * 4 * size_of::<f32>();
+            assert!(bytes <= 16_352, "{bytes} bytes of workgroup memory are more than every device has");
+        }
+        let rows_of = |gates| [1, 8, 9, 16, 17, 32, 64].map(|rows| Octets::of_rows(rows, gates).rows());
+        assert_eq!(rows_of(1), [8, 8, 16, 16, 32, 32, 32]);
+        assert_eq!(rows_of(4), [8, 8, 16, 16, 16, 16, 16]);
+    }
+}

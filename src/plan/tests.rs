@@ -2,7 +2,6 @@ use super::*;
 use crate::LstmConfig;
 use crate::plan::dispatch::Dispatch;
 use crate::plan::kernel::{Kernel, Role};
-use crate::plan::octets::Octets;
 use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
@@ -61,20 +60,6 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     assert!(next.is_empty());
     assert_eq!(plan.dispatches().count(), plan.dispatch_count());
     assert_eq!(plan.dispatch_count(), 3 * (150 + 3));
-}
-
-#[test]
-fn octets_are_as_many_as_there_are_rows_for_them() {
-    for (rows, gates) in (1..=300).flat_map(|rows| [1, 3, 4].map(|gates| (rows, gates))) {
-        let octets = Octets::of_rows(rows, gates);
-        let computed = rows.next_multiple_of(octets.rows() as usize);
-        assert!(computed < 2 * rows.max(8), "{computed} rows are computed for {rows}");
-        let bytes = octets.sums() * 4 * size_of::<f32>();
-        assert!(bytes <= 16_352, "{bytes} bytes of workgroup memory are more than every device has");
-    }
-    let rows_of = |gates| [1, 8, 9, 16, 17, 32, 64].map(|rows| Octets::of_rows(rows, gates).rows());
-    assert_eq!(rows_of(1), [8, 8, 16, 16, 32, 32, 32]);
-    assert_eq!(rows_of(4), [8, 8, 16, 16, 16, 16, 16]);
 }
 
 /// A forward of steps on a GPU, a software adapter, and one with subgroups.
@@ -184,6 +169,9 @@ fn limits_are_named_before_anything_else() {
     let config = LstmConfig::new(1, 200);
     let error = plan_with(&config, 1, 1, &narrow).unwrap_err().to_string();
     assert_eq!(error, "the input product needs 25 of max_compute_workgroups_per_dimension, the device has 10");
+    let little = DeviceLimits { workgroup_storage: 4096, ..limits() };
+    let error = plan_with(&config, 1, 1, &little).unwrap_err().to_string();
+    assert_eq!(error, "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 4096");
 }
 
 /// Those of WebGPU and of OpenGL ES 3.1 (wgpu's downlevel defaults), which leave a little less workgroup memory.

@@ -7,9 +7,8 @@ const MOST_ROWS: usize = 6;
 
 /// How many of `rest` rows to multiply at a time with T tiles of G gates: as many as leave all sums in registers, beside a value of
 /// each row and one weight; each weight that is loaded is used for all of them. The groups are even: few sums wait for each other.
-pub(super) const fn rows_at_a_time<S: Simd>(rest: usize, gates: usize, tiles: usize) -> usize {
-    let registers = (S::REGISTER_COUNT - 1) / (tiles * gates + 1);
-    let most = if registers < MOST_ROWS { registers } else { MOST_ROWS };
+pub(super) fn rows_at_a_time<S: Simd>(rest: usize, gates: usize, tiles: usize) -> usize {
+    let most = MOST_ROWS.min((S::REGISTER_COUNT - 1) / (tiles * gates + 1));
     rest.div_ceil(rest.div_ceil(most))
 }
 
