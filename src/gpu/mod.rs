@@ -26,4 +26,6 @@ pub(crate) enum Wait {
 }
 
 #[cfg(test)]
+mod bits;
+#[cfg(test)]
 mod tests;

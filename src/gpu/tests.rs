@@ -15,7 +15,7 @@ use crate::sequence::Sequence;
 use crate::strategy::Strategy;
 use crate::{Config, Device, Error, GruConfig, Kind, Layer, Lstm, LstmConfig, RnnConfig, Tensor};
 
-fn context() -> Option<Context> {
+pub(super) fn context() -> Option<Context> {
     let required = std::env::var_os("WGPU_RNN_REQUIRE_GPU").is_some_and(|v| v == "1");
     match pollster::block_on(adapter::choose(&GpuOptions::new())) {
         Ok(chosen) => Some(pollster::block_on(Context::open(&chosen)).unwrap()),
