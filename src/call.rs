@@ -122,7 +122,7 @@ impl Call {
     }
 
     /// The time of row `b` that a direction is at in step `step`. Reverse starts at the row's own end; beyond it, a step is its
-    /// own time, where there is nothing but padding. `time_of` of shaders/common.wgsl.
+    /// own time, where there is nothing but padding. `time_of` of shaders/base/rows.wgsl.
     pub(crate) fn time_of(&self, step: usize, direction: usize, b: usize) -> usize {
         match self.length(b) {
             length if direction == 1 && step < length => length - 1 - step,
@@ -144,7 +144,7 @@ impl Call {
         Ok(array)
     }
 
-    /// What the shaders read, `call_words` of shaders/common.wgsl: `[B]` lengths, `[B]` state rows, the bits of the padding
+    /// What the shaders read, `call_words` of shaders/base/params.wgsl: `[B]` lengths, `[B]` state rows, the bits of the padding
     /// value, the dropout keys.
     pub(crate) fn words(&self) -> Vec<u32> {
         // Lengths are at most T and rows fewer than there are states; both index a binding and so fit u32.

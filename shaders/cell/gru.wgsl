@@ -4,8 +4,9 @@
 //   r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)    n = tanh(gx_n + r ⊙ gh_n)
 //   h' = (1 - z) ⊙ n + z ⊙ h
 //
-// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. state_h.wgsl holds the state. The CPU
-// twin is cpu/reference/cell/gru.rs.
+// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/gru.rs.
+//
+// Needs: `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl; `State` from cell/state_h.wgsl.
 
 /// The pre-activations of one unit in PyTorch's gate order: r, z, n.
 alias Gates = vec3<f32>;

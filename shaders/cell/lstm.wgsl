@@ -5,6 +5,8 @@
 //   h' = o ⊙ tanh(c')
 //
 // with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/lstm.rs.
+//
+// Needs: `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl.
 
 /// The pre-activations of one unit in PyTorch's gate order: i, f, g, o.
 alias Gates = vec4<f32>;

@@ -2,8 +2,9 @@
 //
 //   h' = nonlinearity(gx + gh)
 //
-// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. rnn_tanh.wgsl and rnn_relu.wgsl hold the nonlinearities, state_h.wgsl the state. The CPU twin is
-// cpu/reference/cell/rnn.rs.
+// with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/rnn.rs.
+//
+// Needs: `nonlinearity` from cell/rnn_tanh.wgsl or cell/rnn_relu.wgsl; `State` from cell/state_h.wgsl.
 
 /// The one pre-activation of a unit.
 alias Gates = f32;

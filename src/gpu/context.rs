@@ -7,8 +7,8 @@ use crate::gpu::tuned::Tuned;
 use crate::plan::limits::{DeviceLimits, SUBMISSION_WORK};
 use crate::{Error, Result};
 
-/// The features that are made use of where a device has them.
-pub(crate) const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::PIPELINE_CACHE);
+/// The features that are used where a device has them.
+pub(crate) const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE;
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -43,15 +43,8 @@ impl Context {
 
     fn over(gpu: GuardedDevice) -> Self {
         let info = gpu.device.adapter_info();
-        let limits = DeviceLimits {
-            software: info.device_type == wgpu::DeviceType::Cpu,
-            subgroup_size: if gpu.device.features().contains(wgpu::Features::SUBGROUP) {
-                info.subgroup_min_size
-            } else {
-                0
-            },
-            ..device_limits(&gpu.device.limits())
-        };
+        let limits =
+            DeviceLimits { software: info.device_type == wgpu::DeviceType::Cpu, ..device_limits(&gpu.device.limits()) };
         Self { gpu, info, limits, pipelines: Pipelines::default(), tuned: Tuned::default() }
     }
 }
@@ -71,7 +64,6 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
         ],
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         software: false,
-        subgroup_size: 0,
         uniform_binding: limits.max_uniform_buffer_binding_size,
         stacked_weights: false,
         forward_memory: u64::MAX,

@@ -4,57 +4,19 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::cell_kind::CellKind;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels::{self, Access, Parameter};
-use crate::gpu::shader;
+use crate::gpu::shader::{self, Sources};
 use crate::plan::kernel::Kernel;
-use crate::plan::project::ProjectTile;
-use crate::plan::sequence::SequenceTile;
-use crate::plan::step::StepTile;
-use crate::precision::Precision;
+use crate::plan::strategy::Constants;
 use crate::{Error, Result};
 
-/// All that the machine code of a kernel depends on: its sources (by kernel and cell) and its override constants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// All that the machine code of a kernel depends on: its sources, of which one function is the entry point, and its override
+/// constants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PipelineKey {
-    pub(crate) kernel: Kernel,
-    pub(crate) cell: CellKind,
-    pub(crate) precision: Precision,
-    /// Whether its dispatches are over several layers.
-    pub(crate) wave: bool,
+    pub(crate) sources: Sources,
     pub(crate) constants: Constants,
-}
-
-/// What a kernel is specialised for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Constants {
-    None,
-    Project { tile: ProjectTile, dropout: bool },
-    Step { tile: StepTile, projected: bool },
-    Sequence(SequenceTile),
-}
-
-impl Constants {
-    /// The override constants by name, in the order of their declarations.
-    pub(crate) fn overrides(self) -> Vec<(&'static str, f64)> {
-        let with = |name, flag: bool, of_tile: Vec<(&'static str, u32)>| {
-            let of_tile = of_tile.into_iter().map(|(name, value)| (name, f64::from(value)));
-            std::iter::once((name, f64::from(u8::from(flag)))).chain(of_tile).collect()
-        };
-        match self {
-            Self::None => Vec::new(),
-            Self::Project { tile, dropout } => with("DROPOUT", dropout, tile.overrides()),
-            // A sequence is never projected.
-            Self::Sequence(SequenceTile { units, split, held }) => vec![
-                ("PROJECTED", 0.0),
-                ("UNITS", units.into()),
-                ("SPLIT", split.into()),
-                ("HELD", f64::from(u8::from(held))),
-            ],
-            Self::Step { tile, projected } => with("PROJECTED", projected, tile.overrides()),
-        }
-    }
 }
 
 /// A compiled kernel with the layouts of its two groups.
@@ -104,7 +66,7 @@ impl Pipelines {
         if let Some(pipeline) = known {
             return Ok(pipeline);
         }
-        let compile = || Pipeline::compile(&gpu.device, key, cache.as_ref());
+        let compile = || Pipeline::compile(&gpu.device, &key, cache.as_ref());
         let pipeline = Arc::new(gpu.scoped("compiling a kernel", compile).await?);
         Ok(Arc::clone(self.lock().kernels.entry(key).or_insert(pipeline)))
     }
@@ -116,12 +78,12 @@ impl Pipelines {
 }
 
 impl Pipeline {
-    fn compile(device: &wgpu::Device, key: PipelineKey, cache: Option<&wgpu::PipelineCache>) -> Self {
-        let entry_point = shader::entry_point(key.kernel);
-        let label = format!("wgpu-rnn {} {entry_point}", key.cell.name());
-        let storage: Vec<_> =
-            kernels::storage_access(key.kernel.role(), key.cell).into_iter().map(storage_binding).collect();
-        let params = kernels::parameters(key.kernel, key.wave).map(parameter_binding).collect();
+    fn compile(device: &wgpu::Device, key: &PipelineKey, cache: Option<&wgpu::PipelineCache>) -> Self {
+        let Sources { kernel, cell, wave, .. } = key.sources;
+        let entry_point = shader::entry_point(kernel);
+        let label = format!("wgpu-rnn {} {entry_point}", cell.name());
+        let storage: Vec<_> = kernels::storage_access(kernel.role(), cell).into_iter().map(storage_binding).collect();
+        let params = kernels::parameters(kernel, wave).map(parameter_binding).collect();
         let layout = |name: &str, types: Vec<wgpu::BindingType>| {
             let entries: Vec<_> = (0..).zip(types).map(|(binding, ty)| layout_entry(binding, ty)).collect();
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -132,14 +94,14 @@ impl Pipeline {
         let (storage, params) = (layout("buffers", storage), layout("parameters", params));
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(shader::source(key.kernel, key.cell, key.precision, key.wave).into()),
+            source: wgpu::ShaderSource::Wgsl(key.sources.compose().into()),
         });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
             bind_group_layouts: &[Some(&storage), Some(&params)],
             immediate_size: 0,
         });
-        let constants = key.constants.overrides();
+        let constants: Vec<_> = key.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),

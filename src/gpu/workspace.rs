@@ -9,13 +9,13 @@ use crate::gpu::context::Context;
 use crate::gpu::exec;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::kernels;
-use crate::gpu::pipeline::{Constants, Pipeline, PipelineKey};
+use crate::gpu::pipeline::{Pipeline, PipelineKey};
+use crate::gpu::shader::Sources;
 use crate::gpu::transfer::{self, buffer};
 use crate::gpu::weights::LayerBuffers;
 use crate::plan::Plan;
 use crate::plan::bytes::BufferBytes;
 use crate::plan::kernel::{Kernel, Role};
-use crate::plan::strategy::Recurrence;
 use crate::{Real, Result};
 
 /// What kernels need between input and output, whoever owns those.
@@ -133,18 +133,10 @@ impl Bound {
         let mut kernels = Vec::new();
         let precision = LayerBuffers::precision_of(weights);
         for kernel in plan.kernels() {
-            let constants = match (kernel.role(), plan.choice.recurrence) {
-                (Role::InputProduct, _) => {
-                    Constants::Project { tile: plan.choice.input_product, dropout: plan.task.dropout }
-                }
-                (Role::Recurrence, Recurrence::Steps(tile) | Recurrence::Wavefront(tile)) => {
-                    Constants::Step { tile, projected }
-                }
-                (Role::Recurrence, Recurrence::Sequence(tile)) => Constants::Sequence(tile),
-                (Role::Projection, _) => Constants::None,
-            };
+            let constants = plan.choice.constants(kernel.role(), projected, plan.task.dropout);
             let wave = kernel.role() == Role::Recurrence && plan.choice.recurrence.is_wave();
-            let key = PipelineKey { kernel, cell: plan.config.cell, precision, wave, constants };
+            let sources = Sources { kernel, cell: plan.config.cell, precision, wave };
+            let key = PipelineKey { sources, constants };
             let pipeline = context.pipelines.get(&context.gpu, key).await?;
             let bind = || {
                 let device = &context.gpu.device;
@@ -202,11 +194,11 @@ fn layer_buffers<'a>(
             // A plan that projects makes both.
             let (Some(raw), Some(w_hr)) = (raw, w_hr) else { return Vec::new() };
             let (raw, w_hr, h) = (whole(raw), w_hr.binding(), whole(&scratch.h));
-            kernels::shrink::Buffers { raw, w_hr, h, y, h_n }.in_order()
+            kernels::projection::Buffers { raw, w_hr, h, y, h_out: h_n }.in_order()
         }
         (Role::InputProduct, ..) => {
             let (w_ih, b_ih, gx) = (weights.w_ih.binding(), weights.b_ih.binding(), whole(&scratch.gx));
-            kernels::project::Buffers { x, w_ih, b_ih, gx }.in_order()
+            kernels::input_product::Buffers { x, w_ih, b_ih, gx }.in_order()
         }
         (Role::Recurrence, raw, _) => kernels::recurrence::Buffers {
             gx: whole(&scratch.gx),

@@ -6,7 +6,7 @@ use crate::config::RecurrentConfig;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH};
 use crate::plan::strategy::Recurrence;
-use crate::plan::{F32, Plan, product_flops, project, shrink, wave};
+use crate::plan::{F32, Plan, input_product, product_flops, projection, wave};
 
 /// One call of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,11 @@ impl Plan {
         let (layers, waves) = if wave { (0, self.chunks()) } else { (self.config.num_layers, 0) };
         let layer_by_layer = (0..layers).flat_map(move |layer| {
             (0..self.chunks())
-                .flat_map(move |chunk| self.project_dispatches(layer, chunk).chain(self.turns(layer, chunk)))
+                .flat_map(move |chunk| self.product_dispatches(layer, chunk).chain(self.turns(layer, chunk)))
         });
         let waves = wave::waves(self.config.num_layers, waves).enumerate();
         layer_by_layer.chain(waves.flat_map(move |(wave, layers)| {
-            let products = layers.clone().flat_map(move |layer| self.project_dispatches(layer, wave - layer));
+            let products = layers.clone().flat_map(move |layer| self.product_dispatches(layer, wave - layer));
             let steps = self.steps_of_wave(wave, &layers);
             products.chain((0..steps).map(move |step| self.wave_dispatch(wave, layers.len(), step)))
         }))
@@ -62,8 +62,8 @@ impl Plan {
 
     /// The kernels of a turn, in order.
     fn kernels_of_recurrence(&self) -> impl Iterator<Item = Kernel> + use<> {
-        let shrink = self.config.is_projected().then_some(Kernel::Shrink);
-        std::iter::once(self.choice.recurrence.kernel()).chain(shrink)
+        let projection = self.config.is_projected().then_some(Kernel::Projection);
+        std::iter::once(self.choice.recurrence.kernel()).chain(projection)
     }
 
     /// The kernels that the plan dispatches, of each role one, in the order of [`Role::of`].
@@ -71,12 +71,12 @@ impl Plan {
         std::iter::once(self.choice.input_product.kernel()).chain(self.kernels_of_recurrence())
     }
 
-    fn project_dispatches(&self, layer: usize, chunk: usize) -> impl Iterator<Item = Dispatch> + '_ {
-        let slices = 0..project::slices(self.config.layer_input_size(layer));
-        slices.map(move |slice| self.project_dispatch(layer, chunk, slice))
+    fn product_dispatches(&self, layer: usize, chunk: usize) -> impl Iterator<Item = Dispatch> + '_ {
+        let slices = 0..input_product::slices(self.config.layer_input_size(layer));
+        slices.map(move |slice| self.product_dispatch(layer, chunk, slice))
     }
 
-    fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
+    fn product_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
         let rows = self.steps_in(chunk) * self.task.sequence.batch;
         let (config, directions) = (&self.config, self.config.directions());
         Dispatch {
@@ -85,7 +85,7 @@ impl Plan {
             chunk_offset: self.params.chunk_offset(layer, chunk, slice),
             step_offset: 0,
             groups: self.choice.input_product.groups(rows, config.hidden_size, directions),
-            work: product_work(config, rows, project::slice(config.layer_input_size(layer), slice).len()),
+            work: product_work(config, rows, input_product::slice(config.layer_input_size(layer), slice).len()),
         }
     }
 
@@ -93,7 +93,7 @@ impl Plan {
     fn recurrence_dispatch(&self, kernel: Kernel, layer: usize, chunk: usize, turn: usize) -> Dispatch {
         let (config, batch, directions) = (&self.config, self.task.sequence.batch, self.config.directions());
         let groups = match (kernel, self.choice.recurrence) {
-            (Kernel::Shrink, _) => shrink::groups(config.recurrent_size(), batch, directions),
+            (Kernel::Projection, _) => projection::groups(config.recurrent_size(), batch, directions),
             (_, Recurrence::Steps(tile) | Recurrence::Wavefront(tile)) => {
                 tile.groups(config.hidden_size, batch, directions)
             }
@@ -148,7 +148,7 @@ impl Plan {
     /// layers overlap one for a step of all of them; besides, for each layer and time chunk one input product (more for inputs of many
     /// thousand features).
     pub fn dispatch_count(&self) -> usize {
-        let slices = |layer| project::slices(self.config.layer_input_size(layer));
+        let slices = |layer| input_product::slices(self.config.layer_input_size(layer));
         let products: usize = (0..self.config.num_layers).map(|layer| self.chunks() * slices(layer)).sum();
         let turns: usize = match self.choice.recurrence {
             Recurrence::Wavefront(_) => {

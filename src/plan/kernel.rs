@@ -2,19 +2,17 @@
 
 use crate::config::RecurrentConfig;
 
-/// A shader of its own, by the name of its file.
+/// A shader of its own, with its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
-    Project,
-    ProjectQuads,
-    ProjectOctets,
-    Step,
-    StepRow,
-    StepRowLent,
-    StepWide,
-    StepOctets,
+    InputProduct,
+    InputProductFewRows,
+    StepOneRow,
+    StepFewRows,
+    StepManyRows,
     Sequence,
-    Shrink,
+    /// Of h.
+    Projection,
 }
 
 /// What a kernel computes. Kernels of one role bind the same buffers.
@@ -28,26 +26,21 @@ pub(crate) enum Role {
 
 impl Kernel {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Project,
-        Self::ProjectQuads,
-        Self::ProjectOctets,
-        Self::Step,
-        Self::StepRow,
-        Self::StepRowLent,
-        Self::StepWide,
-        Self::StepOctets,
+    pub(crate) const ALL: [Self; 7] = [
+        Self::InputProduct,
+        Self::InputProductFewRows,
+        Self::StepOneRow,
+        Self::StepFewRows,
+        Self::StepManyRows,
         Self::Sequence,
-        Self::Shrink,
+        Self::Projection,
     ];
 
     pub(crate) const fn role(self) -> Role {
         match self {
-            Self::Project | Self::ProjectQuads | Self::ProjectOctets => Role::InputProduct,
-            Self::Step | Self::StepRow | Self::StepRowLent | Self::StepWide | Self::StepOctets | Self::Sequence => {
-                Role::Recurrence
-            }
-            Self::Shrink => Role::Projection,
+            Self::InputProduct | Self::InputProductFewRows => Role::InputProduct,
+            Self::StepOneRow | Self::StepFewRows | Self::StepManyRows | Self::Sequence => Role::Recurrence,
+            Self::Projection => Role::Projection,
         }
     }
 

@@ -14,8 +14,6 @@ pub(crate) struct DeviceLimits {
     pub(crate) uniform_alignment: u32,
     /// Whether the adapter is a program on the CPU; no limit, but tiles depend on it.
     pub(crate) software: bool,
-    /// The least lanes of a subgroup; 0 without subgroup operations.
-    pub(crate) subgroup_size: u32,
     pub(crate) uniform_binding: u64,
     /// Whether the recurrent weights of all layers are in one buffer; no limit of the device, but of the model on it.
     pub(crate) stacked_weights: bool,
@@ -56,11 +54,6 @@ impl Need {
 }
 
 impl DeviceLimits {
-    /// Whether eight lanes can lend each other what they load, as shaders/octets.wgsl does.
-    pub(crate) fn has_octets(&self) -> bool {
-        self.subgroup_size >= 8
-    }
-
     /// A buffer that a kernel reads or writes.
     pub(crate) fn storage_binding(&self, need: &Need) -> Result<()> {
         check(need.what, "max_storage_buffer_binding_size", need.bytes, self.storage_binding)?;

@@ -3,9 +3,9 @@
 //! ```text
 //! for each layer
 //!   for each chunk of time steps          so that gx stays within its budget
-//!     project (for each slice of k)       gx of the whole chunk, both directions
+//!     input product (for each slice of k) gx of the whole chunk, both directions
 //!     step, step, …                       one dispatch a time step, both directions; with a projection,
-//!                                         shrink after each
+//!                                         the projection of h after each
 //!     or sequence                         one dispatch for all of them
 //! ```
 //!
@@ -13,21 +13,20 @@
 //!
 //! ```text
 //! for each wave
-//!   project                               for each layer that is at work, its chunk
+//!   input product                         for each layer that is at work, its chunk
 //!   step, step, …                         one dispatch a time step, all these layers
 //! ```
 
 pub(crate) mod bytes;
 pub(crate) mod dispatch;
 mod explain;
+pub(crate) mod few_rows;
+pub(crate) mod input_product;
 pub(crate) mod kernel;
 pub(crate) mod limits;
-pub(crate) mod octets;
 pub(crate) mod params;
-pub(crate) mod project;
-pub(crate) mod quads;
+pub(crate) mod projection;
 pub(crate) mod sequence;
-pub(crate) mod shrink;
 pub(crate) mod step;
 pub(crate) mod strategy;
 pub(crate) mod wave;
@@ -94,14 +93,14 @@ impl Plan {
             tile.check(config, sequence.batch, limits)?;
         }
         if config.is_projected() {
-            shrink::check(config, sequence.batch, limits)?;
+            projection::check(config, sequence.batch, limits)?;
         }
         // Without rows there is no step to run, however many there are.
         let time_steps = if sequence.is_empty() { 0 } else { sequence.time_steps };
         let gx_of_step = bytes::gx_of_step(config, sequence.batch, choice.recurrence.is_wave(), limits)?;
         let mut bytes = BufferBytes::of_task(config, &task, choice.recurrence.is_wave(), limits)?;
         let chunk_steps = chunk_steps(config, sequence.batch, choice, time_steps, gx_of_step, limits);
-        let slices = project::slices(config.widest_input());
+        let slices = input_product::slices(config.widest_input());
         let params = ParamsLayout::new(blocks(config, choice, slices, time_steps, chunk_steps), limits)?;
         (bytes.gx, bytes.params) = (gx_of_step * chunk_steps as u64, params.bytes());
         let submission_work = limits.submission_work;
@@ -178,7 +177,7 @@ impl Plan {
         let input_size = config.layer_input_size(layer);
         let output_size = config.output_size();
         let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
-        let features = project::slice(input_size, slice);
+        let features = input_product::slice(input_size, slice);
         // The first layer reads the input, which dropout leaves alone.
         let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
         // In a wave the arrays of all layers lie behind each other; else each layer binds its own.
@@ -278,7 +277,7 @@ impl Plan {
     }
 }
 
-/// Units whose weights lie side by side; `BLOCK` of shaders/common.wgsl.
+/// Units whose weights lie side by side; `BLOCK` of shaders/weights/blocks.wgsl.
 pub(crate) const WEIGHT_BLOCK: usize = 8;
 
 /// How many steps a chunk has, but for what the memory of the forward asks.
@@ -293,7 +292,7 @@ fn chunk_steps(
     let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_of_step.max(1)).max(1);
     let by_groups = (choice.input_product.max_rows(limits) / (batch as u64).max(1)).max(1);
     // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
-    let slice = config.widest_input().min(project::MAX_FEATURES);
+    let slice = config.widest_input().min(input_product::MAX_FEATURES);
     let (of_sequence, by_turns) = match choice.recurrence {
         Recurrence::Steps(_) | Recurrence::Wavefront(_) => (0, MAX_CHUNK_STEPS),
         Recurrence::Sequence(tile) => (choice.recurrence.step_work(config, batch), tile.max_steps(config.hidden_size)),

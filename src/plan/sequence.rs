@@ -59,6 +59,10 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
 }
 
 impl SequenceTile {
+    pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
+        vec![("UNITS", self.units), ("SPLIT", self.split), ("HELD", self.held.into())]
+    }
+
     fn workgroup(self) -> [u32; 3] {
         [self.units, 1, self.split]
     }

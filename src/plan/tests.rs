@@ -15,7 +15,6 @@ fn limits() -> DeviceLimits {
         workgroup_size: [256, 256, 64],
         uniform_alignment: 256,
         software: false,
-        subgroup_size: 0,
         uniform_binding: 65_536,
         stacked_weights: true,
         forward_memory: u64::MAX,
@@ -43,18 +42,18 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     for dispatch in plan.dispatches() {
         let chunk = params[dispatch.chunk_offset as usize / stride];
         match dispatch.kernel {
-            Kernel::Project | Kernel::ProjectQuads | Kernel::ProjectOctets => {
+            Kernel::InputProduct | Kernel::InputProductFewRows => {
                 let steps = chunk.first_step..chunk.first_step + chunk.steps;
                 assert!(next.is_empty(), "the steps of the chunk before are all there");
                 next = steps.map(|s| (dispatch.layer, s)).rev().collect();
                 assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
             }
-            Kernel::Step | Kernel::StepRow | Kernel::StepRowLent | Kernel::StepWide | Kernel::StepOctets => {
+            Kernel::StepOneRow | Kernel::StepFewRows | Kernel::StepManyRows => {
                 let index = (dispatch.step_offset as usize / stride - params.len()) as u32;
                 assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
                 assert_eq!(dispatch.groups, [25, 4, 2]);
             }
-            Kernel::Shrink | Kernel::Sequence => panic!("neither projected nor small"),
+            Kernel::Projection | Kernel::Sequence => panic!("neither projected nor small"),
         }
     }
     assert!(next.is_empty());
@@ -62,11 +61,11 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     assert_eq!(plan.dispatch_count(), 3 * (150 + 3));
 }
 
-/// A forward of steps on a GPU, a software adapter, and one with subgroups.
-fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgroup_storage: u32) -> [Result<Plan>; 3] {
-    [(false, 0), (true, 0), (true, 8)].map(|(software, subgroup_size)| {
+/// A forward of steps on a GPU and on a software adapter.
+fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgroup_storage: u32) -> [Result<Plan>; 2] {
+    [false, true].map(|software| {
         let roomy = DeviceLimits { storage_binding: 1 << 32, buffer: 1 << 32, ..limits() };
-        let limits = DeviceLimits { workgroup_storage, software, subgroup_size, ..roomy };
+        let limits = DeviceLimits { workgroup_storage, software, ..roomy };
         let task = Task::forward(Sequence::batched(&config.0, time_steps, batch));
         Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits)
     })
@@ -227,7 +226,7 @@ fn with_a_projection_every_step_is_followed_by_it() {
     let config = LstmConfig::new(10, 40).proj_size(7).num_layers(2);
     let plan = plan(&config, 3, 5).unwrap();
     let kernels: Vec<_> = plan.dispatches().map(|d| d.kernel).collect();
-    let of_layer = [&[Kernel::Project][..], &[Kernel::Step, Kernel::Shrink].repeat(3)].concat();
+    let of_layer = [&[Kernel::InputProduct][..], &[Kernel::StepFewRows, Kernel::Projection].repeat(3)].concat();
     assert_eq!(kernels, of_layer.repeat(2));
     assert_eq!(plan.dispatch_count(), 14);
     let params: Vec<ChunkParams> = plan.chunk_params().collect();

@@ -29,14 +29,14 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
         let mut rows = Vec::with_capacity(batch);
         for first in (0..time_steps).step_by(self.pass.chunk_steps) {
             let steps = self.pass.chunk_steps.min(time_steps - first);
-            self.project(simd, first, steps);
+            self.input_product(simd, first, steps);
             for s in first..first + steps {
                 // Rows that have ended keep their state.
                 rows.clear();
                 rows.extend((0..batch).filter(|&b| s < self.pass.call.length(b)));
                 self.step(simd, s - first, &rows);
                 if self.pass.config.is_projected() {
-                    self.shrink(simd, &rows);
+                    self.projection(simd, &rows);
                 }
                 self.store(s);
                 if !self.share(s, &rows) {
@@ -50,7 +50,7 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
 impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// `gx = W_ih·x + b_ih` of a chunk.
     #[inline(always)]
-    fn project<S: Simd>(&mut self, simd: S, first: usize, steps: usize) {
+    fn input_product<S: Simd>(&mut self, simd: S, first: usize, steps: usize) {
         let (pass, direction) = (self.pass, self.part.direction);
         let (batch, features) = (pass.call.sequence().batch, pass.config.layer_input_size(pass.layer));
         let x_at = |row: usize| {
@@ -80,7 +80,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
             while row < rows {
                 let size = rows_at_a_time::<S>(rows - row, G, count);
                 let place = Place { tile: tiles.start + t, at: t, tiles: tiles.len(), row };
-                with_sizes!(size, count, G, S, <R, T> project_rows::<S, G, R, T>(simd, packed, place, x_of, gx));
+                with_sizes!(size, count, G, S, <R, T> input_product_rows::<S, G, R, T>(simd, packed, place, x_of, gx));
                 row += size;
             }
             t += count;
@@ -136,7 +136,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
 
     /// `h = W_hr·raw`, for the rows that have not ended.
     #[inline(always)]
-    fn shrink<S: Simd>(&mut self, simd: S, rows: &[usize]) {
+    fn projection<S: Simd>(&mut self, simd: S, rows: &[usize]) {
         let Some(packed) = &self.pass.weights[self.part.direction].hr else { return };
         let (units, row_size) = (packed.columns, self.part.raw.len() / self.pass.call.sequence().batch);
         let raw = &self.part.raw;
@@ -212,7 +212,7 @@ struct Place {
 
 /// T tiles of gx for R rows.
 #[inline(always)]
-fn project_rows<'x, S: Simd, const G: usize, const R: usize, const T: usize>(
+fn input_product_rows<'x, S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,
     packed: &Packed,
     place: Place,

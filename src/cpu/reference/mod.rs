@@ -3,7 +3,7 @@
 //! In f64 it is what every result is tested against. In f32 it runs where the machine has no vectors.
 
 mod cell;
-mod project;
+mod input_product;
 mod step;
 
 use crate::call::Call;
@@ -85,8 +85,8 @@ impl<F: Real> ReferenceModel<F> {
             let time_of = |s: usize, b: usize| call.time_of(first + s, pass.direction, b);
             let x_row =
                 |row: usize| time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
-            let gathered = project::gather(x, features, steps * batch, x_row, dropout)?;
-            let gx = project::project(weights, &gathered, features)?;
+            let gathered = input_product::gather(x, features, steps * batch, x_row, dropout)?;
+            let gx = input_product::input_product(weights, &gathered, features)?;
             for s in 0..steps {
                 let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
                 let active = |b: usize| first + s < call.length(b);

@@ -1,4 +1,4 @@
-//! One time step of one direction: the recurrent product and the cell. The GPU twin is shaders/step.wgsl.
+//! One time step of one direction: the recurrent product and the cell. The GPU twins are in shaders/step/.
 
 use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;

@@ -1,8 +1,8 @@
 //! What each kernel binds. Group 0 holds the buffers of a layer, group 1 the parameter blocks.
 
-pub(crate) mod project;
+pub(crate) mod input_product;
+pub(crate) mod projection;
 pub(crate) mod recurrence;
-pub(crate) mod shrink;
 
 use crate::Result;
 use crate::cell_kind::CellKind;
@@ -21,9 +21,9 @@ pub(crate) enum Access {
 /// The storage buffers of the kernels of a role, index = binding of group 0.
 pub(crate) fn storage_access(role: Role, cell: CellKind) -> Vec<Access> {
     match role {
-        Role::InputProduct => project::ACCESS.to_vec(),
+        Role::InputProduct => input_product::ACCESS.to_vec(),
         Role::Recurrence => recurrence::access(cell),
-        Role::Projection => shrink::ACCESS.to_vec(),
+        Role::Projection => projection::ACCESS.to_vec(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The bindings of the kernels of the recurrence, shaders/recurrence.wgsl.
+//! The bindings of the kernels of the recurrence, shaders/step/recurrence.wgsl.
 
 use super::Access::{self, Read, ReadWrite};
 use crate::cell_kind::CellKind;

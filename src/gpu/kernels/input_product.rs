@@ -1,4 +1,4 @@
-//! The bindings of shaders/project.wgsl.
+//! The bindings of shaders/input_product/bindings.wgsl.
 
 use super::Access::{self, Read, ReadWrite};
 

@@ -2,38 +2,43 @@
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// A workgroup owns 2·UNITS hidden units of OCTETS·8 batch rows. An invocation owns two units of eight rows, four quads
-// (quad.wgsl): two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over k: invocation
+// A workgroup owns 2·UNITS hidden units of ROW_TILES·8 batch rows. An invocation owns two units of eight rows, four register
+// tiles: two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over k: invocation
 // z takes k = z, z + 4, … of every tile, and the four partial sums are added in the order of z, so the result is the same on every
-// run. The CPU twin is cpu/reference/step.rs; step.wgsl is the kernel of fewer rows.
+// run. The CPU twin is cpu/reference/step.rs.
+//
+// Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/; `BLOCK` from
+// weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `STAGED`, `row_tile`, `stage_rows` from
+// product/staged_rows.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `h_rows`, `begin`,
+// `finish` from step/unit.wgsl.
 
 override UNITS: u32;
-override OCTETS: u32;
+override ROW_TILES: u32;
 const SPLIT = 4u;
 
-var<workgroup> partial: array<Gates, 4u * SPLIT * OCTETS * UNITS>; // [4 (row of a quad), SPLIT, OCTETS, UNITS]
+var<workgroup> partial: array<Gates, 4u * SPLIT * ROW_TILES * UNITS>; // [4 (row of a tile), SPLIT, ROW_TILES, UNITS]
 
-@compute @workgroup_size(UNITS, OCTETS, SPLIT)
-fn step_wide(
+@compute @workgroup_size(UNITS, ROW_TILES, SPLIT)
+fn step_many_rows(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
     let d = enter(group.z);
-    let s = chunk.first_step + step_in_chunk.index;
+    let s = current_step();
     // Neighbours own neighbouring units, so that they read one stretch of weights.
     let u_a = group.x * 2u * UNITS + local.x;
     let u_b = u_a + UNITS;
-    let tile_k = STAGED / (2u * OCTETS);
-    let first_row = group.y * OCTETS * 8u;
-    // As many invocations stage each quad of the rows.
+    let tile_k = STAGED / (2u * ROW_TILES);
+    let first_row = group.y * ROW_TILES * 8u;
+    // As many invocations stage each four of the rows.
     let shares = SPLIT * UNITS / 2u;
     let staged = h_rows(s, d, first_row + index / shares * 4u);
 
-    var a_0 = Quad(); // unit a, the first quad of the rows
-    var a_1 = Quad();
-    var b_0 = Quad();
-    var b_1 = Quad();
+    var a_0 = FourRows(); // unit a, the first four rows
+    var a_1 = FourRows();
+    var b_0 = FourRows();
+    var b_1 = FourRows();
     for (var k0 = 0u; k0 < params.recurrent_size; k0 += tile_k) {
         let depth = min(tile_k, params.recurrent_size - k0);
         stage_rows(staged, index / shares * tile_k, k0, depth, index % shares, shares);
@@ -48,10 +53,10 @@ fn step_wide(
             let of_b = weights_at(w_b + k * BLOCK);
             let h_0 = row_tile[rows_0 + k];
             let h_1 = row_tile[rows_1 + k];
-            add_quad(&a_0, h_0, of_a);
-            add_quad(&a_1, h_1, of_a);
-            add_quad(&b_0, h_0, of_b);
-            add_quad(&b_1, h_1, of_b);
+            add_products(&a_0, h_0, of_a);
+            add_products(&a_1, h_1, of_a);
+            add_products(&b_0, h_0, of_b);
+            add_products(&b_1, h_1, of_b);
         }
         workgroupBarrier();
     }
@@ -63,10 +68,10 @@ fn step_wide(
     let of_a_1 = begin_if_there(s, d, row + 4u, u_a);
     let of_b_0 = begin_if_there(s, d, row, u_b);
     let of_b_1 = begin_if_there(s, d, row + 4u, u_b);
-    finish_quad(s, d, row, u_a, at, local.z, of_a_0, a_0);
-    finish_quad(s, d, row + 4u, u_a, at, local.z, of_a_1, a_1);
-    finish_quad(s, d, row, u_b, at, local.z, of_b_0, b_0);
-    finish_quad(s, d, row + 4u, u_b, at, local.z, of_b_1, b_1);
+    finish_four(s, d, row, u_a, at, local.z, of_a_0, a_0);
+    finish_four(s, d, row + 4u, u_a, at, local.z, of_a_1, a_1);
+    finish_four(s, d, row, u_b, at, local.z, of_b_0, b_0);
+    finish_four(s, d, row + 4u, u_b, at, local.z, of_b_1, b_1);
 }
 
 fn begin_if_there(s: u32, d: u32, b: u32, u: u32) -> Pending {
@@ -77,9 +82,9 @@ fn begin_if_there(s: u32, d: u32, b: u32, u: u32) -> Pending {
     return pending;
 }
 
-// The invocation with z = r finishes row r of a quad, which is b.
-fn finish_quad(s: u32, d: u32, b: u32, u: u32, at: u32, z: u32, pending: Pending, sum: Quad) {
-    let of_split = OCTETS * UNITS;
+// The invocation with z = r finishes row r of the four, which is b.
+fn finish_four(s: u32, d: u32, b: u32, u: u32, at: u32, z: u32, pending: Pending, sum: FourRows) {
+    let of_split = ROW_TILES * UNITS;
     let of_row = SPLIT * of_split;
     partial[z * of_split + at] = sum.r0;
     partial[of_row + z * of_split + at] = sum.r1;

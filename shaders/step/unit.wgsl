@@ -1,6 +1,8 @@
-// What the kernels of one time step share: which step it is, and the ends of its sums.
-
-@group(1) @binding(2) var<uniform> step_in_chunk: Step;
+// What the kernels of one time step share: what precedes and follows the product of a unit of a row.
+//
+// Needs: `params`, `chunk` from base/params.wgsl; `length_of`, `h_before` from base/rows.wgsl; `step_in_chunk` from base/step.wgsl;
+// `Gates` from cell/; `h`, `PROJECTED`, `Pending`, `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl;
+// `leave_padding` from step/leave_h.wgsl.
 
 // Whether a unit of a row has to be finished: it is there, and so is the step. In a wave, a layer that is at its last chunk may
 // have fewer steps than the others.
@@ -30,7 +32,8 @@ fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
 fn finish(s: u32, d: u32, b: u32, u: u32, pending: Pending, product: Gates) {
     if (s < length_of(b)) {
         leave_state(s, d, b, u, apply_cell(pending, product));
-    } else {
+    } else if (!PROJECTED) {
+        // c is where it was. With a projection, that leaves the padding.
         leave_padding(s, d, b, u);
     }
 }

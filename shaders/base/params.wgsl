@@ -1,4 +1,4 @@
-// Shared by every kernel: the legend, the parameter blocks and activations that are safe for any float.
+// The legend and the parameter blocks, which every kernel shares.
 //
 // T time steps · B batch · I input features of this layer · H hidden size · P size of h (H without a projection)
 // L layers · D directions · G gates
@@ -7,6 +7,11 @@
 // A direction walks a row in its own order: step s is time s forward, and in reverse time length-1-s, so that it starts at the
 // row's own last element. Steps beyond the row's length do nothing but pad: there step s is time s for both.
 // Arrays are named with their shape, slowest dimension first.
+//
+// A kernel is a concatenation of files; src/gpu/shader.rs lists those of each. The head of a file says which names it takes from
+// which others.
+//
+// Needs: `CHUNKS` from base/one_chunk.wgsl or base/wave.wgsl.
 
 /// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is `plan/params.rs`.
 struct Chunk {
@@ -45,11 +50,6 @@ struct Params {
     chunks: array<Chunk, CHUNKS>,
 }
 
-/// Where in its chunk a step dispatch stands.
-struct Step {
-    index: u32,
-}
-
 @group(1) @binding(0) var<uniform> params: Params;
 // [B] lengths, [B] state rows, the bits of the padding value, then a dropout key of two words for each layer but the last.
 @group(1) @binding(1) var<storage, read> call_words: array<u32>;
@@ -62,65 +62,4 @@ var<private> chunk: Chunk;
 fn enter(z: u32) -> u32 {
     chunk = params.chunks[z / params.directions];
     return z % params.directions;
-}
-
-fn length_of(b: u32) -> u32 {
-    return call_words[b];
-}
-
-// The row of the state arrays that a batch row moves on: itself, but for streams.
-fn state_row(b: u32) -> u32 {
-    return call_words[params.batch + b];
-}
-
-fn padding_value() -> f32 {
-    return bitcast<f32>(call_words[2u * params.batch]);
-}
-
-fn time_of(step: u32, direction: u32, b: u32) -> u32 {
-    let length = length_of(b);
-    return select(step, length - 1u - step, direction == 1u && step < length);
-}
-
-// Where h of a row and direction lies in a state array [L, D, state_rows, P].
-fn h_index(d: u32, b: u32, k: u32) -> u32 {
-    return chunk.h_offset + (d * params.state_rows + state_row(b)) * params.recurrent_size + k;
-}
-
-// Of h before step s: two halves take turns, as a step may still read the one when another workgroup has left its result in the
-// other. The initial h is in the first.
-fn h_before(s: u32, d: u32, b: u32, k: u32) -> u32 {
-    return (s & 1u) * params.h_size + h_index(d, b, k);
-}
-
-// Where h of step s goes in the output.
-fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
-    return chunk.y_offset + time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + k;
-}
-
-// Weights lie in blocks of eight units, [D, ceil(H / 8), K, 8] of G: the invocations of eight units read on in memory as k goes on.
-// In the last block units may be missing; their weights are 0.
-const BLOCK = 8u;
-
-// Where the weights of a unit begin, of a matrix with K columns; those of the next k are BLOCK further.
-fn first_weight(d: u32, u: u32, columns: u32) -> u32 {
-    let blocks = (params.hidden_size + BLOCK - 1u) / BLOCK;
-    return (d * blocks + u / BLOCK) * columns * BLOCK + u % BLOCK;
-}
-
-// The bits, because drivers may assume that floats are never NaN and fold `x != x` to false.
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
-
-// tanh is 1 to within half an f32 ulp from 9.02 on; some drivers return NaN for arguments above 88.
-// clamp() turns NaN into a bound on some drivers, so NaN goes round it.
-fn safe_tanh(x: f32) -> f32 {
-    return select(tanh(clamp(x, -15.0, 15.0)), x, is_nan(x));
-}
-
-// With e^-|x| nothing overflows, and a closed gate is 0: exp(-104) is below the least f32.
-fn safe_sigmoid(x: f32) -> f32 {
-    let e = exp(-min(abs(x), 104.0));
-    return select(select(e, 1.0, x >= 0.0) / (1.0 + e), x, is_nan(x));
 }

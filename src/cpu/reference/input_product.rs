@@ -1,4 +1,4 @@
-//! The input product, hoisted out of the recurrence. The GPU twin is shaders/project.wgsl.
+//! The input product, hoisted out of the recurrence. The GPU twins are in shaders/input_product/.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -32,7 +32,7 @@ pub(crate) fn gather<F: Real>(
 /// `gx[row] = W_ih·x[row] + b_ih` for gathered rows `[rows, I]`: `[rows, G·H]`.
 ///
 /// Each element sums over its row of x in an order that depends on nothing else, so a chunk gives the bits of the whole.
-pub(crate) fn project<F: Real>(weights: &DirectionWeights<F>, x: &[F], features: usize) -> Result<Vec<F>> {
+pub(crate) fn input_product<F: Real>(weights: &DirectionWeights<F>, x: &[F], features: usize) -> Result<Vec<F>> {
     let (rows, gate_rows) = (x.len() / features, weights.bias_ih.len());
     let mut gx = zeroed("gx", &[rows, gate_rows])?;
     for gx in gx.chunks_exact_mut(gate_rows) {

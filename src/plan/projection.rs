@@ -1,4 +1,4 @@
-//! The grid of the projection of h, shaders/shrink.wgsl.
+//! The grid of the projection of h, shaders/step/projection.wgsl.
 
 use crate::Result;
 use crate::config::RecurrentConfig;

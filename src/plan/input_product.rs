@@ -1,4 +1,4 @@
-//! The grid of the input product, shaders/project.wgsl and shaders/project_{quads,octets}.wgsl.
+//! The tiles and grid of the input product, shaders/input_product/{tiled,few_rows}.wgsl.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,30 +6,26 @@ use std::ops::Range;
 use crate::Result;
 use crate::config::RecurrentConfig;
 use crate::plan::explain::Count;
+use crate::plan::few_rows::FewRows;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
-use crate::plan::octets::Octets;
-use crate::plan::quads::Quads;
 
 /// The kernel and the shape of its workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ProjectTile {
-    /// Tiles in workgroup memory.
+pub(crate) enum InputProductTile {
+    /// Tiles of x and of weights in workgroup memory.
     Tiled,
     /// Few rows: an invocation has four of one unit, and several share a sum.
-    Quads(Quads),
-    /// Lanes lend each other what they load: an invocation has eight to 32 rows of two units.
-    Octets(Octets),
+    FewRows(FewRows),
 }
 
-/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut: the rows of
-/// four steps stand for those of few and of many.
-pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> ProjectTile {
-    let few = ProjectTile::Quads(Quads { units: 8, quads: 2, split: 16 });
-    match (limits.software, limits.has_octets()) {
-        (true, true) => ProjectTile::Octets(Octets::of_rows(batch.saturating_mul(4), config.cell.gates())),
-        (false, _) if batch <= FEW_ROWS && few.check_workgroup(config, limits).is_ok() => few,
-        _ => ProjectTile::Tiled,
+/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut. Software
+/// adapters run the invocations of a workgroup in turn and gain nothing from a shared sum.
+pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> InputProductTile {
+    let few = InputProductTile::FewRows(FewRows { units: 8, row_tiles: 2, split: 16 });
+    match limits.software {
+        false if batch <= FEW_ROWS && few.check_workgroup(config, limits).is_ok() => few,
+        _ => InputProductTile::Tiled,
     }
 }
 
@@ -42,12 +38,11 @@ const WHAT: &str = "the input product";
 /// Features that a workgroup of the tiled kernel stages at a time; `TILE_K` of the shader.
 pub(crate) const TILE_K: usize = 16;
 
-impl ProjectTile {
+impl InputProductTile {
     pub(crate) fn kernel(self) -> Kernel {
         match self {
-            Self::Tiled => Kernel::Project,
-            Self::Quads(_) => Kernel::ProjectQuads,
-            Self::Octets(_) => Kernel::ProjectOctets,
+            Self::Tiled => Kernel::InputProduct,
+            Self::FewRows(_) => Kernel::InputProductFewRows,
         }
     }
 
@@ -55,8 +50,7 @@ impl ProjectTile {
     pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Tiled => Vec::new(),
-            Self::Quads(quads) => quads.overrides(),
-            Self::Octets(octets) => octets.overrides(),
+            Self::FewRows(tile) => tile.overrides(),
         }
     }
 
@@ -64,8 +58,7 @@ impl ProjectTile {
     pub(crate) const fn units(self) -> usize {
         match self {
             Self::Tiled => 16,
-            Self::Quads(quads) => quads.units as usize,
-            Self::Octets(octets) => octets.units() as usize,
+            Self::FewRows(tile) => tile.units as usize,
         }
     }
 
@@ -73,8 +66,7 @@ impl ProjectTile {
     pub(crate) const fn rows(self) -> usize {
         match self {
             Self::Tiled => 64,
-            Self::Quads(quads) => quads.rows() as usize,
-            Self::Octets(octets) => octets.rows() as usize,
+            Self::FewRows(tile) => tile.rows() as usize,
         }
     }
 
@@ -82,8 +74,7 @@ impl ProjectTile {
     pub(crate) const fn workgroup(self) -> [u32; 3] {
         match self {
             Self::Tiled => [8, 8, 1],
-            Self::Quads(quads) => quads.workgroup(),
-            Self::Octets(octets) => octets.workgroup(),
+            Self::FewRows(tile) => tile.workgroup(),
         }
     }
 
@@ -91,8 +82,7 @@ impl ProjectTile {
     fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let floats = match self {
             Self::Tiled => TILE_K * (self.rows() + self.units() * gate_floats),
-            Self::Quads(quads) => quads.workgroup_floats(gate_floats),
-            Self::Octets(octets) => octets.sums() * gate_floats,
+            Self::FewRows(tile) => tile.workgroup_floats(gate_floats),
         };
         (floats * size_of::<f32>()) as u64
     }
@@ -120,10 +110,10 @@ impl ProjectTile {
 }
 
 /// For people.
-impl fmt::Display for ProjectTile {
+impl fmt::Display for InputProductTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} units x {}", self.units(), Count(self.rows(), "row"))?;
-        if let Self::Quads(quads) = self { write!(f, ", sum split {}-fold", quads.split) } else { Ok(()) }
+        if let Self::FewRows(tile) = self { write!(f, ", sum split {}-fold", tile.split) } else { Ok(()) }
     }
 }
 

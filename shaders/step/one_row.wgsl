@@ -4,8 +4,11 @@
 //
 // With one row only units and k are parallel. SPLIT invocations share the sum over k of a unit: invocation z takes k = z,
 // z + SPLIT, …, and the SPLIT partial sums are added in an order of their own, so the result is the same on every run. Every weight is
-// used once, so nothing is gained by staging h: it is read where it is. The CPU twin is cpu/reference/step.rs; step.wgsl is the
-// kernel of several rows.
+// used once, so nothing is gained by staging h: it is read where it is. The CPU twin is cpu/reference/step.rs.
+//
+// Needs: `params`, `enter` from base/params.wgsl; `h_before` from base/rows.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/;
+// `BLOCK` from weights/blocks.wgsl; `h`, `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `begin`,
+// `finish` from step/unit.wgsl.
 
 override UNITS: u32;
 override SPLIT: u32;
@@ -14,13 +17,13 @@ const FIRST = 4u;
 var<workgroup> partial: array<Gates, SPLIT * UNITS>; // [SPLIT, UNITS]
 
 @compute @workgroup_size(UNITS, 1, SPLIT)
-fn step_row(
+fn step_one_row(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
     let d = enter(group.z);
-    let s = chunk.first_step + step_in_chunk.index;
+    let s = current_step();
     // A grid of rows: of streams, one slot's push is a row, and so is each slot's of many.
     let b = group.y;
     let u = group.x * UNITS + local.x;

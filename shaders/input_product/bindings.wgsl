@@ -2,8 +2,11 @@
 //
 // Very long sums are cut into slices of k, a dispatch each, which go on from the sums of the slice before in gx: a driver may
 // end loops of more than 65,535 turns (llvmpipe does, and says nothing).
+//
+// Needs: `params`, `chunk` from base/params.wgsl; `time_of` from base/rows.wgsl; `drop_out` from base/dropout.wgsl; `Gates`,
+// `PackedGates`, `unpack_gates` from cell/; `PackedWeights`, `unpack_weights` from weights/.
 
-// Whether x is the output of the layer below in training mode, dropout.wgsl.
+// x is the output of the layer below in training mode, base/dropout.wgsl.
 override DROPOUT: bool;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;                  // [T, B, I] or [B, T, I], by x_stride_*

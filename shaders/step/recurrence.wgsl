@@ -1,7 +1,11 @@
 // What every kernel of the recurrence shares: its buffers, where h of the step before is, and what precedes and follows the
 // recurrent product.
+//
+// Needs: `params`, `chunk` from base/params.wgsl; `state_row`, `y_index` from base/rows.wgsl; `Gates`, `PackedGates`, `unpack_gates`,
+// `State`, `load_state`, `store_state`, `cell` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight` from
+// weights/blocks.wgsl; `leave_h` from step/leave_h.wgsl.
 
-// Whether a projection follows, shrink.wgsl. Then h goes there as raw, and shrink writes y and h_n.
+// A projection follows, step/projection.wgsl. Then h goes there as raw, and the projection writes y and h_n.
 override PROJECTED: bool;
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G; in a wave, layer after layer, as w_hh, b_hh and y
@@ -77,23 +81,4 @@ fn leave_state(s: u32, d: u32, b: u32, u: u32, state: State) {
     }
     y[y_index(s, d, b, u)] = state.h;
     leave_h(s, d, b, u, state.h);
-}
-
-// Leaves h after step s for the step that follows, and if none does for the caller.
-fn leave_h(s: u32, d: u32, b: u32, u: u32, value: f32) {
-    h[h_before(s + 1u, d, b, u)] = value;
-    if (s + 1u == length_of(b)) {
-        h_out[h_index(d, b, u)] = value;
-    }
-}
-
-// A step behind the row's end. A row of no length at all passes its state through; c is where it was.
-fn leave_padding(s: u32, d: u32, b: u32, u: u32) {
-    if (PROJECTED) {
-        return;
-    }
-    y[y_index(s, d, b, u)] = padding_value();
-    if (length_of(b) == 0u && s == 0u) {
-        h_out[h_index(d, b, u)] = h[h_before(0u, d, b, u)];
-    }
 }

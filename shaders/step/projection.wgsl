@@ -5,14 +5,15 @@
 // The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of four rows and one direction, so that
 // a weight that is read serves four sums; SPLIT invocations share the sums of a value, and their parts are added in order. The CPU
 // twin is the end of cpu/reference/step.rs.
+//
+// Needs: `params`, `enter` from base/params.wgsl; `length_of`, `y_index` from base/rows.wgsl; `current_step` from base/step.wgsl;
+// `leave_h`, `leave_padding` from step/leave_h.wgsl.
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]
-@group(0) @binding(2) var<storage, read_write> h: array<f32>;   // [2, L, D, state_rows, P], as in recurrence.wgsl
+@group(0) @binding(2) var<storage, read_write> h: array<f32>;   // [2, L, D, state_rows, P], as in step/recurrence.wgsl
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;   // [T, B, D, P] or [B, T, D, P], by y_stride_*
-@group(0) @binding(4) var<storage, read_write> h_n: array<f32>; // [L, D, state_rows, P]
-
-@group(1) @binding(2) var<uniform> step_in_chunk: Step;
+@group(0) @binding(4) var<storage, read_write> h_out: array<f32>; // h_n [L, D, state_rows, P]
 
 const TILE_VALUES = 16u;
 const TILE_ROWS = 4u;
@@ -31,13 +32,13 @@ fn raw_row(b: u32, d: u32) -> u32 {
 }
 
 @compute @workgroup_size(16, 1, 16)
-fn shrink(
+fn projection(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
     let d = enter(group.z);
-    let s = chunk.first_step + step_in_chunk.index;
+    let s = current_step();
     let first_row = group.y * TILE_ROWS;
     let p = group.x * TILE_VALUES + local.x;
 
@@ -76,19 +77,10 @@ fn shrink(
         value += parts[z * TILE_VALUES + local.x][local.z];
     }
 
-    let at = h_index(d, b, p);
-    let y_at = y_index(s, d, b, p);
-    let length = length_of(b);
-    if (s >= length) {
-        y[y_at] = padding_value();
-        if (length == 0u && s == 0u) {
-            h_n[at] = h[h_before(0u, d, b, p)];
-        }
-        return;
-    }
-    h[h_before(s + 1u, d, b, p)] = value;
-    y[y_at] = value;
-    if (s + 1u == length) {
-        h_n[at] = value;
+    if (s < length_of(b)) {
+        y[y_index(s, d, b, p)] = value;
+        leave_h(s, d, b, p, value);
+    } else {
+        leave_padding(s, d, b, p);
     }
 }

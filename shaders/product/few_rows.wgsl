@@ -1,14 +1,15 @@
-// The product of a workgroup that owns UNITS hidden units of QUADS·4 rows, an invocation one unit of four rows (quad.wgsl). SPLIT
-// invocations share the sum over k: invocation z takes k = z, z + SPLIT, … of every tile, and the SPLIT partial sums are added in
-// the order of z, so the result is the same on every run.
+// The product of a workgroup that owns UNITS hidden units of ROW_TILES·4 rows, an invocation one unit of four rows. SPLIT invocations
+// share the sum over k (split-K): invocation z takes k = z, z + SPLIT, … of every tile, and the SPLIT partial sums are added in the
+// order of z, so the result is the same on every run.
 //
-// Which k there are, `first_k` and `end_k`, is said by what all kernels of a role share.
+// Needs: `Gates` from cell/; `BLOCK` from weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `STAGED`,
+// `row_tile`, `stage_rows` from product/staged_rows.wgsl; `weights_at`, `first_k`, `end_k` from the bindings of the role.
 
 override UNITS: u32;
-override QUADS: u32;
+override ROW_TILES: u32; // of four rows
 override SPLIT: u32; // at least 4
 
-var<workgroup> partial: array<Gates, SPLIT * QUADS * UNITS>; // [SPLIT, QUADS, UNITS]
+var<workgroup> partial: array<Gates, SPLIT * ROW_TILES * UNITS>; // [SPLIT, ROW_TILES, UNITS]
 
 // The first of the four rows that this invocation stages, among those of the workgroup.
 fn staged_row(index: u32) -> u32 {
@@ -17,10 +18,10 @@ fn staged_row(index: u32) -> u32 {
 
 // Gives the invocation with z = r of the first four the sum of row r of its four. `staged` is where the rows begin that it stages,
 // `first` where the weights of its unit begin; there must be such a unit.
-fn sum_quads(local: vec3<u32>, index: u32, staged: vec4<u32>, first: u32) -> Gates {
-    let tile_k = STAGED / QUADS;
+fn sum_products(local: vec3<u32>, index: u32, staged: vec4<u32>, first: u32) -> Gates {
+    let tile_k = STAGED / ROW_TILES;
     let shares = UNITS * SPLIT;
-    var sum = Quad();
+    var sum = FourRows();
     for (var k0 = first_k(); k0 < end_k(); k0 += tile_k) {
         let depth = min(tile_k, end_k() - k0);
         stage_rows(staged, index / shares * tile_k, k0, depth, index % shares, shares);
@@ -34,11 +35,11 @@ fn sum_quads(local: vec3<u32>, index: u32, staged: vec4<u32>, first: u32) -> Gat
             let next_w = weights_at(at + (k + SPLIT) * BLOCK);
             let rows = row_tile[row + k];
             let next_rows = row_tile[row + k + SPLIT];
-            add_quad(&sum, rows, w);
-            add_quad(&sum, next_rows, next_w);
+            add_products(&sum, rows, w);
+            add_products(&sum, next_rows, next_w);
         }
         for (; k < depth; k += SPLIT) {
-            add_quad(&sum, row_tile[row + k], weights_at(at + k * BLOCK));
+            add_products(&sum, row_tile[row + k], weights_at(at + k * BLOCK));
         }
         workgroupBarrier();
     }
@@ -57,7 +58,7 @@ fn sum_quads(local: vec3<u32>, index: u32, staged: vec4<u32>, first: u32) -> Gat
         workgroupBarrier();
         if (local.z == r) {
             for (var z = 0u; z < SPLIT; z++) {
-                product += partial[(z * QUADS + local.y) * UNITS + local.x];
+                product += partial[(z * ROW_TILES + local.y) * UNITS + local.x];
             }
         }
         workgroupBarrier();
