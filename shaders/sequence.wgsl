@@ -7,6 +7,10 @@
 // takes blocks z, z + SPLIT, … The SPLIT partial sums are added in the order of z. If HELD, an invocation has at most four blocks
 // and keeps their weights in registers for the whole chunk; else it reads them anew in every step. The CPU twin is
 // cpu/reference/step.rs.
+//
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `h_before`, `y_index` from base/rows.wgsl; `Gates`,
+// `store_state` from cell/; `BLOCK` from weights/blocks.wgsl; `h`, `y`, `c_index`, `Pending`, `input_gates`, `load_pending`, `apply_cell`,
+// `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `leave_h`, `leave_padding` from step/leave_h.wgsl.
 
 override UNITS: u32; // at least H
 override SPLIT: u32;
@@ -132,7 +136,7 @@ fn sequence(
             let state = apply_cell(pending, sum);
             y[y_index(first + i, d, b, u)] = state.h;
             if (params.c_stride_s > 0u) {
-                store_state(state, c_index(first + i + 1u, d, b, u));
+                store_state(state, first + i, d, b, u);
             }
             h_row[u] = state.h;
             pending.gx = next_gx;
@@ -144,7 +148,7 @@ fn sequence(
         // What is carried on within the chunk need not be stored before its end.
         let last = first + steps - 1u;
         if (params.c_stride_s == 0u) {
-            store_state(pending.old, c_index(last, d, b, u));
+            store_state(pending.old, last, d, b, u);
         }
         leave_h(last, d, b, u, pending.old.h);
     }

@@ -91,8 +91,8 @@ impl Device {
         Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }
     }
 
-    /// The features that models make use of where a device has them, `SUBGROUP` and `PIPELINE_CACHE`, to be asked for on a device of the
-    /// caller's own: `required_features: adapter.features() & Device::optional_features()`. None is needed.
+    /// The features that models use where a device has them, which is `PIPELINE_CACHE`, to be asked for on a device of the caller's
+    /// own: `required_features: adapter.features() & Device::optional_features()`. None is needed.
     pub const fn optional_features() -> wgpu::Features {
         context::OPTIONAL_FEATURES
     }

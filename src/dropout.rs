@@ -1,5 +1,5 @@
 //! Dropout between layers: which elements are dropped, the same on every device. The equations, and the source of the random
-//! numbers, are in shaders/dropout.wgsl, the GPU twin.
+//! numbers, are in shaders/base/dropout.wgsl, the GPU twin.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,7 @@
 // The weights of three gates of one unit as f16, in the place of four: two thirds of the bytes.
+//
+// Needs: `Gates` from cell/.
+
 alias PackedWeights = vec2<u32>;
 
 fn unpack_weights(packed: PackedWeights) -> Gates {

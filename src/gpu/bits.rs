@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::tests::context;
 use crate::call::Call;
+use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::options::Options;
 use crate::precision::Precision;
-use crate::sequence::Sequence;
 use crate::strategy::Strategy;
 use crate::{Config, GruConfig, Kind, Layer, LstmConfig, Nonlinearity, RnnConfig};
 
@@ -28,11 +28,11 @@ fn print<K: Kind>(software: bool, config: &Config<K>, t: usize, b: usize, precis
     let layer = Layer::random(config.clone(), 3).unwrap();
     let model = GpuModel::place(&context, &config.0, layer.layers(), precision, Wait::Blocking);
     let model = pollster::block_on(model).unwrap();
-    let sequence = Sequence::batched(&config.0, t, b);
+    let extents = Extents::batched(&config.0, t, b);
     let lengths: Vec<usize> = (0..b).map(|row| t - row % t.min(3)).collect();
-    let call = Call::new(sequence, &Options::new().lengths(&lengths)).unwrap();
+    let call = Call::new(extents, &Options::new().lengths(&lengths)).unwrap();
     let wave = |scale: f32, count: usize| (0..count).map(|i| (i as f32 * scale).sin()).collect::<Vec<f32>>();
-    let input = wave(0.7, sequence.rows() * config.input_size());
+    let input = wave(0.7, extents.rows() * config.input_size());
     let rows = config.0.layers_and_directions() * b;
     let states: Vec<_> = (0..K::STATES).map(|s| wave(0.3, rows * config.0.state_size(s))).collect();
     let states: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();

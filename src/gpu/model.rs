@@ -86,7 +86,12 @@ impl GpuModel {
         Plan::new(&self.config, self.weights.precision, task, &self.limits())
     }
 
-    /// The device's, and the model's own.
+    /// What the device can hold.
+    pub(crate) fn device_limits(&self) -> &DeviceLimits {
+        &self.context.limits
+    }
+
+    /// The device's limits, and the model's own.
     fn limits(&self) -> DeviceLimits {
         let stacked_weights = self.weights.are_stacked();
         DeviceLimits { forward_memory: self.forward_memory(), stacked_weights, ..self.context.limits }

@@ -34,16 +34,17 @@ impl Bound {
     ) -> Result<Self> {
         let mut bound = Vec::with_capacity(bindings.len());
         for binding in bindings {
-            let pipeline = context.pipelines.get(&context.gpu, binding.pipeline).await?;
-            let storage = binding.storage.iter().map(|&(name, _)| {
-                weights.find(name).or_else(|| arrays.find(name)).ok_or_else(|| missing(name))
-            });
+            let pipeline = context.pipelines.get(&context.gpu, &binding.pipeline).await?;
+            let storage = binding
+                .storage
+                .iter()
+                .map(|&(name, _)| weights.find(name).or_else(|| arrays.find(name)).ok_or_else(|| missing(name)));
             let storage = storage.collect::<Result<Vec<&BufferRange>>>()?;
             let (params, call) = (arrays.get(Name::Params)?, arrays.get(Name::Call)?);
             let bind = || BoundKernel {
                 storage: pipeline.bind_storage(&context.gpu.device, &storage),
                 params: pipeline.bind_params(&context.gpu.device, params, call),
-                blocks: binding.pipeline.block_count(),
+                blocks: binding.pipeline.sources.block_count(),
                 pipeline: Arc::clone(&pipeline),
             };
             bound.push(context.gpu.scoped("binding buffers", bind).await?);
@@ -75,8 +76,7 @@ pub(crate) fn record(
             Command::Dispatch(dispatch) => dispatch,
         };
         let label = Some("wgpu-rnn forward");
-        let mut pass =
-            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
         let mut current = None;
         loop {
             let BoundKernel { pipeline, storage, params, blocks } = &bound.0[dispatch.binding];

@@ -2,84 +2,182 @@
 
 use crate::cell_kind::CellKind;
 use crate::config::Nonlinearity;
-use crate::plan::kernel::Kernel;
+use crate::plan::kernel::{Kernel, Role, Sources};
 use crate::precision::Precision;
 
-const ONE_CHUNK: &str = include_str!("../../shaders/chunks/one.wgsl");
-const WAVE: &str = include_str!("../../shaders/chunks/wave.wgsl");
-const COMMON: &str = include_str!("../../shaders/common.wgsl");
-const LSTM: &str = include_str!("../../shaders/cell/lstm.wgsl");
-const STATE_H: &str = include_str!("../../shaders/cell/state_h.wgsl");
-const GRU: &str = include_str!("../../shaders/cell/gru.wgsl");
-const RNN: &str = include_str!("../../shaders/cell/rnn.wgsl");
-const RNN_TANH: &str = include_str!("../../shaders/cell/rnn_tanh.wgsl");
-const RNN_RELU: &str = include_str!("../../shaders/cell/rnn_relu.wgsl");
-const WEIGHTS_F32: &str = include_str!("../../shaders/weights/f32.wgsl");
-const WEIGHTS_F16_4: &str = include_str!("../../shaders/weights/f16_4.wgsl");
-const WEIGHTS_F16_3: &str = include_str!("../../shaders/weights/f16_3.wgsl");
-const WEIGHTS_F16_1: &str = include_str!("../../shaders/weights/f16_1.wgsl");
-const PROJECT: &str = include_str!("../../shaders/project.wgsl");
-const RECURRENCE: &str = include_str!("../../shaders/recurrence.wgsl");
-const INPUT_PRODUCT: &str = include_str!("../../shaders/input_product.wgsl");
-const PROJECT_OCTETS: &str = include_str!("../../shaders/project_octets.wgsl");
-const PROJECT_QUADS: &str = include_str!("../../shaders/project_quads.wgsl");
-const QUADS: &str = include_str!("../../shaders/quads.wgsl");
-const QUAD: &str = include_str!("../../shaders/quad.wgsl");
-const OCTETS: &str = include_str!("../../shaders/octets.wgsl");
-const ONE_STEP: &str = include_str!("../../shaders/one_step.wgsl");
-const SEQUENCE: &str = include_str!("../../shaders/sequence.wgsl");
-const STEP_ROW: &str = include_str!("../../shaders/step_row.wgsl");
-const STEP_ROW_LENT: &str = include_str!("../../shaders/step_row_lent.wgsl");
-const STAGE: &str = include_str!("../../shaders/stage.wgsl");
-const STEP_WIDE: &str = include_str!("../../shaders/step_wide.wgsl");
-const STEP_OCTETS: &str = include_str!("../../shaders/step_octets.wgsl");
-const STEP: &str = include_str!("../../shaders/step.wgsl");
-const DROPOUT: &str = include_str!("../../shaders/dropout.wgsl");
-const SHRINK: &str = include_str!("../../shaders/shrink.wgsl");
+/// A file of shaders/.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct File {
+    pub(crate) name: &'static str,
+    text: &'static str,
+}
 
-/// The WGSL of a kernel for a cell with weights of a precision; `wave` says whether its dispatches are over several layers.
-pub(crate) fn source(kernel: Kernel, cell: CellKind, precision: Precision, wave: bool) -> String {
-    let weights = match (precision, cell) {
-        (Precision::F32, _) => WEIGHTS_F32,
-        (Precision::F16, CellKind::Lstm) => WEIGHTS_F16_4,
-        (Precision::F16, CellKind::Gru) => WEIGHTS_F16_3,
-        (Precision::F16, CellKind::Rnn(_)) => WEIGHTS_F16_1,
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(File { name: $name, text: include_str!(concat!("../../shaders/", $name)) }),*]
     };
-    let cell: &[&str] = match cell {
-        CellKind::Lstm => &[LSTM],
-        CellKind::Gru => &[STATE_H, GRU],
-        CellKind::Rnn(Nonlinearity::Tanh) => &[STATE_H, RNN_TANH, RNN],
-        CellKind::Rnn(Nonlinearity::Relu) => &[STATE_H, RNN_RELU, RNN],
-    };
-    let body: &[&str] = match kernel {
-        Kernel::Project => &[DROPOUT, INPUT_PRODUCT, QUAD, PROJECT],
-        Kernel::ProjectQuads => &[DROPOUT, INPUT_PRODUCT, STAGE, QUAD, QUADS, PROJECT_QUADS],
-        Kernel::ProjectOctets => &[DROPOUT, INPUT_PRODUCT, OCTETS, PROJECT_OCTETS],
-        Kernel::Step => &[RECURRENCE, ONE_STEP, STAGE, QUAD, QUADS, STEP],
-        Kernel::StepWide => &[RECURRENCE, ONE_STEP, STAGE, QUAD, STEP_WIDE],
-        Kernel::StepOctets => &[RECURRENCE, ONE_STEP, OCTETS, STEP_OCTETS],
-        Kernel::StepRow => &[RECURRENCE, ONE_STEP, STEP_ROW],
-        Kernel::StepRowLent => &[RECURRENCE, ONE_STEP, STEP_ROW_LENT],
-        Kernel::Sequence => &[RECURRENCE, SEQUENCE],
-        Kernel::Shrink => &[SHRINK],
-    };
-    let chunks = if wave { WAVE } else { ONE_CHUNK };
-    [&[chunks, COMMON], cell, &[weights], body].concat().join("\n")
+}
+
+impl Sources {
+    /// The files in order. A file may use names of any other: WGSL asks for no order.
+    pub(crate) fn files(self) -> impl Iterator<Item = &'static File> {
+        let chunks: &[File] = if self.wave { files!["base/wave.wgsl"] } else { files!["base/one_chunk.wgsl"] };
+        let of_cell: [&[File]; 3] = match self.kernel.role() {
+            Role::InputProduct => [gates(self.cell), &[], weights(self.precision, self.cell.gates())],
+            Role::Recurrence => {
+                let gates = self.cell.products().get(self.product).map_or(0, ExactSizeIterator::len);
+                [cell(self.cell, self.product), operand(self.product), weights(self.precision, gates)]
+            }
+            Role::Projection => [&[]; 3],
+        };
+        [chunks].into_iter().chain(of_cell).chain([of_kernel(self.kernel)]).flatten()
+    }
+
+    /// The WGSL.
+    pub(crate) fn compose(self) -> String {
+        self.files().map(|file| format!("// shaders/{}\n{}", file.name, file.text)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The gates of the input product.
+fn gates(cell: CellKind) -> &'static [File] {
+    match cell {
+        CellKind::Lstm => files!["cell/gates_4.wgsl"],
+        CellKind::Gru | CellKind::GruResetBefore => files!["cell/gates_3.wgsl"],
+        CellKind::Rnn(_) => files!["cell/gates_1.wgsl"],
+    }
+}
+
+/// A product of a step, and the cell that it is fused with.
+fn cell(cell: CellKind, product: usize) -> &'static [File] {
+    match (cell, product) {
+        (CellKind::Lstm, _) => files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/lstm.wgsl"],
+        (CellKind::Gru, _) => {
+            files!["cell/gates_3.wgsl", "cell/one_product.wgsl", "cell/state_h.wgsl", "cell/gru.wgsl"]
+        }
+        (CellKind::GruResetBefore, 0) => files!["cell/two_products.wgsl", "cell/gru_reset.wgsl"],
+        (CellKind::GruResetBefore, _) => files!["cell/two_products.wgsl", "cell/gru_new.wgsl"],
+        (CellKind::Rnn(Nonlinearity::Tanh), _) => files![
+            "cell/gates_1.wgsl",
+            "cell/one_product.wgsl",
+            "cell/state_h.wgsl",
+            "cell/rnn_tanh.wgsl",
+            "cell/rnn.wgsl"
+        ],
+        (CellKind::Rnn(Nonlinearity::Relu), _) => files![
+            "cell/gates_1.wgsl",
+            "cell/one_product.wgsl",
+            "cell/state_h.wgsl",
+            "cell/rnn_relu.wgsl",
+            "cell/rnn.wgsl"
+        ],
+    }
+}
+
+/// The vector that the weights multiply.
+fn operand(product: usize) -> &'static [File] {
+    if product == 0 { files!["step/operand_h.wgsl"] } else { files!["step/operand_gated.wgsl"] }
+}
+
+/// How the weights of so many gates of a unit are packed.
+fn weights(precision: Precision, gates: usize) -> &'static [File] {
+    match (precision, gates) {
+        (Precision::F32, _) => files!["weights/f32.wgsl"],
+        (Precision::F16, 4) => files!["weights/f16_4.wgsl"],
+        (Precision::F16, 3) => files!["weights/f16_3.wgsl"],
+        (Precision::F16, 2) => files!["weights/f16_2.wgsl"],
+        (Precision::F16, _) => files!["weights/f16_1.wgsl"],
+    }
+}
+
+/// All files besides those of the cell, of its weights and of the number of chunks. The last is the kernel's own.
+fn of_kernel(kernel: Kernel) -> &'static [File] {
+    match kernel {
+        Kernel::InputProduct => files![
+            "base/params.wgsl",
+            "base/rows.wgsl",
+            "base/numeric.wgsl",
+            "base/dropout.wgsl",
+            "weights/blocks.wgsl",
+            "input_product/bindings.wgsl",
+            "product/four_rows.wgsl",
+            "input_product/tiled.wgsl",
+        ],
+        Kernel::InputProductFewRows => files![
+            "base/params.wgsl",
+            "base/rows.wgsl",
+            "base/numeric.wgsl",
+            "base/dropout.wgsl",
+            "weights/blocks.wgsl",
+            "input_product/bindings.wgsl",
+            "product/four_rows.wgsl",
+            "product/staged_rows.wgsl",
+            "product/few_rows.wgsl",
+            "input_product/few_rows.wgsl",
+        ],
+        Kernel::StepOneRow => files![
+            "base/params.wgsl",
+            "base/rows.wgsl",
+            "base/numeric.wgsl",
+            "base/step.wgsl",
+            "weights/blocks.wgsl",
+            "step/recurrence.wgsl",
+            "step/leave_h.wgsl",
+            "step/unit.wgsl",
+            "step/one_row.wgsl",
+        ],
+        Kernel::StepFewRows => files![
+            "base/params.wgsl",
+            "base/rows.wgsl",
+            "base/numeric.wgsl",
+            "base/step.wgsl",
+            "weights/blocks.wgsl",
+            "step/recurrence.wgsl",
+            "step/leave_h.wgsl",
+            "step/unit.wgsl",
+            "product/four_rows.wgsl",
+            "product/staged_rows.wgsl",
+            "product/few_rows.wgsl",
+            "step/few_rows.wgsl",
+        ],
+        Kernel::StepManyRows => files![
+            "base/params.wgsl",
+            "base/rows.wgsl",
+            "base/numeric.wgsl",
+            "base/step.wgsl",
+            "weights/blocks.wgsl",
+            "step/recurrence.wgsl",
+            "step/leave_h.wgsl",
+            "step/unit.wgsl",
+            "product/four_rows.wgsl",
+            "product/staged_rows.wgsl",
+            "step/many_rows.wgsl",
+        ],
+        Kernel::Sequence => files![
+            "base/params.wgsl",
+            "base/rows.wgsl",
+            "base/numeric.wgsl",
+            "weights/blocks.wgsl",
+            "step/recurrence.wgsl",
+            "step/leave_h.wgsl",
+            "sequence.wgsl",
+        ],
+        Kernel::Projection => {
+            files!["base/params.wgsl", "base/rows.wgsl", "base/step.wgsl", "step/leave_h.wgsl", "step/projection.wgsl",]
+        }
+    }
 }
 
 /// The kernel's entry point in its file.
 pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
     match kernel {
-        Kernel::Project => "project",
-        Kernel::Step => "step",
-        Kernel::ProjectQuads => "project_quads",
-        Kernel::ProjectOctets => "project_octets",
-        Kernel::StepRow => "step_row",
-        Kernel::StepRowLent => "step_row_lent",
-        Kernel::StepWide => "step_wide",
-        Kernel::StepOctets => "step_octets",
+        Kernel::InputProduct => "input_product",
+        Kernel::InputProductFewRows => "input_product_few_rows",
+        Kernel::StepOneRow => "step_one_row",
+        Kernel::StepFewRows => "step_few_rows",
+        Kernel::StepManyRows => "step_many_rows",
         Kernel::Sequence => "sequence",
-        Kernel::Shrink => "shrink",
+        Kernel::Projection => "projection",
     }
 }
 

@@ -115,7 +115,8 @@ fn bytes_of_layer(config: &RecurrentConfig, array: WeightArray, precision: Preci
 /// Checks whether the device can hold a layer.
 fn check_layer(context: &Context, config: &RecurrentConfig, layer: usize, precision: Precision) -> Result<()> {
     for matrix in Matrix::of_layer(config, layer, precision) {
-        let (what, bytes) = (Name::Weights { array: matrix.array, layer }.to_string(), matrix.bytes(config.directions()));
+        let (what, bytes) =
+            (Name::Weights { array: matrix.array, layer }.to_string(), matrix.bytes(config.directions()));
         check(&what, "max_storage_buffer_binding_size", bytes, context.limits.storage_binding)?;
         context.limits.buffer(&what, bytes)?;
     }

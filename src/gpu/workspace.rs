@@ -20,6 +20,8 @@ pub(crate) struct Workspace {
     /// At least as large as the plan needs.
     pub(crate) arrays: Arrays,
     bound: Bound,
+    /// The input is an array of somebody else's.
+    pub(crate) reads_given_input: bool,
     /// Where each submission ends, in dispatches from the start.
     ends: Vec<usize>,
     /// Whether the parameters are those of the plan.
@@ -40,7 +42,8 @@ impl Workspace {
         arrays.add_missing(&context.gpu, &plan.program.arrays).await?;
         let bound = Bound::new(context, &plan.program.bindings, weights, &arrays).await?;
         let ends = plan.submission_ends();
-        Ok(Self { asked, plan, arrays, bound, ends, has_params: false, call_words: Vec::new() })
+        let (reads_given_input, has_params, call_words) = (false, false, Vec::new());
+        Ok(Self { asked, plan, arrays, bound, reads_given_input, ends, has_params, call_words })
     }
 
     /// Takes over a plan of another shape, which the arrays are large enough for.

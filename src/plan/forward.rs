@@ -19,17 +19,17 @@
 
 use std::ops::Range;
 
+use crate::Result;
 use crate::call::{Results, Task};
 use crate::config::RecurrentConfig;
 use crate::plan::input_product;
-use crate::plan::kernel::{Access, Constants, Kernel, PipelineKey, WeightArray};
+use crate::plan::kernel::{Access, Kernel, PipelineKey, Role, Sources, WeightArray};
 use crate::plan::limits::{DeviceLimits, WORK_PER_BYTE, WORK_PER_DISPATCH, check, saturating_product};
-use crate::plan::params::{Blocks, ChunkParams, MAX_CHUNKS, ParamsLayout, block_bytes};
+use crate::plan::params::{Blocks, ParamsLayout};
 use crate::plan::program::{self, Array, Binding, Copy, Dispatch, Name, Owner, Program};
 use crate::plan::strategy::{Choice, Recurrence};
-use crate::plan::{F32, GX_BUDGET, MAX_CHUNK_STEPS, Plan, projection, wave};
+use crate::plan::{F32, GX_BUDGET, MAX_CHUNK_STEPS, projection, wave};
 use crate::precision::Precision;
-use crate::Result;
 
 /// How the time of a forward is cut, and where its parameters lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,8 +79,9 @@ impl Forward<'_> {
         let gx_of_step = self.gx_of_step();
         program::check_arrays(&[gx_array(gx_of_step)], limits)?;
         let (schedule, arrays) = self.within(&arrays, gx_of_step, limits)?;
-        let mut program = Program { arrays, bindings: self.bindings(), after: self.after(), ..Program::default() };
-        program.check(limits)?;
+        program::check_arrays(&arrays, limits)?;
+        let mut program = Program::default();
+        (program.arrays, program.bindings, program.after) = (arrays, self.bindings(), self.after());
         program.step_stride = schedule.params.step_stride();
         self.dispatch(&schedule, &mut program)?;
         Ok((schedule, program))
@@ -130,8 +131,7 @@ impl Forward<'_> {
         let of_step = product_flops(config, batch, slice).max(of_sequence);
         let by_work = (limits.submission_work / of_step.max(1)).max(1);
         let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS.min(by_turns) as u64);
-        let wanted =
-            if self.is_wave() { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
+        let wanted = if self.is_wave() { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
         wanted.min(most as usize)
     }
 
@@ -185,7 +185,7 @@ impl Forward<'_> {
         if config.is_projected() {
             add(Name::Raw, bytes_of(&[b, directions, hidden]), Owner::Scratch);
         }
-        if config.cell.is_gated() {
+        if self.is_gated() {
             add(Name::Gated, bytes_of(&[2, b, directions, hidden]), Owner::Scratch);
         }
         let results = self.results().map(|(_, range)| range.end - range.start).fold(0, u64::saturating_add);
@@ -295,49 +295,47 @@ impl Forward<'_> {
             None => (choice.input_product.kernel(), 0),
             Some(n) => self.kernels_of_turn().nth(n).unwrap_or((Kernel::Projection, 0)),
         };
-        let wave = n > 0 && self.is_wave();
-        let (constants, storage) = match (kernel, choice.recurrence) {
-            (Kernel::Projection, _) => (
-                Constants::None,
-                vec![
-                    (Name::Raw, Read),
-                    (of_layer(WeightArray::Hr), Read),
-                    (Name::H, ReadWrite),
-                    (y, ReadWrite),
-                    (Name::State(0), ReadWrite),
-                ],
-            ),
-            (_, recurrence) if n > 0 => {
-                let constants = match recurrence {
-                    Recurrence::Steps(tile) | Recurrence::Wavefront(tile) => Constants::Step { tile, projected },
-                    Recurrence::Sequence(tile) => Constants::Sequence(tile),
-                };
+        let storage = match kernel.role() {
+            Role::InputProduct => vec![
+                (x, Read),
+                (of_layer(WeightArray::Ih), Read),
+                (of_layer(WeightArray::BiasIh), Read),
+                (Name::Gx, ReadWrite),
+            ],
+            Role::Recurrence => {
+                let h_out = if projected { Name::Raw } else { Name::State(0) };
                 let mut storage = vec![
                     (Name::Gx, Read),
                     (of_step(WeightArray::Hh(product)), Read),
                     (of_step(WeightArray::BiasHh(product)), Read),
                     (Name::H, ReadWrite),
                     (y, ReadWrite),
-                    (if projected { Name::Raw } else { Name::State(0) }, ReadWrite),
+                    (h_out, ReadWrite),
                 ];
                 let carried = (1..config.cell.states().len()).map(Name::State);
-                let gated = config.cell.is_gated().then_some(Name::Gated);
+                let gated = self.is_gated().then_some(Name::Gated);
                 storage.extend(carried.chain(gated).map(|name| (name, ReadWrite)));
-                (constants, storage)
+                storage
             }
-            _ => (
-                Constants::InputProduct { tile: choice.input_product, dropout: task.dropout },
-                vec![
-                    (x, Read),
-                    (of_layer(WeightArray::Ih), Read),
-                    (of_layer(WeightArray::BiasIh), Read),
-                    (Name::Gx, ReadWrite),
-                ],
-            ),
+            Role::Projection => vec![
+                (Name::Raw, Read),
+                (of_layer(WeightArray::Hr), Read),
+                (Name::H, ReadWrite),
+                (y, ReadWrite),
+                (Name::State(0), ReadWrite),
+            ],
         };
-        let pipeline =
-            PipelineKey { kernel, cell: config.cell, product, precision: self.precision, wave, constants };
-        Binding { pipeline, storage }
+        let wave = kernel.role() == Role::Recurrence && self.is_wave();
+        let sources = Sources { kernel, cell: config.cell, product, precision: self.precision, wave };
+        // Another kernel of the step follows.
+        let hands_on = projected || product + 1 < config.cell.products().len();
+        let constants = choice.constants(kernel.role(), hands_on, task.dropout);
+        Binding { pipeline: PipelineKey { sources, constants }, storage }
+    }
+
+    /// Whether a step has a second product, whose operand the first one leaves.
+    fn is_gated(self) -> bool {
+        self.config.cell.products().len() > 1
     }
 
     /// All dispatches in order.
@@ -368,8 +366,7 @@ impl Forward<'_> {
     /// The input product of a chunk, slice by slice.
     fn input_products(self, schedule: &Schedule, layer: usize, chunk: usize, program: &mut Program) -> Result<()> {
         let config = self.config;
-        let (features, rows) =
-            (config.layer_input_size(layer), schedule.steps_in(chunk) * self.task.extents.batch);
+        let (features, rows) = (config.layer_input_size(layer), schedule.steps_in(chunk) * self.task.extents.batch);
         program.repeat(
             1,
             (0..input_product::slices(features)).map(|slice| Dispatch {

@@ -23,7 +23,7 @@ use crate::call::Task;
 use crate::config::RecurrentConfig;
 use crate::plan::forward::{Forward, Schedule, product_flops};
 use crate::plan::limits::{DeviceLimits, saturating_product};
-use crate::plan::program::{Command, Copy, Name, Program};
+use crate::plan::program::{Array, Command, Copy, Name, Owner, Program};
 use crate::plan::strategy::Choice;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
@@ -147,6 +147,11 @@ impl Plan {
             }
         }
         commands
+    }
+
+    /// Room for a state on its way between two ranges of one buffer.
+    pub(crate) fn transit(&self, state: usize) -> Array {
+        Array { name: Name::Transit(state), bytes: self.state_bytes(state), owner: Owner::Scratch }
     }
 
     /// The bytes of one state, of all layers and rows, as a caller gives and takes it.

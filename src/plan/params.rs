@@ -6,7 +6,7 @@
 use crate::Result;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
 
-/// What all layers and chunks of a call share: the struct `Params` of shaders/common.wgsl without its chunks, field by field.
+/// What all layers and chunks of a call share: the struct `Params` of shaders/base/params.wgsl without its chunks, field by field.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct SharedParams {
@@ -20,7 +20,7 @@ pub(crate) struct SharedParams {
     pub(crate) unused: u32,
 }
 
-/// One layer over one chunk of time steps: the struct `Chunk` of shaders/common.wgsl, field by field.
+/// One layer over one chunk of time steps: the struct `Chunk` of shaders/base/params.wgsl, field by field.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct ChunkParams {
@@ -46,7 +46,7 @@ pub(crate) struct ChunkParams {
     pub(crate) unused: u32,
 }
 
-/// The struct `Step` of shaders/common.wgsl.
+/// The struct `Step` of shaders/base/step.wgsl.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct StepParams {
@@ -108,6 +108,11 @@ impl ParamsLayout {
 
     pub(crate) fn wave_offset(&self, wave: usize) -> u32 {
         self.chunk_offset(self.blocks.layers, 0, 0) + (wave * self.wave_stride) as u32
+    }
+
+    /// Bytes from the block of a step to the next.
+    pub(crate) fn step_stride(&self) -> u32 {
+        self.stride as u32
     }
 
     pub(crate) fn step_offset(&self, step: usize) -> u32 {

@@ -127,7 +127,10 @@ pub(crate) enum Command {
     Dispatch(Dispatch),
     Copy(Copy),
     /// Zeros.
-    Clear { target: Name, range: Range<u64> },
+    Clear {
+        target: Name,
+        range: Range<u64>,
+    },
 }
 
 /// Dispatches that are repeated, in each turn with the step block that follows.
@@ -206,14 +209,14 @@ impl Program {
         self.arrays.iter().find(|array| array.name == name).map_or(0, |array| array.bytes)
     }
 
+    /// The arrays that are not the caller's.
+    pub(crate) fn scratch(&self) -> Vec<Array> {
+        self.arrays.iter().copied().filter(|array| array.owner == Owner::Scratch).collect()
+    }
+
     /// The memory of the whole table.
     pub(crate) fn memory(&self) -> u64 {
         memory(&self.arrays)
-    }
-
-    /// Checks the table against what a device can hold, and bind.
-    pub(crate) fn check(&self, limits: &DeviceLimits) -> Result<()> {
-        check_arrays(&self.arrays, limits)
     }
 }
 

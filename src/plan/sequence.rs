@@ -35,6 +35,9 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
     if config.is_projected() {
         return Err(refused("the projection of h is a dispatch of its own after each step"));
     }
+    if config.cell.products().len() > 1 {
+        return Err(refused("the second product of a step is a dispatch of its own"));
+    }
     let units = config.hidden_size.max(MIN_UNITS).checked_next_power_of_two().unwrap_or(usize::MAX);
     let held = units <= MAX_HELD;
     let available = limits.workgroup_invocations.min(MAX_INVOCATIONS) as usize;
@@ -59,6 +62,10 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
 }
 
 impl SequenceTile {
+    pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
+        vec![("UNITS", self.units), ("SPLIT", self.split), ("HELD", self.held.into())]
+    }
+
     fn workgroup(self) -> [u32; 3] {
         [self.units, 1, self.split]
     }

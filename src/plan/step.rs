@@ -1,32 +1,27 @@
-//! The tiles and grids of the step kernels, shaders/step.wgsl and shaders/step_{row,row_lent,wide,octets}.wgsl.
+//! The tiles and grids of the step kernels, shaders/step/{one_row,few_rows,many_rows}.wgsl.
 
 use std::fmt;
 
 use crate::Result;
 use crate::config::RecurrentConfig;
 use crate::plan::explain::Count;
+use crate::plan::few_rows::{FewRows, STAGED};
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
-use crate::plan::octets::Octets;
-use crate::plan::quads::{Quads, STAGED};
 
 /// The kernel and the shape of its workgroup: the shader's override constants of the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum StepTile {
     /// One row.
-    Row { units: u32, split: u32 },
-    /// One row where loads are dear.
-    RowLent { units: u32 },
+    OneRow { units: u32, split: u32 },
     /// A few rows: an invocation has four of one unit.
-    Quads(Quads),
+    FewRows(FewRows),
     /// Many rows: an invocation has eight of two units.
-    Wide { units: u32, octets: u32 },
-    /// Several rows where loads are dear: an invocation has eight to 32 of two units.
-    Octets(Octets),
+    ManyRows { units: u32, row_tiles: u32 },
 }
 
-/// How many invocations share a sum of the wide kernel; `SPLIT` of the shader.
-pub(crate) const WIDE_SPLIT: u32 = 4;
+/// How many invocations share a sum of the kernel of many rows; `SPLIT` of the shader.
+pub(crate) const MANY_ROWS_SPLIT: u32 = 4;
 
 /// For errors.
 const WHAT: &str = "the step kernel";
@@ -44,7 +39,7 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
 }
 
 /// Sums of no more rows and units than any device has room for.
-const SEVERAL_ROWS: StepTile = StepTile::Quads(Quads { units: 8, quads: 4, split: 8 });
+const SEVERAL_ROWS: StepTile = StepTile::FewRows(FewRows { units: 8, row_tiles: 4, split: 8 });
 
 /// The best tile for a batch, and why. On a GPU the fewer rows there are to spread over the invocations, the more of them share a sum, so
 /// that few rows keep the whole GPU busy as well; the more rows and units there are, the more of them share what an invocation
@@ -52,74 +47,67 @@ const SEVERAL_ROWS: StepTile = StepTile::Quads(Quads { units: 8, quads: 4, split
 /// loads: it gains nothing from sharing a sum, and everything from loading little.
 fn best_tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
     if limits.software {
-        return match (batch, limits.has_octets()) {
-            (0..=1, true) => (StepTile::RowLent { units: 32 }, LEND),
-            (0..=1, false) => (
-                StepTile::Row { units: 32, split: 1 },
+        return match batch {
+            0..=1 => (
+                StepTile::OneRow { units: 32, split: 1 },
                 "one row, on a software adapter, which gains nothing from sharing a sum",
             ),
-            (_, true) => (StepTile::Octets(Octets::of_rows(batch, config.cell.gates())), LEND),
-            (2..=8, false) => (StepTile::Quads(Quads { units: 32, quads: 1, split: 4 }), SHARE),
-            (_, false) => (StepTile::Wide { units: 16, octets: 2 }, SHARE),
+            2..=8 => (StepTile::FewRows(FewRows { units: 32, row_tiles: 1, split: 4 }), SHARE),
+            _ => (StepTile::ManyRows { units: 16, row_tiles: 2 }, SHARE),
         };
     }
-    let wide = StepTile::Wide { units: 8, octets: 4 };
-    let [units, rows, directions] = wide.groups(config.hidden_size, batch, config.directions()).map(|n| n as usize);
+    let many_rows = StepTile::ManyRows { units: 8, row_tiles: 4 };
+    let [units, rows, directions] =
+        many_rows.groups(config.hidden_size, batch, config.directions()).map(|n| n as usize);
     let few = "few rows, so that sums are shared to keep a GPU busy";
     match batch {
-        0..=1 => (StepTile::Row { units: 8, split: 32 }, "one row, so that only units and terms of a sum are parallel"),
-        2..=4 => (StepTile::Quads(Quads { units: 16, quads: 1, split: 16 }), few),
-        5..=8 => (StepTile::Quads(Quads { units: 16, quads: 2, split: 8 }), few),
+        0..=1 => {
+            (StepTile::OneRow { units: 8, split: 32 }, "one row, so that only units and terms of a sum are parallel")
+        }
+        2..=4 => (StepTile::FewRows(FewRows { units: 16, row_tiles: 1, split: 16 }), few),
+        5..=8 => (StepTile::FewRows(FewRows { units: 16, row_tiles: 2, split: 8 }), few),
         17.. if units.saturating_mul(rows).saturating_mul(directions) >= GROUPS => {
-            (wide, "many rows and units, which share what is read of both")
+            (many_rows, "many rows and units, which share what is read of both")
         }
         _ => (SEVERAL_ROWS, "several rows, which share each weight that is read"),
     }
 }
 
-const LEND: &str = "on a software adapter, whose lanes lend each other what they load";
 const SHARE: &str = "several rows, on a software adapter, which share what is read";
 
 impl StepTile {
     pub(crate) fn kernel(self) -> Kernel {
         match self {
-            Self::Row { .. } => Kernel::StepRow,
-            Self::RowLent { .. } => Kernel::StepRowLent,
-            Self::Quads(_) => Kernel::Step,
-            Self::Wide { .. } => Kernel::StepWide,
-            Self::Octets(_) => Kernel::StepOctets,
+            Self::OneRow { .. } => Kernel::StepOneRow,
+            Self::FewRows(_) => Kernel::StepFewRows,
+            Self::ManyRows { .. } => Kernel::StepManyRows,
         }
     }
 
     /// The shader's override constants.
     pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
         match self {
-            Self::Row { units, split } => vec![("UNITS", units), ("SPLIT", split)],
-            Self::RowLent { units } => vec![("UNITS", units)],
-            Self::Quads(quads) => quads.overrides(),
-            Self::Wide { units, octets } => vec![("UNITS", units), ("OCTETS", octets)],
-            Self::Octets(octets) => octets.overrides(),
+            Self::OneRow { units, split } => vec![("UNITS", units), ("SPLIT", split)],
+            Self::FewRows(tile) => tile.overrides(),
+            Self::ManyRows { units, row_tiles } => vec![("UNITS", units), ("ROW_TILES", row_tiles)],
         }
     }
 
     /// Hidden units and batch rows of a workgroup.
     fn size(self) -> (usize, usize) {
         let (units, rows) = match self {
-            Self::Row { units, .. } | Self::RowLent { units } => (units, 1),
-            Self::Quads(quads) => (quads.units, quads.rows()),
-            Self::Wide { units, octets } => (2 * units, 8 * octets),
-            Self::Octets(octets) => (octets.units(), octets.rows()),
+            Self::OneRow { units, .. } => (units, 1),
+            Self::FewRows(tile) => (tile.units, tile.rows()),
+            Self::ManyRows { units, row_tiles } => (2 * units, 8 * row_tiles),
         };
         (units as usize, rows as usize)
     }
 
     fn workgroup(self) -> [u32; 3] {
         match self {
-            Self::Row { units, split } => [units, 1, split],
-            Self::RowLent { units } => [units, 1, 1],
-            Self::Quads(quads) => quads.workgroup(),
-            Self::Wide { units, octets } => [units, octets, WIDE_SPLIT],
-            Self::Octets(octets) => octets.workgroup(),
+            Self::OneRow { units, split } => [units, 1, split],
+            Self::FewRows(tile) => tile.workgroup(),
+            Self::ManyRows { units, row_tiles } => [units, row_tiles, MANY_ROWS_SPLIT],
         }
     }
 
@@ -128,15 +116,13 @@ impl StepTile {
         [hidden_size.div_ceil(units) as u32, batch.div_ceil(rows) as u32, directions as u32]
     }
 
-    /// Bytes of workgroup memory: the staged h, and sums of all gates, of four rows at a time in the wide kernel.
+    /// Bytes of workgroup memory: the staged h, and sums of all gates, of four rows at a time in the kernel of many rows.
     pub(crate) fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let invocations = self.workgroup().iter().product::<u32>() as usize;
         let floats = match self {
-            Self::Row { .. } => invocations * gate_floats,
-            Self::RowLent { .. } => 0,
-            Self::Quads(quads) => quads.workgroup_floats(gate_floats),
-            Self::Wide { .. } => 4 * STAGED + 4 * invocations * gate_floats,
-            Self::Octets(octets) => octets.sums() * gate_floats,
+            Self::OneRow { .. } => invocations * gate_floats,
+            Self::FewRows(tile) => tile.workgroup_floats(gate_floats),
+            Self::ManyRows { .. } => 4 * STAGED + 4 * invocations * gate_floats,
         };
         (floats * size_of::<f32>()) as u64
     }
@@ -158,9 +144,8 @@ impl fmt::Display for StepTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (units, rows) = self.size();
         let split = match *self {
-            Self::Row { split, .. } | Self::Quads(Quads { split, .. }) => split,
-            Self::Wide { .. } => WIDE_SPLIT,
-            Self::RowLent { .. } | Self::Octets(_) => 1,
+            Self::OneRow { split, .. } | Self::FewRows(FewRows { split, .. }) => split,
+            Self::ManyRows { .. } => MANY_ROWS_SPLIT,
         };
         write!(f, "{units} units x {}", Count(rows, "row"))?;
         if split > 1 { write!(f, ", sum split {split}-fold") } else { Ok(()) }

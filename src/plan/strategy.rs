@@ -5,9 +5,9 @@ use std::fmt;
 use crate::Result;
 use crate::call::Task;
 use crate::config::RecurrentConfig;
-use crate::plan::kernel::Kernel;
+use crate::plan::input_product::{self, InputProductTile};
+use crate::plan::kernel::{Kernel, Role};
 use crate::plan::limits::DeviceLimits;
-use crate::plan::project::{self, ProjectTile};
 use crate::plan::sequence::{self, SequenceTile};
 use crate::plan::step::{self, StepTile};
 use crate::plan::wave;
@@ -27,7 +27,7 @@ pub(crate) enum Recurrence {
 /// The kernels of a forward, and why the recurrence was chosen, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
-    pub(crate) input_product: ProjectTile,
+    pub(crate) input_product: InputProductTile,
     pub(crate) recurrence: Recurrence,
     pub(crate) why: &'static str,
 }
@@ -75,7 +75,23 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
         }
         (strategy, _) => asked(strategy, "as asked for")?,
     };
-    Ok(Choice { input_product: project::tile(config, rows, limits), recurrence, why })
+    Ok(Choice { input_product: input_product::tile(config, rows, limits), recurrence, why })
+}
+
+/// The override constants of a kernel, in the order of their declarations; booleans are 0 and 1.
+pub(crate) type Constants = Vec<(&'static str, u32)>;
+
+impl Choice {
+    /// What the kernel of a role is specialised for.
+    pub(crate) fn constants(&self, role: Role, hands_on: bool, dropout: bool) -> Constants {
+        let with =
+            |name, flag: bool, of_tile: Constants| std::iter::once((name, u32::from(flag))).chain(of_tile).collect();
+        match (role, self.recurrence) {
+            (Role::InputProduct, _) => with("DROPOUT", dropout, self.input_product.overrides()),
+            (Role::Recurrence, recurrence) => with("HANDS_ON", hands_on, recurrence.overrides()),
+            (Role::Projection, _) => Vec::new(),
+        }
+    }
 }
 
 /// Why a workgroup a row is faster than a dispatch a step, if it is.
@@ -92,9 +108,9 @@ fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, soft
 /// Why it is faster to overlap layers, if it is. Every strategy of steps gives the same bits, so this may depend on T.
 fn wave_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'static str> {
     let weights = config.gate_rows() * config.recurrent_size();
-    let flops = (2 * weights as u64).saturating_mul(task.sequence.batch as u64);
+    let flops = (2 * weights as u64).saturating_mul(task.extents.batch as u64);
     let resident = config.num_layers * weights * size_of::<f32>() <= RESIDENT_BYTES;
-    let pays = task.sequence.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
+    let pays = task.extents.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
     pays.then_some("a step of one layer leaves a GPU idle, and steps of several layers take no longer")
 }
 
@@ -108,6 +124,13 @@ impl Recurrence {
         match self {
             Self::Steps(tile) | Self::Wavefront(tile) => tile.kernel(),
             Self::Sequence(_) => Kernel::Sequence,
+        }
+    }
+
+    fn overrides(self) -> Constants {
+        match self {
+            Self::Steps(tile) | Self::Wavefront(tile) => tile.overrides(),
+            Self::Sequence(tile) => tile.overrides(),
         }
     }
 

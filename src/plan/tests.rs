@@ -1,8 +1,8 @@
 use super::*;
 use crate::LstmConfig;
+use crate::extents::Extents;
 use crate::plan::dispatch::Dispatch;
 use crate::plan::kernel::{Kernel, Role};
-use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
 fn limits() -> DeviceLimits {
@@ -15,7 +15,6 @@ fn limits() -> DeviceLimits {
         workgroup_size: [256, 256, 64],
         uniform_alignment: 256,
         software: false,
-        subgroup_size: 0,
         uniform_binding: 65_536,
         stacked_weights: true,
         forward_memory: u64::MAX,
@@ -24,7 +23,7 @@ fn limits() -> DeviceLimits {
 }
 
 fn plan_with(config: &LstmConfig, time_steps: usize, batch: usize, limits: &DeviceLimits) -> Result<Plan> {
-    Plan::new(&config.0, Task::forward(Sequence::batched(&config.0, time_steps, batch)), limits)
+    Plan::new(&config.0, Task::forward(Extents::batched(&config.0, time_steps, batch)), limits)
 }
 
 fn plan(config: &LstmConfig, time_steps: usize, batch: usize) -> Result<Plan> {
@@ -43,18 +42,18 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     for dispatch in plan.dispatches() {
         let chunk = params[dispatch.chunk_offset as usize / stride];
         match dispatch.kernel {
-            Kernel::Project | Kernel::ProjectQuads | Kernel::ProjectOctets => {
+            Kernel::InputProduct | Kernel::InputProductFewRows => {
                 let steps = chunk.first_step..chunk.first_step + chunk.steps;
                 assert!(next.is_empty(), "the steps of the chunk before are all there");
                 next = steps.map(|s| (dispatch.layer, s)).rev().collect();
                 assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
             }
-            Kernel::Step | Kernel::StepRow | Kernel::StepRowLent | Kernel::StepWide | Kernel::StepOctets => {
+            Kernel::StepOneRow | Kernel::StepFewRows | Kernel::StepManyRows => {
                 let index = (dispatch.step_offset as usize / stride - params.len()) as u32;
                 assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
                 assert_eq!(dispatch.groups, [25, 4, 2]);
             }
-            Kernel::Shrink | Kernel::Sequence => panic!("neither projected nor small"),
+            Kernel::Projection | Kernel::Sequence => panic!("neither projected nor small"),
         }
     }
     assert!(next.is_empty());
@@ -62,12 +61,12 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     assert_eq!(plan.dispatch_count(), 3 * (150 + 3));
 }
 
-/// A forward of steps on a GPU, a software adapter, and one with subgroups.
-fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgroup_storage: u32) -> [Result<Plan>; 3] {
-    [(false, 0), (true, 0), (true, 8)].map(|(software, subgroup_size)| {
+/// A forward of steps on a GPU and on a software adapter.
+fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgroup_storage: u32) -> [Result<Plan>; 2] {
+    [false, true].map(|software| {
         let roomy = DeviceLimits { storage_binding: 1 << 32, buffer: 1 << 32, ..limits() };
-        let limits = DeviceLimits { workgroup_storage, software, subgroup_size, ..roomy };
-        let task = Task::forward(Sequence::batched(&config.0, time_steps, batch));
+        let limits = DeviceLimits { workgroup_storage, software, ..roomy };
+        let task = Task::forward(Extents::batched(&config.0, time_steps, batch));
         Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits)
     })
 }
@@ -227,7 +226,7 @@ fn with_a_projection_every_step_is_followed_by_it() {
     let config = LstmConfig::new(10, 40).proj_size(7).num_layers(2);
     let plan = plan(&config, 3, 5).unwrap();
     let kernels: Vec<_> = plan.dispatches().map(|d| d.kernel).collect();
-    let of_layer = [&[Kernel::Project][..], &[Kernel::Step, Kernel::Shrink].repeat(3)].concat();
+    let of_layer = [&[Kernel::InputProduct][..], &[Kernel::StepFewRows, Kernel::Projection].repeat(3)].concat();
     assert_eq!(kernels, of_layer.repeat(2));
     assert_eq!(plan.dispatch_count(), 14);
     let params: Vec<ChunkParams> = plan.chunk_params().collect();
@@ -281,7 +280,7 @@ fn the_strategy_follows_from_sizes_and_device() {
         assert_eq!(strategy_of(&config, t, b, &software), on_software, "{name} on a software adapter");
     }
     // 256 invocations own 256 units at most.
-    let task = Task::forward(Sequence::batched(&LstmConfig::new(1, 257).0, 3, 1));
+    let task = Task::forward(Extents::batched(&LstmConfig::new(1, 257).0, 3, 1));
     let asked = Task { strategy: Strategy::Sequence, ..task };
     assert!(matches!(Plan::new(&LstmConfig::new(1, 257).0, asked, &gpu), Err(Error::Limit { .. })));
 }
@@ -291,7 +290,7 @@ fn the_strategy_follows_from_sizes_and_device() {
 fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
     for (layers, t) in [(2, 16), (3, 50), (5, 101), (32, 20)] {
         let config = LstmConfig::new(10, 16).num_layers(layers);
-        let task = Task::forward(Sequence::batched(&config.0, t, 1));
+        let task = Task::forward(Extents::batched(&config.0, t, 1));
         let plan = Plan::new(&config.0, Task { strategy: Strategy::Wavefront, ..task }, &limits()).unwrap();
         assert_eq!(plan.dispatches().count(), plan.dispatch_count());
         assert!(plan.dispatch_count() < layers * t, "{layers} {t}");
@@ -342,7 +341,7 @@ fn a_wave_that_does_not_fit_gives_way() {
 fn the_tile_follows_from_rows_and_units() {
     let size = |hidden: usize, batch: usize| {
         let config = LstmConfig::new(1, hidden);
-        let task = Task { strategy: Strategy::Step, ..Task::forward(Sequence::batched(&config.0, 1, batch)) };
+        let task = Task { strategy: Strategy::Step, ..Task::forward(Extents::batched(&config.0, 1, batch)) };
         Plan::new(&config.0, task, &limits()).unwrap().choice.recurrence.to_string()
     };
     for (hidden, batch, expected) in [
@@ -364,7 +363,7 @@ fn the_tile_follows_from_rows_and_units() {
 fn memory_that_some_number_of_chunks_fits_is_enough() {
     for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
         let config = LstmConfig::new(1, 2).num_layers(2);
-        let task = Task { strategy, ..Task::forward(Sequence::batched(&config.0, 3000, 1)) };
+        let task = Task { strategy, ..Task::forward(Extents::batched(&config.0, 3000, 1)) };
         let with = |forward_memory| Plan::new(&config.0, task, &DeviceLimits { forward_memory, ..limits() });
         let free = with(u64::MAX).unwrap();
         let Error::Limit { need: least, .. } = with(0).unwrap_err() else { panic!("no limit") };
@@ -383,7 +382,7 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
     let large = DeviceLimits { workgroup_invocations: 1024, workgroup_size: [1024, 1024, 64], ..limits() };
     for (hidden, invocations) in [(65, 256), (100, 256), (256, 256), (257, 1024), (1000, 1024)] {
         let config = LstmConfig::new(1, hidden);
-        let task = Task { strategy: Strategy::Sequence, ..Task::forward(Sequence::batched(&config.0, 3, 1)) };
+        let task = Task { strategy: Strategy::Sequence, ..Task::forward(Extents::batched(&config.0, 3, 1)) };
         let of_invocations = |n| DeviceLimits { workgroup_invocations: n, ..large };
         let runs = Plan::new(&config.0, task, &of_invocations(invocations)).is_ok();
         assert_eq!(Plan::new(&config.0, task, &large).is_ok(), runs, "{hidden}");
@@ -394,7 +393,7 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
 #[test]
 fn what_was_timed_gives_way_as_well() {
     let config = LstmConfig::new(4, 65).num_layers(6);
-    let task = Task::forward(Sequence::batched(&config.0, 400, 4));
+    let task = Task::forward(Extents::batched(&config.0, 400, 4));
     let steps = Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
     let tuned = Task { tuned: Some(Strategy::Wavefront), ..task };
     let wave = Plan::new(&config.0, tuned, &limits()).unwrap();

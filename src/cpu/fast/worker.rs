@@ -25,18 +25,18 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let _membership = Membership(self.exchange);
-        let (time_steps, batch) = (self.pass.call.sequence().time_steps, self.pass.call.sequence().batch);
+        let (time_steps, batch) = (self.pass.call.extents().time_steps, self.pass.call.extents().batch);
         let mut rows = Vec::with_capacity(batch);
         for first in (0..time_steps).step_by(self.pass.chunk_steps) {
             let steps = self.pass.chunk_steps.min(time_steps - first);
-            self.project(simd, first, steps);
+            self.input_product(simd, first, steps);
             for s in first..first + steps {
                 // Rows that have ended keep their state.
                 rows.clear();
                 rows.extend((0..batch).filter(|&b| s < self.pass.call.length(b)));
                 self.step(simd, s - first, &rows);
                 if self.pass.config.is_projected() {
-                    self.shrink(simd, &rows);
+                    self.projection(simd, &rows);
                 }
                 self.store(s);
                 if !self.share(s, &rows) {
@@ -50,9 +50,9 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
 impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// `gx = W_ih·x + b_ih` of a chunk.
     #[inline(always)]
-    fn project<S: Simd>(&mut self, simd: S, first: usize, steps: usize) {
+    fn input_product<S: Simd>(&mut self, simd: S, first: usize, steps: usize) {
         let (pass, direction) = (self.pass, self.part.direction);
-        let (batch, features) = (pass.call.sequence().batch, pass.config.layer_input_size(pass.layer));
+        let (batch, features) = (pass.call.extents().batch, pass.config.layer_input_size(pass.layer));
         let x_at = |row: usize| {
             let b = row % batch;
             (pass.call.time_of(first + row / batch, direction, b) * pass.x_rows.time + b * pass.x_rows.batch) * features
@@ -80,7 +80,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
             while row < rows {
                 let size = rows_at_a_time::<S>(rows - row, G, count);
                 let place = Place { tile: tiles.start + t, at: t, tiles: tiles.len(), row };
-                with_sizes!(size, count, G, S, <R, T> project_rows::<S, G, R, T>(simd, packed, place, x_of, gx));
+                with_sizes!(size, count, G, S, <R, T> input_product_rows::<S, G, R, T>(simd, packed, place, x_of, gx));
                 row += size;
             }
             t += count;
@@ -107,7 +107,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// T tiles from the part's tile `t` on, for R rows.
     #[inline(always)]
     fn step_rows<S: Simd, const R: usize, const T: usize>(&mut self, simd: S, s: usize, t: usize, rows: &[usize]) {
-        let (config, batch) = (self.pass.config, self.pass.call.sequence().batch);
+        let (config, batch) = (self.pass.config, self.pass.call.extents().batch);
         let (first, tiles) = (self.part.tiles.start + t, self.part.tiles.len());
         let packed = &self.pass.weights[self.part.direction].hh;
         let width = config.recurrent_size();
@@ -136,9 +136,9 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
 
     /// `h = W_hr·raw`, for the rows that have not ended.
     #[inline(always)]
-    fn shrink<S: Simd>(&mut self, simd: S, rows: &[usize]) {
+    fn projection<S: Simd>(&mut self, simd: S, rows: &[usize]) {
         let Some(packed) = &self.pass.weights[self.part.direction].hr else { return };
-        let (units, row_size) = (packed.columns, self.part.raw.len() / self.pass.call.sequence().batch);
+        let (units, row_size) = (packed.columns, self.part.raw.len() / self.pass.call.extents().batch);
         let raw = &self.part.raw;
         let (h, _) = S::as_mut_simd_f32s(&mut self.part.h);
         let tiles = packed.tiles();
@@ -156,7 +156,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// Leaves h, and c if all of it is wanted, at the time that each row was at; padding where it has ended.
     #[inline(always)]
     fn store(&mut self, s: usize) {
-        let (call, batch) = (self.pass.call, self.pass.call.sequence().batch);
+        let (call, batch) = (self.pass.call, self.pass.call.extents().batch);
         let Part { y, h, c, all_c, direction, .. } = &mut *self.part;
         let width = h.len() / batch;
         let padding = call.padding_value as f32;
@@ -176,7 +176,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// Makes h of all units known to all workers of the direction; false if one has gone.
     #[inline(always)]
     fn share(&mut self, s: usize, rows: &[usize]) -> bool {
-        let (width, batch) = (self.pass.config.recurrent_size(), self.pass.call.sequence().batch);
+        let (width, batch) = (self.pass.config.recurrent_size(), self.pass.call.extents().batch);
         let units = self.part.units(width);
         let Part { h, all_h, .. } = &mut *self.part;
         let own_width = h.len() / batch;
@@ -212,7 +212,7 @@ struct Place {
 
 /// T tiles of gx for R rows.
 #[inline(always)]
-fn project_rows<'x, S: Simd, const G: usize, const R: usize, const T: usize>(
+fn input_product_rows<'x, S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,
     packed: &Packed,
     place: Place,

@@ -1,37 +1,31 @@
 //! Every composed shader, checked without a GPU: it is valid, and it agrees with the Rust side.
 
-use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use std::collections::BTreeSet;
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
 use crate::gpu::kernels::{self, Access, Parameter};
-use crate::gpu::pipeline::Constants;
+use crate::plan::few_rows::{FewRows, STAGED};
+use crate::plan::input_product::InputProductTile;
 use crate::plan::kernel::Role;
-use crate::plan::octets::Octets;
 use crate::plan::params::{ChunkParams, MAX_CHUNKS, SharedParams, StepParams, block_bytes};
-use crate::plan::project::ProjectTile;
-use crate::plan::quads::{Quads, STAGED};
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
-use crate::plan::{project, sequence, shrink, step};
+use crate::plan::strategy::{Choice, Recurrence};
+use crate::plan::{input_product, projection, sequence, step};
 
 /// What WebGPU has without any feature: unpacking f16 is core.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
 
-/// A validator of what a kernel may use: some need subgroups, which not every device has.
-fn validator(kernel: Kernel) -> Validator {
-    let subgroups = [Kernel::ProjectOctets, Kernel::StepOctets, Kernel::StepRowLent].contains(&kernel);
-    let capabilities = if subgroups { CAPABILITIES | Capabilities::SUBGROUP } else { CAPABILITIES };
-    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-    if subgroups {
-        validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
-    }
-    validator
+fn validator() -> Validator {
+    Validator::new(ValidationFlags::all(), CAPABILITIES)
 }
 
 fn parsed_with(precision: Precision, wave: bool) -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
     all.map(move |(kernel, cell)| {
-        let source = source(kernel, cell, precision, wave);
+        let source = Sources { kernel, cell, precision, wave }.compose();
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
         (kernel, cell, module)
     })
@@ -44,7 +38,7 @@ fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
 #[test]
 fn every_combination_is_valid() {
     for (kernel, cell, module) in parsed().chain(parsed_with(Precision::F32, true)) {
-        validator(kernel).validate(&module).unwrap_or_else(|e| panic!("{kernel:?} {cell:?}: {e:?}"));
+        validator().validate(&module).unwrap_or_else(|e| panic!("{kernel:?} {cell:?}: {e:?}"));
         assert!(module.entry_points.iter().any(|e| e.name == entry_point(kernel)));
     }
 }
@@ -53,7 +47,7 @@ fn every_combination_is_valid() {
 fn bindings_are_those_of_the_rust_side() {
     let waves = parsed_with(Precision::F32, true).map(|parsed| (parsed, true));
     for ((kernel, cell, module), wave) in parsed().map(|parsed| (parsed, false)).chain(waves) {
-        let info = validator(kernel).validate(&module).unwrap();
+        let info = validator().validate(&module).unwrap();
         let at = module.entry_points.iter().position(|e| e.name == entry_point(kernel)).unwrap();
         let entry = info.get_entry_point(at);
         let (mut storage, mut params) = (Vec::new(), Vec::new());
@@ -104,6 +98,9 @@ fn parameter_blocks_are_laid_out_as_in_rust() {
     ];
     for (kernel, _, module) in parsed() {
         for (name, size, fields) in &rust {
+            if *name == "Step" && !kernel.is_of_one_step() {
+                continue;
+            }
             let Some((_, ty)) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)) else {
                 panic!("no struct {name} in {kernel:?}")
             };
@@ -128,24 +125,24 @@ fn constant(module: &naga::Module, name: &str) -> usize {
 fn tile_constants_are_those_of_the_plan() {
     for (kernel, _, module) in parsed() {
         match kernel {
-            Kernel::Project => {
-                let tile = ProjectTile::Tiled;
+            Kernel::InputProduct => {
+                let tile = InputProductTile::Tiled;
                 assert_eq!(constant(&module, "TILE_UNITS"), tile.units());
                 assert_eq!(constant(&module, "TILE_ROWS"), tile.rows());
-                assert_eq!(constant(&module, "TILE_K"), project::TILE_K);
+                assert_eq!(constant(&module, "TILE_K"), input_product::TILE_K);
                 assert_eq!(module.entry_points[0].workgroup_size, tile.workgroup());
             }
-            Kernel::Step | Kernel::ProjectQuads => assert_eq!(constant(&module, "STAGED"), STAGED),
-            Kernel::StepWide => {
+            Kernel::StepFewRows | Kernel::InputProductFewRows => assert_eq!(constant(&module, "STAGED"), STAGED),
+            Kernel::StepManyRows => {
                 assert_eq!(constant(&module, "STAGED"), STAGED);
-                assert_eq!(constant(&module, "SPLIT"), step::WIDE_SPLIT as usize);
+                assert_eq!(constant(&module, "SPLIT"), step::MANY_ROWS_SPLIT as usize);
             }
-            Kernel::StepRow | Kernel::StepRowLent | Kernel::StepOctets | Kernel::ProjectOctets => {}
+            Kernel::StepOneRow => {}
             Kernel::Sequence => assert_eq!(constant(&module, "ROWS_OF_LINE"), sequence::ROWS_OF_LINE),
-            Kernel::Shrink => {
-                assert_eq!(constant(&module, "TILE_VALUES"), shrink::TILE_VALUES);
-                assert_eq!(constant(&module, "TILE_ROWS"), shrink::TILE_ROWS);
-                assert_eq!(module.entry_points[0].workgroup_size, shrink::WORKGROUP);
+            Kernel::Projection => {
+                assert_eq!(constant(&module, "TILE_VALUES"), projection::TILE_VALUES);
+                assert_eq!(constant(&module, "TILE_ROWS"), projection::TILE_ROWS);
+                assert_eq!(module.entry_points[0].workgroup_size, projection::WORKGROUP);
             }
         }
     }
@@ -154,7 +151,7 @@ fn tile_constants_are_those_of_the_plan() {
 /// How weights are packed.
 #[test]
 fn blocks_of_units_are_those_of_the_host() {
-    for (_, _, module) in parsed() {
+    for (_, _, module) in parsed().filter(|(kernel, ..)| *kernel != Kernel::Projection) {
         assert_eq!(constant(&module, "BLOCK"), crate::plan::WEIGHT_BLOCK);
     }
 }
@@ -168,24 +165,24 @@ fn a_wave_has_the_chunks_of_the_plan() {
 
 #[test]
 fn override_constants_are_those_of_the_rust_side() {
-    let project = |tile| Constants::Project { tile, dropout: true };
-    let step = |tile| Constants::Step { tile, projected: false };
-    let quads = Quads { units: 16, quads: 4, split: 4 };
+    let few_rows = FewRows { units: 16, row_tiles: 4, split: 4 };
+    let step = |tile| (InputProductTile::Tiled, Recurrence::Steps(tile));
+    let one_row = StepTile::OneRow { units: 8, split: 32 };
     for (kernel, _, module) in parsed() {
-        let constants = match kernel {
-            Kernel::Project => project(ProjectTile::Tiled),
-            Kernel::ProjectOctets => project(ProjectTile::Octets(Octets::of_rows(16, 4))),
-            Kernel::ProjectQuads => project(ProjectTile::Quads(quads)),
-            Kernel::Step => step(StepTile::Quads(quads)),
-            Kernel::StepRow => step(StepTile::Row { units: 8, split: 32 }),
-            Kernel::StepRowLent => step(StepTile::RowLent { units: 32 }),
-            Kernel::StepWide => step(StepTile::Wide { units: 8, octets: 4 }),
-            Kernel::StepOctets => step(StepTile::Octets(Octets::of_rows(16, 4))),
-            Kernel::Sequence => Constants::Sequence(SequenceTile { units: 16, split: 1, held: true }),
-            Kernel::Shrink => Constants::None,
+        let (input_product, recurrence) = match kernel {
+            Kernel::InputProduct | Kernel::Projection | Kernel::StepOneRow => step(one_row),
+            Kernel::InputProductFewRows => (InputProductTile::FewRows(few_rows), Recurrence::Steps(one_row)),
+            Kernel::StepFewRows => step(StepTile::FewRows(few_rows)),
+            Kernel::StepManyRows => step(StepTile::ManyRows { units: 8, row_tiles: 4 }),
+            Kernel::Sequence => {
+                let tile = SequenceTile { units: 16, split: 1, held: true };
+                (InputProductTile::Tiled, Recurrence::Sequence(tile))
+            }
         };
+        let choice = Choice { input_product, recurrence, why: "" };
+        let constants = choice.constants(kernel.role(), false, true);
         let declared: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-        assert_eq!(declared, constants.overrides().iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{kernel:?}");
+        assert_eq!(declared, constants.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{kernel:?}");
     }
 }
 
@@ -212,7 +209,7 @@ fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &
             assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
-        if ["w_tile", "partial", "sums_of_rows"].contains(&name) {
+        if ["w_tile", "partial"].contains(&name) {
             assert_eq!(stride as usize, cell.workgroup_floats() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
@@ -221,6 +218,105 @@ fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &
         Role::InputProduct | Role::Recurrence => 3,
         Role::Projection => 0,
     };
-    let in_workgroup = usize::from(![Kernel::StepRowLent, Kernel::Shrink].contains(&kernel));
+    let in_workgroup = usize::from(kernel != Kernel::Projection);
     assert_eq!(seen, of_role + in_workgroup, "{kernel:?} {cell:?}");
+}
+
+/// The code of a file as words and single characters, without comments.
+fn tokens(text: &str) -> Vec<&str> {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut tokens = Vec::new();
+    for mut rest in code {
+        while let Some(first) = rest.chars().next() {
+            let length =
+                if is_word(first) { rest.find(|c| !is_word(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
+            let (token, later) = rest.split_at(length);
+            if !token.trim().is_empty() {
+                tokens.push(token);
+            }
+            rest = later;
+        }
+    }
+    tokens
+}
+
+/// The names that a file declares for all of a kernel, and the names of others that it uses. A name that it gives to something of
+/// its own, a parameter, a field or a variable, is none of the others'.
+fn names(text: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
+    let tokens = tokens(text);
+    let (mut depth, mut declared, mut local, mut used) = (0, BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    // `var<storage, read> x`: the name follows the bracket.
+    let mut awaited = false;
+    for (at, &token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).map_or("", |before| tokens[before]);
+        let after = tokens.get(at + 1).copied().unwrap_or_default();
+        match token {
+            "{" | "(" => depth += 1,
+            "}" | ")" => depth -= 1,
+            "var" | "let" | "const" | "override" | "fn" | "struct" | "alias" => awaited = true,
+            _ if !token.starts_with(|c: char| c.is_alphabetic() || c == '_') => {}
+            _ if awaited && !["<", ","].contains(&before) && before != "read" => {
+                awaited = false;
+                if depth == 0 {
+                    declared.insert(token)
+                } else {
+                    local.insert(token)
+                };
+            }
+            _ if awaited => {}
+            _ if after == ":" => {
+                local.insert(token);
+            }
+            _ if before != "." => {
+                used.insert(token);
+            }
+            _ => {}
+        }
+    }
+    let used = used.into_iter().filter(|name| !declared.contains(name) && !local.contains(name)).collect();
+    (declared, used)
+}
+
+/// What the head of a file says that it needs: names, each with where it is from.
+fn needs(text: &str) -> Vec<(String, String)> {
+    let head: String = text.lines().map_while(|line| line.strip_prefix("//")).collect::<Vec<_>>().join("");
+    let Some((_, needs)) = head.split_once("Needs: ") else { return Vec::new() };
+    let of_entry = |entry: &str| {
+        let (names, from) = entry.split_once(" from ").unwrap_or_else(|| panic!("{entry}: no `from`"));
+        let from = from.trim_end_matches('.').to_owned();
+        names.split('`').skip(1).step_by(2).map(|name| (name.to_owned(), from.clone())).collect::<Vec<_>>()
+    };
+    needs.split(';').flat_map(of_entry).collect()
+}
+
+/// A folder stands for any of its files, and each role has one file of bindings.
+fn is_from(file: &str, from: &str) -> bool {
+    const BINDINGS: [&str; 3] = ["input_product/bindings.wgsl", "step/recurrence.wgsl", "step/projection.wgsl"];
+    match from {
+        "the bindings of the role" => BINDINGS.contains(&file),
+        _ => from.split(" or ").any(|from| file == from || (from.ends_with('/') && file.starts_with(from))),
+    }
+}
+
+#[test]
+fn a_file_says_at_its_head_which_names_it_takes_from_others() {
+    for (kernel, cell) in Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell))) {
+        for (precision, wave) in [(Precision::F32, false), (Precision::F16, true)] {
+            let files = Sources { kernel, cell, precision, wave }.files();
+            let files: Vec<_> = files.map(|file| (file, names(file.text))).collect();
+            for (file, (_, used)) in &files {
+                let others = || files.iter().filter(|(other, _)| other.name != file.name);
+                let declaring = |name: &str| others().find(|(_, (declared, _))| declared.contains(name));
+                let taken: BTreeSet<_> = used.iter().copied().filter(|name| declaring(name).is_some()).collect();
+                let needs = needs(file.text);
+                let said: BTreeSet<_> = needs.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!(said, taken, "{} in {kernel:?} {cell:?}", file.name);
+                for (name, from) in &needs {
+                    let declaring = declaring(name).unwrap().0.name;
+                    assert!(is_from(declaring, from), "{}: {name} is from {declaring}, not {from}", file.name);
+                }
+            }
+        }
+    }
 }

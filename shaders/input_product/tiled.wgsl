@@ -1,0 +1,124 @@
+// The input product of a whole chunk, hoisted out of the recurrence:
+//
+//   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
+//
+// A tiled GEMM. Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
+// An invocation owns two units of eight rows, four register tiles. Every element sums over k in the same order whatever its
+// place in a tile, so the result does not depend on how time is cut into chunks. The CPU twin is cpu/reference/input_product.rs.
+//
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `Gates`, `pack_gates` from cell/; `BLOCK`, `first_weight` from
+// weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `gx`, `gx_index`, `start_of`, `row_count`, `x_offset`,
+// `value_at`, `weights_at`, `first_k`, `end_k` from input_product/bindings.wgsl.
+
+const TILE_UNITS = 16u;
+const TILE_ROWS = 64u;
+const TILE_K = 16u;
+const ROW_TILES = 16u; // TILE_ROWS / 4
+const INVOCATIONS = 64u;
+
+var<workgroup> x_tile: array<vec4<f32>, 256>; // [TILE_K, ROW_TILES] of four rows
+var<workgroup> w_tile: array<Gates, 256>;     // [TILE_K, TILE_UNITS]
+
+fn load_four(row: u32, rows: u32, d: u32, u: u32) -> FourRows {
+    return FourRows(
+        load_gx(row, rows, d, u),
+        load_gx(row + 1u, rows, d, u),
+        load_gx(row + 2u, rows, d, u),
+        load_gx(row + 3u, rows, d, u),
+    );
+}
+
+fn store_four(row: u32, rows: u32, d: u32, u: u32, sum: FourRows) {
+    if (u < params.hidden_size) {
+        store_gx(row, rows, d, u, sum.r0);
+        store_gx(row + 1u, rows, d, u, sum.r1);
+        store_gx(row + 2u, rows, d, u, sum.r2);
+        store_gx(row + 3u, rows, d, u, sum.r3);
+    }
+}
+
+fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
+    if (row < rows && k < end_k()) {
+        return value_at(offset + k);
+    }
+    return 0.0;
+}
+
+// What a sum starts with, where there is one.
+fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
+    if (u >= params.hidden_size || row >= rows) {
+        return Gates();
+    }
+    return start_of(gx_index(row, d, u), d, u);
+}
+
+fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
+    if (row < rows) {
+        gx[gx_index(row, d, u)] = pack_gates(gates);
+    }
+}
+
+@compute @workgroup_size(8, 8, 1)
+fn input_product(
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+) {
+    let d = enter(group.z);
+    let rows = row_count();
+    // Neighbours own neighbouring units and rows.
+    let u_a = group.x * TILE_UNITS + local.x;
+    let u_b = u_a + 8u;
+    let row_0 = group.y * TILE_ROWS + local.y * 4u;
+    let row_1 = row_0 + TILE_ROWS / 2u;
+
+    // Staging of x: an invocation has four rows, whose places it looks up once, and every fourth k of the tile.
+    let stage_tile = index / 4u;
+    let r0 = group.y * TILE_ROWS + stage_tile * 4u;
+    let x0 = x_offset(r0, d);
+    let x1 = x_offset(r0 + 1u, d);
+    let x2 = x_offset(r0 + 2u, d);
+    let x3 = x_offset(r0 + 3u, d);
+    // Staging of weights: 16 neighbouring invocations read 16 neighbouring units, four k one after the other.
+    let stage_unit = group.x * TILE_UNITS + index % TILE_UNITS;
+
+    var a_0 = load_four(row_0, rows, d, u_a); // unit a, the first four rows
+    var a_1 = load_four(row_1, rows, d, u_a);
+    var b_0 = load_four(row_0, rows, d, u_b);
+    var b_1 = load_four(row_1, rows, d, u_b);
+    for (var k0 = first_k(); k0 < end_k(); k0 += TILE_K) {
+        for (var j = index % 4u; j < TILE_K; j += 4u) {
+            x_tile[j * ROW_TILES + stage_tile] = vec4<f32>(
+                x_or_zero(x0, k0 + j, r0, rows),
+                x_or_zero(x1, k0 + j, r0 + 1u, rows),
+                x_or_zero(x2, k0 + j, r0 + 2u, rows),
+                x_or_zero(x3, k0 + j, r0 + 3u, rows),
+            );
+        }
+        for (var j = index / TILE_UNITS; j < TILE_K; j += INVOCATIONS / TILE_UNITS) {
+            var w = Gates();
+            if (k0 + j < end_k() && stage_unit < params.hidden_size) {
+                w = weights_at(first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK);
+            }
+            w_tile[j * TILE_UNITS + index % TILE_UNITS] = w;
+        }
+        workgroupBarrier();
+
+        for (var j = 0u; j < TILE_K; j++) {
+            let x_0 = x_tile[j * ROW_TILES + local.y];
+            let x_1 = x_tile[j * ROW_TILES + local.y + 8u];
+            let w_a = w_tile[j * TILE_UNITS + local.x];
+            let w_b = w_tile[j * TILE_UNITS + local.x + 8u];
+            add_products(&a_0, x_0, w_a);
+            add_products(&a_1, x_1, w_a);
+            add_products(&b_0, x_0, w_b);
+            add_products(&b_1, x_1, w_b);
+        }
+        workgroupBarrier();
+    }
+
+    store_four(row_0, rows, d, u_a, a_0);
+    store_four(row_1, rows, d, u_a, a_1);
+    store_four(row_0, rows, d, u_b, b_0);
+    store_four(row_1, rows, d, u_b, b_1);
+}
