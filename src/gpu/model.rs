@@ -258,7 +258,7 @@ impl GpuModel {
                 sources.push(Source::Zeros);
                 continue;
             };
-            let target = arrays.get(Plan::initial_array(state))?;
+            let target = arrays.get(plan.initial_array(state))?;
             sources.push(if initial.buffer != target.buffer {
                 Source::Array
             } else if initial.offset == target.offset {

@@ -10,7 +10,6 @@ use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::gpu::workspace::Workspace;
-use crate::plan::Plan;
 use crate::plan::program::{self, Array, Command, Copy, Name};
 use crate::strategy::Strategy;
 use crate::{Error, Real, Result};
@@ -173,7 +172,7 @@ impl GpuSession {
         let runs = if runs.len() > MOST_COPIES { std::iter::once(all).collect() } else { runs };
         let regions = runs.into_iter().flat_map(|run| self.regions(0, run));
         let copy = |Range { start, end }| {
-            let (source, target) = (Name::State(0), Plan::initial_array(0));
+            let (source, target) = (Name::State(0), Name::H);
             Command::Copy(Copy { source, from: start, target, to: start, bytes: end - start })
         };
         regions.map(copy).collect()

@@ -59,7 +59,8 @@ impl fmt::Display for Name {
             Self::InitialState(_) | Self::State(_) => f.write_str("c"),
             Self::Weights { array, layer } => write!(f, "{array} of layer {layer}"),
             Self::AllWeights(array) => write!(f, "{array} of all layers"),
-            Self::Gx => f.write_str("gx of one chunk"),
+            // A chunk is cut to the steps that fit, down to one.
+            Self::Gx => f.write_str("gx of one time step"),
             Self::H => f.write_str("h before and after a step"),
             Self::Raw => f.write_str("h before its projection"),
             Self::Gated => f.write_str("the reset state"),
