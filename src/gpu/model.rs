@@ -1,6 +1,8 @@
 //! A model on a GPU: packed weights, and the buffers of the shapes that it was used with.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::call::{Call, Task};
 use crate::config::RecurrentConfig;
@@ -101,14 +103,14 @@ impl GpuModel {
 
     /// The most device memory that a forward may take.
     pub(super) fn forward_memory(&self) -> u64 {
-        lock(&self.settings).forward_memory
+        self.settings.lock().forward_memory
     }
 
     /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.
     pub(crate) fn set_forward_memory(&self, bytes: u64) {
-        lock(&self.settings).forward_memory = bytes;
-        lock(&self.idle).clear();
-        lock(&self.encode_scratch).clear();
+        self.settings.lock().forward_memory = bytes;
+        self.idle.lock().clear();
+        self.encode_scratch.lock().clear();
     }
 
     /// Sets the strategy of the calls to come, unless it cannot run this model.
@@ -116,12 +118,12 @@ impl GpuModel {
         // What a forward may take is asked of each forward.
         let limits = DeviceLimits { forward_memory: u64::MAX, ..self.limits() };
         Plan::new(&self.config, Task { strategy, ..Task::forward(Sequence::batched(&self.config, 1, 1)) }, &limits)?;
-        lock(&self.settings).strategy = strategy;
+        self.settings.lock().strategy = strategy;
         Ok(())
     }
 
     pub(crate) fn strategy(&self) -> Strategy {
-        lock(&self.settings).strategy
+        self.settings.lock().strategy
     }
 
     /// The task with the strategy that it asks for, else the one that is set, else the one that was found to be fastest.
@@ -191,8 +193,8 @@ impl GpuModel {
             Workspace::new(&self.context, plan.clone(), capacity, &self.weights, states, wanted, wait).await
         };
         match make().await {
-            Err(Error::OutOfMemory { .. }) if !lock(&self.idle).is_empty() => {
-                lock(&self.idle).clear();
+            Err(Error::OutOfMemory { .. }) if !self.idle.lock().is_empty() => {
+                self.idle.lock().clear();
                 make().await
             }
             made => made,
@@ -232,15 +234,16 @@ impl GpuModel {
         }
         let shared = self.encode_scratch(plan, wait).await?;
         let (plan, scratch) = &*shared;
-        // Recordings may wait side by side for their submission, so that what each call says has a buffer of its own.
-        let scratch = scratch.with_call(&context.gpu, call).await?;
+        // Recordings may wait side by side for their submission, so that what each call says is copied when it runs.
+        let source = Scratch::call_source(&context.gpu, call).await?;
         // Everything that can fail comes before the first command.
-        let bound = Bound::new(context, plan, &self.weights, &scratch, &buffers.io, &plan.bytes).await?;
+        let bound = Bound::new(context, plan, &self.weights, scratch, &buffers.io, &plan.bytes).await?;
         let record = || {
-            let targets: Vec<_> = exec::initial_targets(&scratch, &buffers.io).collect();
+            encoder.copy_buffer_to_buffer(&source, 0, &scratch.call, 0, source.size());
+            let targets: Vec<_> = exec::initial_targets(scratch, &buffers.io).collect();
             record_initial(encoder, initial, &targets, plan);
             exec::record(encoder, plan, &bound, 0..plan.dispatch_count());
-            exec::record_output(encoder, plan, &scratch, &buffers.io);
+            exec::record_output(encoder, plan, scratch, &buffers.io);
         };
         context.gpu.scoped("recording a forward", record).await
     }
@@ -260,23 +263,18 @@ impl GpuModel {
 
 /// Takes the first that fits out of a list.
 fn take<T>(list: &Mutex<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Option<T> {
-    let mut list = lock(list);
+    let mut list = list.lock();
     let at = list.iter().position(fits)?;
     Some(list.remove(at))
 }
 
 /// Adds to a list that keeps the newest few.
 fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
-    let mut list = lock(list);
+    let mut list = list.lock();
     if list.len() >= KEPT_SETS {
         list.remove(0);
     }
     list.push(value);
-}
-
-/// What is locked here is whole after every operation, so a panic of another thread does not spoil it.
-fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts the initial states, or zeros, where they are read.

@@ -24,7 +24,10 @@ pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu
     })
 }
 
-/// A storage buffer of `bytes`, without any use of the queue. Call it within an error scope.
+/// Creates a buffer that holds `bytes`, for recordings to copy from. Call it within an error scope.
+///
+/// The host writes it in place. Any other use than these two would have wgpu write to a staging buffer, and keep that and the copy from
+/// it until the next submission, also if the recording is dropped.
 pub(crate) fn filled_buffer(
     device: &wgpu::Device,
     label: &str,
@@ -33,7 +36,7 @@ pub(crate) fn filled_buffer(
     let buffer = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(&format!("wgpu-rnn {label}")),
         size: bytes.len() as u64,
-        usage: wgpu::BufferUsages::STORAGE,
+        usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: true,
     });
     buffer.get_mapped_range_mut(..)?.copy_from_slice(bytes);
@@ -83,18 +86,17 @@ pub(crate) async fn read_back<F: Real>(
     })
     .await?;
     gpu.until_done(submission, wait, during).await?;
-    // Another thread's poll may have taken the answer and be about to give it, so that it can come after the wait.
-    match receiver.receive().await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => return Err(gpu.lost_error(during, error.to_string())),
-        None => return Err(gpu.lost_error(during, "the device gave no answer".to_owned())),
+    // Another thread's poll may have taken the answer and be about to give it, so that it can come after the wait. There is none
+    // where a callback of the program's own panicked before it was given; the buffer is mapped then as well.
+    if let Some(Err(error)) = receiver.receive().await {
+        return Err(gpu.lost_error(during, error.to_string()));
     }
     let unmapped = gpu.scoped(during, || {
         let taken = staging.get_mapped_range(0..bytes).map(|view| split(&view, sizes));
         staging.unmap();
         taken
     });
-    // Unmapped by somebody else, in the time since: only the loss of the device does that.
+    // Not mapped, or unmapped in the time since: only the loss of the device does that.
     unmapped.await?.map_err(|error| gpu.lost_error(during, error.to_string()))
 }
 

@@ -55,13 +55,12 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// The same buffers but for one of its own that holds what `call` says.
-    pub(crate) async fn with_call(&self, gpu: &GuardedDevice, call: &Call) -> Result<Self> {
+    /// Creates a buffer that holds what `call` says, to be copied into [`call`](Self::call).
+    pub(crate) async fn call_source(gpu: &GuardedDevice, call: &Call) -> Result<wgpu::Buffer> {
         let words = call.words();
         let make = || transfer::filled_buffer(&gpu.device, "call", bytemuck::cast_slice(&words));
-        let own = gpu.scoped("creating the scratch buffers", make).await?;
-        let own = own.map_err(|error| gpu.lost_error("creating the scratch buffers", error.to_string()))?;
-        Ok(Self { call: own, ..self.clone() })
+        let source = gpu.scoped("creating the scratch buffers", make).await?;
+        source.map_err(|error| gpu.lost_error("creating the scratch buffers", error.to_string()))
     }
 
     async fn fill_params(&self, gpu: &GuardedDevice, plan: &Plan, wait: Wait) -> Result<()> {
