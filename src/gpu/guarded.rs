@@ -1,11 +1,21 @@
 //! A wgpu device whose calls are answered with errors: refused calls, lost devices and failed waits alike.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Duration;
 
 use crate::gpu::Wait;
 use crate::{Error, Result};
+
+/// The errors that calls are asked for. wgpu panics in browsers on a scope for internal errors, which none of our calls raise there.
+#[cfg(not(target_arch = "wasm32"))]
+const FILTERS: [wgpu::ErrorFilter; 3] =
+    [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+#[cfg(target_arch = "wasm32")]
+const FILTERS: [wgpu::ErrorFilter; 2] = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
 
 #[derive(Debug)]
 pub(crate) struct GuardedDevice {
@@ -48,16 +58,15 @@ impl GuardedDevice {
     /// leave the handlers of a caller's device alone.
     pub(crate) async fn scoped<T>(&self, during: &'static str, calls: impl FnOnce() -> T) -> Result<T> {
         self.check_alive(during)?;
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let scopes = FILTERS.map(|filter| self.device.push_error_scope(filter));
         let value = calls();
-        // All scopes end before the first await: a guard belongs to this thread.
-        let errors = [validation.pop(), internal.pop(), memory.pop()];
+        // All scopes end, innermost first, before the first await: a guard belongs to this thread. A browser has all questions before
+        // it answers the first, which is one round trip.
+        let errors: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
         for error in errors {
             if let Some(error) = error.await {
                 // A call on a lost device is refused for other reasons; a poll delivers the news of the loss.
-                let _ = poll(&self.device, wgpu::PollType::Poll);
+                deliver_news(&self.device);
                 self.check_alive(during)?;
                 self.probe(during)?;
                 let message = error.to_string();
@@ -79,8 +88,7 @@ impl GuardedDevice {
             let submission = self.queue.submit([]);
             // What this call raises says nothing new.
             drop(scope.pop());
-            let kind = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-            poll(&self.device, kind).map_err(|reason| self.lost_error(during, reason))?;
+            wait_here(&self.device, &submission, go_on_panicking).map_err(|reason| self.lost_error(during, reason))?;
         }
         self.check_alive(during)
     }
@@ -99,14 +107,13 @@ impl GuardedDevice {
     ) -> Result<()> {
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let kind = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-            let polled = match wait {
-                Wait::Blocking => poll(&self.device, kind),
-                Wait::Async => poll_on_thread(&self.device, kind).await,
+            let waited = match wait {
+                Wait::Blocking => wait_here(&self.device, &submission, go_on_panicking),
+                Wait::Async => wait_on_thread(&self.device, &submission).await,
             };
-            polled.map_err(|reason| {
+            waited.map_err(|reason| {
                 // The callback knows better why.
-                let _ = poll(&self.device, wgpu::PollType::Poll);
+                deliver_news(&self.device);
                 self.lost_error(during, reason)
             })?;
         }
@@ -126,33 +133,84 @@ impl GuardedDevice {
     }
 }
 
-/// wgpu panics where a poll finds the device lost; here that is an error like any other. A poll also runs callbacks of the
-/// program's own, and their panics are none of ours.
-fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
+/// How a poll ended that did not succeed.
+#[derive(Debug)]
+enum Failed {
+    /// The work takes longer than one poll waits.
+    TimedOut,
+    /// The device is lost, for this reason.
+    Lost(String),
+    /// A callback of the program's own panicked, which says nothing about the device; the poll may have ended before others.
+    CallbackPanicked(Box<dyn Any + Send>),
+}
+
+/// Polls the device. wgpu panics where a poll finds it lost; here that is an error like any other.
+fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), Failed> {
     match catch_unwind(AssertUnwindSafe(|| device.poll(kind))) {
         Ok(Ok(_)) => Ok(()),
+        Ok(Err(wgpu::PollError::Timeout)) => Err(Failed::TimedOut),
         // A wait for a submission that the device never took: it was lost before.
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(Failed::Lost(error.to_string())),
         Err(panic) => match panic.downcast_ref::<String>() {
-            Some(message) if message.contains("Device::poll") => Err(message.clone()),
-            _ => resume_unwind(panic),
+            Some(message) if message.contains("Device::poll") => Err(Failed::Lost(message.clone())),
+            _ => Err(Failed::CallbackPanicked(panic)),
         },
     }
+}
+
+/// Has wgpu call the lost callback, if the device is lost. A panic of a callback of the program's own goes on in this thread, which is
+/// the one that wgpu called it on.
+fn deliver_news(device: &wgpu::Device) {
+    if let Err(Failed::CallbackPanicked(panic)) = poll(device, wgpu::PollType::Poll) {
+        resume_unwind(panic);
+    }
+}
+
+/// How long one poll waits at most. All OpenGL devices share a lock that wgpu holds for that time, and gives up on, with a panic,
+/// after six seconds.
+#[cfg(not(target_arch = "wasm32"))]
+const POLL_TIME: Duration = Duration::from_millis(50);
+
+/// Waits on this thread until a submission is done, however long that takes; on failure returns why the device is lost.
+#[cfg(not(target_arch = "wasm32"))]
+fn wait_here(
+    device: &wgpu::Device,
+    submission: &wgpu::SubmissionIndex,
+    on_callback_panic: fn(Box<dyn Any + Send>),
+) -> Result<(), String> {
+    loop {
+        let kind = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(POLL_TIME) };
+        match poll(device, kind) {
+            Ok(()) => return Ok(()),
+            Err(Failed::TimedOut) => {}
+            Err(Failed::Lost(reason)) => return Err(reason),
+            Err(Failed::CallbackPanicked(panic)) => on_callback_panic(panic),
+        }
+    }
+}
+
+/// The caller's thread is the one that wgpu called the callback on.
+#[cfg(not(target_arch = "wasm32"))]
+fn go_on_panicking(panic: Box<dyn Any + Send>) {
+    resume_unwind(panic)
 }
 
 /// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait, so
 /// that the caller's executor neither blocks nor spins.
 #[cfg(not(target_arch = "wasm32"))]
-async fn poll_on_thread(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
+async fn wait_on_thread(device: &wgpu::Device, submission: &wgpu::SubmissionIndex) -> Result<(), String> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
-    let (of_thread, kind_of_thread) = (device.clone(), kind.clone());
+    let (of_thread, submission_of_thread) = (device.clone(), submission.clone());
     let spawned = std::thread::Builder::new().name("wgpu-rnn wait".to_owned()).spawn(move || {
+        // A panic was reported as one of this thread, and ends nothing else. Each callback is called once, so that the wait
+        // comes to an end.
+        let ended = wait_here(&of_thread, &submission_of_thread, drop);
         // Nobody listens when the caller dropped its future.
-        let _ = sender.send(poll(&of_thread, kind_of_thread));
+        let _ = sender.send(ended);
     });
     match spawned {
         Ok(_) => receiver.receive().await.unwrap_or_else(|| Err("the thread that waited panicked".to_owned())),
         // To block is better than to fail.
-        Err(_) => poll(device, kind),
+        Err(_) => wait_here(device, submission, go_on_panicking),
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod adapter;
 pub(crate) mod context;
 mod exec;
 mod guarded;
+pub(crate) mod instance;
 mod kernels;
 pub(crate) mod model;
 mod pipeline;

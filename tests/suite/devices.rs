@@ -24,13 +24,13 @@ fn auto_always_gives_a_device_that_works() {
 
 #[test]
 fn an_adapter_that_is_not_there_is_an_error_that_lists_what_is() {
-    let error = Device::gpu(&GpuOptions::new().name("no such adapter")).unwrap_err();
+    let error = Device::gpu(&GpuOptions::new().with_name("no such adapter")).unwrap_err();
     let Error::NoAdapter { found, .. } = &error else { panic!("{error}") };
     assert!(error.to_string().contains("with \"no such adapter\" in its name"), "{error}");
     if gpu().is_some() {
         assert!(!found.is_empty());
     }
-    let error = Device::gpu(&GpuOptions::new().backends(wgpu::Backends::empty())).unwrap_err();
+    let error = Device::gpu(&GpuOptions::new().with_backends(wgpu::Backends::empty())).unwrap_err();
     assert!(
         error.to_string().starts_with("no GPU adapter for the chosen backends, of which this build or system has none"),
         "{error}"
@@ -42,7 +42,7 @@ fn an_adapter_is_found_by_part_of_its_name() {
     let Some(gpu) = gpu() else { return };
     let name = gpu.adapter_info().unwrap().name.to_uppercase();
     let part: String = name.chars().take(6).collect();
-    let found = Device::gpu(&GpuOptions::new().name(part.clone())).unwrap();
+    let found = Device::gpu(&GpuOptions::new().with_name(part.clone())).unwrap();
     assert!(found.adapter_info().unwrap().name.to_uppercase().contains(&part));
     assert!(found.to_string().contains(&found.adapter_info().unwrap().name));
     assert!(!Device::adapters().is_empty());
