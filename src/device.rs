@@ -101,7 +101,8 @@ impl Device {
         if threads == 0 {
             return Err(Error::Config { argument: "threads", expected: "at least 1", got: "0".to_owned() });
         }
-        let reason = format!("the CPU was asked for, with at most {threads} thread(s)");
+        let plural = if threads == 1 { "" } else { "s" };
+        let reason = format!("the CPU was asked for, with at most {threads} thread{plural}");
         Ok(Self { kind: Kind::Cpu { threads }, reason })
     }
 

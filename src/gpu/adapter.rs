@@ -99,7 +99,8 @@ impl GpuOptions {
 
     fn fits(&self, info: &AdapterInfo) -> bool {
         let named = |name: &String| info.name.to_lowercase().contains(&name.to_lowercase());
-        let at = |id: &String| pci_address(id).is_some_and(|wanted| pci_address(&info.device_pci_bus_id) == Some(wanted));
+        let at =
+            |id: &String| pci_address(id).is_some_and(|wanted| pci_address(&info.device_pci_bus_id) == Some(wanted));
         self.name.as_ref().is_none_or(named) && self.pci_bus_id.as_ref().is_none_or(at)
     }
 }

@@ -44,16 +44,24 @@ impl Context {
     fn over(gpu: GuardedDevice) -> Self {
         let info = gpu.device.adapter_info();
         let limits = DeviceLimits {
-            software: info.device_type == wgpu::DeviceType::Cpu,
+            software: adapter::is_software(&info),
             subgroup_size: if gpu.device.features().contains(wgpu::Features::SUBGROUP) {
                 info.subgroup_min_size
             } else {
                 0
             },
+            submission_work: submission_work(&info),
             ..device_limits(&gpu.device.limits())
         };
         Self { gpu, info, limits, pipelines: Pipelines::default(), tuned: Tuned::default() }
     }
+}
+
+/// OpenGL's software adapters do the work of a submission while they take it, some 200 times slower than a small GPU, and all
+/// OpenGL devices share a lock for that time, which wgpu gives up on, with a panic, after six seconds.
+fn submission_work(info: &wgpu::AdapterInfo) -> u64 {
+    let blocks = info.backend == wgpu::Backend::Gl && adapter::is_software(info);
+    if blocks { SUBMISSION_WORK / 200 } else { SUBMISSION_WORK }
 }
 
 fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
@@ -76,5 +84,18 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
         stacked_weights: false,
         forward_memory: u64::MAX,
         submission_work: SUBMISSION_WORK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A software adapter does some 1 G operations per second, and whoever waits for the lock gives up after six seconds.
+    #[test]
+    fn a_software_adapter_of_opengl_gives_its_lock_back_in_time() {
+        let info = |backend| wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, backend);
+        assert!(submission_work(&info(wgpu::Backend::Gl)) <= 1_000_000_000);
+        assert_eq!(submission_work(&info(wgpu::Backend::Vulkan)), SUBMISSION_WORK);
     }
 }

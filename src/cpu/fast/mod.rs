@@ -96,21 +96,12 @@ pub(crate) fn is_supported() -> bool {
 
 impl FastModel {
     /// `threads` are the most that a forward may use.
-    pub(crate) fn new<F: Real>(
-        config: &RecurrentConfig,
-        layers: &[LayerWeights<F>],
-        threads: usize,
-    ) -> Result<Self> {
+    pub(crate) fn new<F: Real>(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         Self::on(Arch::new(), config, layers, threads)
     }
 
     /// With the vectors of `arch`.
-    fn on<F: Real>(
-        arch: Arch,
-        config: &RecurrentConfig,
-        layers: &[LayerWeights<F>],
-        threads: usize,
-    ) -> Result<Self> {
+    fn on<F: Real>(arch: Arch, config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let (gates, lanes) = (config.cell.gates(), arch.dispatch(Lanes));
         let pack = |weights: &LayerWeights<F>| {
             Ok(DirectionWeights {
