@@ -1,13 +1,13 @@
-//! A wgpu device whose calls are answered with errors: refused calls, lost devices and failed waits alike.
+//! A wgpu device whose calls are answered with errors: rejected calls, lost devices and failed waits alike.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
-#[cfg(not(target_arch = "wasm32"))]
-use std::time::Duration;
 
 use crate::gpu::Wait;
+#[cfg(target_arch = "wasm32")]
+use crate::gpu::unanswered::Unanswered;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::wait::{deliver_news, go_on_panicking, wait_here, wait_on_thread};
 use crate::{Error, Result};
 
 /// The errors that calls are asked for. wgpu panics in browsers on a scope for internal errors, which none of our calls raise there.
@@ -25,7 +25,10 @@ pub(crate) struct GuardedDevice {
     /// shows when a result is waited for.
     lost: Arc<OnceLock<String>>,
     /// Bytes written since the last wait for writes.
-    pub(crate) unflushed: AtomicUsize,
+    pub(crate) unflushed: Arc<AtomicUsize>,
+    /// The questions of one call for the errors that it raised.
+    #[cfg(target_arch = "wasm32")]
+    unanswered: Option<Unanswered>,
 }
 
 impl GuardedDevice {
@@ -42,7 +45,41 @@ impl GuardedDevice {
 
     /// A caller's device: its error and loss handlers stay untouched.
     pub(crate) fn borrowed(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        Self { device, queue, lost: Arc::default(), unflushed: AtomicUsize::new(0) }
+        Self {
+            device,
+            queue,
+            lost: Arc::default(),
+            unflushed: Arc::default(),
+            #[cfg(target_arch = "wasm32")]
+            unanswered: None,
+        }
+    }
+
+    /// Returns the device for one call, at whose end stands [`settle`](Self::settle). In a browser each question for errors is a round
+    /// trip to another process, so that those of a call are asked one after the other and answered together. Natively every answer
+    /// is there at once.
+    pub(crate) fn for_call(&self) -> Self {
+        Self {
+            device: self.device.clone(),
+            queue: self.queue.clone(),
+            lost: Arc::clone(&self.lost),
+            unflushed: Arc::clone(&self.unflushed),
+            #[cfg(target_arch = "wasm32")]
+            unanswered: Some(Unanswered::default()),
+        }
+    }
+
+    /// Returns the first error that a call raised and that it was not told of yet. Until then its results may be wrong.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        if let Some(unanswered) = &self.unanswered {
+            for (during, question) in unanswered.take() {
+                if let Some(error) = question.await {
+                    return Err(self.error(during, error));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so this
@@ -60,27 +97,38 @@ impl GuardedDevice {
         self.check_alive(during)?;
         let scopes = FILTERS.map(|filter| self.device.push_error_scope(filter));
         let value = calls();
-        // All scopes end, innermost first, before the first await: a guard belongs to this thread. A browser has all questions before
-        // it answers the first, which is one round trip.
-        let errors: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
-        for error in errors {
-            if let Some(error) = error.await {
-                // A call on a lost device is refused for other reasons; a poll delivers the news of the loss.
-                deliver_news(&self.device);
-                self.check_alive(during)?;
-                self.probe(during)?;
-                let message = error.to_string();
-                return Err(match error {
-                    wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { during, message },
-                    _ => Error::Gpu { during, message },
-                });
+        // All scopes end, innermost first, before the first await: a guard belongs to this thread.
+        let questions: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
+        #[cfg(target_arch = "wasm32")]
+        if let Some(unanswered) = &self.unanswered {
+            unanswered.add(during, questions);
+            return Ok(value);
+        }
+        for question in questions {
+            if let Some(error) = question.await {
+                return Err(self.error(during, error));
             }
         }
         Ok(value)
     }
 
-    /// An error if the device does not take work any more. A caller's own device tells us of its loss in no other way, and after
-    /// it calls are refused for reasons that mislead.
+    /// Returns what an error of wgpu is to the caller: on a lost device, where calls are rejected for other reasons, the loss.
+    fn error(&self, during: &'static str, error: wgpu::Error) -> Error {
+        // A poll delivers the news of a loss.
+        #[cfg(not(target_arch = "wasm32"))]
+        deliver_news(&self.device);
+        if let Err(lost) = self.check_alive(during).and_then(|()| self.probe(during)) {
+            return lost;
+        }
+        let message = error.to_string();
+        match error {
+            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { during, message },
+            _ => Error::Gpu { during, message },
+        }
+    }
+
+    /// Returns an error if the device does not take work any more. A caller's own device tells us of its loss in no other way, and
+    /// after it calls are rejected for reasons that mislead.
     fn probe(&self, during: &'static str) -> Result<()> {
         #[cfg(not(target_arch = "wasm32"))]
         {
@@ -130,87 +178,5 @@ impl GuardedDevice {
             }
         }
         self.check_alive(during)
-    }
-}
-
-/// How a poll ended that did not succeed.
-#[derive(Debug)]
-enum Failed {
-    /// The work takes longer than one poll waits.
-    TimedOut,
-    /// The device is lost, for this reason.
-    Lost(String),
-    /// A callback of the program's own panicked, which says nothing about the device; the poll may have ended before others.
-    CallbackPanicked(Box<dyn Any + Send>),
-}
-
-/// Polls the device. wgpu panics where a poll finds it lost; here that is an error like any other.
-fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), Failed> {
-    match catch_unwind(AssertUnwindSafe(|| device.poll(kind))) {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(wgpu::PollError::Timeout)) => Err(Failed::TimedOut),
-        // A wait for a submission that the device never took: it was lost before.
-        Ok(Err(error)) => Err(Failed::Lost(error.to_string())),
-        Err(panic) => match panic.downcast_ref::<String>() {
-            Some(message) if message.contains("Device::poll") => Err(Failed::Lost(message.clone())),
-            _ => Err(Failed::CallbackPanicked(panic)),
-        },
-    }
-}
-
-/// Has wgpu call the lost callback, if the device is lost. A panic of a callback of the program's own goes on in this thread, which is
-/// the one that wgpu called it on.
-fn deliver_news(device: &wgpu::Device) {
-    if let Err(Failed::CallbackPanicked(panic)) = poll(device, wgpu::PollType::Poll) {
-        resume_unwind(panic);
-    }
-}
-
-/// How long one poll waits at most. All OpenGL devices share a lock that wgpu holds for that time, and gives up on, with a panic,
-/// after six seconds.
-#[cfg(not(target_arch = "wasm32"))]
-const POLL_TIME: Duration = Duration::from_millis(50);
-
-/// Waits on this thread until a submission is done, however long that takes; on failure returns why the device is lost.
-#[cfg(not(target_arch = "wasm32"))]
-fn wait_here(
-    device: &wgpu::Device,
-    submission: &wgpu::SubmissionIndex,
-    on_callback_panic: fn(Box<dyn Any + Send>),
-) -> Result<(), String> {
-    loop {
-        let kind = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(POLL_TIME) };
-        match poll(device, kind) {
-            Ok(()) => return Ok(()),
-            Err(Failed::TimedOut) => {}
-            Err(Failed::Lost(reason)) => return Err(reason),
-            Err(Failed::CallbackPanicked(panic)) => on_callback_panic(panic),
-        }
-    }
-}
-
-/// The caller's thread is the one that wgpu called the callback on.
-#[cfg(not(target_arch = "wasm32"))]
-fn go_on_panicking(panic: Box<dyn Any + Send>) {
-    resume_unwind(panic)
-}
-
-/// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait, so
-/// that the caller's executor neither blocks nor spins.
-#[cfg(not(target_arch = "wasm32"))]
-async fn wait_on_thread(device: &wgpu::Device, submission: &wgpu::SubmissionIndex) -> Result<(), String> {
-    let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
-    let (of_thread, submission_of_thread) = (device.clone(), submission.clone());
-    let spawned = std::thread::Builder::new().name("wgpu-rnn wait".to_owned()).spawn(move || {
-        // A panic was reported as one of this thread, and ends nothing else. Each callback is called once, so that the wait
-        // comes to an end.
-        let ended = wait_here(&of_thread, &submission_of_thread, drop);
-        // Nobody listens when the caller dropped its future.
-        let _ = sender.send(ended);
-    });
-    match spawned {
-        Ok(_) => receiver.receive().await.unwrap_or_else(|| Err("the thread that waited panicked".to_owned())),
-        // To block is better than to fail.
-        Err(_) => wait_here(device, submission, go_on_panicking),
     }
 }

@@ -15,6 +15,10 @@ mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
 mod tuned;
+#[cfg(target_arch = "wasm32")]
+mod unanswered;
+#[cfg(not(target_arch = "wasm32"))]
+mod wait;
 mod weights;
 pub(crate) mod workspace;
 

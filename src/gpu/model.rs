@@ -165,7 +165,7 @@ impl GpuModel {
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<Computed<F>> {
-        let gpu = &self.context.gpu;
+        let gpu = &self.context.gpu.for_call();
         gpu.check_alive("starting a forward")?;
         // Buffers fit a plan: another limit of memory, or another strategy, is another plan.
         let plan = self.plan_forward(call.task)?;
@@ -179,7 +179,9 @@ impl GpuModel {
         }
         let initial = if states.is_none() { Initial::Zeros } else { Initial::Uploaded };
         let submission = exec::submit(gpu, &workspace, &initial, wait).await?;
-        let arrays = workspace.read_back(gpu, submission, wait).await?;
+        let arrays = workspace.read_back(gpu, submission, wait).await;
+        gpu.settle().await?;
+        let arrays = arrays?;
         let computed = results::arrange(&workspace.plan, call, arrays)?;
         keep(&self.idle, workspace);
         Ok(computed)
