@@ -57,11 +57,11 @@ impl Context {
     }
 }
 
-/// OpenGL's software adapters do the work of a submission while they take it, some 200 times slower than a small GPU, and all
-/// OpenGL devices share a lock for that time, which wgpu gives up on, with a panic, after six seconds.
+/// Returns the most work of one submission. OpenGL's software adapters do the work while they take it, some 1 G operations per
+/// second, and all OpenGL devices share a lock for that time, which wgpu gives up on, with a panic, after six seconds.
 fn submission_work(info: &wgpu::AdapterInfo) -> u64 {
     let blocks = info.backend == wgpu::Backend::Gl && adapter::is_software(info);
-    if blocks { SUBMISSION_WORK / 200 } else { SUBMISSION_WORK }
+    if blocks { SUBMISSION_WORK / 50 } else { SUBMISSION_WORK }
 }
 
 fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {

@@ -356,7 +356,10 @@ fn a_long_sequence_runs_in_several_chunks() {
     let (expected, _) = crate::support::oracle(&lstm, &x, None);
     for (strategy, dispatches) in [(Strategy::Step, 9003), (Strategy::Sequence, 6)] {
         model.set_strategy(strategy).unwrap();
-        assert_eq!(model.plan(9000, 1).unwrap().dispatch_count(), dispatches);
+        // Submissions of OpenGL's software adapters are short, and a dispatch is no longer than they.
+        if gpu.adapter_info().unwrap().backend != wgpu::Backend::Gl {
+            assert_eq!(model.plan(9000, 1).unwrap().dispatch_count(), dispatches);
+        }
         let (output, _): (Tensor, _) = model.forward(&x, None).unwrap();
         let tolerance = Tolerance::of_f32_sum(4);
         compare(strategy.name(), output.data(), expected.data(), tolerance).unwrap();
