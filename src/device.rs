@@ -35,18 +35,17 @@ pub(crate) enum Kind {
 }
 
 impl Device {
-    /// Opens the best real GPU; where there is none, returns the CPU, as a software adapter is slower than the CPU path.
-    /// [`reason`](Self::reason) says which and why. A software adapter that `WGPU_ADAPTER_NAME` names is used.
+    /// Opens the best real GPU; where there is none, returns the CPU, as a software adapter is slower than the CPU
+    /// path. [`reason`](Self::reason) says which and why. A software adapter that `WGPU_ADAPTER_NAME` names is used.
     ///
-    /// This cannot fail: the CPU is always there. In `async` code and in the browser:
-    /// [`GpuOptions::open_or_cpu`].
+    /// This cannot fail: the CPU is always there. In `async` code and in the browser, use [`GpuOptions::open_or_cpu`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn auto() -> Self {
         pollster::block_on(GpuOptions::new().open_or_cpu())
     }
 
-    /// Opens a GPU that fits `options`; a software adapter (lavapipe, SwiftShader, WARP) where it is the only one that fits.
-    /// In `async` code and in the browser: [`GpuOptions::open`].
+    /// Opens a GPU that fits `options`; a software adapter (lavapipe, SwiftShader, WARP) where it is the only one that
+    /// fits. In `async` code and in the browser, use [`GpuOptions::open`].
     ///
     /// # Errors
     /// As [`GpuOptions::open`].
@@ -55,8 +54,8 @@ impl Device {
         pollster::block_on(options.clone().open())
     }
 
-    /// Opens every real GPU, each once even where several backends show it, dedicated ones first. The environment variables of
-    /// [`GpuOptions`] apply; a software adapter is among them only if `WGPU_ADAPTER_NAME` names it.
+    /// Opens every real GPU, each once even where several backends show it, dedicated ones first. The environment
+    /// variables of [`GpuOptions`] apply; a software adapter is among them only if `WGPU_ADAPTER_NAME` names it.
     ///
     /// ```no_run
     /// use wgpu_rnn::Device;
@@ -92,8 +91,8 @@ impl Device {
         Self::on_cpu("the CPU was asked for".to_owned())
     }
 
-    /// Returns the CPU, where a forward uses at most `threads` threads: the calling one and up to `threads` − 1 more. Small
-    /// layers use fewer, and f64 uses one. The number changes no bit of a result.
+    /// Returns the CPU, where a forward uses at most `threads` threads: the calling one and up to `threads` − 1 more.
+    /// Small layers use fewer, and f64 uses one. The number changes no bit of a result.
     ///
     /// # Errors
     /// [`Error::Config`] if `threads` is 0.
@@ -110,9 +109,10 @@ impl Device {
         Self { kind: Kind::Cpu { threads: cpu::available_threads() }, reason }
     }
 
-    /// Returns a device that runs on the caller's wgpu device and queue. They are never destroyed, and the device's error and loss
-    /// handlers stay the caller's. The model's limits are the device's: request it with what the adapter has if models are large,
-    /// and with [`optional_features`](Self::optional_features) if they are to do what they do on a device of the crate's own.
+    /// Returns a device that runs on the caller's wgpu device and queue. They are never destroyed, and the device's
+    /// error and loss handlers stay the caller's. The model's limits are the device's: request it with what the adapter
+    /// has if models are large, and with [`optional_features`](Self::optional_features) if they are to do what they do
+    /// on a device of the crate's own.
     ///
     /// ```no_run
     /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor, wgpu};
@@ -143,23 +143,25 @@ impl Device {
         Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }
     }
 
-    /// The features that models make use of where a device has them, `SUBGROUP` and `PIPELINE_CACHE`, to be asked for on a device of the
-    /// caller's own: `required_features: adapter.features() & Device::optional_features()`. None is needed.
+    /// Returns the features that models make use of where a device has them, `SUBGROUP` and `PIPELINE_CACHE`, to be
+    /// asked for on a device of the caller's own:
+    /// `required_features: adapter.features() & Device::optional_features()`. None is required.
     pub const fn optional_features() -> wgpu::Features {
         context::OPTIONAL_FEATURES
     }
 
-    /// Compiles all kernels, of this device and its clones, through a cache of the caller's, so that a program that keeps
-    /// [`get_data`](wgpu::PipelineCache::get_data) in a file may start sooner the next time: the example `warm_start` shows how. Most
-    /// drivers of desktop GPUs keep a cache of their own already, and gain little.
+    /// Compiles all kernels, of this device and its clones, through a cache of the caller's, so that a program that
+    /// keeps [`get_data`](wgpu::PipelineCache::get_data) in a file may start sooner the next time: the example
+    /// `warm_start` shows how. Most drivers of desktop GPUs keep a cache of their own already, and gain little.
     ///
-    /// To make one from a file is for the caller, as it takes `unsafe`: nothing proves that a driver wrote what is in the file.
+    /// To make one from a file is up to the caller, as it takes `unsafe`: nothing proves that a driver wrote what is in
+    /// the file.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on a device without [`Features::PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE) (only Vulkan has it; open
-    /// a device of your own with [`optional_features`](Self::optional_features)), or once a kernel was compiled: set the cache before
-    /// the first model runs. A cache of another device is reported by the first model that runs, with [`Error::Gpu`]; one of another
-    /// `wgpu::Instance` cannot be told, and wgpu panics.
+    /// [`Error::Unsupported`] on a device without [`Features::PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE) (only
+    /// Vulkan has it; open a device of your own with [`optional_features`](Self::optional_features)), or once a kernel
+    /// was compiled: set the cache before the first model runs. A cache of another device is reported by the first
+    /// model that runs, with [`Error::Gpu`]; one of another `wgpu::Instance` cannot be told, and wgpu panics.
     pub fn set_pipeline_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
         let Kind::Gpu(context) = &self.kind else { return Err(needs_gpu("a pipeline cache")) };
         if !context.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
@@ -171,25 +173,25 @@ impl Device {
         context.pipelines.set_cache(cache)
     }
 
-    /// Returns the adapters with compute shaders that are there, of all backends, in the drivers' order. A GPU that several
-    /// backends show is there several times.
+    /// Returns the adapters with compute shaders that are there, of all backends, in the drivers' order. A GPU that
+    /// several backends show is there several times.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn adapters() -> Vec<wgpu::AdapterInfo> {
         let adapters = pollster::block_on(instance::adapters(wgpu::Backends::all(), Default::default()));
         adapters.iter().map(wgpu::Adapter::get_info).collect()
     }
 
-    /// Why this device was chosen, in words.
+    /// Returns why this device was chosen, in words.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Whether models run on a GPU or a software adapter of one.
+    /// Returns whether models run on a GPU or a software adapter.
     pub fn is_gpu(&self) -> bool {
         matches!(self.kind, Kind::Gpu(_))
     }
 
-    /// The adapter; `None` for the CPU.
+    /// Returns the adapter; `None` for the CPU.
     pub fn adapter_info(&self) -> Option<&wgpu::AdapterInfo> {
         match &self.kind {
             Kind::Cpu { .. } => None,
@@ -197,7 +199,7 @@ impl Device {
         }
     }
 
-    /// The wgpu device and queue, for buffers that models share with other work; `None` for the CPU.
+    /// Returns the wgpu device and queue, for buffers that models share with other work; `None` for the CPU.
     pub fn wgpu(&self) -> Option<(&wgpu::Device, &wgpu::Queue)> {
         match &self.kind {
             Kind::Cpu { .. } => None,
@@ -213,8 +215,8 @@ impl Device {
 impl GpuOptions {
     /// Opens a GPU that fits; a software adapter (lavapipe, SwiftShader, WARP) where it is the only one that fits.
     ///
-    /// [`Device::gpu`] does the same and blocks. Natively a driver answers while it is asked, so that this does not wait; in
-    /// the browser it does.
+    /// [`Device::gpu`] does the same and blocks. Natively a driver answers while it is asked, so that this future is
+    /// ready at once; in a browser it waits.
     ///
     /// ```no_run
     /// use wgpu_rnn::GpuOptions;
@@ -231,8 +233,8 @@ impl GpuOptions {
         Device::open(adapter::choose(&self).await?).await
     }
 
-    /// Opens the best real GPU that fits, or a software adapter that the options or the environment name; where there is
-    /// none, returns the CPU. [`Device::reason`] says which and why.
+    /// Opens the best real GPU that fits, or a software adapter that the options or the environment name; where there
+    /// is none, returns the CPU. [`Device::reason`] says which and why.
     ///
     /// [`Device::auto`] does the same with options that leave everything open, and blocks.
     pub async fn open_or_cpu(self) -> Device {

@@ -5,8 +5,8 @@ use wgpu::{AdapterInfo, Backends, DeviceType, PowerPreference};
 use crate::gpu::instance;
 use crate::{Error, Result};
 
-/// How a GPU is chosen. What is left open is taken from wgpu's environment variables, and then by rank: real GPUs before
-/// software adapters, dedicated before integrated ones (the other way round for `PowerPreference::LowPower`).
+/// How a GPU is chosen. What is left open is taken from wgpu's environment variables, and then by rank: real GPUs
+/// before software adapters, dedicated before integrated ones (the other way round for `PowerPreference::LowPower`).
 ///
 /// | option | environment variable | else |
 /// |---|---|---|
@@ -15,11 +15,11 @@ use crate::{Error, Result};
 /// | [`with_backends`](Self::with_backends) | `WGPU_BACKEND` | Vulkan, Metal, DX12, WebGPU |
 /// | [`with_power_preference`](Self::with_power_preference) | `WGPU_POWER_PREF` | high performance |
 ///
-/// OpenGL is used only when `with_backends` or `WGPU_BACKEND` names it: wgpu supports it second-best. All OpenGL devices of a
-/// process share one context and take turns.
+/// OpenGL is used only when `with_backends` or `WGPU_BACKEND` names it: wgpu supports it second-best. All OpenGL
+/// devices of a process share one context and take turns.
 ///
-/// [`Device::gpu`](crate::Device::gpu) opens a device and blocks; [`open`](Self::open) and [`open_or_cpu`](Self::open_or_cpu) are
-/// for `async` code, and for the browser, where nothing may block.
+/// [`Device::gpu`](crate::Device::gpu) opens a device and blocks; [`open`](Self::open) and
+/// [`open_or_cpu`](Self::open_or_cpu) are for `async` code, and for the browser, where nothing may block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     name: Option<String>,
@@ -41,10 +41,10 @@ impl GpuOptions {
         self
     }
 
-    /// Takes only the GPU at this address of the PCI bus, which tells apart GPUs of the same name: `"0000:01:00.0"`, as in
-    /// [`AdapterInfo::device_pci_bus_id`]; `lspci`'s form without the domain and `nvidia-smi`'s with eight digits of it are
-    /// understood as well. An empty string leaves it open. Vulkan and DX12 tell the address, but DX12 only one for all GPUs
-    /// of a model.
+    /// Takes only the GPU at this address of the PCI bus, which tells apart GPUs of the same name: `"0000:01:00.0"`, as
+    /// in [`AdapterInfo::device_pci_bus_id`]; `lspci`'s form without the domain and `nvidia-smi`'s with eight digits of
+    /// it are understood as well. An empty string leaves it open. Vulkan and DX12 tell the address, but DX12 only one
+    /// for all GPUs of a model.
     ///
     /// ```no_run
     /// use wgpu_rnn::{Device, GpuOptions};
@@ -228,8 +228,8 @@ pub(crate) async fn choose(options: &GpuOptions) -> Result<Chosen> {
     }
 }
 
-/// Chooses the best real GPU that fits `options`, or a software adapter that they or the environment name; else returns the reason
-/// why there is none.
+/// Chooses the best real GPU that fits `options`, or a software adapter that they or the environment name; else returns
+/// the reason why there is none.
 pub(crate) async fn choose_real(options: &GpuOptions) -> Result<Chosen, String> {
     let found = Found::new(options).await;
     match found.fitting.first() {

@@ -57,8 +57,9 @@ impl Context {
     }
 }
 
-/// Returns the most work of one submission. OpenGL's software adapters do the work while they take it, some 1 G operations per
-/// second, and all OpenGL devices share a lock for that time, which wgpu gives up on, with a panic, after six seconds.
+/// Returns the most work of one submission. OpenGL's software adapters do the work while they take it, some 1 G
+/// operations per second, and all OpenGL devices share a lock for that time, which wgpu gives up on, with a panic,
+/// after six seconds.
 fn submission_work(info: &wgpu::AdapterInfo) -> u64 {
     let blocks = info.backend == wgpu::Backend::Gl && adapter::is_software(info);
     if blocks { SUBMISSION_WORK / 50 } else { SUBMISSION_WORK }
@@ -91,7 +92,8 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
 mod tests {
     use super::*;
 
-    /// A software adapter does some 1 G operations per second, and whoever waits for the lock gives up after six seconds.
+    /// A software adapter does some 1 G operations per second, and whoever waits for the lock gives up after six
+    /// seconds.
     #[test]
     fn a_software_adapter_of_opengl_gives_its_lock_back_in_time() {
         let info = |backend| wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, backend);

@@ -10,7 +10,8 @@ use crate::gpu::unanswered::Unanswered;
 use crate::gpu::wait::{deliver_news, go_on_panicking, wait_here, wait_on_thread};
 use crate::{Error, Result};
 
-/// The errors that calls are asked for. wgpu panics in browsers on a scope for internal errors, which none of our calls raise there.
+/// The errors that calls are asked for. wgpu panics in browsers on a scope for internal errors, which none of our calls
+/// raise there.
 #[cfg(not(target_arch = "wasm32"))]
 const FILTERS: [wgpu::ErrorFilter; 3] =
     [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
@@ -55,9 +56,9 @@ impl GuardedDevice {
         }
     }
 
-    /// Returns the device for one call, at whose end stands [`settle`](Self::settle). In a browser each question for errors is a round
-    /// trip to another process, so that those of a call are asked one after the other and answered together. Natively every answer
-    /// is there at once.
+    /// Returns the device for one call, at whose end stands [`settle`](Self::settle). In a browser each question for
+    /// errors is a round trip to another process, so that those of a call are asked one after the other and answered
+    /// together. Natively every answer is there at once.
     pub(crate) fn for_call(&self) -> Self {
         Self {
             device: self.device.clone(),
@@ -82,8 +83,8 @@ impl GuardedDevice {
         Ok(())
     }
 
-    /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so this
-    /// is asked first.
+    /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so
+    /// this is asked first.
     pub(crate) fn check_alive(&self, during: &'static str) -> Result<()> {
         match self.lost.get() {
             Some(reason) => Err(Error::DeviceLost { during, reason: reason.clone() }),
@@ -91,8 +92,8 @@ impl GuardedDevice {
         }
     }
 
-    /// Runs wgpu calls and collects the error that any of them raised. Error scopes see the calls of this thread only, and
-    /// leave the handlers of a caller's device alone.
+    /// Runs wgpu calls and collects the error that any of them raised. Error scopes see the calls of this thread only,
+    /// and leave the handlers of a caller's device alone.
     pub(crate) async fn scoped<T>(&self, during: &'static str, calls: impl FnOnce() -> T) -> Result<T> {
         self.check_alive(during)?;
         let scopes = FILTERS.map(|filter| self.device.push_error_scope(filter));
@@ -112,7 +113,8 @@ impl GuardedDevice {
         Ok(value)
     }
 
-    /// Returns what an error of wgpu is to the caller: on a lost device, where calls are rejected for other reasons, the loss.
+    /// Returns what an error of wgpu is to the caller: on a lost device, where calls are rejected for other reasons,
+    /// the loss.
     fn error(&self, during: &'static str, error: wgpu::Error) -> Error {
         // A poll delivers the news of a loss.
         #[cfg(not(target_arch = "wasm32"))]
@@ -127,8 +129,8 @@ impl GuardedDevice {
         }
     }
 
-    /// Returns an error if the device does not take work any more. A caller's own device tells us of its loss in no other way, and
-    /// after it calls are rejected for reasons that mislead.
+    /// Returns an error if the device does not take work any more. A caller's own device tells us of its loss in no
+    /// other way, and after it calls are rejected for reasons that mislead.
     fn probe(&self, during: &'static str) -> Result<()> {
         #[cfg(not(target_arch = "wasm32"))]
         {

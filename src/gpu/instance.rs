@@ -24,8 +24,9 @@ async fn all_adapters(backends: Backends, _: PowerPreference) -> Vec<wgpu::Adapt
     adapters
 }
 
-/// Returns the instance of all our devices with these backends. wgpu numbers the objects of each instance on their own, and takes
-/// an object of another instance for one of its own that has the same number; within an instance it knows a device's objects.
+/// Returns the instance of all our devices with these backends. wgpu numbers the objects of each instance on their own,
+/// and takes an object of another instance for one of its own that has the same number; within an instance it knows a
+/// device's objects.
 #[cfg(not(target_arch = "wasm32"))]
 fn shared_instance(backends: Backends) -> wgpu::Instance {
     use parking_lot::Mutex;
@@ -39,9 +40,10 @@ fn shared_instance(backends: Backends) -> wgpu::Instance {
     instance
 }
 
-/// Returns the adapters of OpenGL, which are looked for once in a process. An instance has one EGL context, which only one thread may
-/// use at a time, and each adapter guards it with a lock of its own: two adapters of one instance panic where two threads use them
-/// (wgpu-hal's `BadAccess`). All devices of one adapter share its lock, and know each other's buffers as well.
+/// Returns the adapters of OpenGL, which are looked for once in a process. An instance has one EGL context, which only
+/// one thread may use at a time, and each adapter guards it with a lock of its own: two adapters of one instance panic
+/// where two threads use them (wgpu-hal's `BadAccess`). All devices of one adapter share its lock, and know each
+/// other's buffers as well.
 #[cfg(not(target_arch = "wasm32"))]
 fn gl_adapters() -> &'static [wgpu::Adapter] {
     static ADAPTERS: std::sync::OnceLock<Vec<wgpu::Adapter>> = std::sync::OnceLock::new();

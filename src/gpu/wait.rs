@@ -11,7 +11,8 @@ enum Failed {
     TimedOut,
     /// The device is lost, for this reason.
     Lost(String),
-    /// A callback of the program's own panicked, which says nothing about the device; the poll may have ended before others.
+    /// A callback of the program's own panicked, which says nothing about the device; the poll may have ended before
+    /// others.
     CallbackPanicked(Box<dyn Any + Send>),
 }
 
@@ -29,16 +30,16 @@ fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), Failed> {
     }
 }
 
-/// Has wgpu call the lost callback, if the device is lost. A panic of a callback of the program's own goes on in this thread, which is
-/// the one that wgpu called it on.
+/// Has wgpu call the lost callback, if the device is lost. A panic of a callback of the program's own goes on in this
+/// thread, which is the one that wgpu called it on.
 pub(super) fn deliver_news(device: &wgpu::Device) {
     if let Err(Failed::CallbackPanicked(panic)) = poll(device, wgpu::PollType::Poll) {
         resume_unwind(panic);
     }
 }
 
-/// How long one poll waits at most. All OpenGL devices share a lock that wgpu holds for that time, and gives up on, with a panic,
-/// after six seconds.
+/// How long one poll waits at most. All OpenGL devices share a lock that wgpu holds for that time, and gives up on,
+/// with a panic, after six seconds.
 const POLL_TIME: Duration = Duration::from_millis(50);
 
 /// Waits on this thread until a submission is done, however long that takes; on failure returns why the device is lost.
@@ -63,14 +64,14 @@ pub(super) fn go_on_panicking(panic: Box<dyn Any + Send>) {
     resume_unwind(panic)
 }
 
-/// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait, so
-/// that the caller's executor neither blocks nor spins.
+/// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait,
+/// so that the caller's executor neither blocks nor spins.
 pub(super) async fn wait_on_thread(device: &wgpu::Device, submission: &wgpu::SubmissionIndex) -> Result<(), String> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     let (of_thread, submission_of_thread) = (device.clone(), submission.clone());
     let spawned = std::thread::Builder::new().name("wgpu-rnn wait".to_owned()).spawn(move || {
-        // A panic was reported as one of this thread, and ends nothing else. Each callback is called once, so that the wait
-        // comes to an end.
+        // A panic was reported as one of this thread, and ends nothing else. Each callback is called once, so that the
+        // wait comes to an end.
         let ended = wait_here(&of_thread, &submission_of_thread, drop);
         // Nobody listens when the caller dropped its future.
         let _ = sender.send(ended);
