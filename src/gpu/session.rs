@@ -84,7 +84,7 @@ impl GpuSession {
     /// Moves the states of the call's rows on by a chunk that is not empty. Gives the output if this session reads it.
     pub(crate) async fn push<F: Real>(&mut self, call: &Call, input: Input<'_, F>, wait: Wait) -> Result<Vec<F>> {
         let model = Arc::clone(&self.model);
-        let gpu = &model.context.gpu;
+        let gpu = &model.context.gpu.for_call();
         gpu.check_alive("pushing a chunk")?;
         let task = Task { strategy: self.strategy, results: self.results, ..call.task };
         let mut workspace = self.take_workspace(task, &input).await?;
@@ -95,9 +95,11 @@ impl GpuSession {
         let submission = workspace.submit(gpu, self.copies_of_h(call), wait).await?;
         let mut output = Vec::new();
         if self.results == Results::Output {
-            let arrays = workspace.read_back(gpu, submission, wait).await?;
-            output = arrays.into_iter().next().unwrap_or_default();
+            let arrays = workspace.read_back(gpu, submission, wait).await;
+            gpu.settle().await?;
+            output = arrays?.into_iter().next().unwrap_or_default();
         } else {
+            gpu.settle().await?;
             self.in_flight += 1;
             if self.in_flight >= CALLS_IN_FLIGHT {
                 gpu.until_done(submission, wait, "pushing a chunk").await?;

@@ -150,6 +150,12 @@ impl Plan {
         commands
     }
 
+    /// The command that brings what a recording says to where kernels read it.
+    pub(crate) fn call_copy(&self) -> Command {
+        let bytes = self.program.bytes(Name::Call);
+        Command::Copy(Copy { source: Name::CallSource, from: 0, target: Name::Call, to: 0, bytes })
+    }
+
     /// Room for a state on its way between two ranges of one buffer.
     pub(crate) fn transit(&self, state: usize) -> Array {
         Array { name: Name::Transit(state), bytes: self.state_bytes(state), owner: Owner::Scratch }
