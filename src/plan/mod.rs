@@ -208,4 +208,6 @@ impl Plan {
 }
 
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod tests;

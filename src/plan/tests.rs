@@ -6,7 +6,7 @@ use crate::plan::params::{ChunkParams, SharedParams};
 use crate::plan::program::Dispatch;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
-fn limits() -> DeviceLimits {
+pub(super) fn limits() -> DeviceLimits {
     DeviceLimits {
         storage_binding: 128 << 20,
         buffer: 256 << 20,
