@@ -43,6 +43,7 @@ mod dropout;
 mod error;
 mod gpu;
 mod layer;
+mod memory;
 mod model;
 mod options;
 mod packed;
@@ -64,8 +65,9 @@ pub use cell::{
 };
 pub use config::Nonlinearity;
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{ArgumentMismatch, Error, Result};
 pub use gpu::adapter::GpuOptions;
+pub use layer::any::AnyLayer;
 pub use layer::buffers::Buffers;
 pub use layer::config::Config;
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
@@ -80,11 +82,14 @@ pub use packed::PackedSequence;
 pub use plan::Plan;
 pub use precision::Precision;
 pub use real::Real;
+/// The number types that a file's tensors may have, and the errors of its format.
+pub use safetensors::{Dtype, SafeTensorError};
 pub use strategy::Strategy;
-pub use tensor::{Tensor, TensorView};
+pub use tensor::{IntoElements, Tensor, TensorView};
 pub use weights::LayerWeights;
 pub use weights::concat_gates::{ConcatGates, Linear};
-pub use weights::tensor_file::{RecurrentLayer, TensorFile};
+pub use weights::inventory::{CellInfo, LayerInfo, LayerKind};
+pub use weights::tensor_file::TensorFile;
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;
 
