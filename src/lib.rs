@@ -28,6 +28,9 @@
 //! # Number types
 //! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite is
 //! compared with.
+//!
+//! # Cargo features
+//! `ndarray`: conversions between [`Tensor`], [`TensorView`] and the arrays of the ndarray crate, version 0.17.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // Whatever input comes, the answer is a value or an error.

@@ -21,8 +21,8 @@ use crate::{Error, Real, Result, Tensor};
 /// A safetensors file: named tensors of any type, converted to `f32` or `f64` as they are taken out.
 ///
 /// Opening reads the header alone; a tensor is read when it is asked for, so a layer out of a large checkpoint costs
-/// what the layer is. The file stays open, and threads may read from it at the same time. One that is replaced
-/// meanwhile, as [`save`](Self::save) does, is read as it was; one that somebody shortens gives an error.
+/// what the layer is. The file stays open, and threads may read from it at the same time. On Unix, one
+/// that is replaced meanwhile, as [`save`](Self::save) does, is read as it was; one that somebody shortens gives an error.
 ///
 /// ```
 /// use wgpu_rnn::{Tensor, TensorFile};

@@ -21,6 +21,7 @@ fn the_first_dimension_is_selected_without_a_copy() {
     assert_eq!(scalar[[]], 1.0);
     let empty = Tensor::<f32>::zeros([2, 0]).unwrap();
     assert_eq!(empty.select(1).unwrap().shape(), [0]);
+    assert_eq!(empty.select(2), None);
 }
 
 #[test]
