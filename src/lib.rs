@@ -28,6 +28,9 @@
 //! # Number types
 //! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite is
 //! compared with.
+//!
+//! # Cargo features
+//! `ndarray`: conversions between [`Tensor`], [`TensorView`] and the arrays of the ndarray crate, version 0.17.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // Whatever input comes, the answer is a value or an error.
@@ -44,6 +47,7 @@ mod error;
 mod extents;
 mod gpu;
 mod layer;
+mod memory;
 mod model;
 mod options;
 mod packed;
@@ -65,8 +69,9 @@ pub use cell::{
 };
 pub use config::Nonlinearity;
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{ArgumentMismatch, Error, Result};
 pub use gpu::adapter::GpuOptions;
+pub use layer::any::AnyLayer;
 pub use layer::buffers::{BufferSizes, Buffers, DeviceArray};
 pub use layer::config::Config;
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
@@ -81,11 +86,14 @@ pub use packed::PackedSequence;
 pub use plan::Plan;
 pub use precision::Precision;
 pub use real::Real;
+/// The number types that a file's tensors may have, and the errors of its format.
+pub use safetensors::{Dtype, SafeTensorError};
 pub use strategy::Strategy;
-pub use tensor::{Tensor, TensorView};
+pub use tensor::{IntoElements, Tensor, TensorView};
 pub use weights::LayerWeights;
 pub use weights::concat_gates::{ConcatGates, Linear};
-pub use weights::tensor_file::{RecurrentLayer, TensorFile};
+pub use weights::inventory::{CellInfo, LayerInfo, LayerKind};
+pub use weights::tensor_file::TensorFile;
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;
 

@@ -11,6 +11,7 @@ use crate::dropout::Training;
 use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
+use crate::memory::copied;
 use crate::options::Options;
 use crate::precision::Precision;
 use crate::results::{self, Computed};
@@ -135,7 +136,7 @@ fn initial_states<F: Real>(
 ) -> Result<Vec<Vec<F>>> {
     let names = config.cell.states().iter().enumerate();
     let state = |(s, name): (usize, &StateName)| match states {
-        Some(states) => Ok(states[s].to_vec()),
+        Some(states) => copied(name.last, states[s]),
         None => zeroed(name.last, &extents.state_shape(config, s)),
     };
     names.map(state).collect()

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use crate::cell_kind::CellKind;
 use crate::config::{Nonlinearity, RecurrentConfig};
 use crate::layer::kind::{Kind, Recurrence, RnnKind};
+use crate::weights::names::Naming;
 
 /// The configuration of a cell: the arguments of `torch.nn.LSTMCell`, `GRUCell` or `RNNCell` by the same names and with the same
 /// defaults. [`LstmCellConfig`](crate::LstmCellConfig), [`GruCellConfig`](crate::GruCellConfig) and
@@ -69,7 +70,6 @@ impl<K: Kind> CellConfig<K> {
 /// As `print(module)` in PyTorch, in Rust's spelling.
 impl<K: Kind> fmt::Display for CellConfig<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layer = self.0.to_string();
-        write!(f, "{}", layer.replacen('(', "Cell(", 1))
+        f.write_str(&Naming::Cell.describe(&self.0))
     }
 }

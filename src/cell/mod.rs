@@ -18,9 +18,9 @@ use crate::gpu::Wait;
 use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
 use crate::model::PlacedModel;
 use crate::precision::Precision;
-use crate::weights::names::Parameter;
+use crate::weights::names::{Naming, Parameter};
 use crate::weights::tensor_file::TensorFile;
-use crate::weights::{self, LayerWeights, init};
+use crate::weights::{self, LayerWeights, init, pytorch};
 use crate::{Real, Result};
 
 /// `torch.nn.LSTMCell` with its weights.
@@ -95,14 +95,55 @@ impl<K: Kind> Cell<K> {
     /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on. Whether there
     /// are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
-    /// What weights do not say is set afterwards: of an RNN cell the [`nonlinearity`](Cell::nonlinearity).
+    /// The [`nonlinearity`](Cell::nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
+    /// `{prefix}nonlinearity` if the file has it, which [`save_safetensors`](Self::save_safetensors) writes and PyTorch
+    /// does not, or set afterwards, or stated and checked by [`from_safetensors_with`](Self::from_safetensors_with).
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix, naming the
-    /// prefixes that have one; [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`] or [`Error::NonFinite`] with the
-    /// tensor's name, also for a cell of another kind.
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix,
+    /// naming the prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`],
+    /// [`Error::Dtype`] or [`Error::NonFinite`] with the tensor's name, also for a cell of another kind;
+    /// [`Error::Config`] for metadata with an unknown value; [`Error::TooLarge`] when memory cannot be had.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+
+    /// Reads the cell that `config` describes out of a safetensors file, as PyTorch's `load_state_dict` does: a file
+    /// that holds another cell is an error.
+    ///
+    /// # Errors
+    /// [`Error::ConfigMismatch`] with every argument that the file contradicts; otherwise as
+    /// [`from_safetensors`](Self::from_safetensors).
+    pub fn from_safetensors_with(config: CellConfig<K>, path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_with(config, &TensorFile::open(path)?, prefix)
+    }
+
+    /// [`from_safetensors`](Self::from_safetensors) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_as(file, prefix)
+    }
+
+    /// [`from_safetensors_with`](Self::from_safetensors_with) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors_with`](Self::from_safetensors_with).
+    pub fn from_tensor_file_with(config: CellConfig<K>, file: &TensorFile, prefix: &str) -> Result<Self> {
+        let mut weights = pytorch::read_as_configured(Naming::Cell, &config.0, file, prefix)?;
+        Self::checked(config, weights.swap_remove(0), prefix)
+    }
+
+    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// `LstmCell::from_tensor_file_as::<f64>(&file, prefix)`.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Cell<K, F>> {
+        let Recurrence(cell) = K::RECURRENCE;
+        let (config, mut weights) = pytorch::read(Naming::Cell, cell, file, prefix)?;
+        Cell::checked(CellConfig::of(config), weights.swap_remove(0), prefix)
     }
 }
 
@@ -118,27 +159,17 @@ impl<K: Kind, F: Real> Cell<K, F> {
 
     fn checked(config: CellConfig<K>, weights: LayerWeights<F>, prefix: &str) -> Result<Self> {
         config.0.validate::<F>()?;
-        let name = |parameter: Parameter| format!("{prefix}{}", parameter.kind.stem());
+        let name = |parameter: Parameter| Naming::Cell.name(prefix, parameter);
         weights::validate(&config.0, std::slice::from_ref(&weights), name)?;
         Ok(Self { config, weights })
-    }
-
-    /// [`from_safetensors`](Cell::from_safetensors) of a file that was read already, as f32 or f64.
-    ///
-    /// # Errors
-    /// As [`from_safetensors`](Cell::from_safetensors).
-    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
-        let Recurrence(cell) = K::RECURRENCE;
-        let (config, weights) = weights::cell::read(cell, file, prefix)?;
-        Self::checked(CellConfig::of(config), weights, prefix)
     }
 
     /// Writes the cell to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be written.
+    /// As [`TensorFile::save`], which says when a file appears whole.
     pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
-        TensorFile::save(path, &weights::cell::named(&self.weights, prefix))
+        pytorch::save(Naming::Cell, &self.config.0, std::slice::from_ref(&self.weights), path.as_ref(), prefix)
     }
 
     /// The same cell in another number type, each weight the nearest value: f32 to f64 is exact.

@@ -1,5 +1,6 @@
 //! The public face: a recurrent layer on the host ([`Layer`]), on a device ([`Placed`]), and its kinds.
 
+pub(crate) mod any;
 pub(crate) mod buffers;
 pub(crate) mod config;
 pub(crate) mod kind;
@@ -24,6 +25,7 @@ use crate::layer::streams::Streams;
 use crate::model::PlacedModel;
 use crate::precision::Precision;
 use crate::weights::concat_gates::{self, ConcatGates};
+use crate::weights::names::Naming;
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
 use crate::{Real, Result};
@@ -91,7 +93,7 @@ pub struct Layer<K, F = f32> {
 }
 
 /// What makes a model out of nothing but sizes or a file makes one of f32. For f64, on the CPU, there are
-/// [`from_tensor_file`](Layer::from_tensor_file) and [`cast`](Layer::cast).
+/// [`from_tensor_file_as`](Layer::from_tensor_file_as) and [`cast`](Layer::cast).
 impl<K: Kind> Layer<K> {
     /// A model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
     /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every machine,
@@ -109,15 +111,84 @@ impl<K: Kind> Layer<K> {
     /// `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias follow
     /// from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16 are read.
     ///
-    /// What weights do not say is set afterwards: [`batch_first`](Self::batch_first), [`dropout`](Self::dropout), and of an RNN the
-    /// [`nonlinearity`](Layer::nonlinearity).
+    /// # Arguments that weights do not record
+    /// PyTorch saves a layer with `batch_first=True` exactly like one without, and the wrong layout often runs without an
+    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity` and `dropout`. There are
+    /// three ways to give them:
+    ///
+    /// - Set them afterwards: [`batch_first`](Self::batch_first), [`nonlinearity`](Layer::nonlinearity),
+    ///   [`dropout`](Self::dropout).
+    /// - State the whole configuration, which is compared with the file:
+    ///   [`from_safetensors_with`](Self::from_safetensors_with).
+    /// - Keep them in the file's metadata under the keys `{prefix}batch_first` (true or false), `{prefix}nonlinearity`
+    ///   (tanh or relu) and `{prefix}dropout`, from which they are read here.
+    ///   [`save_safetensors`](Self::save_safetensors) writes them; Python does by
+    ///   `save_file(lstm.state_dict(), path, metadata={"batch_first": str(lstm.batch_first)})`.
+    ///
+    /// ```no_run
+    /// use wgpu_rnn::Lstm;
+    ///
+    /// // nn.LSTM(..., batch_first=True)
+    /// let lstm = Lstm::from_safetensors("model.safetensors", "encoder.")?.batch_first(true);
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
+    ///
+    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras).
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix, naming the
-    /// prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`], [`Error::Dtype`] or
-    /// [`Error::NonFinite`] with the tensor's name, also for a layer of another kind.
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix,
+    /// naming the prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`],
+    /// [`Error::Dtype`] or [`Error::NonFinite`] with the tensor's name, also for a layer of another kind;
+    /// [`Error::Config`] for metadata with an unknown value; [`Error::TooLarge`] when memory cannot be had.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+
+    /// Reads the layer that `config` describes out of a safetensors file, as PyTorch's `load_state_dict` does: a file
+    /// that holds another layer is an error. Arguments that the file does not record are taken from `config`.
+    ///
+    /// ```no_run
+    /// use wgpu_rnn::{Lstm, LstmConfig};
+    ///
+    /// // The line that made the model: nn.LSTM(80, 512, num_layers=3, batch_first=True)
+    /// let config = LstmConfig::new(80, 512).num_layers(3).batch_first(true);
+    /// let lstm = Lstm::from_safetensors_with(config, "model.safetensors", "encoder.")?;
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ConfigMismatch`] with every argument that the file contradicts; otherwise as
+    /// [`from_safetensors`](Self::from_safetensors).
+    pub fn from_safetensors_with(config: Config<K>, path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_with(config, &TensorFile::open(path)?, prefix)
+    }
+
+    /// [`from_safetensors`](Self::from_safetensors) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_as(file, prefix)
+    }
+
+    /// [`from_safetensors_with`](Self::from_safetensors_with) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors_with`](Self::from_safetensors_with).
+    pub fn from_tensor_file_with(config: Config<K>, file: &TensorFile, prefix: &str) -> Result<Self> {
+        let layers = pytorch::read_as_configured(Naming::Layer, &config.0, file, prefix)?;
+        Self::checked(config, layers, prefix)
+    }
+
+    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// `Lstm::from_tensor_file_as::<f64>(&file, prefix)`.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Layer<K, F>> {
+        let Recurrence(cell) = K::RECURRENCE;
+        let (config, layers) = pytorch::read(Naming::Layer, cell, file, prefix)?;
+        Layer::checked(Config::of(config), layers, prefix)
     }
 }
 
@@ -138,23 +209,15 @@ impl<K: Kind, F: Real> Layer<K, F> {
         Ok(Self { config, layers })
     }
 
-    /// [`from_safetensors`](Layer::from_safetensors) of a file that was read already, as f32 or f64.
-    ///
-    /// # Errors
-    /// As [`from_safetensors`](Layer::from_safetensors).
-    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
-        let Recurrence(cell) = K::RECURRENCE;
-        let (config, layers) = pytorch::read(cell, file, prefix)?;
-        Self::checked(Config::of(config), layers, prefix)
-    }
-
     /// Writes the model to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
     /// `module.load_state_dict(safetensors.torch.load_file(path))` reads it in PyTorch (with an empty prefix).
+    /// `batch_first`, `dropout` and an RNN's nonlinearity go into the file's metadata, from which
+    /// [`from_safetensors`](Layer::from_safetensors) reads them.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be written.
+    /// As [`TensorFile::save`], which says when a file appears whole.
     pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
-        TensorFile::save(path, &pytorch::named(&self.config.0, &self.layers, prefix))
+        pytorch::save(Naming::Layer, &self.config.0, &self.layers, path.as_ref(), prefix)
     }
 
     /// The same model in another number type, each weight the nearest value: f32 to f64 is exact.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cell_kind::{CellKind, lstm_gate};
 use crate::config::RecurrentConfig;
-use crate::tensor::zeroed;
+use crate::memory::{collected, reserved};
 use crate::weights::LayerWeights;
 use crate::weights::tensor_file::TensorFile;
 use crate::{Error, Real, Result, Tensor};
@@ -34,12 +34,29 @@ pub struct ConcatGates<F = f32> {
 }
 
 impl ConcatGates {
-    /// [`from_tensor_file`](Self::from_tensor_file) of a file by its path, as f32.
+    /// Opens a file and reads the gates out of it, as [`from_tensor_file`](Self::from_tensor_file).
     ///
     /// # Errors
     /// As [`TensorFile::open`] and [`from_tensor_file`](Self::from_tensor_file).
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+
+    /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on, as f32.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] without one of the four weights; otherwise as [`TensorFile::tensor`].
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_as(file, prefix)
+    }
+
+    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// `ConcatGates::from_tensor_file_as::<f64>(&file, prefix)`.
+    ///
+    /// # Errors
+    /// As [`from_tensor_file`](Self::from_tensor_file).
+    pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<ConcatGates<F>> {
+        ConcatGates::read(file, prefix)
     }
 }
 
@@ -47,11 +64,7 @@ impl<F: Real> ConcatGates<F> {
     /// The gates' names in files, in the order of the fields.
     const NAMES: [&'static str; 4] = ["forget", "input", "output", "cell"];
 
-    /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`] without one of the four weights; else as [`TensorFile::tensor`].
-    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+    fn read(file: &TensorFile, prefix: &str) -> Result<Self> {
         let read = |gate: &str| {
             let name = format!("{prefix}{gate}.weight");
             let weight = file.tensor(&name)?.ok_or_else(|| Error::MissingTensor {
@@ -105,9 +118,9 @@ impl<F: Real> ConcatGates<F> {
     fn to_layer(&self) -> Result<LayerWeights<F>> {
         let (hidden, input) = self.sizes()?;
         let rows = CellKind::Lstm.gates() * hidden;
-        let mut weight_ih = Vec::with_capacity(rows * input);
-        let mut weight_hh = Vec::with_capacity(rows * hidden);
-        let mut bias_ih = Vec::with_capacity(rows);
+        let mut weight_ih = reserved("weight_ih", &[rows, input])?;
+        let mut weight_hh = reserved("weight_hh", &[rows, hidden])?;
+        let mut bias_ih = reserved("bias_ih", &[rows])?;
         for (name, gate) in self.canonical() {
             let check = |what: &str, got: &[usize], expected: &[usize]| {
                 if got == expected {
@@ -141,17 +154,14 @@ impl<F: Real> ConcatGates<F> {
     fn from_layer(weights: &LayerWeights<F>, hidden: usize, input: usize) -> Result<Self> {
         let gate = |index: usize| {
             let rows = index * hidden..(index + 1) * hidden;
-            let mut weight = Vec::with_capacity(hidden * (input + hidden));
+            let mut weight = reserved("weight", &[hidden, input + hidden])?;
             for row in rows.clone() {
                 weight.extend_from_slice(&weights.weight_ih().data()[row * input..(row + 1) * input]);
                 weight.extend_from_slice(&weights.weight_hh().data()[row * hidden..(row + 1) * hidden]);
             }
             let bias = match (weights.bias_ih(), weights.bias_hh()) {
                 (Some(ih), Some(hh)) => {
-                    let mut sum = zeroed("bias", &[hidden])?;
-                    for (sum, row) in sum.iter_mut().zip(rows) {
-                        *sum = ih.data()[row] + hh.data()[row];
-                    }
+                    let sum = collected("bias", hidden, rows.map(|row| ih.data()[row] + hh.data()[row]))?;
                     Some(Tensor::new([hidden], sum)?)
                 }
                 _ => None,

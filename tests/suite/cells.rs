@@ -228,11 +228,17 @@ fn files_without_a_fitting_cell() {
         ),
         (&[ih], "tensor p.weight_hh is missing: p.weight_ih is there"),
         (&[ih, hh, ("p.weight_hr", &[1, 2])], "tensor p.weight_hr does not fit: a cell has no projection"),
-        (&[ih, hh, ("p.bias_hh", &[8])], "tensor p.bias_ih is missing: p.bias_hh is there"),
-        (&[ih, hh, ("p.bias_ih", &[8])], "tensor p.bias_hh is missing: p.bias_ih is there"),
+        (
+            &[ih, hh, ("p.bias_hh", &[8])],
+            "tensor p.bias_ih is missing: the other names under \"p.\" describe LSTMCell(3, 2)",
+        ),
+        (
+            &[ih, hh, ("p.bias_ih", &[8])],
+            "tensor p.bias_hh is missing: the other names under \"p.\" describe LSTMCell(3, 2)",
+        ),
         (&[ih, hh, ("p.bias_ih", &[8]), ("p.bias_hh", &[7])], "p.bias_hh: expected shape [8], got [7]"),
         (&[("p.weight_ih", &[8]), hh], "p.weight_ih: expected shape two dimensions, got [8]"),
-        (&[("p.weight_ih", &[9, 3]), hh], "p.weight_ih: expected shape [8, 3], got [9, 3]"),
+        (&[("p.weight_ih", &[9, 3]), hh], "p.weight_ih: expected shape [8, I], got [9, 3]"),
         (
             &[("p.weight_ih", &[6, 3]), ("p.weight_hh", &[6, 2])],
             "p.weight_hh: expected shape [4·H, H] of the LSTM (3·H rows are a GRU's), got [6, 2]",

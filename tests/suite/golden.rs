@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use wgpu_rnn::{
-    Device, GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, Real, RecurrentLayer, RnnKind, Tensor, TensorFile,
+    Device, GruKind, Kind, Layer, LayerKind, LstmKind, Nonlinearity, Options, Real, RnnKind, Tensor, TensorFile,
 };
 
 use crate::compare::{Tolerance, compare};
@@ -23,10 +23,10 @@ fn check<F: Real>(device: &Device, tolerance_name: &str) {
     for path in files {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let file = TensorFile::open(&path).unwrap();
-        match file.recurrent_layer("layer.").unwrap() {
-            RecurrentLayer::Lstm => check_layer(&name, &file, read::<LstmKind, F>(&file), device, tolerance_name),
-            RecurrentLayer::Gru => check_layer(&name, &file, read::<GruKind, F>(&file), device, tolerance_name),
-            RecurrentLayer::Rnn => {
+        match file.layer("layer.").unwrap().kind {
+            LayerKind::Lstm => check_layer(&name, &file, read::<LstmKind, F>(&file), device, tolerance_name),
+            LayerKind::Gru => check_layer(&name, &file, read::<GruKind, F>(&file), device, tolerance_name),
+            LayerKind::Rnn => {
                 let relu = file.tensor::<f32>("relu").unwrap().unwrap().data()[0] == 1.0;
                 let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
                 let layer = read::<RnnKind, F>(&file).nonlinearity(nonlinearity);
@@ -38,7 +38,7 @@ fn check<F: Real>(device: &Device, tolerance_name: &str) {
 }
 
 fn read<K: Kind, F: Real>(file: &TensorFile) -> Layer<K, F> {
-    Layer::from_tensor_file(file, "layer.").unwrap()
+    Layer::<K>::from_tensor_file_as(file, "layer.").unwrap()
 }
 
 fn check_layer<K: Kind, F: Real>(

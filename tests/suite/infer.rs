@@ -159,7 +159,7 @@ fn lengths_in_the_input_file_are_the_rows_own() {
 fn bad_files_are_refused() {
     let folder = Folder::new();
     let no_file = folder.refused(&["--device", "cpu"], 1);
-    assert!(no_file.starts_with("error: DIR/model.safetensors: No such file"), "{no_file}");
+    assert!(no_file.starts_with("error: DIR/model.safetensors: the file could not be read: No such file"), "{no_file}");
 
     Lstm::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "a.").unwrap();
     std::fs::write(folder.path("input"), b"nonsense").unwrap();
