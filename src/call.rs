@@ -18,6 +18,8 @@ pub(crate) struct Task {
     pub(crate) dropout: bool,
     /// Whether the states after every step are wanted, not the last alone.
     pub(crate) all_states: bool,
+    /// Whether the output is read back.
+    pub(crate) reads_output: bool,
     /// How a GPU is to run the recurrence.
     pub(crate) strategy: Strategy,
     /// What was found to be the fastest way, where the choice is free.
@@ -28,7 +30,8 @@ impl Task {
     /// A forward of its own, in evaluation mode.
     pub(crate) fn forward(sequence: Sequence) -> Self {
         let state_arrays = StateArrays { rows: sequence.batch, tile_batch: sequence.batch };
-        Self { sequence, state_arrays, dropout: false, all_states: false, strategy: Strategy::Auto, tuned: None }
+        let (strategy, tuned) = (Strategy::Auto, None);
+        Self { sequence, state_arrays, dropout: false, all_states: false, reads_output: true, strategy, tuned }
     }
 
     /// How many words [`Call::words`] gives.
@@ -105,6 +108,11 @@ impl Call {
     /// The same, giving the states after every step as well.
     pub(crate) fn with_all_states(self, all_states: bool) -> Self {
         Self { task: Task { all_states, ..self.task }, ..self }
+    }
+
+    /// The same, reading the output back or not.
+    pub(crate) fn with_output(self, reads_output: bool) -> Self {
+        Self { task: Task { reads_output, ..self.task }, ..self }
     }
 
     pub(crate) fn sequence(&self) -> &Sequence {

@@ -9,7 +9,7 @@ use crate::{Real, Result};
 /// Output and states out of the arrays of [`Workspace::results`](super::workspace::Workspace::results).
 pub(crate) fn arrange<F: Real>(plan: &Plan, call: &Call, arrays: Vec<Vec<F>>) -> Result<Computed<F>> {
     let mut arrays = arrays.into_iter();
-    let output = arrays.next().unwrap_or_default();
+    let output = if call.task.reads_output { arrays.next().unwrap_or_default() } else { Vec::new() };
     let mut states: Vec<Vec<F>> = arrays.by_ref().take(plan.config.cell.states().len()).collect();
     let mut all = Vec::new();
     if call.task.all_states {

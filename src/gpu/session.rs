@@ -139,11 +139,11 @@ impl GpuSession {
         let runs: Vec<Range<usize>> = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect();
         let all = 0..self.state_arrays.rows;
         let runs = if runs.len() > MOST_COPIES { std::iter::once(all).collect() } else { runs };
-        runs.into_iter().flat_map(|run| self.regions(run).next().unwrap_or_default()).collect()
+        self.regions(&runs).next().unwrap_or_default()
     }
 
-    /// The states of a range of rows: each `[L·D, rows, ·]`.
-    pub(crate) async fn read<F: Real>(&self, rows: Range<usize>, wait: Wait) -> Result<Vec<Vec<F>>> {
+    /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`. One readback.
+    pub(crate) async fn read<F: Real>(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
         use wgpu::BufferUsages as Use;
         let gpu = &self.model.context.gpu;
         let copies: Vec<_> = self.regions(rows).collect();
@@ -167,31 +167,45 @@ impl GpuSession {
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
-    /// Sets the states of a range of rows: each `[L·D, rows, ·]`; zeros if `None`.
+    /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`. One submission for each array.
     pub(crate) async fn write<F: Real>(
         &mut self,
-        rows: Range<usize>,
+        rows: &[Range<usize>],
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<()> {
-        let gpu = &self.model.context.gpu;
+        let (gpu, during) = (&self.model.context.gpu, "setting states");
         for (s, (state, regions)) in self.states.all().zip(self.regions(rows)).enumerate() {
-            let mut at = 0;
-            for Range { start, end } in regions {
-                let len = (end - start) as usize;
-                let zeros;
-                let bytes = match states {
-                    Some(states) => &bytemuck::cast_slice(states[s])[at..at + len],
-                    None => {
-                        zeros = vec![0; len];
-                        &zeros[..]
+            let staging = match states {
+                Some(states) => Some(self.staged(bytemuck::cast_slice(states[s]), wait).await?),
+                None => None,
+            };
+            let set = || {
+                let label = Some("wgpu-rnn states");
+                let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+                let mut at = 0;
+                for Range { start, end } in regions {
+                    match &staging {
+                        Some(staging) => encoder.copy_buffer_to_buffer(staging, at, state, start, end - start),
+                        None => encoder.clear_buffer(state, start, Some(end - start)),
                     }
-                };
-                transfer::upload(gpu, state, start, bytes, wait).await?;
-                at += len;
-            }
+                    at += end - start;
+                }
+                gpu.queue.submit([encoder.finish()])
+            };
+            gpu.scoped(during, set).await?;
         }
         Ok(())
+    }
+
+    /// A buffer with the values of a state, to be copied to where they belong.
+    async fn staged(&self, bytes: &[u8], wait: Wait) -> Result<wgpu::Buffer> {
+        use wgpu::BufferUsages as Use;
+        let gpu = &self.model.context.gpu;
+        let make = || transfer::buffer(&gpu.device, "states", bytes.len() as u64, Use::COPY_SRC | Use::COPY_DST);
+        let staging = gpu.scoped("setting states", make).await?;
+        transfer::upload(gpu, &staging, 0, bytes, wait).await?;
+        Ok(staging)
     }
 
     /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
@@ -202,11 +216,11 @@ impl GpuSession {
         let state_arrays = StateArrays { rows: count, ..self.state_arrays };
         let reads_output = self.wanted == Wanted::Output;
         let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, reads_output).await?;
-        let old = 0..self.state_arrays.rows;
+        let old = [0..self.state_arrays.rows];
         let copied = gpu.scoped("making room for states", || {
             let label = Some("wgpu-rnn states");
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-            let places = self.regions(old.clone()).zip(grown.regions(old));
+            let places = self.regions(&old).zip(grown.regions(&old));
             for ((from, to), (sources, targets)) in self.states.all().zip(grown.states.all()).zip(places) {
                 for (source, target) in sources.into_iter().zip(targets) {
                     encoder.copy_buffer_to_buffer(from, source.start, to, target.start, source.end - source.start);
@@ -219,14 +233,14 @@ impl GpuSession {
         Ok(())
     }
 
-    /// Where a range of rows lies in each state's buffer, in bytes: one place a layer and direction.
-    fn regions(&self, rows: Range<usize>) -> impl Iterator<Item = Vec<Range<u64>>> {
+    /// Where some rows lie in each state's buffer, in bytes: for each layer and direction a place for each range.
+    fn regions(&self, rows: &[Range<usize>]) -> impl Iterator<Item = Vec<Range<u64>>> {
         let (config, count) = (&self.model.config, self.state_arrays.rows);
         (0..config.cell.states().len()).map(move |state| {
             let row_bytes = config.state_size(state) * size_of::<f32>();
             let at = |layer: usize, row: usize| ((layer * count + row) * row_bytes) as u64;
             let layers = 0..config.layers_and_directions();
-            layers.map(|layer| at(layer, rows.start)..at(layer, rows.end)).collect()
+            layers.flat_map(|layer| rows.iter().map(move |r| at(layer, r.start)..at(layer, r.end))).collect()
         })
     }
 }

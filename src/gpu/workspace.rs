@@ -330,7 +330,7 @@ impl Workspace {
             None => (&scratch.between[layer], 0..bytes),
         };
         let last = plan.config.num_layers - 1;
-        let output = std::iter::once(of_layer(last));
+        let output = plan.task.reads_output.then(|| of_layer(last)).into_iter();
         match self.wanted {
             Wanted::Nothing => return Vec::new(),
             Wanted::Output => return output.collect(),

@@ -258,10 +258,11 @@ impl Plan {
         limits.buffer("the readback of output and states", self.readback_bytes(&self.bytes))
     }
 
-    /// Output and last states, and where the states of every step are wanted the outputs between the layers: what is read back.
+    /// Output, unless nobody asks for it, and last states, and where the states of every step are wanted the outputs between the layers: what is read back.
     pub(crate) fn readback_bytes(&self, bytes: &BufferBytes) -> u64 {
         let below = if self.task.all_states { self.config.num_layers - 1 } else { 0 };
-        bytes.output * (1 + below as u64) + bytes.states(&self.config).sum::<u64>()
+        let outputs = u64::from(self.task.reads_output) + below as u64;
+        bytes.output * outputs + bytes.states(&self.config).sum::<u64>()
     }
 
     /// The bytes of device memory that a forward with host input and output takes besides the weights.
