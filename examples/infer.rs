@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
-use wgpu_rnn::{GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, RecurrentLayer, RnnKind, Tensor, TensorFile};
+use wgpu_rnn::{GruKind, Kind, Layer, LstmKind, Nonlinearity, RecurrentLayer, RnnKind, Tensor, TensorFile};
 
 use crate::place::Place;
 
@@ -102,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 Some(Activation::Relu) => Nonlinearity::Relu,
                 Some(Activation::Tanh) | None => Nonlinearity::Tanh,
             };
-            run_layer(arguments, &prefix, load::<RnnKind>(arguments, &file, &prefix)?.nonlinearity(nonlinearity))
+            run_layer(arguments, &prefix, load::<RnnKind>(arguments, &file, &prefix)?.with_nonlinearity(nonlinearity))
         }
         (_, Some(_)) => bail!("--nonlinearity is for an RNN, and the model is none"),
         (Some(RecurrentLayer::Gru), None) => run_layer(arguments, &prefix, load::<GruKind>(arguments, &file, &prefix)?),
@@ -116,19 +116,22 @@ fn load<K: Kind>(arguments: &Arguments, file: &TensorFile, prefix: &str) -> Resu
 }
 
 fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> Result<()> {
-    let layer = layer.batch_first(arguments.batch_first);
+    let layer = layer.with_batch_first(arguments.batch_first);
     let weights =
         layer.layers().iter().flat_map(|w| [Some(w.weight_ih()), Some(w.weight_hh()), w.bias_ih(), w.bias_hh()]);
     let parameters: usize = weights.flatten().map(|tensor| tensor.data().len()).sum();
     say!("model   {} under prefix {prefix:?}, {parameters} parameters", layer.config());
     let Input { input, state, lengths } = load_input::<K>(&arguments.input)?;
-    let options = lengths.as_ref().map_or(Options::new(), |lengths| Options::new().lengths(lengths));
 
     let device = arguments.device.open(arguments.adapter.as_deref())?;
     say!("device  {device}: {}", device.reason());
     let placed = layer.to(&device).context("placing the model")?;
     let start = Instant::now();
-    let (output, last) = placed.forward_with(&input, state.as_ref(), &options)?;
+    let mut request = placed.request(&input).state(state.as_ref());
+    if let Some(lengths) = &lengths {
+        request = request.lengths(lengths);
+    }
+    let (output, last) = request.run()?;
     let elapsed = start.elapsed();
     let last = K::arrays(&last);
     say!("output  {:?}, each state {:?}", output.shape(), last[0].shape());

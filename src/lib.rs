@@ -33,6 +33,7 @@
 // Whatever input comes, the answer is a value or an error.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
+mod as_view;
 mod call;
 mod cell;
 mod cell_kind;
@@ -43,47 +44,54 @@ mod dropout;
 mod error;
 mod gpu;
 mod layer;
+mod mode;
 mod model;
 mod options;
 mod packed;
 mod plan;
 mod precision;
 mod real;
+pub mod request;
 mod sequence;
 mod session;
+mod shortened;
 mod strategy;
 mod tensor;
 mod weights;
 
-pub use cell::config::CellConfig;
+pub use as_view::AsView;
 pub use cell::placed::PlacedCell;
 pub use cell::state::CellState;
 pub use cell::{
-    Cell, GruCell, GruCellConfig, GruCellState, LstmCell, LstmCellConfig, LstmCellState, PlacedGruCell, PlacedLstmCell,
-    PlacedRnnCell, RnnCell, RnnCellConfig, RnnCellState,
+    Cell, CellConfig, GruCell, GruCellConfig, GruCellState, LstmCell, LstmCellConfig, LstmCellState, PlacedGruCell,
+    PlacedLstmCell, PlacedRnnCell, RnnCell, RnnCellConfig, RnnCellState,
 };
 pub use config::Nonlinearity;
+pub use cpu::plan::CpuPlan;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use gpu::adapter::GpuOptions;
 pub use layer::buffers::Buffers;
-pub use layer::config::Config;
+pub use layer::config::{Config, ForCell, ForLayer, Module};
+pub use layer::forward::AllStates;
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
-pub use layer::placed::{AllStates, Placed};
+pub use layer::placed::Placed;
+pub use layer::plan::Plan;
 pub use layer::streams::{Slot, Streams};
 pub use layer::{
     Gru, GruBuffers, GruConfig, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig, LstmStreams, PlacedGru, PlacedLstm,
     PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnStreams,
 };
-pub use options::{Mode, Options};
+pub use mode::Mode;
 pub use packed::PackedSequence;
-pub use plan::Plan;
+pub use plan::Plan as GpuPlan;
 pub use precision::Precision;
 pub use real::Real;
+pub use request::Request;
 pub use strategy::Strategy;
 pub use tensor::{Tensor, TensorView};
 pub use weights::LayerWeights;
-pub use weights::concat_gates::{ConcatGates, Linear};
+pub use weights::concat_gates::{ConcatGates, GateLinear};
 pub use weights::tensor_file::{RecurrentLayer, TensorFile};
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;

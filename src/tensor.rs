@@ -1,7 +1,9 @@
 //! A dense host array whose shape is checked once, when it is made.
 
+use std::fmt;
 use std::ops::Range;
 
+use crate::shortened::write_array;
 use crate::{Error, Real, Result};
 
 /// A dense, row-major array on the host: a shape (slowest dimension first) and its elements.
@@ -15,7 +17,7 @@ use crate::{Error, Real, Result};
 /// assert!(Tensor::new([2, 3], vec![0.0_f32; 5]).is_err());
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Tensor<F = f32> {
     shape: Vec<usize>,
     data: Vec<F>,
@@ -103,23 +105,31 @@ impl<F: Real> Tensor<F> {
     /// # Errors
     /// [`Error::Length`] when that shape holds another number of elements.
     pub fn view(&self, shape: impl Into<Vec<usize>>) -> Result<TensorView<'_, F>> {
-        let shape = shape.into();
-        let expected = element_count::<F>("view", &shape)?;
-        if expected != self.data.len() {
-            return Err(Error::Length { what: "view".to_owned(), shape, expected, got: self.data.len() });
-        }
-        Ok(TensorView { shape, data: &self.data })
+        TensorView::new(shape, &self.data)
     }
 }
 
 /// A borrowed array: a shape over somebody else's elements.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct TensorView<'a, F = f32> {
     shape: Vec<usize>,
     data: &'a [F],
 }
 
 impl<'a, F: Real> TensorView<'a, F> {
+    /// A shape over `data`, last dimension fastest.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when the shape does not hold exactly `data.len()` elements.
+    pub fn new(shape: impl Into<Vec<usize>>, data: &'a [F]) -> Result<Self> {
+        let shape = shape.into();
+        let expected = element_count::<F>("view", &shape)?;
+        if expected != data.len() {
+            return Err(Error::Length { what: "view".to_owned(), shape, expected, got: data.len() });
+        }
+        Ok(Self { shape, data })
+    }
+
     /// The sizes of the dimensions, slowest first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -143,6 +153,20 @@ impl<'a, F: Real> TensorView<'a, F> {
     /// An array of its own with these elements, under this shape.
     pub fn to_tensor(&self) -> Tensor<F> {
         Tensor { shape: self.shape.clone(), data: self.data.to_vec() }
+    }
+}
+
+/// Shape and elements, of a long array the first few.
+impl<F: fmt::Debug> fmt::Debug for Tensor<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_array(f, "Tensor", &self.shape, &self.data)
+    }
+}
+
+/// Shape and elements, of a long array the first few.
+impl<F: fmt::Debug> fmt::Debug for TensorView<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_array(f, "TensorView", &self.shape, self.data)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The shapes of one step.
 
-use crate::cell::config::CellConfig;
+use crate::cell::CellConfig;
 use crate::layer::kind::Kind;
 use crate::sequence::Sequence;
 use crate::{Error, Real, Result, Tensor};

@@ -2,27 +2,29 @@
 
 pub(crate) mod buffers;
 pub(crate) mod config;
+pub(crate) mod forward;
 pub(crate) mod kind;
+pub(crate) mod place;
 pub(crate) mod placed;
-mod record;
+pub(crate) mod plan;
+pub(crate) mod push;
+pub(crate) mod record;
 pub(crate) mod streams;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::Error;
 use crate::config::Nonlinearity;
-use crate::device::Device;
-use crate::gpu::Wait;
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
 use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
-use crate::model::PlacedModel;
-use crate::precision::Precision;
 use crate::weights::concat_gates::{self, ConcatGates};
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
@@ -75,7 +77,7 @@ pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
 /// ```
 /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
 ///
-/// let config = LstmConfig::new(10, 20).num_layers(2);
+/// let config = LstmConfig::new(10, 20).with_num_layers(2);
 /// let lstm = Lstm::random(config, 0)?.to(&Device::cpu())?;
 ///
 /// let x = Tensor::zeros([5, 3, 10])?; // [T, B, I]
@@ -84,10 +86,12 @@ pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
 /// assert_eq!(state.h.shape(), [2, 3, 20]); // [L·D, B, H]
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Cheap to clone: clones share the weights.
+#[derive(Clone, PartialEq)]
 pub struct Layer<K, F = f32> {
     config: Config<K>,
-    layers: Vec<LayerWeights<F>>,
+    layers: Arc<Vec<LayerWeights<F>>>,
 }
 
 /// What makes a model out of nothing but sizes or a file makes one of f32. For f64, on the CPU, there are
@@ -101,7 +105,7 @@ impl<K: Kind> Layer<K> {
     /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
     pub fn random(config: Config<K>, seed: u64) -> Result<Self> {
         config.0.validate::<f32>()?;
-        let layers = init::uniform(&config.0, seed)?;
+        let layers = init::uniform(&config.0, seed)?.into();
         Ok(Self { config, layers })
     }
 
@@ -109,8 +113,8 @@ impl<K: Kind> Layer<K> {
     /// `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias follow
     /// from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16 are read.
     ///
-    /// What weights do not say is set afterwards: [`batch_first`](Self::batch_first), [`dropout`](Self::dropout), and of an RNN the
-    /// [`nonlinearity`](Layer::nonlinearity).
+    /// What weights do not say is set afterwards: [`with_batch_first`](Self::with_batch_first), [`with_dropout`](Self::with_dropout), and of
+    /// an RNN [`with_nonlinearity`](Layer::with_nonlinearity).
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix, naming the
@@ -135,7 +139,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
     fn checked(config: Config<K>, layers: Vec<LayerWeights<F>>, prefix: &str) -> Result<Self> {
         config.0.validate::<F>()?;
         weights::validate(&config.0, &layers, |parameter| format!("{prefix}{parameter}"))?;
-        Ok(Self { config, layers })
+        Ok(Self { config, layers: layers.into() })
     }
 
     /// [`from_safetensors`](Layer::from_safetensors) of a file that was read already, as f32 or f64.
@@ -168,8 +172,8 @@ impl<K: Kind, F: Real> Layer<K, F> {
 
     /// The same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
     #[must_use]
-    pub fn batch_first(mut self, batch_first: bool) -> Self {
-        self.config = self.config.batch_first(batch_first);
+    pub fn with_batch_first(mut self, batch_first: bool) -> Self {
+        self.config = self.config.with_batch_first(batch_first);
         self
     }
 
@@ -178,8 +182,8 @@ impl<K: Kind, F: Real> Layer<K, F> {
     ///
     /// # Errors
     /// [`Error::Config`] unless p is from 0 to 1.
-    pub fn dropout(self, p: f64) -> Result<Self> {
-        let config = self.config.dropout(p);
+    pub fn with_dropout(self, p: f64) -> Result<Self> {
+        let config = self.config.with_dropout(p);
         config.0.validate::<F>()?;
         Ok(Self { config, ..self })
     }
@@ -192,48 +196,6 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// The weights: index = layer·D + direction.
     pub fn layers(&self) -> &[LayerWeights<F>] {
         &self.layers
-    }
-
-    /// Places the model on a device: weights are packed and uploaded once, here.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
-    /// [`Error::Unsupported`] for f64 on a GPU.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn to(&self, device: &Device) -> Result<Placed<K, F>> {
-        pollster::block_on(self.place(device, Precision::F32, Wait::Blocking))
-    }
-
-    /// [`to`](Self::to) without blocking.
-    ///
-    /// # Errors
-    /// As [`to`](Self::to).
-    pub async fn to_async(&self, device: &Device) -> Result<Placed<K, F>> {
-        self.place(device, Precision::F32, Wait::Async).await
-    }
-
-    /// [`to`](Self::to) with weights in another precision.
-    ///
-    /// # Errors
-    /// As [`to`](Self::to); [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn to_precision(&self, device: &Device, precision: Precision) -> Result<Placed<K, F>> {
-        pollster::block_on(self.place(device, precision, Wait::Blocking))
-    }
-
-    /// [`to_precision`](Self::to_precision) without blocking.
-    ///
-    /// # Errors
-    /// As [`to_precision`](Self::to_precision).
-    pub async fn to_precision_async(&self, device: &Device, precision: Precision) -> Result<Placed<K, F>> {
-        self.place(device, precision, Wait::Async).await
-    }
-
-    async fn place(&self, device: &Device, precision: Precision, wait: Wait) -> Result<Placed<K, F>> {
-        let config = &self.config.0;
-        let layers = weights::in_precision(config, &self.layers, precision, |parameter| parameter.to_string())?;
-        let model = PlacedModel::new(config, &layers, device, precision, wait).await?;
-        Ok(Placed { config: self.config.clone(), device: device.clone(), model, training: None })
     }
 }
 
@@ -260,8 +222,22 @@ impl<F: Real> Layer<LstmKind, F> {
 impl<F: Real> Layer<RnnKind, F> {
     /// The same model with another nonlinearity, which weights do not tell.
     #[must_use]
-    pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
-        self.config = self.config.nonlinearity(nonlinearity);
+    pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
+        self.config = self.config.with_nonlinearity(nonlinearity);
         self
+    }
+}
+
+/// As of [`Display`](fmt::Display): weights are not printed.
+impl<K: Kind, F: Real> fmt::Debug for Layer<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Layer({self})")
+    }
+}
+
+/// As `print(module)` in PyTorch, in Rust's spelling: "LSTM(10, 20, num_layers=2)".
+impl<K: Kind, F: Real> fmt::Display for Layer<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
     }
 }

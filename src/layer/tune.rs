@@ -1,7 +1,6 @@
 //! Finding the fastest strategy by trying.
 
 use crate::call::Call;
-use crate::device::needs_gpu;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::Place;
@@ -17,20 +16,17 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// for as many as there is room for; a strategy that was set stays. Without it, strategies are chosen by what is known of GPUs in
     /// general.
     ///
-    /// It runs six forwards a strategy, in turn, each with upload and readback. Strategies round differently: a program that wants the
-    /// same bits in every run sets the strategy that `tune` has given it once. A shape without steps or rows times nothing, and gives
-    /// the strategy that is set. It blocks, and is not there on wasm32, which has no clock.
+    /// It runs six forwards of each strategy, in turn, each with upload and readback. Strategies round differently: a program that wants
+    /// the same bits in every run sets the strategy that `tune` has given it once. A shape without steps or rows times nothing, and gives
+    /// the strategy that is set; so does the CPU, which has one way to run. It blocks, and is not there on wasm32, which has no clock.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Unsupported`] on the CPU.
+    /// As [`forward`](Self::forward).
     pub fn tune(&self, input_shape: &[usize]) -> Result<Strategy> {
-        let Place::Gpu(model) = &self.model.place else {
-            return Err(needs_gpu("timing the strategies"));
+        let sequence = Sequence::of_input(&self.config().0, input_shape)?;
+        let (Place::Gpu(model), false) = (&self.model().place, sequence.is_empty()) else {
+            return Ok(self.strategy());
         };
-        let sequence = Sequence::of_input(&self.config.0, input_shape)?;
-        if sequence.is_empty() {
-            return Ok(model.strategy());
-        }
         let zeros = Tensor::<f32>::zeros(input_shape)?;
         let call = Call::new(sequence, &Options::new())?;
         pollster::block_on(model.tune(&call, zeros.data()))
