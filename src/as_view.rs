@@ -2,8 +2,8 @@
 
 use crate::{Real, Result, Tensor, TensorView};
 
-/// An array on the host that calls read without a copy: [`Tensor`], [`TensorView`], which puts a shape over a slice, and with the
-/// feature `ndarray` arrays and views of `ndarray` in standard layout.
+/// An array on the host that calls read without a copy: [`Tensor`], [`TensorView`], which puts a shape over a slice,
+/// and with the feature `ndarray` arrays and views of `ndarray` in standard layout.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, TensorView};
@@ -18,7 +18,8 @@ pub trait AsView<F: Real = f32> {
     /// The array as a shape over its elements, last dimension fastest.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) for an array whose elements lie in another order, such as a transposed one.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for an array whose elements lie in another order, such as a
+    /// transposed one.
     fn try_as_view(&self) -> Result<TensorView<'_, F>>;
 }
 

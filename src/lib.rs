@@ -1,5 +1,5 @@
-//! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) reaches (Vulkan, Metal, DX12), and on the CPU where there is none, with
-//! PyTorch's names, shapes and numbers.
+//! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) reaches (Vulkan, Metal, DX12), and on the CPU where
+//! there is none, with PyTorch's names, shapes and numbers.
 //!
 //! ```no_run
 //! use wgpu_rnn::{Device, Lstm, Tensor};
@@ -12,22 +12,43 @@
 //! # Ok::<(), wgpu_rnn::Error>(())
 //! ```
 //!
-//! # How it fits together
-//! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on a
-//! [`Device`] ([`Placed`]): placing packs and uploads the weights, running only runs. A forward on a GPU is one submission and one readback; with
-//! buffers of your own, [`Placed::encode`] records it between your own passes without either.
+//! # Start here
+//! | to | see |
+//! |---|---|
+//! | run a trained PyTorch model | [`Lstm`], [`Gru`], [`Rnn`]: [`Layer::from_safetensors`], [`Layer::to`], [`Placed::forward`] |
+//! | make one without a file | [`LstmConfig`] and its kin with [`Layer::random`], or [`LayerWeights`] with [`Layer::new`] |
+//! | choose where it runs | [`Device::auto`], [`Device::gpu`], [`Device::cpu`] |
+//! | ask more of a call: lengths, all states, the last alone, an output in your memory | [`Placed::request`] |
+//! | not block, in a server or a browser | `.await` a [`Request`] |
+//! | give it your arrays | [`Tensor`], [`TensorView`] over a slice, [`AsView`]; with feature `ndarray` its arrays |
+//! | follow live data | [`Placed::streams`], [`Streams`] |
+//! | step by hand, as `LSTMCell` does | [`LstmCell`], [`GruCell`], [`RnnCell`], [`CellState`] |
+//! | work within your own wgpu program | [`Device::from_wgpu`], [`Placed::encode`], [`LstmBuffers`] |
+//! | load an LSTM that was written by hand, one Linear for each gate | [`ConcatGates`] |
+//! | read or write other tensors of a file | [`TensorFile`] |
+//! | exchange packed sequences with PyTorch | [`PackedSequence`] |
+//! | train with dropout | [`Placed::set_mode`], [`Mode`] |
+//! | halve the weights | [`Layer::place`], [`Precision`] |
+//! | see or choose how it runs | [`Placed::plan`], [`Placed::set_strategy`], [`Placed::tune`], [`Placed::warm_up`] |
 //!
-//! Live data goes through [`Streams`], whose states stay on the device; a single step at a time through a [`Cell`]
-//! ([`LstmCell`], [`GruCell`], [`RnnCell`]).
+//! # How it fits together
+//! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on
+//! a [`Device`] ([`Placed`]): placing packs and uploads the weights, running only runs. A forward on a GPU is one
+//! submission and one readback; with buffers of your own, [`Placed::encode`] records it between your own passes without
+//! either.
+//!
+//! The everyday calls ([`to`](Layer::to), [`forward`](Placed::forward), [`push`](Streams::push),
+//! [`step`](PlacedCell::step), [`encode`](Placed::encode)) are plain blocking methods. Everything else that a call can
+//! ask is asked of a [`Request`], which has two ends: [`run`](Request::run) blocks, `.await` does not.
 //!
 //! # Legend
-//! T time steps · B batch · I input features · H hidden size · P size of h (H without a projection) · L layers · D directions
-//! (1 or 2). Arrays are written with their
-//! shape, slowest dimension first. All numbers are plain values without units; files hold F32, F64, F16 or BF16, devices f32.
+//! T time steps · B batch · I input features · H hidden size · P size of h (H without a projection) · L layers · D
+//! directions (1 or 2). Arrays are written with their shape, slowest dimension first. All numbers are plain values
+//! without units; files hold F32, F64, F16 or BF16, devices f32.
 //!
 //! # Number types
-//! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite is
-//! compared with.
+//! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite
+//! is compared with.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // Whatever input comes, the answer is a value or an error.

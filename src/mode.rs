@@ -9,9 +9,9 @@ pub enum Mode {
     /// Dropout does nothing.
     #[default]
     Evaluation,
-    /// Dropout acts. Every call has masks of its own, and so has every layer; the same seed gives the same sequence of them, on
-    /// the CPU and on a GPU. The numbers are not those that PyTorch draws. Calls of several threads draw in the order in which
-    /// they come.
+    /// Dropout acts. Every call has masks of its own, and so has every layer; the same seed gives the same sequence of
+    /// them, on the CPU and on a GPU. The numbers are not those that PyTorch draws. Calls of several threads draw in
+    /// the order in which they come.
     Training {
         /// What the masks of all calls follow from.
         seed: u64,

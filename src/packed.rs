@@ -6,7 +6,7 @@ use crate::{Error, Real, Result, Tensor};
 /// `torch.nn.utils.rnn.PackedSequence`: the rows of a padded batch, longest first, time step by time step, without padding.
 ///
 /// It is a format for exchange with PyTorch. A forward takes padded input and lengths
-/// ([`Options::lengths`](crate::Options::lengths)), which [`pad`](Self::pad) gives.
+/// ([`Request::lengths`](crate::Request::lengths)), which [`pad`](Self::pad) gives.
 ///
 /// ```
 /// use wgpu_rnn::{PackedSequence, Tensor};

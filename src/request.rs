@@ -1,4 +1,5 @@
-//! Calls that are described first and run once it is said how: blocking, or not.
+//! Calls that are described first and run once it is said how, blocking or not: [`Request`], and the questions that
+//! tell what can be asked of each.
 
 use std::fmt;
 use std::pin::Pin;
@@ -39,17 +40,17 @@ pub(crate) trait MaybeSend {}
 #[cfg(target_arch = "wasm32")]
 impl<T> MaybeSend for T {}
 
-/// A call that does nothing until one of its two ends is taken: [`run`](Self::run) blocks the calling thread until the result is
-/// there, `.await` does not. `T` is the result; `Q`, the question, says what can be asked besides:
+/// A call that does nothing until one of its two ends is taken: [`run`](Self::run) blocks the calling thread until the
+/// result is there, `.await` does not. `T` is the result; `Q`, the question, says what can be asked besides:
 ///
 /// | made by | can be asked |
 /// |---|---|
-/// | [`Placed::request`](crate::Placed::request) | [`state`](Self::state), [`lengths`](Self::lengths), [`padding_value`](Self::padding_value), [`all_states`](Self::all_states), [`last_state`](Self::last_state), [`output_into`](Self::output_into) |
-/// | [`Streams::request`](crate::Streams::request) | [`slots`](Self::slots), `lengths`, `padding_value`, `output_into` |
+/// | [`Placed::request`](crate::Placed::request) | `state`, `lengths`, `padding_value`, `all_states`, `last_state`, `output_into` |
+/// | [`Streams::request`](crate::Streams::request) | `slots`, `lengths`, `padding_value`, `output_into` |
 /// | [`Placed::request_encode`](crate::Placed::request_encode) | `lengths`, `padding_value` |
 /// | [`PlacedCell::request`](crate::PlacedCell::request) | `state` |
-/// | [`Layer::place`](crate::Layer::place), [`Cell::place`](crate::Cell::place) | [`precision`](Self::precision) |
-/// | [`Placed::streams`](crate::Placed::streams) | [`capacity`](Self::capacity) |
+/// | [`Layer::place`](crate::Layer::place), [`Cell::place`](crate::Cell::place) | `precision` |
+/// | [`Placed::streams`](crate::Placed::streams) | `capacity` |
 /// | all other requests | nothing |
 ///
 /// ```
@@ -70,8 +71,8 @@ impl<T> MaybeSend for T {}
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
-/// The future of an awaited request is `Send`, except in browsers, and runs on any executor. The CPU path computes within its first
-/// poll: on a server, give it a thread of its own (`spawn_blocking`).
+/// The future of an awaited request is `Send`, except in browsers, and runs on any executor. The CPU path computes
+/// within its first poll: on a server, give it a thread of its own (`spawn_blocking`).
 #[must_use = "a request does nothing until it is run or awaited"]
 pub struct Request<'a, T, Q = Plain<'a, T>> {
     pub(crate) question: Q,
@@ -145,12 +146,13 @@ pub(crate) mod sealed {
 }
 
 impl<'a, T, Q: Rows<'a>> Request<'a, T, Q> {
-    /// How many time steps each batch row has, `[B]` in any order: what `pack_padded_sequence` with `enforce_sorted=False` and
-    /// `pad_packed_sequence` with `total_length=T` do in PyTorch. The reverse direction starts at each row's own last element,
-    /// states are those at each row's own end. A length of 0 passes the row's state through, where PyTorch raises an error.
+    /// How many time steps each batch row has, `[B]` in any order: what `pack_padded_sequence` with
+    /// `enforce_sorted=False` and `pad_packed_sequence` with `total_length=T` do in PyTorch. The reverse direction
+    /// starts at each row's own last element, states are those at each row's own end. A length of 0 passes the row's
+    /// state through, where PyTorch raises an error.
     ///
-    /// The request is answered with [`Error::Shape`](crate::Error::Shape) unless there is a length for each row, and with
-    /// [`Error::Config`](crate::Error::Config) for a length above T.
+    /// The request is answered with [`Error::Shape`] unless there is a length for each row, and
+    /// with [`Error::Config`] for a length above T.
     pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
         self.question.set_lengths(lengths);
         self
@@ -172,8 +174,8 @@ pub trait FromState<'a>: sealed::Sealed {
 }
 
 impl<'a, T, Q: FromState<'a>> Request<'a, T, Q> {
-    /// The state to start from, of PyTorch's shape; `None` is zeros, as if nothing were said. `&state`, `Some(&state)` and `None`
-    /// are taken.
+    /// The state to start from, of PyTorch's shape; `None` is zeros, as if nothing were said. `&state`, `Some(&state)`
+    /// and `None` are taken.
     pub fn state(mut self, state: impl Into<Option<&'a Q::State>>) -> Self {
         self.question.set_state(state.into());
         self

@@ -26,8 +26,8 @@ enum Resident<F> {
 }
 
 impl<F: Real> Session<F> {
-    /// Zero states of `rows` rows, which is > 0. Tiles are chosen for this many, and stay when it grows. `reads_output` says
-    /// whether pushes give their output.
+    /// Zero states of `rows` rows, which is > 0. Tiles are chosen for this many, and stay when it grows. `reads_output`
+    /// says whether pushes give their output.
     pub(crate) async fn new(model: &PlacedModel<F>, rows: usize, reads_output: bool) -> Result<Self> {
         let state_arrays = StateArrays { rows, tile_batch: rows };
         let place = match &model.place {

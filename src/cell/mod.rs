@@ -55,14 +55,14 @@ pub type GruCellState<F = f32> = CellState<GruKind, F>;
 /// h of an [`RnnCell`], where the cell runs.
 pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
 
-/// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it on a
-/// device to run it, one time step a call.
+/// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it
+/// on a device to run it, one time step a call.
 ///
 /// Shapes and rules are those of
 /// [`torch.nn.LSTMCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTMCell.html),
 /// [`torch.nn.GRUCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRUCell.html) and
-/// [`torch.nn.RNNCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html). A whole sequence runs faster
-/// through a [`Layer`](crate::Layer), which knows all steps at once.
+/// [`torch.nn.RNNCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html). A whole sequence runs
+/// faster through a [`Layer`](crate::Layer), which knows all steps at once.
 ///
 /// ```
 /// use wgpu_rnn::{Device, LstmCell, LstmCellConfig, LstmState, Tensor};
@@ -98,15 +98,15 @@ impl<K: Kind> Cell<K> {
         Ok(Self { config, weights })
     }
 
-    /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on. Whether there
-    /// are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
+    /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on.
+    /// Whether there are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
     /// What weights do not say is set afterwards: of an RNN cell the [`with_nonlinearity`](Cell::with_nonlinearity).
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix, naming the
-    /// prefixes that have one; [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`] or [`Error::NonFinite`] with the
-    /// tensor's name, also for a cell of another kind.
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix,
+    /// naming the prefixes that have one; [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`] or
+    /// [`Error::NonFinite`] with the tensor's name, also for a cell of another kind.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
     }
@@ -116,8 +116,8 @@ impl<K: Kind, F: Real> Cell<K, F> {
     /// A cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`] when the
-    /// weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite weight.
+    /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`]
+    /// when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite weight.
     pub fn new(config: CellConfig<K>, weights: LayerWeights<F>) -> Result<Self> {
         Self::checked(config, weights, "")
     }
@@ -165,8 +165,8 @@ impl<K: Kind, F: Real> Cell<K, F> {
         &self.weights
     }
 
-    /// Places the cell on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for another precision,
-    /// and does not block.
+    /// Places the cell on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for another
+    /// precision, and does not block.
     ///
     /// # Errors
     /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];

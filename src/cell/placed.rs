@@ -19,7 +19,8 @@ use crate::request::{FromState, Request, sealed};
 use crate::{Real, Result, Tensor, TensorView};
 
 /// A [`Cell`] on a device, ready to run: [`PlacedLstmCell`](crate::PlacedLstmCell),
-/// [`PlacedGruCell`](crate::PlacedGruCell) or [`PlacedRnnCell`](crate::PlacedRnnCell). May be used from several threads at once.
+/// [`PlacedGruCell`](crate::PlacedGruCell) or [`PlacedRnnCell`](crate::PlacedRnnCell). May be used from several threads
+/// at once.
 ///
 /// Cheap to clone: clones are the same cell.
 #[derive(Clone)]
@@ -58,14 +59,15 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         &self.0.device
     }
 
-    /// One step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`, states
-    /// `[B, H]` or `[H]`. The state is `None` for zeros, `&state` or `Some(&state)`. Steps that follow each other are better taken by
-    /// [`step`](Self::step), whose state stays on the device. [`request`](Self::request) does not block.
+    /// One step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`,
+    /// states `[B, H]` or `[H]`. The state is `None` for zeros, `&state` or `Some(&state)`. Steps that follow each
+    /// other are better taken by [`step`](Self::step), whose state stays on the device. [`request`](Self::request) does
+    /// not block.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a batch that the device cannot hold,
-    /// both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
-    /// [view](AsView).
+    /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a batch that the device cannot
+    /// hold, both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input
+    /// that is no [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward<'s>(&self, input: &impl AsView<F>, state: impl Into<Option<&'s K::State<F>>>) -> Result<K::State<F>>
     where
@@ -93,7 +95,8 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         Request::plain(move |_| CellState::zeros(self.config().clone(), &self.0.model, shape))
     }
 
-    /// Makes a state that stays where the cell runs, with the values of one on the host: `[B, H]`, or `[H]` for unbatched steps.
+    /// Makes a state that stays where the cell runs, with the values of one on the host: `[B, H]`, or `[H]` for
+    /// unbatched steps.
     ///
     /// # Errors
     /// When it runs, [`Error::Shape`] for a state of the wrong shape; as [`zero_state`](Self::zero_state).
@@ -107,19 +110,21 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         })
     }
 
-    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. On a GPU the step is submitted and, except
-    /// for one in 64, not waited for; [`CellState::read`] waits. After an error of the device the state is unspecified.
-    /// [`request_step`](Self::request_step) does not block.
+    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. On a GPU the step is
+    /// submitted and, except for one in 64, not waited for; [`CellState::read`] waits. After an error of the device the
+    /// state is unspecified. [`request_step`](Self::request_step) does not block.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input of the wrong shape, [`Error::Config`] for the state of another cell, both before any
-    /// work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no [view](AsView).
+    /// [`Error::Shape`] for an input of the wrong shape, [`Error::Config`] for the state of another cell, both before
+    /// any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
+    /// [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn step(&self, input: &impl AsView<F>, state: &mut CellState<K, F>) -> Result<()> {
         pollster::block_on(self.step_waiting(input.try_as_view(), state, Wait::Blocking))
     }
 
-    /// Asks for a [`step`](Self::step). When its future is dropped before its end, the state is unspecified. See [`Request`].
+    /// Asks for a [`step`](Self::step). When its future is dropped before its end, the state is unspecified. See
+    /// [`Request`].
     ///
     /// # Errors
     /// When it runs, as [`step`](Self::step).

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::slice::from_ref;
 
 use crate::call::{Call, Task};
 use crate::cell::CellConfig;
@@ -16,8 +17,9 @@ use crate::{Error, Real, Result, Tensor};
 
 /// The state of a cell between its steps, where the cell runs: [`LstmCellState`](crate::LstmCellState),
 /// [`GruCellState`](crate::GruCellState) or [`RnnCellState`](crate::RnnCellState).
-/// [`PlacedCell::zero_state`](crate::PlacedCell::zero_state) and [`PlacedCell::state_from`](crate::PlacedCell::state_from) make it,
-/// [`PlacedCell::step`](crate::PlacedCell::step) moves it on.
+/// [`PlacedCell::zero_state`](crate::PlacedCell::zero_state) and
+/// [`PlacedCell::state_from`](crate::PlacedCell::state_from) make it, [`PlacedCell::step`](crate::PlacedCell::step)
+/// moves it on.
 pub struct CellState<K, F = f32> {
     config: CellConfig<K>,
     shape: StepShape,
@@ -38,24 +40,25 @@ impl<K: Kind, F: Real> CellState<K, F> {
     /// Reads the state's values: h `[B, H]`, and of an LSTM c `[B, H]`; unbatched `[H]`. Waits for the steps before.
     ///
     /// # Errors
-    /// When it runs, [`Error::Limit`] when the device cannot hold what is read back; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When it runs, [`Error::Limit`] when the device cannot hold what is read back; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     pub fn read(&self) -> Request<'_, K::State<F>> {
         Request::plain(async move |wait| {
-            let arrays = self.session.read(&self.rows(), wait).await?;
+            let arrays = self.session.read(from_ref(&self.rows()), wait).await?;
             self.shape.state_of::<K, F>(&self.config, arrays)
         })
     }
 
     /// All rows of the state.
-    fn rows(&self) -> [Range<usize>; 1] {
-        [0..self.shape.batch()]
+    fn rows(&self) -> Range<usize> {
+        0..self.shape.batch()
     }
 
     /// Sets the values; the arrays have the state's shape.
     pub(super) async fn write(&mut self, arrays: &[&Tensor<F>], wait: Wait) -> Result<()> {
         let data: Vec<&[F]> = arrays.iter().map(|array| array.data()).collect();
         let rows = self.rows();
-        self.session.write(&rows, Some(&data), wait).await
+        self.session.write(from_ref(&rows), Some(&data), wait).await
     }
 
     /// Whether this is a state of `model`, for inputs of this shape.

@@ -22,8 +22,8 @@ pub struct CpuPlan {
 }
 
 impl CpuPlan {
-    /// The vectors that are used: "AVX-512", "AVX2", "NEON" or "SIMD128"; "reference path" where that runs, in f64 and on machines
-    /// without vectors.
+    /// The vectors that are used: "AVX-512", "AVX2", "NEON" or "SIMD128"; "reference path" where that runs, in f64 and
+    /// on machines without vectors.
     pub fn instruction_set(&self) -> &'static str {
         self.instruction_set
     }

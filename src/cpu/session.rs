@@ -1,6 +1,7 @@
 //! States that stay with the model from call to call. The GPU twin is gpu/session.rs.
 
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use crate::call::Call;
@@ -78,9 +79,9 @@ impl<F: Real> CpuSession<F> {
     /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut grown = Self::new(&self.model, count)?;
-        let all = [0..self.count];
-        let states = self.read(&all)?;
-        grown.write(&all, Some(&states.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        let all = 0..self.count;
+        let states = self.read(from_ref(&all))?;
+        grown.write(from_ref(&all), Some(&states.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         *self = grown;
         Ok(())
     }

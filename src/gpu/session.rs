@@ -1,6 +1,7 @@
 //! States that stay on the device from call to call.
 
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use crate::call::{Call, StateArrays, Task};
@@ -216,11 +217,11 @@ impl GpuSession {
         let state_arrays = StateArrays { rows: count, ..self.state_arrays };
         let reads_output = self.wanted == Wanted::Output;
         let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, reads_output).await?;
-        let old = [0..self.state_arrays.rows];
+        let old = 0..self.state_arrays.rows;
         let copied = gpu.scoped("making room for states", || {
             let label = Some("wgpu-rnn states");
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-            let places = self.regions(&old).zip(grown.regions(&old));
+            let places = self.regions(from_ref(&old)).zip(grown.regions(from_ref(&old)));
             for ((from, to), (sources, targets)) in self.states.all().zip(grown.states.all()).zip(places) {
                 for (source, target) in sources.into_iter().zip(targets) {
                     encoder.copy_buffer_to_buffer(from, source.start, to, target.start, source.end - source.start);

@@ -7,8 +7,8 @@ use crate::layer::kind::{GruKind, LstmKind, RnnKind};
 use crate::plan::bytes::BufferBytes;
 use crate::{Error, Result};
 
-/// The caller's device buffers for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes. They may be
-/// larger than needed. [`LstmBuffers`](crate::LstmBuffers), [`GruBuffers`](crate::GruBuffers) and
+/// The caller's device buffers for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes. They may
+/// be larger than needed. [`LstmBuffers`](crate::LstmBuffers), [`GruBuffers`](crate::GruBuffers) and
 /// [`RnnBuffers`](crate::RnnBuffers) are its three kinds; c_0 and c_n are the LSTM's alone.
 ///
 /// | buffer | shape | usages |

@@ -7,12 +7,13 @@ use crate::config::{Nonlinearity, RecurrentConfig};
 use crate::layer::kind::{Kind, LstmKind, Recurrence, RnnKind};
 use crate::{Error, Real, Result, Tensor, TensorView};
 
-/// The configuration of a recurrent layer or cell: the arguments of `torch.nn.LSTM`, `GRU`, `RNN`, `LSTMCell`, `GRUCell` or `RNNCell`
-/// by the same names and with the same defaults. `with_…` sets an argument, the name alone reads it.
+/// The configuration of a recurrent layer or cell: the arguments of `torch.nn.LSTM`, `GRU`, `RNN`, `LSTMCell`,
+/// `GRUCell` or `RNNCell` by the same names and with the same defaults. `with_…` sets an argument, the name alone reads
+/// it.
 ///
-/// [`LstmConfig`](crate::LstmConfig), [`GruConfig`](crate::GruConfig) and [`RnnConfig`](crate::RnnConfig) are those of layers,
-/// [`LstmCellConfig`](crate::LstmCellConfig), [`GruCellConfig`](crate::GruCellConfig) and [`RnnCellConfig`](crate::RnnCellConfig)
-/// those of cells, which have the size of one layer.
+/// [`LstmConfig`](crate::LstmConfig), [`GruConfig`](crate::GruConfig) and [`RnnConfig`](crate::RnnConfig) are those of
+/// layers, [`LstmCellConfig`](crate::LstmCellConfig), [`GruCellConfig`](crate::GruCellConfig) and
+/// [`RnnCellConfig`](crate::RnnCellConfig) those of cells, which have the size of one layer.
 ///
 /// Values are checked when a model is made from the configuration ([`Layer::new`](crate::Layer::new),
 /// [`Layer::random`](crate::Layer::random)): sizes must be > 0, `proj_size` below `hidden_size`, `dropout` from 0 to 1.
@@ -59,7 +60,8 @@ mod sealed {
 }
 
 impl Config<LstmKind> {
-    /// Sets P: h is projected from H values to this many, fewer than H (Sak et al. 2014); 0, the default, is no projection.
+    /// Sets P: h is projected from H values to this many, fewer than H (Sak et al. 2014); 0, the default, is no
+    /// projection.
     #[must_use]
     pub fn with_proj_size(mut self, proj_size: usize) -> Self {
         self.0.proj_size = proj_size;
@@ -91,7 +93,8 @@ impl<M: Module> Config<RnnKind, M> {
 }
 
 impl<K: Kind, M: Module> Config<K, M> {
-    /// PyTorch's defaults, from `input_size` features to `hidden_size` units: one forward layer with biases, time-major.
+    /// PyTorch's defaults, from `input_size` features to `hidden_size` units: one forward layer with biases,
+    /// time-major.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
         let Recurrence(cell) = K::RECURRENCE;
         Self::of(RecurrentConfig::one_layer(cell, input_size, hidden_size))
@@ -133,8 +136,8 @@ impl<K: Kind> Config<K> {
         self
     }
 
-    /// Sets whether batched input and output are `[B, T, ·]` instead of `[T, B, ·]`. States keep their shape, and unbatched
-    /// input is `[T, I]` either way: PyTorch's rule.
+    /// Sets whether batched input and output are `[B, T, ·]` instead of `[T, B, ·]`. States keep their shape, and
+    /// unbatched input is `[T, I]` either way: PyTorch's rule.
     #[must_use]
     pub fn with_batch_first(mut self, batch_first: bool) -> Self {
         self.0.batch_first = batch_first;

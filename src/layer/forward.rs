@@ -13,13 +13,14 @@ use crate::{Real, Result, Tensor, TensorView};
 
 /// A forward that gives the states after every step: [`Request::all_states`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AllStates<K: Kind, F: Real = f32> {
     /// As of a forward: `[T, B, D·P]`, `[B, T, D·P]` with batch_first.
     pub output: Tensor<F>,
     /// The last state, as of a forward: h `[L·D, B, P]`, c `[L·D, B, H]`.
     pub last: K::State<F>,
-    /// The state after every step: h `[L·D, T, B, P]`, c `[L·D, T, B, H]`, unbatched without B, with batch_first the same. At t
-    /// stands what a direction holds after it has read time t; behind a row's end, the padding value.
+    /// The state after every step: h `[L·D, T, B, P]`, c `[L·D, T, B, H]`, unbatched without B, with batch_first the
+    /// same. At t stands what a direction holds after it has read time t; behind a row's end, the padding value.
     pub all: K::State<F>,
 }
 
@@ -53,13 +54,13 @@ impl<K: Kind, F: Real> Placed<K, F> {
     ///
     /// P is H, except for an LSTM with `proj_size`.
     ///
-    /// The state is `None` for zeros, `&state` or `Some(&state)`. B = 0 gives empty results; T = 0 gives the state back, where
-    /// PyTorch raises an error. [`request`](Self::request) asks for more, and does not block.
+    /// The state is `None` for zeros, `&state` or `Some(&state)`. B = 0 gives empty results; T = 0 gives the state
+    /// back, where PyTorch raises an error. [`request`](Self::request) asks for more, and does not block.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a shape that the device cannot hold,
-    /// both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
-    /// [view](AsView).
+    /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a shape that the device cannot
+    /// hold, both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input
+    /// that is no [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward<'s>(
         &self,
@@ -73,8 +74,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
         pollster::block_on(forward.output_and_state(Wait::Blocking))
     }
 
-    /// Asks for a forward of `input` that is more than [`forward`](Self::forward) says: a state, rows of different lengths, the states
-    /// after every step, the last state alone, an output in the caller's memory, no blocking. See [`Request`].
+    /// Asks for a forward of `input` that is more than [`forward`](Self::forward) says: a state, rows of different
+    /// lengths, the states after every step, the last state alone, an output in the caller's memory, no blocking. See
+    /// [`Request`].
     ///
     /// ```
     /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
@@ -96,6 +98,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     ///
     /// # Errors
     /// When it runs, as [`forward`](Self::forward).
+    #[expect(clippy::type_complexity, reason = "the result is PyTorch's pair, and what can be asked shows in the type")]
     pub fn request<'a>(
         &'a self,
         input: &'a impl AsView<F>,
@@ -105,22 +108,22 @@ impl<K: Kind, F: Real> Placed<K, F> {
 }
 
 impl<'a, K: Kind, F: Real> Request<'a, (Tensor<F>, K::State<F>), Forward<'a, K, F>> {
-    /// Gives the states after every step as well: h of all layers and c, for those who look into a model or go on from the middle of
-    /// a sequence. On a GPU the kernels are the same, and there is one readback.
+    /// Gives the states after every step as well: h of all layers and c, for those who look into a model or go on from
+    /// the middle of a sequence. On a GPU the kernels are the same, and there is one readback.
     pub fn all_states(self) -> Request<'a, AllStates<K, F>, Forward<'a, K, F>> {
         Request::new(self.question, |forward, wait| Box::pin(forward.every_state(wait)))
     }
 
-    /// Gives the last state alone. A GPU does not read the output back, which for a long sequence is most of what a forward
-    /// transfers.
+    /// Gives the last state alone. A GPU does not read the output back, which for a long sequence is most of what a
+    /// forward transfers.
     pub fn last_state(self) -> Request<'a, K::State<F>, Forward<'a, K, F>> {
         Request::new(self.question, |forward, wait| Box::pin(forward.last_state(wait)))
     }
 
     /// Puts the output into the caller's memory, last dimension fastest, and gives the last state alone.
     ///
-    /// The request is answered with [`Error::Length`] unless there is room for exactly the output; nothing was computed then. After
-    /// any error `output` is as it was.
+    /// The request is answered with [`Error::Length`] unless there is room for exactly the output; nothing was computed
+    /// then. After any error `output` is as it was.
     pub fn output_into(self, output: &'a mut [F]) -> Request<'a, K::State<F>, Forward<'a, K, F>> {
         let question = Forward { output, ..self.question };
         Request::new(question, |forward, wait| Box::pin(forward.into_slice(wait)))

@@ -32,8 +32,8 @@ use crate::{Real, Result};
 
 /// `torch.nn.LSTM` with its weights: long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates).
 pub type Lstm<F = f32> = Layer<LstmKind, F>;
-/// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate after
-/// the recurrent product).
+/// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate
+/// after the recurrent product).
 pub type Gru<F = f32> = Layer<GruKind, F>;
 /// `torch.nn.RNN` with its weights: the plain recurrent layer of Elman 1990, with tanh or relu.
 pub type Rnn<F = f32> = Layer<RnnKind, F>;
@@ -66,8 +66,8 @@ pub type GruBuffers<'a> = Buffers<'a, GruKind>;
 /// Device buffers for a [`PlacedRnn`].
 pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
 
-/// A recurrent layer with its weights, on the host, in evaluation mode: [`Lstm`], [`Gru`] or [`Rnn`]. [`to`](Self::to) places
-/// it on a device to run it.
+/// A recurrent layer with its weights, on the host, in evaluation mode: [`Lstm`], [`Gru`] or [`Rnn`]. [`to`](Self::to)
+/// places it on a device to run it.
 ///
 /// Shapes and rules are those of [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html),
 /// [`torch.nn.GRU`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html) and
@@ -98,8 +98,8 @@ pub struct Layer<K, F = f32> {
 /// [`from_tensor_file`](Layer::from_tensor_file) and [`cast`](Layer::cast).
 impl<K: Kind> Layer<K> {
     /// A model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
-    /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every machine,
-    /// but not the numbers that PyTorch draws.
+    /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every
+    /// machine, but not the numbers that PyTorch draws.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
@@ -109,17 +109,18 @@ impl<K: Kind> Layer<K> {
         Ok(Self { config, layers })
     }
 
-    /// Reads a layer out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih_l0` and so on, as
-    /// `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias follow
-    /// from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16 are read.
+    /// Reads a layer out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih_l0` and so on,
+    /// as `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias
+    /// follow from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16
+    /// are read.
     ///
-    /// What weights do not say is set afterwards: [`with_batch_first`](Self::with_batch_first), [`with_dropout`](Self::with_dropout), and of
-    /// an RNN [`with_nonlinearity`](Layer::with_nonlinearity).
+    /// What weights do not say is set afterwards: [`with_batch_first`](Self::with_batch_first),
+    /// [`with_dropout`](Self::with_dropout), and of an RNN [`with_nonlinearity`](Layer::with_nonlinearity).
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix, naming the
-    /// prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`], [`Error::Dtype`] or
-    /// [`Error::NonFinite`] with the tensor's name, also for a layer of another kind.
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix,
+    /// naming the prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`],
+    /// [`Error::Dtype`] or [`Error::NonFinite`] with the tensor's name, also for a layer of another kind.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
     }
@@ -130,8 +131,8 @@ impl<K: Kind, F: Real> Layer<K, F> {
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0 (PyTorch's constructor rule); [`Error::Shape`], [`Error::MissingTensor`] or
-    /// [`Error::UnexpectedTensor`] when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite
-    /// weight.
+    /// [`Error::UnexpectedTensor`] when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or
+    /// infinite weight.
     pub fn new(config: Config<K>, layers: Vec<LayerWeights<F>>) -> Result<Self> {
         Self::checked(config, layers, "")
     }
@@ -203,8 +204,8 @@ impl<F: Real> Layer<LstmKind, F> {
     /// The LSTM that hand-written layers compute, one Linear per gate over `[x, h]`, first layer first.
     ///
     /// # Errors
-    /// [`Error::Config`] without a layer; [`Error::Shape`] or [`Error::MissingTensor`] when gates do not fit each other;
-    /// [`Error::NonFinite`] for a NaN or infinite weight.
+    /// [`Error::Config`] without a layer; [`Error::Shape`] or [`Error::MissingTensor`] when gates do not fit each
+    /// other; [`Error::NonFinite`] for a NaN or infinite weight.
     pub fn from_concat_gates(layers: &[ConcatGates<F>]) -> Result<Self> {
         let (config, layers) = concat_gates::import(layers)?;
         Self::new(Config::of(config), layers)

@@ -37,8 +37,8 @@ impl<T, M> Request<'_, T, Place<'_, M>> {
 }
 
 impl<K: Kind, F: Real> Layer<K, F> {
-    /// Places the layer on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for another precision,
-    /// and does not block.
+    /// Places the layer on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for
+    /// another precision, and does not block.
     ///
     /// # Errors
     /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];

@@ -23,35 +23,24 @@ use crate::{Real, Result, Tensor};
 /// A [`Layer`] on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
 /// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] makes it. May be used from several threads at once.
 ///
-/// Cheap to clone: clones are the same model, with the same weights, buffers and settings. It keeps the buffers of the last few
-/// shapes, so that a call of a shape that it knows creates nothing on the device, and the weights on the host, which
-/// [`layer`](Self::layer) gives back.
+/// Cheap to clone: clones are the same model, with the same weights, buffers and settings. It keeps the buffers of the
+/// last few shapes, so that a call of a shape that it knows creates nothing on the device, and the weights on the host,
+/// which [`layer`](Self::layer) gives back.
 ///
 /// ```
-/// use wgpu_rnn::{Device, Lstm, LstmConfig, PlacedLstm, Tensor};
-///
-/// struct Classifier {
-///     lstm: PlacedLstm,
-/// }
-///
-/// impl Classifier {
-///     /// h of the last layer after the last step: `[B, H]`.
-///     fn embed(&self, x: &Tensor) -> Result<Vec<f32>, wgpu_rnn::Error> {
-///         let state = self.lstm.request(x).last_state().run()?;
-///         let last = self.lstm.config().num_layers() - 1;
-///         Ok(self.lstm.config().split_state(&state.h)?.data().chunks(2 * 20).nth(last).unwrap_or_default().to_vec())
-///     }
-/// }
+/// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
 ///
 /// let lstm = Lstm::random(LstmConfig::new(10, 20).with_num_layers(3), 0)?.to(&Device::cpu())?;
 /// assert_eq!(lstm.to_string(), "LSTM(10, 20, num_layers=3) on CPU");
-/// let classifier = Classifier { lstm: lstm.clone() };
-/// let x = Tensor::zeros([5, 2, 10])?; // [T, B, I]
-/// assert_eq!(classifier.embed(&x)?.len(), 2 * 20); // [B, H]
 ///
-/// let (output, state) = lstm.forward(&x, None)?;
-/// let (output, state) = lstm.forward(&output.view([5, 2, 20])?, &state).map_or((output, state), |result| result);
-/// # let _ = (output, state);
+/// let x = Tensor::zeros([5, 2, 10])?; // [T, B, I]
+/// let (output, state) = lstm.forward(&x, None)?; // from a zero state
+/// let (output, state) = lstm.forward(&x, &state)?; // on from where the first call ended
+/// let state = lstm.request(&x).state(&state).last_state().run()?; // without the output
+///
+/// let elsewhere = lstm.clone();
+/// let output = std::thread::spawn(move || elsewhere.forward(&x, &state)).join().unwrap()?.0;
+/// assert_eq!(output.shape(), [5, 2, 20]); // [T, B, D·H]
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 #[derive(Clone)]
@@ -123,10 +112,10 @@ impl<K: Kind, F: Real> Placed<K, F> {
         })
     }
 
-    /// Bounds the device memory that a forward may take beside the weights, in bytes: what [`Plan::device_bytes`] counts. Less means
-    /// fewer steps at a time for the input product, and the same bits. Without a limit that product takes 64 MiB at most, or one
-    /// step. Up to four sets of buffers are kept for calls to come, of which each keeps to the limit. A shape that does not fit is
-    /// rejected where it comes up, by [`Error::Limit`].
+    /// Bounds the device memory that a forward may take beside the weights, in bytes: what [`Plan::device_bytes`]
+    /// counts. Less means fewer steps at a time for the input product, and the same bits. Without a limit that product
+    /// takes 64 MiB at most, or one step. Up to four sets of buffers are kept for calls to come, of which each keeps to
+    /// the limit. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
     ///
     /// On the CPU, which takes no device memory, this does nothing.
     pub fn set_memory_limit(&self, bytes: u64) {
@@ -141,8 +130,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// Strategies are a GPU's. On the CPU any is taken and kept, and has no effect.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this GPU, with the reason; the
-    /// one before stays then. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
+    /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this GPU, with the
+    /// reason; the one before stays then. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
     pub fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         match &self.model().place {
             Place::Cpu(_) => {
@@ -161,8 +150,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
         }
     }
 
-    /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in PyTorch. It
-    /// holds for the calls to come, of all clones.
+    /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in
+    /// PyTorch. It holds for the calls to come, of all clones.
     pub fn set_mode(&self, mode: Mode) {
         self.settings().training = match mode {
             Mode::Evaluation => None,
@@ -183,8 +172,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.training().is_some() && self.config().0.dropped_layers() > 0
     }
 
-    /// Tells what a forward of T = `time_steps` and B = `batch` will do: on a GPU strategy, chunks, dispatches and memory, on the CPU
-    /// instruction set, threads and tiles.
+    /// Tells what a forward of T = `time_steps` and B = `batch` will do: on a GPU strategy, chunks, dispatches and
+    /// memory, on the CPU instruction set, threads and tiles.
     ///
     /// # Errors
     /// [`Error::Limit`] when the device cannot hold it.

@@ -6,8 +6,8 @@ use crate::cpu::plan::CpuPlan;
 use crate::plan::Plan as GpuPlan;
 use crate::strategy::Strategy;
 
-/// What a forward of one shape will do: [`Placed::plan`](crate::Placed::plan). Its [`Display`](fmt::Display) is for people: a
-/// line, and with `{:#}` what was chosen and why.
+/// What a forward of one shape will do: [`Placed::plan`](crate::Placed::plan). Its [`Display`](fmt::Display) is for
+/// people: a line, and with `{:#}` what was chosen and why.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, Plan};

@@ -23,19 +23,20 @@ pub struct Push<'a, K: Kind, F: Real> {
 
 impl<K: Kind, F: Real> Streams<K, F> {
     /// Runs a chunk of T steps of all streams, in the order of [`slots`](Self::slots), and gives their output: input
-    /// `[T, B, I]` to output `[T, B, P]`, `[B, T, ·]` with batch_first, B being the number of slots. [`request`](Self::request) pushes
-    /// some of them, and does not block.
+    /// `[T, B, I]` to output `[T, B, P]`, `[B, T, ·]` with batch_first, B being the number of slots.
+    /// [`request`](Self::request) pushes some of them, and does not block.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a chunk of the wrong shape, [`Error::Limit`] for one that the device cannot hold, both before any
-    /// work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no [view](AsView).
+    /// [`Error::Shape`] for a chunk of the wrong shape, [`Error::Limit`] for one that the device cannot hold, both
+    /// before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
+    /// [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn push(&mut self, chunk: &impl AsView<F>) -> Result<Tensor<F>> {
         pollster::block_on(Push::new(self, chunk).output(Wait::Blocking))
     }
 
-    /// Asks for a push of `chunk` that is more than [`push`](Self::push) says: some of the slots, rows of different lengths, an output
-    /// in the caller's memory, no blocking. See [`Request`].
+    /// Asks for a push of `chunk` that is more than [`push`](Self::push) says: some of the slots, rows of different
+    /// lengths, an output in the caller's memory, no blocking. See [`Request`].
     ///
     /// ```
     /// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
@@ -58,7 +59,8 @@ impl<K: Kind, F: Real> Streams<K, F> {
 }
 
 impl<'a, T, K: Kind, F: Real> Request<'a, T, Push<'a, K, F>> {
-    /// Pushes some of the streams: row b of the chunk is the stream `slots[b]`. One slot may take an unbatched chunk `[T, I]`.
+    /// Pushes some of the streams: row b of the chunk is the stream `slots[b]`. One slot may take an unbatched chunk
+    /// `[T, I]`.
     ///
     /// The request is answered with [`Error::Config`] for a slot that is not there or comes twice.
     pub fn slots(mut self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Self {
@@ -70,7 +72,8 @@ impl<'a, T, K: Kind, F: Real> Request<'a, T, Push<'a, K, F>> {
 impl<'a, K: Kind, F: Real> Request<'a, Tensor<F>, Push<'a, K, F>> {
     /// Puts the output into the caller's memory, last dimension fastest.
     ///
-    /// The request is answered with [`Error::Length`] unless there is room for exactly the output; no stream has moved on then.
+    /// The request is answered with [`Error::Length`] unless there is room for exactly the output; no stream has moved
+    /// on then.
     pub fn output_into(self, output: &'a mut [F]) -> Request<'a, (), Push<'a, K, F>> {
         let question = Push { output, ..self.question };
         Request::new(question, |push, wait| Box::pin(push.into_slice(wait)))

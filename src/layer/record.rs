@@ -27,14 +27,14 @@ pub struct Encode<'a, K: Kind, F: Real> {
 }
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Records a forward of T = `time_steps` and B = `batch` into `encoder`, over buffers on the same device: no submission,
-    /// no wait, no readback. Device memory is made at the first recording of a shape; each
-    /// recording has a small buffer of its own for its lengths. [`request_encode`](Self::request_encode) asks for lengths, and does not
+    /// Records a forward of T = `time_steps` and B = `batch` into `encoder`, over buffers on the same device: no
+    /// submission, no wait, no readback. Device memory is made at the first recording of a shape; each recording has a
+    /// small buffer of its own for its lengths. [`request_encode`](Self::request_encode) asks for lengths, and does not
     /// block.
     ///
-    /// All dispatches go into one pass, however many there are. A submission of seconds may get the GPU reset by the operating
-    /// system: where [`plan`](Self::plan) counts more than one submission, record pieces of the sequence, each from the state
-    /// of the one before, and submit them apart.
+    /// All dispatches go into one pass, however many there are. A submission of seconds may get the GPU reset by the
+    /// operating system: where [`plan`](Self::plan) counts more than one submission, record pieces of the sequence,
+    /// each from the state of the one before, and submit them apart.
     ///
     /// ```no_run
     /// use wgpu_rnn::{Device, Lstm, LstmBuffers, LstmConfig, wgpu};
@@ -70,10 +70,11 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Limit`] for a shape
-    /// that the device cannot hold; [`Error::Unsupported`] on the CPU; [`Error::Gpu`] for a buffer of another device,
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then. wgpu reports an initial state or an
-    /// encoder of another device only when the encoder is finished, and cannot tell objects of another `wgpu::Instance`.
+    /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Limit`] for a
+    /// shape that the device cannot hold; [`Error::Unsupported`] on the CPU; [`Error::Gpu`] for a buffer of another
+    /// device, [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then. wgpu reports an initial
+    /// state or an encoder of another device only when the encoder is finished, and cannot tell objects of another
+    /// `wgpu::Instance`.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode(
         &self,
@@ -87,8 +88,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
         pollster::block_on(encode.record(Wait::Blocking))
     }
 
-    /// Asks for a recording that is more than [`encode`](Self::encode) says: rows of different lengths, no blocking on what the first
-    /// recording of a shape has to create. See [`Request`].
+    /// Asks for a recording that is more than [`encode`](Self::encode) says: rows of different lengths, no blocking on
+    /// what the first recording of a shape has to create. See [`Request`].
     ///
     /// # Errors
     /// When it runs, as [`encode`](Self::encode).

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::Device;
@@ -13,8 +14,8 @@ use crate::request::Request;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
 
-/// The name of one stream of [`Streams`]. No two streams of a program ever have the same, so that one which was removed, or
-/// belongs to other streams, is found out.
+/// The name of one stream of [`Streams`]. No two streams of a program ever have the same, so that one which was
+/// removed, or belongs to other streams, is found out.
 ///
 /// Where several slots are asked for, `&slot` is a list of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,8 +41,8 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Many independent live sequences through one layer: each slot is a stream with a state of its own, which stays on the device
-/// from push to push. [`Placed::streams`] makes it.
+/// Many independent live sequences through one layer: each slot is a stream with a state of its own, which stays on the
+/// device from push to push. [`Placed::streams`] makes it.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
@@ -62,14 +63,14 @@ impl fmt::Display for Slot {
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
-/// **A stream cut into pushes gives the bits of the whole**, wherever it is cut and whichever others are pushed with it. The
-/// capacity at the start chooses the kernel's tile: it is what a forward of so many rows takes, and streams of another capacity
-/// may round differently. Slots added later change nothing, so a program that starts with few and expects many should say so
-/// ([`Request::capacity`]): a tile for one row reads all weights for each row.
+/// **A stream cut into pushes gives the bits of the whole**, wherever it is cut and whichever others are pushed with
+/// it. The capacity at the start chooses the kernel's tile: it is what a forward of so many rows takes, and streams of
+/// another capacity may round differently. Slots added later change nothing, so a program that starts with few and
+/// expects many should say so ([`Request::capacity`]): a tile for one row reads all weights for each row.
 ///
-/// A push that is rejected (a wrong shape, an unknown slot, a limit) has changed nothing. After any other error, or when the future
-/// of an awaited call is dropped before its end, the states of its slots are unspecified: [`reset`](Self::reset) or
-/// [`restore`](Self::restore) them.
+/// A push that is rejected (a wrong shape, an unknown slot, a limit) has changed nothing. After any other error, or
+/// when the future of an awaited call is dropped before its end, the states of its slots are unspecified:
+/// [`reset`](Self::reset) or [`restore`](Self::restore) them.
 pub struct Streams<K: Kind, F: Real = f32> {
     pub(super) layer: Placed<K, F>,
     pub(super) session: Session<F>,
@@ -88,8 +89,8 @@ pub struct NewStreams<'a, K: Kind, F: Real> {
 }
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Makes as many streams with zero states, which stay where the layer is. They run in evaluation mode, whatever mode is set
-    /// later. [`Request::capacity`] makes room for more.
+    /// Makes as many streams with zero states, which stay where the layer is. They run in evaluation mode, whatever
+    /// mode is set later. [`Request::capacity`] makes room for more.
     ///
     /// ```
     /// use wgpu_rnn::{Device, Gru, GruConfig};
@@ -100,9 +101,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// ```
     ///
     /// # Errors
-    /// When it runs, [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a sequence, and a
-    /// stream has none; nor with dropout in training mode. [`Error::Limit`] or [`Error::TooLarge`] when the states do not fit,
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When it runs, [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a
+    /// sequence, and a stream has none; nor with dropout in training mode. [`Error::Limit`] or [`Error::TooLarge`] when
+    /// the states do not fit, [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn streams(&self, count: usize) -> Request<'_, Streams<K, F>, NewStreams<'_, K, F>> {
         let question = NewStreams { placed: self, count, capacity: count };
         Request::new(question, |question, _| Box::pin(question.streams()))
@@ -110,7 +111,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
 }
 
 impl<T, K: Kind, F: Real> Request<'_, T, NewStreams<'_, K, F>> {
-    /// Room for as many streams as `capacity`, and kernels chosen for that many: for programs that start with few and expect more.
+    /// Room for as many streams as `capacity`, and kernels chosen for that many: for programs that start with few and
+    /// expect more.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.question.capacity = capacity;
         self
@@ -186,7 +188,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
         let row = match self.free.last() {
             Some(&row) => {
                 // It may hold the state of a stream that was removed.
-                self.session.write(&[row..row + 1], None, wait).await?;
+                self.session.write(from_ref(&(row..row + 1)), None, wait).await?;
                 row
             }
             None => {
@@ -227,18 +229,19 @@ impl<K: Kind, F: Real> Streams<K, F> {
     /// Sets the states of some streams to zeros, as at their start.
     ///
     /// # Errors
-    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     pub fn reset<'a>(&'a mut self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Request<'a, ()> {
         let slots = slots.as_ref();
         Request::plain(move |wait| self.set(slots, None, wait))
     }
 
-    /// Reads the states of some streams, in one readback: h `[L, B, P]`, and of an LSTM c `[L, B, H]`, row b being that of
-    /// `slots[b]`. It is the state of a forward of B rows.
+    /// Reads the states of some streams, in one readback: h `[L, B, P]`, and of an LSTM c `[L, B, H]`, row b being that
+    /// of `slots[b]`. It is the state of a forward of B rows.
     ///
     /// # Errors
-    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::Limit`] for more than the device can read
-    /// back at once, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::Limit`] for more than the
+    /// device can read back at once, [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn snapshot<'a>(&'a self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Request<'a, K::State<F>> {
         let slots = slots.as_ref();
         Request::plain(move |wait| self.read(slots, wait))
@@ -251,12 +254,12 @@ impl<K: Kind, F: Real> Streams<K, F> {
         K::state(shaped.collect::<Result<_>>()?)
     }
 
-    /// Sets the states of some streams to a snapshot, of whatever streams of a layer of this shape: row b goes to `slots[b]`. One slot
-    /// takes an unbatched state `[L, ·]` as well.
+    /// Sets the states of some streams to a snapshot, of whatever streams of a layer of this shape: row b goes to
+    /// `slots[b]`. One slot takes an unbatched state `[L, ·]` as well.
     ///
     /// # Errors
-    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice, [`Error::Shape`] for a state of another shape than a
-    /// snapshot's; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice, [`Error::Shape`] for a state of
+    /// another shape than a snapshot's; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn restore<'a>(
         &'a mut self,
         slots: &'a (impl AsRef<[Slot]> + ?Sized),

@@ -11,14 +11,15 @@ use crate::{Device, Error};
 use crate::{Real, Result, Strategy, Tensor};
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest. [`Strategy::Auto`]
-    /// takes it from now on for all models of these sizes on this [`Device`], for this batch and sequences of any length, in streams
-    /// for as many as there is room for; a strategy that was set stays. Without it, strategies are chosen by what is known of GPUs in
-    /// general.
+    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest.
+    /// [`Strategy::Auto`] takes it from now on for all models of these sizes on this [`Device`], for this batch and
+    /// sequences of any length, in streams for as many as there is room for; a strategy that was set stays. Without it,
+    /// strategies are chosen by what is known of GPUs in general.
     ///
-    /// It runs six forwards of each strategy, in turn, each with upload and readback. Strategies round differently: a program that wants
-    /// the same bits in every run sets the strategy that `tune` has given it once. A shape without steps or rows times nothing, and gives
-    /// the strategy that is set; so does the CPU, which has one way to run. It blocks, and is not there on wasm32, which has no clock.
+    /// It runs six forwards of each strategy, in turn, each with upload and readback. Strategies round differently: a
+    /// program that wants the same bits in every run sets the strategy that `tune` has given it once. A shape without
+    /// steps or rows times nothing, and gives the strategy that is set; so does the CPU, which has one way to run. It
+    /// blocks, and is not there on wasm32, which has no clock.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).

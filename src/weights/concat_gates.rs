@@ -21,6 +21,23 @@ pub struct GateLinear<F = f32> {
 /// One layer of a hand-written LSTM: `forget`, `input`, `output` and `cell` are each a [`GateLinear`] over `[x, h]`.
 ///
 /// The columns split at I into `W_ih` and `W_hh`; the bias becomes `bias_ih`, and `bias_hh` is zero.
+///
+/// ```
+/// use wgpu_rnn::{ConcatGates, Device, GateLinear, Lstm, Tensor};
+///
+/// // In PyTorch: self.forget = nn.Linear(I + H, H) and so on, applied to torch.cat([x, h], 1); here I = 3, H = 2.
+/// let linear = |value: f32| -> Result<GateLinear, wgpu_rnn::Error> {
+///     Ok(GateLinear { weight: Tensor::new([2, 5], [value; 10])?, bias: Some(Tensor::zeros([2])?) })
+/// };
+/// let gates = ConcatGates { forget: linear(0.1)?, input: linear(0.2)?, output: linear(0.3)?, cell: linear(0.4)? };
+///
+/// let lstm = Lstm::from_concat_gates(&[gates.clone()])?; // one entry for each layer
+/// assert_eq!(lstm.to_string(), "LSTM(3, 2)");
+/// let (output, _) = lstm.to(&Device::cpu())?.forward(&Tensor::zeros([7, 3])?, None)?; // [T, I]
+/// assert_eq!(output.shape(), [7, 2]);
+/// assert_eq!(lstm.to_concat_gates()?, [gates]);
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConcatGates<F = f32> {
     /// The forget gate, f.

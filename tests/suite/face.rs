@@ -192,7 +192,11 @@ fn the_plan_of_the_cpu_is_that_of_this_machine() {
     let large = plan(LstmConfig::new(128, 256).with_bidirectional(true), 100, 32);
     assert_eq!(large.flops(), 2 * 2 * (128 * 1024 + 256 * 1024) * 100 * 32);
     if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        assert_eq!((large.available_threads(), large.threads()), (available, (available / 2 * 2).clamp(1, 32)), "{large}");
+        assert_eq!(
+            (large.available_threads(), large.threads()),
+            (available, (available / 2 * 2).clamp(1, 32)),
+            "{large}"
+        );
         let lanes = match large.instruction_set() {
             "AVX-512" => 16,
             "AVX2" => 8,

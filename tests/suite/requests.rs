@@ -1,4 +1,5 @@
-//! Calls that are described first: whichever end is taken, and whatever is asked, the numbers are those of the plain call.
+//! Calls that are described first: whichever end is taken, and whatever is asked, the numbers are those of the plain
+//! call.
 
 use std::future::IntoFuture;
 
@@ -80,8 +81,8 @@ fn the_last_state_alone_is_that_of_a_whole_forward() {
     });
 }
 
-/// A device whose buffers are too small for the readback of the output, or for one buffer with output and states, still gives the
-/// last state: that the output is not read back shows where it could not be.
+/// A device whose buffers are too small for the readback of the output, or for one buffer with output and states, still
+/// gives the last state: that the output is not read back shows where it could not be.
 #[test]
 fn the_output_is_not_read_back_where_only_the_state_is_wanted() {
     if gpu().is_none() {
