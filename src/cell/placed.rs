@@ -69,10 +69,7 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
     /// hold, both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input
     /// that is no [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward<'s>(&self, input: &impl AsView<F>, state: impl Into<Option<&'s K::State<F>>>) -> Result<K::State<F>>
-    where
-        K::State<F>: 's,
-    {
+    pub fn forward<'s>(&self, input: &impl AsView<F>, state: impl Into<Option<&'s K::State<F>>>) -> Result<K::State<F>> {
         let step = OneStep { placed: self, input: input.try_as_view(), state: state.into() };
         pollster::block_on(step.state(Wait::Blocking))
     }
@@ -164,10 +161,7 @@ impl<K: Kind, F: Real> OneStep<'_, K, F> {
 
 impl<K: Kind, F: Real> sealed::Sealed for OneStep<'_, K, F> {}
 
-impl<'a, K: Kind, F: Real> FromState<'a> for OneStep<'a, K, F>
-where
-    K::State<F>: 'a,
-{
+impl<'a, K: Kind, F: Real> FromState<'a> for OneStep<'a, K, F> {
     type State = K::State<F>;
 
     fn set_state(&mut self, state: Option<&'a K::State<F>>) {

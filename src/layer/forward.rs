@@ -66,10 +66,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         &self,
         input: &impl AsView<F>,
         state: impl Into<Option<&'s K::State<F>>>,
-    ) -> Result<(Tensor<F>, K::State<F>)>
-    where
-        K::State<F>: 's,
-    {
+    ) -> Result<(Tensor<F>, K::State<F>)> {
         let forward = Forward { state: state.into(), ..Forward::new(self, input) };
         pollster::block_on(forward.output_and_state(Wait::Blocking))
     }
@@ -185,10 +182,7 @@ impl<'a, K: Kind, F: Real> Rows<'a> for Forward<'a, K, F> {
     }
 }
 
-impl<'a, K: Kind, F: Real> FromState<'a> for Forward<'a, K, F>
-where
-    K::State<F>: 'a,
-{
+impl<'a, K: Kind, F: Real> FromState<'a> for Forward<'a, K, F> {
     type State = K::State<F>;
 
     fn set_state(&mut self, state: Option<&'a K::State<F>>) {

@@ -83,8 +83,11 @@ fn forwards() -> Result<(), Error> {
     let first = lstm.forward(&x, None)?.1;
     let state = lstm.request(&x).last_state().run()?;
     assert_eq!(state, first);
-    let (awaited, _) = pollster::block_on(async { lstm.request(&x).await })?;
-    assert_eq!(awaited, lstm.forward(&x, None)?.0);
+    let handler = async {
+        let (output, _) = lstm.request(&x).await?;
+        Ok::<_, Error>(output)
+    };
+    assert_eq!(pollster::block_on(handler)?, lstm.forward(&x, None)?.0);
 
     let h_0 = uniform(&[1, 3, 20], 2);
     let gru = Gru::random(GruConfig::new(10, 20), 1)?.to(&device)?;
