@@ -69,7 +69,11 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
     /// hold, both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input
     /// that is no [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward<'s>(&self, input: &impl AsView<F>, state: impl Into<Option<&'s K::State<F>>>) -> Result<K::State<F>> {
+    pub fn forward<'s>(
+        &self,
+        input: &impl AsView<F>,
+        state: impl Into<Option<&'s K::State<F>>>,
+    ) -> Result<K::State<F>> {
         let step = OneStep { placed: self, input: input.try_as_view(), state: state.into() };
         pollster::block_on(step.state(Wait::Blocking))
     }

@@ -136,18 +136,20 @@ impl<K: Kind, F: Real> NewStreams<'_, K, F> {
             });
         }
         let session = Session::new(placed.model(), capacity.max(count).max(1), true).await?;
-        Ok(Streams::new(placed.clone(), session, count))
+        Streams::new(placed.clone(), session, count)
     }
 }
 
 impl<K: Kind, F: Real> Streams<K, F> {
-    fn new(layer: Placed<K, F>, session: Session<F>, count: usize) -> Self {
-        let free = (count..session.rows()).rev().collect();
-        let mut streams = Self { layer, session, slots: Vec::new(), rows: Vec::new(), free };
+    fn new(layer: Placed<K, F>, session: Session<F>, count: usize) -> Result<Self> {
+        let rows = session.rows();
+        let mut streams = Self { layer, session, slots: Vec::new(), rows: Vec::new(), free: Vec::new() };
+        streams.reserve(rows)?;
+        streams.free.extend((count..rows).rev());
         for row in 0..count {
             streams.occupy(row);
         }
-        streams
+        Ok(streams)
     }
 
     /// The slots in the order in which they were added: the order of the rows of [`push`](Self::push).
@@ -193,19 +195,34 @@ impl<K: Kind, F: Real> Streams<K, F> {
             }
             None => {
                 let old = self.session.rows();
-                match self.session.grow(old.saturating_mul(2)).await {
+                match self.grow(old.saturating_mul(2)).await {
                     // Room for many is not worth an error where there is room for one.
                     Err(Error::Limit { .. } | Error::OutOfMemory { .. } | Error::TooLarge { .. }) => {
-                        self.session.grow(old + 1).await?;
+                        self.grow(old.saturating_add(1)).await?;
                     }
                     grown => grown?,
                 }
-                self.free.extend((old..self.session.rows()).rev());
                 old
             }
         };
         self.free.pop();
         Ok(self.occupy(row))
+    }
+
+    /// Makes room for as many streams, in the lists before the states.
+    async fn grow(&mut self, rows: usize) -> Result<()> {
+        let old = self.session.rows();
+        self.reserve(rows)?;
+        self.session.grow(rows).await?;
+        self.free.extend((old..rows).rev());
+        Ok(())
+    }
+
+    /// Room in the lists for every row, so that no later call needs more.
+    fn reserve(&mut self, rows: usize) -> Result<()> {
+        reserve(&mut self.slots, rows)?;
+        reserve(&mut self.rows, rows)?;
+        reserve(&mut self.free, rows)
     }
 
     fn occupy(&mut self, row: usize) -> Slot {
@@ -248,7 +265,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
     }
 
     async fn read(&self, slots: &[Slot], wait: Wait) -> Result<K::State<F>> {
-        let arrays = self.session.read(&runs(&self.rows_of(slots)?), wait).await?;
+        let arrays = self.session.read(&runs(&self.rows_of(slots)?)?, wait).await?;
         let shape = |s| vec![self.config().num_layers(), slots.len(), self.config().0.state_size(s)];
         let shaped = arrays.into_iter().enumerate().map(|(s, array)| Tensor::new(shape(s), array));
         K::state(shaped.collect::<Result<_>>()?)
@@ -284,7 +301,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
             }
         }
         let data: Option<Vec<&[F]>> = arrays.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
-        self.session.write(&runs(&rows), data.as_deref(), wait).await
+        self.session.write(&runs(&rows)?, data.as_deref(), wait).await
     }
 
     fn position(&self, slot: Slot) -> Result<usize> {
@@ -300,14 +317,14 @@ impl<K: Kind, F: Real> Streams<K, F> {
     pub(super) fn rows_to_push(&self, slots: Option<&[Slot]>) -> Result<Vec<usize>> {
         match slots {
             Some(slots) => self.rows_of(slots),
-            None => Ok(self.rows.clone()),
+            None => copied(self.rows.iter().copied().map(Ok)),
         }
     }
 
     /// The rows of some slots, each of which comes once.
     fn rows_of(&self, slots: &[Slot]) -> Result<Vec<usize>> {
-        let rows = slots.iter().map(|&slot| self.row(slot)).collect::<Result<_>>()?;
-        let mut sorted = slots.to_vec();
+        let rows = copied(slots.iter().map(|&slot| self.row(slot)))?;
+        let mut sorted = copied(slots.iter().copied().map(Ok))?;
         sorted.sort_unstable();
         match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(twice) => Err(slot_error("each slot once", format!("{} twice", twice[0]))),
@@ -332,8 +349,31 @@ impl<K: Kind, F: Real> fmt::Display for Streams<K, F> {
 }
 
 /// Rows as ranges of those that follow each other, in their order.
-fn runs(rows: &[usize]) -> Vec<Range<usize>> {
-    rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect()
+fn runs(rows: &[usize]) -> Result<Vec<Range<usize>>> {
+    let runs = || rows.chunk_by(|a, b| a + 1 == *b);
+    let mut ranges = Vec::new();
+    reserve(&mut ranges, runs().count())?;
+    ranges.extend(runs().map(|run| run[0]..run[0] + run.len()));
+    Ok(ranges)
+}
+
+/// Makes room in a list for `count` elements, those that are there included.
+fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<()> {
+    list.try_reserve_exact(count.saturating_sub(list.len())).map_err(|_| Error::TooLarge {
+        what: "a list of streams".to_owned(),
+        shape: vec![count],
+        bytes_each: size_of::<T>(),
+    })
+}
+
+/// A list of what an iterator of known length gives, or its first error.
+fn copied<T>(elements: impl ExactSizeIterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    reserve(&mut list, elements.len())?;
+    for element in elements {
+        list.push(element?);
+    }
+    Ok(list)
 }
 
 fn slot_error(expected: &'static str, got: String) -> Error {
