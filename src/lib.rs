@@ -73,7 +73,7 @@ mod plan;
 mod precision;
 mod real;
 pub mod request;
-mod sequence;
+mod extents;
 mod session;
 mod shortened;
 mod strategy;

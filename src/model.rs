@@ -12,7 +12,7 @@ use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::options::Options;
 use crate::precision::Precision;
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
 use crate::{Real, Result, Tensor, TensorView};
@@ -85,24 +85,24 @@ impl<F: Real> PlacedModel<F> {
         wait: Wait,
     ) -> Result<Forward<F>> {
         let (config, Asked { options, training, output, all_states }) = (&self.config, asked);
-        let sequence = Sequence::of_input(config, input.shape())?;
+        let extents = Extents::of_input(config, input.shape())?;
         for (index, state) in states.into_iter().flatten().enumerate() {
-            sequence.check_state(config, index, state.shape())?;
+            extents.check_state(config, index, state.shape())?;
         }
-        let output_shape = sequence.shape(config.output_size());
+        let output_shape = extents.shape(config.output_size());
         let states_count = config.cell.states().len();
-        let state_shapes: Vec<_> = (0..states_count).map(|s| sequence.state_shape(config, s)).collect();
-        let all_shapes: Vec<_> = (0..states_count).map(|s| sequence.all_states_shape(config, s)).collect();
+        let state_shapes: Vec<_> = (0..states_count).map(|s| extents.state_shape(config, s)).collect();
+        let all_shapes: Vec<_> = (0..states_count).map(|s| extents.all_states_shape(config, s)).collect();
         element_count::<F>("output", &output_shape)?;
         for shape in state_shapes.iter().chain(all_shapes.iter().filter(|_| all_states)) {
             element_count::<F>("state", shape)?;
         }
-        let call = Call::new(sequence, &options)?.with_all_states(all_states).with_output(output);
+        let call = Call::new(extents, &options)?.with_all_states(all_states).with_output(output);
         let call = match training {
             None => call,
             Some(training) => {
                 // A call that the device refuses is no call.
-                if let (Place::Gpu(model), false) = (&self.place, sequence.is_empty()) {
+                if let (Place::Gpu(model), false) = (&self.place, extents.is_empty()) {
                     model.plan_forward(call.task)?;
                 }
                 call.with_dropout(training.next_keys(config.dropped_layers()))
@@ -128,16 +128,16 @@ impl<F: Real> PlacedModel<F> {
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<Computed<F>> {
-        let (config, sequence) = (&self.config, call.sequence());
+        let (config, extents) = (&self.config, call.extents());
         match &self.place {
             // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
-            _ if sequence.is_empty() => Ok(Computed {
-                output: zeroed("output", &sequence.shape(config.output_size()))?,
-                states: initial_states(config, sequence, states)?,
+            _ if extents.is_empty() => Ok(Computed {
+                output: zeroed("output", &extents.shape(config.output_size()))?,
+                states: initial_states(config, extents, states)?,
                 all: vec![Vec::new(); if call.task.all_states { config.cell.states().len() } else { 0 }],
             }),
             Place::Cpu(model) => {
-                let mut states = initial_states(config, sequence, states)?;
+                let mut states = initial_states(config, extents, states)?;
                 let (output, all) = model.forward(call, input, &mut states)?;
                 Ok(Computed { output, states, all })
             }
@@ -149,13 +149,13 @@ impl<F: Real> PlacedModel<F> {
 /// The given states, or zeros.
 fn initial_states<F: Real>(
     config: &RecurrentConfig,
-    sequence: &Sequence,
+    extents: &Extents,
     states: Option<&[&[F]]>,
 ) -> Result<Vec<Vec<F>>> {
     let names = config.cell.states().iter().enumerate();
     let state = |(s, name): (usize, &StateName)| match states {
         Some(states) => Ok(states[s].to_vec()),
-        None => zeroed(name.last, &sequence.state_shape(config, s)),
+        None => zeroed(name.last, &extents.state_shape(config, s)),
     };
     names.map(state).collect()
 }

@@ -45,10 +45,10 @@ impl<F: Real> Session<F> {
     /// Runs a checked chunk. Gives the output if this session reads it.
     pub(crate) async fn push(&mut self, call: Call, input: &[F], wait: Wait) -> Result<Vec<F>> {
         let call = call.over(self.state_arrays);
-        let output_shape = call.sequence().shape(self.config.output_size());
+        let output_shape = call.extents().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
         match &mut self.place {
-            _ if call.sequence().is_empty() => zeroed("output", &output_shape),
+            _ if call.extents().is_empty() => zeroed("output", &output_shape),
             Resident::Cpu(session) => session.push(&call, input),
             Resident::Gpu(session) => session.push(&call, input, wait).await,
         }

@@ -157,7 +157,7 @@ impl<K: Kind, F: Real> OneStep<'_, K, F> {
         }
         let initial: Option<Vec<&[F]>> = initial.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
         // h is all there is to be had of one step.
-        let call = Call::new(shape.sequence(), &Options::new())?.with_output(false);
+        let call = Call::new(shape.extents(), &Options::new())?.with_output(false);
         let computed = self.placed.0.model.compute(&call, input.data(), initial.as_deref(), wait).await?;
         shape.state_of::<K, F>(config, computed.states)
     }

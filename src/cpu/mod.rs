@@ -10,7 +10,7 @@ use crate::config::RecurrentConfig;
 use crate::cpu::fast::FastModel;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::ReferenceModel;
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
 
@@ -39,7 +39,7 @@ impl<F: Real> CpuModel<F> {
     }
 
     /// What a forward of this shape will do.
-    pub(crate) fn plan(&self, sequence: &Sequence) -> CpuPlan {
+    pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         match &self.path {
             Path::Reference(model) => model.plan(sequence),
             Path::Fast(model) => model.plan(sequence),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::RecurrentConfig;
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 
 /// What a forward of one shape does on the CPU: [`Plan::Cpu`](crate::Plan::Cpu).
 ///
@@ -11,7 +11,7 @@ use crate::sequence::Sequence;
 #[derive(Clone, Debug, PartialEq)]
 pub struct CpuPlan {
     pub(super) config: RecurrentConfig,
-    pub(super) sequence: Sequence,
+    pub(super) extents: Extents,
     pub(super) instruction_set: &'static str,
     pub(super) available_threads: usize,
     pub(super) threads: usize,
@@ -55,7 +55,7 @@ impl CpuPlan {
 
     /// The floating-point operations of the matrix products, a multiply-add counted as two.
     pub fn flops(&self) -> u64 {
-        let (config, rows) = (&self.config, self.sequence.time_steps.saturating_mul(self.sequence.batch) as u64);
+        let (config, rows) = (&self.config, self.extents.time_steps.saturating_mul(self.extents.batch) as u64);
         let of_layer = |layer: usize| {
             let features = (config.layer_input_size(layer) as u64).saturating_add(config.recurrent_size() as u64);
             let gates = (config.gate_rows() as u64).saturating_mul(features);
@@ -69,12 +69,12 @@ impl CpuPlan {
 impl fmt::Display for CpuPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let (threads, steps) = (of(self.threads, "thread"), of(self.sequence.time_steps, "step"));
+        let (threads, steps) = (of(self.threads, "thread"), of(self.extents.time_steps, "step"));
         let tile = format!("{} by {}", of(self.tile_units, "unit"), of(self.tile_rows, "row"));
         if !f.alternate() {
             return write!(f, "{} on {threads}, {steps}, tiles of {tile}", self.instruction_set);
         }
-        writeln!(f, "{} over T = {}, B = {}", self.config, self.sequence.time_steps, self.sequence.batch)?;
+        writeln!(f, "{} over T = {}, B = {}", self.config, self.extents.time_steps, self.extents.batch)?;
         writeln!(f, "  instructions   {}: {}", self.instruction_set, self.why)?;
         writeln!(f, "  threads        {} of {}", self.threads, self.available_threads)?;
         writeln!(f, "  input product  of up to {} at a time", of(self.chunk_steps, "step"))?;

@@ -16,7 +16,7 @@ use crate::model::Computed;
 use crate::plan::Plan;
 use crate::plan::limits::DeviceLimits;
 use crate::precision::Precision;
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 use crate::strategy::Strategy;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
@@ -115,7 +115,7 @@ impl GpuModel {
     pub(crate) fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         // What a forward may take is asked of each forward.
         let limits = DeviceLimits { forward_memory: u64::MAX, ..self.limits() };
-        Plan::new(&self.config, Task { strategy, ..Task::forward(Sequence::batched(&self.config, 1, 1)) }, &limits)?;
+        Plan::new(&self.config, Task { strategy, ..Task::forward(Extents::batched(&self.config, 1, 1)) }, &limits)?;
         lock(&self.settings).strategy = strategy;
         Ok(())
     }
@@ -225,7 +225,7 @@ impl GpuModel {
     ) -> Result<()> {
         let context = &*self.context;
         let initial = buffers.initial.as_deref();
-        if call.sequence().is_empty() {
+        if call.extents().is_empty() {
             let states: Vec<_> = buffers.io.last.all().collect();
             let copy = || record_initial(encoder, initial, &states, &plan);
             return context.gpu.scoped("recording a forward of no steps", copy).await;

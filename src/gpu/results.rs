@@ -3,7 +3,7 @@
 use crate::call::Call;
 use crate::model::Computed;
 use crate::plan::Plan;
-use crate::sequence::RowStride;
+use crate::extents::RowStride;
 use crate::{Real, Result};
 
 /// Output and states out of the arrays of [`Workspace::results`](super::workspace::Workspace::results).
@@ -26,15 +26,15 @@ pub(crate) fn arrange<F: Real>(plan: &Plan, call: &Call, arrays: Vec<Vec<F>>) ->
 
 /// h `[L·D, T, B, P]` out of what each layer gave: `[T, B, D·P]`, the last in the user's order.
 fn all_h<F: Real>(plan: &Plan, call: &Call, between: &[Vec<F>], output: &[F]) -> Result<Vec<F>> {
-    let (config, sequence) = (&plan.config, call.sequence());
+    let (config, extents) = (&plan.config, call.extents());
     let (size, directions) = (config.recurrent_size(), config.directions());
     let mut all = call.padded_states(config, 0)?;
-    for (index, target) in all.chunks_exact_mut(sequence.rows() * size).enumerate() {
+    for (index, target) in all.chunks_exact_mut(extents.rows() * size).enumerate() {
         let (layer, d) = (index / directions, index % directions);
         let y = between.get(layer).map_or(output, Vec::as_slice);
-        let (_, RowStride { time, batch }) = sequence.layer_rows(layer, config.num_layers);
+        let (_, RowStride { time, batch }) = extents.layer_rows(layer, config.num_layers);
         for (row, target) in target.chunks_exact_mut(size).enumerate() {
-            let (t, b) = (row / sequence.batch, row % sequence.batch);
+            let (t, b) = (row / extents.batch, row % extents.batch);
             let at = ((t * time + b * batch) * directions + d) * size;
             target.copy_from_slice(&y[at..at + size]);
         }
@@ -44,16 +44,16 @@ fn all_h<F: Real>(plan: &Plan, call: &Call, between: &[Vec<F>], output: &[F]) ->
 
 /// c `[L·D, T, B, H]`, and the last of it, out of c before and after each step: `[L, T + 1, D, B, H]`.
 fn all_c<F: Real>(plan: &Plan, call: &Call, steps: &[F]) -> Result<(Vec<F>, Vec<F>)> {
-    let (config, sequence) = (&plan.config, call.sequence());
-    let (size, directions, batch) = (config.hidden_size, config.directions(), sequence.batch);
+    let (config, extents) = (&plan.config, call.extents());
+    let (size, directions, batch) = (config.hidden_size, config.directions(), extents.batch);
     let after = |index: usize, step: usize, b: usize| {
         let (layer, d) = (index / directions, index % directions);
-        let at = (((layer * (sequence.time_steps + 1) + step) * directions + d) * batch + b) * size;
+        let at = (((layer * (extents.time_steps + 1) + step) * directions + d) * batch + b) * size;
         &steps[at..at + size]
     };
     let mut all = call.padded_states(config, 1)?;
     let mut last = Vec::with_capacity(config.layers_and_directions() * batch * size);
-    for (index, target) in all.chunks_exact_mut(sequence.rows() * size).enumerate() {
+    for (index, target) in all.chunks_exact_mut(extents.rows() * size).enumerate() {
         for b in 0..batch {
             for step in 0..call.length(b) {
                 let row = call.time_of(step, index % directions, b) * batch + b;

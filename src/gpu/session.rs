@@ -11,7 +11,7 @@ use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::gpu::workspace::{States, Wanted, Workspace};
 use crate::plan::bytes::BufferBytes;
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 use crate::strategy::Strategy;
 use crate::{Error, Real, Result};
 
@@ -38,7 +38,7 @@ pub(crate) struct GpuSession {
 impl GpuSession {
     /// Zero states. `reads_output` says whether pushes read their output back.
     pub(crate) async fn new(model: &Arc<GpuModel>, state_arrays: StateArrays, reads_output: bool) -> Result<Self> {
-        let task = model.with_strategy(Task { state_arrays, ..Task::forward(Sequence::batched(&model.config, 1, 1)) });
+        let task = model.with_strategy(Task { state_arrays, ..Task::forward(Extents::batched(&model.config, 1, 1)) });
         // What is chosen for one step is kept, as buffers and pipelines are those of a strategy. Steps give the bits of a wavefront
         // that nobody asked for, in less memory.
         let strategy = match (task.strategy, model.plan(task)?.strategy()) {
@@ -56,7 +56,7 @@ impl GpuSession {
     ) -> Result<Self> {
         let wanted = if reads_output { Wanted::Output } else { Wanted::Nothing };
         // Any plan knows the sizes of the states.
-        let one_step = Task::forward(Sequence::batched(&model.config, 1, 1));
+        let one_step = Task::forward(Extents::batched(&model.config, 1, 1));
         let plan = model.plan(Task { state_arrays, strategy, ..one_step })?;
         let states = States::new(&model.context.gpu, &plan).await?;
         Ok(Self { model: Arc::clone(model), states, state_arrays, strategy, wanted, workspace: None, in_flight: 0 })
@@ -110,12 +110,12 @@ impl GpuSession {
                 return Ok(kept);
             }
         }
-        let sequence = Sequence {
-            time_steps: task.sequence.time_steps.next_power_of_two(),
-            batch: task.sequence.batch.next_power_of_two().min(task.state_arrays.rows),
-            ..task.sequence
+        let extents = Extents {
+            time_steps: task.extents.time_steps.next_power_of_two(),
+            batch: task.extents.batch.next_power_of_two().min(task.state_arrays.rows),
+            ..task.extents
         };
-        if let Ok(roomy) = model.plan(Task { sequence, ..task }) {
+        if let Ok(roomy) = model.plan(Task { extents, ..task }) {
             capacity = capacity.max(roomy.bytes);
         }
         if !allowed(&capacity) {
@@ -135,7 +135,7 @@ impl GpuSession {
     /// Where h of a call's rows lies, in bytes: what a push has to copy to where it is read. Rows that follow each other are
     /// one copy; where they are many and scattered, all of h is.
     fn h_of_call(&self, call: &Call) -> Vec<Range<u64>> {
-        let mut rows: Vec<usize> = (0..call.sequence().batch).map(|b| call.state_row(b)).collect();
+        let mut rows: Vec<usize> = (0..call.extents().batch).map(|b| call.state_row(b)).collect();
         rows.sort_unstable();
         let runs: Vec<Range<usize>> = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect();
         let all = 0..self.state_arrays.rows;

@@ -14,7 +14,7 @@ use crate::mode::Mode;
 use crate::model::{Asked, Place, PlacedModel};
 use crate::options::Options;
 use crate::request::Request;
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 use crate::strategy::Strategy;
 #[cfg(doc)]
 use crate::{Error, Streams};
@@ -94,7 +94,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// The shape of the output for an input of this shape.
     pub(super) fn output_shape(&self, input_shape: &[usize]) -> Result<Vec<usize>> {
         let config = &self.config().0;
-        Ok(Sequence::of_input(config, input_shape)?.shape(config.output_size()))
+        Ok(Extents::of_input(config, input_shape)?.shape(config.output_size()))
     }
 
     /// Runs a forward of zeros, so that the first real one of this input shape compiles nothing and makes no buffers.
@@ -178,11 +178,11 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// # Errors
     /// [`Error::Limit`] when the device cannot hold it.
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
-        let sequence = Sequence::batched(&self.config().0, time_steps, batch);
+        let extents = Extents::batched(&self.config().0, time_steps, batch);
         match &self.model().place {
             Place::Cpu(model) => Ok(Plan::Cpu(model.plan(&sequence))),
             Place::Gpu(model) => {
-                let task = Task { dropout: self.drops_out(), ..Task::forward(sequence) };
+                let task = Task { dropout: self.drops_out(), ..Task::forward(extents) };
                 Ok(Plan::Gpu(model.plan_forward(task)?.into()))
             }
         }

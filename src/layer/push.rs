@@ -7,7 +7,7 @@ use crate::layer::kind::Kind;
 use crate::layer::streams::{Slot, Streams};
 use crate::options::Options;
 use crate::request::{Request, Rows, check_output, sealed};
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 use crate::{Error, Real, Result, Tensor, TensorView};
 
 /// The question of [`Streams::request`].
@@ -88,14 +88,14 @@ impl<'a, K: Kind, F: Real> Push<'a, K, F> {
     async fn output(self, wait: Wait) -> Result<Tensor<F>> {
         let (streams, chunk) = (self.streams, self.chunk?);
         let config = &streams.layer.config().0;
-        let sequence = Sequence::of_input(config, chunk.shape())?;
+        let extents = Extents::of_input(config, chunk.shape())?;
         let count = self.slots.unwrap_or(streams.slots()).len();
-        if sequence.batch != count {
+        if extents.batch != count {
             let expected = format!("B = {count}, as there are so many slots to push");
             return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
         }
-        let output_shape = sequence.shape(config.output_size());
-        let call = Call::new(sequence, &self.options)?.with_state_rows(streams.rows_to_push(self.slots)?);
+        let output_shape = extents.shape(config.output_size());
+        let call = Call::new(extents, &self.options)?.with_state_rows(streams.rows_to_push(self.slots)?);
         let output = streams.session.push(call, chunk.data(), wait).await?;
         Tensor::new(output_shape, output)
     }

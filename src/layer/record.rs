@@ -13,7 +13,7 @@ use crate::layer::placed::Placed;
 use crate::model::Place;
 use crate::options::Options;
 use crate::request::{Request, Rows, sealed};
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 use crate::{Real, Result};
 
 /// The question of [`Placed::request_encode`].
@@ -113,12 +113,12 @@ impl<K: Kind, F: Real> Encode<'_, K, F> {
             return Err(needs_gpu("recording into a command encoder"));
         };
         let config = &placed.config().0;
-        let sequence = Sequence::batched(config, time_steps, batch);
+        let extents = Extents::batched(config, time_steps, batch);
         let training = placed.training();
-        let task = Task { dropout: training.is_some() && config.dropped_layers() > 0, ..Task::forward(sequence) };
+        let task = Task { dropout: training.is_some() && config.dropped_layers() > 0, ..Task::forward(extents) };
         let plan = model.plan_recording(task, buffers.output)?;
         buffers.check(config, &plan.bytes)?;
-        let call = Call::new(sequence, &options)?;
+        let call = Call::new(extents, &options)?;
         let keys = training.map(|training| training.next_keys(config.dropped_layers()));
         let call = call.with_dropout(keys.unwrap_or_default());
         let io = EncodeIo {

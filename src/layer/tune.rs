@@ -5,7 +5,7 @@ use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::Place;
 use crate::options::Options;
-use crate::sequence::Sequence;
+use crate::extents::Extents;
 #[cfg(doc)]
 use crate::{Device, Error};
 use crate::{Real, Result, Strategy, Tensor};
@@ -24,12 +24,12 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn tune(&self, input_shape: &[usize]) -> Result<Strategy> {
-        let sequence = Sequence::of_input(&self.config().0, input_shape)?;
-        let (Place::Gpu(model), false) = (&self.model().place, sequence.is_empty()) else {
+        let extents = Extents::of_input(&self.config().0, input_shape)?;
+        let (Place::Gpu(model), false) = (&self.model().place, extents.is_empty()) else {
             return Ok(self.strategy());
         };
         let zeros = Tensor::<f32>::zeros(input_shape)?;
-        let call = Call::new(sequence, &Options::new())?;
+        let call = Call::new(extents, &Options::new())?;
         pollster::block_on(model.tune(&call, zeros.data()))
     }
 }

@@ -33,7 +33,7 @@ impl BufferBytes {
     /// layers overlap.
     pub(crate) fn of_task(config: &RecurrentConfig, task: &Task, wave: bool, limits: &DeviceLimits) -> Result<Self> {
         let (directions, layers) = (config.directions() as u64, config.num_layers as u64);
-        let (t, b) = (task.sequence.time_steps as u64, task.sequence.batch as u64);
+        let (t, b) = (task.extents.time_steps as u64, task.extents.batch as u64);
         let of_rows = |what, features: usize| Need::product(what, &[t, b, features as u64, F32]);
         let of_state = |what, steps: u64, size: usize| {
             Need::product(what, &[layers, steps, directions, task.state_arrays.rows as u64, size as u64, F32])

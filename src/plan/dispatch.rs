@@ -77,7 +77,7 @@ impl Plan {
     }
 
     fn project_dispatch(&self, layer: usize, chunk: usize, slice: usize) -> Dispatch {
-        let rows = self.steps_in(chunk) * self.task.sequence.batch;
+        let rows = self.steps_in(chunk) * self.task.extents.batch;
         let (config, directions) = (&self.config, self.config.directions());
         Dispatch {
             kernel: self.choice.input_product.kernel(),
@@ -91,7 +91,7 @@ impl Plan {
 
     /// A dispatch of the kernel of the recurrence, or of the one that follows it.
     fn recurrence_dispatch(&self, kernel: Kernel, layer: usize, chunk: usize, turn: usize) -> Dispatch {
-        let (config, batch, directions) = (&self.config, self.task.sequence.batch, self.config.directions());
+        let (config, batch, directions) = (&self.config, self.task.extents.batch, self.config.directions());
         let groups = match (kernel, self.choice.recurrence) {
             (Kernel::Shrink, _) => shrink::groups(config.recurrent_size(), batch, directions),
             (_, Recurrence::Steps(tile) | Recurrence::Wavefront(tile)) => {

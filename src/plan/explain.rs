@@ -42,7 +42,7 @@ impl fmt::Display for Plan {
             "{} ({}), {} in {}, {} in {}, {} on the device",
             self.strategy(),
             self.choice.recurrence,
-            Count(self.task.sequence.time_steps, "step"),
+            Count(self.task.extents.time_steps, "step"),
             Count(self.chunks(), "chunk"),
             Count(self.dispatch_count(), "dispatch"),
             Count(self.submission_count(), "submission"),
@@ -53,8 +53,8 @@ impl fmt::Display for Plan {
 
 impl Plan {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sequence, bytes) = (&self.task.sequence, &self.bytes);
-        writeln!(f, "{} over T = {}, B = {}", self.config, sequence.time_steps, sequence.batch)?;
+        let (sequence, bytes) = (&self.task.extents, &self.bytes);
+        writeln!(f, "{} over T = {}, B = {}", self.config, extents.time_steps, extents.batch)?;
         writeln!(
             f,
             "  input product  {}; {} of up to {}, gx of {}: {}",

@@ -88,19 +88,19 @@ impl Plan {
     }
 
     fn of_choice(config: &RecurrentConfig, task: Task, choice: Choice, limits: &DeviceLimits) -> Result<Self> {
-        let Task { sequence, .. } = task;
-        choice.input_product.check(config, sequence.batch as u64, limits)?;
+        let Task { extents, .. } = task;
+        choice.input_product.check(config, extents.batch as u64, limits)?;
         if let Recurrence::Steps(tile) | Recurrence::Wavefront(tile) = choice.recurrence {
-            tile.check(config, sequence.batch, limits)?;
+            tile.check(config, extents.batch, limits)?;
         }
         if config.is_projected() {
-            shrink::check(config, sequence.batch, limits)?;
+            shrink::check(config, extents.batch, limits)?;
         }
         // Without rows there is no step to run, however many there are.
-        let time_steps = if sequence.is_empty() { 0 } else { sequence.time_steps };
-        let gx_of_step = bytes::gx_of_step(config, sequence.batch, choice.recurrence.is_wave(), limits)?;
+        let time_steps = if extents.is_empty() { 0 } else { extents.time_steps };
+        let gx_of_step = bytes::gx_of_step(config, extents.batch, choice.recurrence.is_wave(), limits)?;
         let mut bytes = BufferBytes::of_task(config, &task, choice.recurrence.is_wave(), limits)?;
-        let chunk_steps = chunk_steps(config, sequence.batch, choice, time_steps, gx_of_step, limits);
+        let chunk_steps = chunk_steps(config, extents.batch, choice, time_steps, gx_of_step, limits);
         let slices = project::slices(config.widest_input());
         let params = ParamsLayout::new(blocks(config, choice, slices, time_steps, chunk_steps), limits)?;
         (bytes.gx, bytes.params) = (gx_of_step * chunk_steps as u64, params.bytes());
@@ -160,9 +160,9 @@ impl Plan {
     // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
 
     fn shared_params(&self) -> SharedParams {
-        let (config, Task { sequence, state_arrays, .. }) = (&self.config, &self.task);
+        let (config, Task { extents, state_arrays, .. }) = (&self.config, &self.task);
         SharedParams {
-            batch: sequence.batch as u32,
+            batch: extents.batch as u32,
             hidden_size: config.hidden_size as u32,
             recurrent_size: config.recurrent_size() as u32,
             directions: config.directions() as u32,
@@ -174,10 +174,10 @@ impl Plan {
     }
 
     fn params_of(&self, layer: usize, chunk: usize, slice: usize) -> ChunkParams {
-        let (config, Task { sequence, state_arrays, .. }) = (&self.config, &self.task);
+        let (config, Task { extents, state_arrays, .. }) = (&self.config, &self.task);
         let input_size = config.layer_input_size(layer);
         let output_size = config.output_size();
-        let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
+        let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
         let features = project::slice(input_size, slice);
         // The first layer reads the input, which dropout leaves alone.
         let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
@@ -197,7 +197,7 @@ impl Plan {
             y_stride_b: (y_rows.batch * output_size) as u32,
             h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
             c_offset: self.c_offset(layer) as u32,
-            gx_offset: place(self.chunk_steps * sequence.batch * config.directions() * config.hidden_size),
+            gx_offset: place(self.chunk_steps * extents.batch * config.directions() * config.hidden_size),
             w_offset: place(wave::weights_of_layer(config)),
             b_offset: place(wave::biases_of_layer(config)),
             k_first: features.start as u32,
@@ -216,7 +216,7 @@ impl Plan {
 
     /// Where the initial c of a layer lies.
     pub(crate) fn c_offset(&self, layer: usize) -> usize {
-        let steps = if self.task.all_states { self.task.sequence.time_steps + 1 } else { 1 };
+        let steps = if self.task.all_states { self.task.extents.time_steps + 1 } else { 1 };
         layer * steps * self.c_of_step()
     }
 
@@ -242,7 +242,7 @@ impl Plan {
 
     /// The floating-point operations of the matrix products, a multiply-add counted as two.
     pub fn flops(&self) -> u64 {
-        let (config, rows) = (&self.config, self.task.sequence.rows());
+        let (config, rows) = (&self.config, self.task.extents.rows());
         let of_layer = |layer| {
             let input = product_flops(config, rows, config.layer_input_size(layer));
             let projection = [2, rows, config.directions(), config.hidden_size, config.proj_size];

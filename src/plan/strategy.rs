@@ -92,9 +92,9 @@ fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, soft
 /// Why it is faster to overlap layers, if it is. Every strategy of steps gives the same bits, so this may depend on T.
 fn wave_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'static str> {
     let weights = config.gate_rows() * config.recurrent_size();
-    let flops = (2 * weights as u64).saturating_mul(task.sequence.batch as u64);
+    let flops = (2 * weights as u64).saturating_mul(task.extents.batch as u64);
     let resident = config.num_layers * weights * size_of::<f32>() <= RESIDENT_BYTES;
-    let pays = task.sequence.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
+    let pays = task.extents.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
     pays.then_some("a step of one layer leaves a GPU idle, and steps of several layers take no longer")
 }
 

@@ -163,10 +163,10 @@ impl FastModel {
     }
 
     /// What a forward of this shape will do.
-    pub(crate) fn plan(&self, sequence: &Sequence) -> CpuPlan {
+    pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         let (config, available) = (&self.config, available_threads());
         let threads_of = |layer| self.team(layer, sequence, available).together(config.directions());
-        let (gates, rows) = (config.cell.gates(), sequence.batch.max(1));
+        let (gates, rows) = (config.cell.gates(), extents.batch.max(1));
         let tiles = tiles_at_a_time(gates, rows, config.hidden_size.div_ceil(self.lanes));
         CpuPlan {
             config: config.clone(),
@@ -181,9 +181,9 @@ impl FastModel {
         }
     }
 
-    fn chunk_steps(&self, sequence: &Sequence) -> usize {
-        let step_bytes = sequence.batch.saturating_mul(self.config.gate_rows() * size_of::<f32>()).max(1);
-        (GX_BYTES / step_bytes).clamp(1, sequence.time_steps.max(1))
+    fn chunk_steps(&self, extents: &Extents) -> usize {
+        let step_bytes = extents.batch.saturating_mul(self.config.gate_rows() * size_of::<f32>()).max(1);
+        (GX_BYTES / step_bytes).clamp(1, extents.time_steps.max(1))
     }
 
     /// As [`CpuModel::forward`](super::CpuModel::forward).
@@ -193,13 +193,13 @@ impl FastModel {
         input: &[f32],
         states: &mut [Vec<f32>],
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
-        let (config, sequence) = (&self.config, call.sequence());
+        let (config, extents) = (&self.config, call.extents());
         let (directions, width) = (config.directions(), config.recurrent_size());
         let wanted = if call.task.all_states { states.len() } else { 0 };
         let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<Vec<f32>>>>()?;
         let mut x: Option<Vec<f32>> = None;
         for layer in 0..config.num_layers {
-            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
+            let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
             let pass = Pass {
                 arch: self.arch,
                 config,
@@ -216,13 +216,13 @@ impl FastModel {
                 Some(parts) => parts,
                 None => self.run(&pass, states, 1)?.unwrap_or_default(),
             };
-            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
+            let mut y = zeroed("the output of a layer", &[extents.rows(), config.output_size()])?;
             for part in &parts {
                 let index = layer * directions + part.direction;
                 let own = part.units(width);
-                let part_width = part.h.len() / sequence.batch;
+                let part_width = part.h.len() / extents.batch;
                 for (row, part_y) in part.y.chunks_exact(part_width).enumerate() {
-                    let (time, b) = (row / sequence.batch, row % sequence.batch);
+                    let (time, b) = (row / extents.batch, row % extents.batch);
                     let at = (time * y_rows.time + b * y_rows.batch) * config.output_size() + part.direction * width;
                     y[at + own.start..at + own.end].copy_from_slice(&part_y[..own.len()]);
                 }
@@ -234,16 +234,16 @@ impl FastModel {
     }
 
     /// The operations of a layer.
-    fn layer_flops(&self, layer: usize, sequence: &Sequence) -> u64 {
+    fn layer_flops(&self, layer: usize, extents: &Extents) -> u64 {
         let features = self.config.recurrent_size() + self.config.layer_input_size(layer);
         let of_row = (2 * self.config.directions() * self.config.gate_rows() * features) as u64;
-        of_row.saturating_mul(sequence.time_steps.saturating_mul(sequence.batch) as u64)
+        of_row.saturating_mul(extents.time_steps.saturating_mul(extents.batch) as u64)
     }
 
     /// As many of `threads` threads as pay for a layer.
-    fn team(&self, layer: usize, sequence: &Sequence, threads: usize) -> Team {
+    fn team(&self, layer: usize, extents: &Extents, threads: usize) -> Team {
         let of_step = 2 * (self.config.gate_rows() * self.config.recurrent_size()) as u64;
-        let of_step = of_step.saturating_mul(sequence.batch as u64);
+        let of_step = of_step.saturating_mul(extents.batch as u64);
         let worth = self.layer_flops(layer, sequence) / LAYER_FLOPS_OF_A_THREAD;
         let threads = threads.min(usize::try_from(worth).unwrap_or(usize::MAX)).max(1);
         // A projection needs all units of a row, which would be another meeting in every step.
@@ -254,7 +254,7 @@ impl FastModel {
 
     /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them, or lets one wait too long.
     fn run(&self, pass: &Pass<'_>, states: &[Vec<f32>], threads: usize) -> Result<Option<Vec<Part>>> {
-        let (directions, sequence) = (self.config.directions(), pass.call.sequence());
+        let (directions, extents) = (self.config.directions(), pass.call.extents());
         let (of_layer, tiles) = (self.layer_flops(pass.layer, sequence), self.config.hidden_size.div_ceil(self.lanes));
         let mut team = self.team(pass.layer, sequence, threads);
         if team.members > 1 && exchange::take_turn_alone() {
@@ -277,7 +277,7 @@ impl FastModel {
                 parts.push(Part::new(pass, direction, share, self.lanes, &states)?);
             }
             let work = Duration::from_nanos(of_layer / directions as u64 / FLOPS_OF_A_NANOSECOND);
-            exchanges.push(Exchange::new(members, sequence.batch * self.config.recurrent_size(), work)?);
+            exchanges.push(Exchange::new(members, extents.batch * self.config.recurrent_size(), work)?);
         }
         if !together {
             parts.iter_mut().for_each(|part| work(pass, part, &exchanges[part.direction]));
@@ -322,19 +322,19 @@ fn store_states(
     states: &mut [Vec<f32>],
     all: &mut [Vec<f32>],
 ) {
-    let sequence = call.sequence();
+    let extents = call.extents();
     for (s, (last, every)) in [(&part.h, Some(&part.y)), (&part.c, part.all_c.as_ref())].into_iter().enumerate() {
         let Some(state) = states.get_mut(s) else { continue };
-        let (size, width) = (config.state_size(s), last.len() / sequence.batch);
+        let (size, width) = (config.state_size(s), last.len() / extents.batch);
         let own = part.units(size);
-        for b in 0..sequence.batch {
+        for b in 0..extents.batch {
             let at = (index * call.task.state_arrays.rows + call.state_row(b)) * size;
             state[at + own.start..at + own.end].copy_from_slice(&last[b * width..b * width + own.len()]);
         }
         let (Some(target), Some(every)) = (all.get_mut(s), every) else { continue };
-        for b in 0..sequence.batch {
-            for row in (0..call.length(b)).map(|time| time * sequence.batch + b) {
-                let at = (index * sequence.rows() + row) * size;
+        for b in 0..extents.batch {
+            for row in (0..call.length(b)).map(|time| time * extents.batch + b) {
+                let at = (index * extents.rows() + row) * size;
                 target[at + own.start..at + own.end].copy_from_slice(&every[row * width..row * width + own.len()]);
             }
         }

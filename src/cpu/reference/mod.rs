@@ -40,7 +40,7 @@ impl<F: Real> ReferenceModel<F> {
     }
 
     /// What a forward of this shape will do.
-    pub(crate) fn plan(&self, sequence: &Sequence) -> CpuPlan {
+    pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         let is_f32 = size_of::<F>() == size_of::<f32>();
         CpuPlan {
             config: self.config.clone(),
@@ -55,20 +55,20 @@ impl<F: Real> ReferenceModel<F> {
         }
     }
 
-    fn chunk_steps(&self, sequence: &Sequence) -> usize {
-        let step_bytes = sequence.batch.saturating_mul(self.config.gate_rows() * size_of::<F>()).max(1);
-        (GX_BUDGET as usize / step_bytes).clamp(1, sequence.time_steps.max(1))
+    fn chunk_steps(&self, extents: &Extents) -> usize {
+        let step_bytes = extents.batch.saturating_mul(self.config.gate_rows() * size_of::<F>()).max(1);
+        (GX_BUDGET as usize / step_bytes).clamp(1, extents.time_steps.max(1))
     }
 
     /// As [`CpuModel::forward`](super::CpuModel::forward).
     pub(crate) fn forward(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Vec<Vec<F>>)> {
-        let (config, sequence) = (&self.config, call.sequence());
+        let (config, extents) = (&self.config, call.extents());
         let wanted = if call.task.all_states { config.cell.states().len() } else { 0 };
         let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<_>>>()?;
         let mut x: Option<Vec<F>> = None;
         for layer in 0..config.num_layers {
-            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
-            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
+            let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
+            let mut y = zeroed("the output of a layer", &[extents.rows(), config.output_size()])?;
             for direction in 0..config.directions() {
                 let pass = Pass { layer, direction, x_rows, y_rows };
                 self.run(call, &pass, x.as_deref().unwrap_or(input), states, &mut y, &mut all)?;
@@ -88,8 +88,8 @@ impl<F: Real> ReferenceModel<F> {
         y: &mut [F],
         all: &mut [Vec<F>],
     ) -> Result<()> {
-        let (config, sequence) = (&self.config, call.sequence());
-        let (batch, width, features) = (sequence.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
+        let (config, extents) = (&self.config, call.extents());
+        let (batch, width, features) = (extents.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
         let index = pass.layer * config.directions() + pass.direction;
         let weights = &self.layers[index];
         let of_direction = |state: &'a mut Vec<F>| {
@@ -101,8 +101,8 @@ impl<F: Real> ReferenceModel<F> {
         let chunk_steps = self.chunk_steps(sequence);
         let dropout = call.dropout_key(pass.layer).map(|key| (Dropout::new(config.dropout), key));
         let mut scratch = step::Scratch::new(config)?;
-        for first in (0..sequence.time_steps).step_by(chunk_steps) {
-            let steps = chunk_steps.min(sequence.time_steps - first);
+        for first in (0..extents.time_steps).step_by(chunk_steps) {
+            let steps = chunk_steps.min(extents.time_steps - first);
             let time_of = |s: usize, b: usize| call.time_of(first + s, pass.direction, b);
             let x_row =
                 |row: usize| time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
@@ -121,7 +121,7 @@ impl<F: Real> ReferenceModel<F> {
                         continue;
                     }
                     y[at..at + width].copy_from_slice(&states[0][state_row * width..(state_row + 1) * width]);
-                    let row = (index * sequence.time_steps + time) * batch + b;
+                    let row = (index * extents.time_steps + time) * batch + b;
                     for (s, (all, state)) in all.iter_mut().zip(&states).enumerate() {
                         let size = config.state_size(s);
                         all[row * size..(row + 1) * size]
