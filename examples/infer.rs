@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
-use wgpu_rnn::{AnyLayer, Kind, Layer, Nonlinearity, Options, Tensor, TensorFile};
+use wgpu_rnn::{AnyLayer, Kind, Layer, Nonlinearity, Tensor, TensorFile};
 
 use crate::place::Place;
 
@@ -109,7 +109,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 Activation::Relu => Nonlinearity::Relu,
                 Activation::Tanh => Nonlinearity::Tanh,
             };
-            run_layer(arguments, &prefix, layer.nonlinearity(nonlinearity))
+            run_layer(arguments, &prefix, layer.with_nonlinearity(nonlinearity))
         }
         (_, Some(_)) => bail!("--nonlinearity is for an RNN, and the model is none"),
         (AnyLayer::Lstm(layer), None) => run_layer(arguments, &prefix, layer),
@@ -124,13 +124,16 @@ fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> R
     let parameters: usize = weights.flatten().map(|tensor| tensor.data().len()).sum();
     say!("model   {} under prefix {prefix:?}, {parameters} parameters", layer.config());
     let Input { input, state, lengths } = load_input::<K>(&arguments.input)?;
-    let options = lengths.as_ref().map_or(Options::new(), |lengths| Options::new().lengths(lengths));
 
     let device = arguments.device.open(arguments.adapter.as_deref())?;
     say!("device  {device}: {}", device.reason());
     let placed = layer.to(&device).context("placing the model")?;
     let start = Instant::now();
-    let (output, last) = placed.forward_with(&input, state.as_ref(), &options)?;
+    let mut request = placed.request(&input).state(state.as_ref());
+    if let Some(lengths) = &lengths {
+        request = request.lengths(lengths);
+    }
+    let (output, last) = request.run()?;
     let elapsed = start.elapsed();
     let last = K::arrays(&last);
     say!("output  {:?}, each state {:?}", output.shape(), last[0].shape());

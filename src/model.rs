@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::call::{Call, Results};
 use crate::cell_kind::StateName;
 use crate::config::RecurrentConfig;
 use crate::cpu::CpuModel;
@@ -17,7 +17,7 @@ use crate::precision::Precision;
 use crate::results::{self, Computed};
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
-use crate::{Real, Result, Tensor};
+use crate::{Real, Result, Tensor, TensorView};
 
 /// A model whose weights lie where it runs.
 #[derive(Debug)]
@@ -32,8 +32,20 @@ pub(crate) enum Place<F> {
     Gpu(Arc<GpuModel>),
 }
 
+/// What a forward is asked besides input and initial states.
+pub(crate) struct Asked<'a> {
+    pub(crate) options: Options<'a>,
+    /// `None` in evaluation mode.
+    pub(crate) training: Option<&'a Training>,
+    /// Whether the output is wanted.
+    pub(crate) output: bool,
+    /// Whether the states after every step are wanted.
+    pub(crate) all_states: bool,
+}
+
 /// The results of a forward, with shapes.
 pub(crate) struct Forward<F> {
+    /// Without elements if it was not asked for.
     pub(crate) output: Tensor<F>,
     pub(crate) states: Vec<Tensor<F>>,
     pub(crate) all: Vec<Tensor<F>>,
@@ -59,14 +71,12 @@ impl<F: Real> PlacedModel<F> {
     /// table, all of them or `None` for zeros.
     pub(crate) async fn forward(
         &self,
-        input: &Tensor<F>,
+        input: &TensorView<'_, F>,
         states: Option<&[&Tensor<F>]>,
-        options: &Options<'_>,
-        training: Option<&Training>,
-        all_states: bool,
+        asked: Asked<'_>,
         wait: Wait,
     ) -> Result<Forward<F>> {
-        let config = &self.config;
+        let (config, Asked { options, training, output, all_states }) = (&self.config, asked);
         let extents = Extents::of_input(config, input.shape())?;
         for (index, state) in states.into_iter().flatten().enumerate() {
             extents.check_state(config, index, state.shape())?;
@@ -79,7 +89,8 @@ impl<F: Real> PlacedModel<F> {
         for shape in state_shapes.iter().chain(all_shapes.iter().filter(|_| all_states)) {
             element_count::<F>("state", shape)?;
         }
-        let call = Call::new(extents, options)?.with_all_states(all_states);
+        let results = if output { Results::OutputAndStates } else { Results::States };
+        let call = Call::new(extents, &options)?.with_all_states(all_states).with_results(results);
         let call = match training {
             None => call,
             Some(training) => {
@@ -96,7 +107,7 @@ impl<F: Real> PlacedModel<F> {
             shapes.into_iter().zip(arrays).map(|(shape, array): (Vec<usize>, Vec<F>)| Tensor::new(shape, array))
         };
         Ok(Forward {
-            output: Tensor::new(output_shape, computed.output)?,
+            output: if output { Tensor::new(output_shape, computed.output)? } else { Tensor::zeros([0])? },
             states: shaped(state_shapes, computed.states).collect::<Result<_>>()?,
             all: shaped(all_shapes, computed.all).collect::<Result<_>>()?,
         })

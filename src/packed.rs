@@ -7,7 +7,7 @@ use crate::{Error, Real, Result, Tensor};
 /// padding.
 ///
 /// It is a format for exchange with PyTorch. A forward takes padded input and lengths
-/// ([`Options::lengths`](crate::Options::lengths)), which [`pad`](Self::pad) gives.
+/// ([`Request::lengths`](crate::Request::lengths)), which [`pad`](Self::pad) gives.
 ///
 /// ```
 /// use wgpu_rnn::{PackedSequence, Tensor};

@@ -67,7 +67,7 @@ fn fail_each<T>(name: &str, least: usize, call: impl Fn() -> Result<T>) -> T {
 }
 
 fn lstm() -> Lstm {
-    Lstm::random(LstmConfig::new(96, 80).proj_size(72), 1).unwrap()
+    Lstm::random(LstmConfig::new(96, 80).with_proj_size(72), 1).unwrap()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn arrays() {
 
 #[test]
 fn weights() {
-    fail_each("random", 3, || Lstm::random(LstmConfig::new(96, 80).proj_size(72), 1));
+    fail_each("random", 3, || Lstm::random(LstmConfig::new(96, 80).with_proj_size(72), 1));
     let lstm = lstm();
     fail_each("cast", 3, || lstm.cast::<f64>());
     let plain = Lstm::random(LstmConfig::new(96, 80), 1).unwrap();
@@ -124,7 +124,7 @@ fn forwards_on_the_cpu() {
     let lstm = lstm();
     let device = Device::cpu();
     fail_each("to", 3, || lstm.to(&device));
-    fail_each("to_precision", 5, || lstm.to_precision(&device, Precision::F16));
+    fail_each("precision", 5, || lstm.place(&device).precision(Precision::F16).run());
     let x = Tensor::zeros([3, 100, 96]).unwrap();
     let state = LstmState { h: Tensor::zeros([1, 100, 72]).unwrap(), c: Tensor::zeros([1, 100, 80]).unwrap() };
     // The scalar path multiplies by ndarray's matrix product, whose work space has a bounded length, but is not asked

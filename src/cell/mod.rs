@@ -1,23 +1,25 @@
 //! Single cells, one time step a call: on the host ([`Cell`]), on a device ([`PlacedCell`]), and their states there.
 
-pub(crate) mod config;
 pub(crate) mod placed;
 mod shape;
 pub(crate) mod state;
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::Error;
-use crate::cell::config::CellConfig;
 use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
 use crate::config::Nonlinearity;
 use crate::device::Device;
 use crate::gpu::Wait;
+use crate::layer::config::{Config, ForCell};
 use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
+use crate::layer::place::Place;
 use crate::model::PlacedModel;
-use crate::precision::Precision;
+use crate::request::Request;
 use crate::weights::names::{Naming, Parameter};
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
@@ -30,6 +32,8 @@ pub type GruCell<F = f32> = Cell<GruKind, F>;
 /// `torch.nn.RNNCell` with its weights.
 pub type RnnCell<F = f32> = Cell<RnnKind, F>;
 
+/// The configuration of a [`Cell`].
+pub type CellConfig<K> = Config<K, ForCell>;
 /// The configuration of an [`LstmCell`].
 pub type LstmCellConfig = CellConfig<LstmKind>;
 /// The configuration of a [`GruCell`].
@@ -51,14 +55,14 @@ pub type GruCellState<F = f32> = CellState<GruKind, F>;
 /// h of an [`RnnCell`], where the cell runs.
 pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
 
-/// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it on a
-/// device to run it, one time step a call.
+/// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it
+/// on a device to run it, one time step a call.
 ///
 /// Shapes and rules are those of
 /// [`torch.nn.LSTMCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTMCell.html),
 /// [`torch.nn.GRUCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRUCell.html) and
-/// [`torch.nn.RNNCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html). A whole sequence runs faster
-/// through a [`Layer`](crate::Layer), which knows all steps at once.
+/// [`torch.nn.RNNCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html). A whole sequence runs
+/// faster through a [`Layer`](crate::Layer), which knows all steps at once.
 ///
 /// ```
 /// use wgpu_rnn::{Device, LstmCell, LstmCellConfig, LstmState, Tensor};
@@ -66,18 +70,20 @@ pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
 /// let cell = LstmCell::random(LstmCellConfig::new(10, 20), 0)?.to(&Device::cpu())?;
 /// let x = vec![Tensor::zeros([3, 10])?; 5]; // five steps of [B, I]
 ///
-/// let mut state = cell.zero_state(3)?; // h and c, where the cell runs
+/// let mut state = cell.zero_state(3).run()?; // h and c, where the cell runs
 /// for x_t in &x {
 ///     cell.step(x_t, &mut state)?; // on a GPU reads nothing back
 /// }
-/// let LstmState { h, c } = state.read()?;
+/// let LstmState { h, c } = state.read().run()?;
 /// assert_eq!((h.shape(), c.shape()), (&[3, 20][..], &[3, 20][..])); // [B, H]
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Cheap to clone: clones share the weights.
+#[derive(Clone, PartialEq)]
 pub struct Cell<K, F = f32> {
     config: CellConfig<K>,
-    weights: LayerWeights<F>,
+    weights: Arc<LayerWeights<F>>,
 }
 
 impl<K: Kind> Cell<K> {
@@ -88,14 +94,14 @@ impl<K: Kind> Cell<K> {
     /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
     pub fn random(config: CellConfig<K>, seed: u64) -> Result<Self> {
         config.0.validate::<f32>()?;
-        let weights = init::uniform(&config.0, seed)?.swap_remove(0);
+        let weights = init::uniform(&config.0, seed)?.swap_remove(0).into();
         Ok(Self { config, weights })
     }
 
-    /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on. Whether there
-    /// are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
+    /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on.
+    /// Whether there are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
-    /// The [`nonlinearity`](Cell::nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
+    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
     /// `{prefix}nonlinearity` if the file has it, which [`save_safetensors`](Self::save_safetensors) writes and PyTorch
     /// does not, or set afterwards, or stated and checked by [`from_safetensors_with`](Self::from_safetensors_with).
     ///
@@ -151,8 +157,8 @@ impl<K: Kind, F: Real> Cell<K, F> {
     /// A cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`] when the
-    /// weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite weight.
+    /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`]
+    /// when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite weight.
     pub fn new(config: CellConfig<K>, weights: LayerWeights<F>) -> Result<Self> {
         Self::checked(config, weights, "")
     }
@@ -161,7 +167,7 @@ impl<K: Kind, F: Real> Cell<K, F> {
         config.0.validate::<F>()?;
         let name = |parameter: Parameter| Naming::Cell.name(prefix, parameter);
         weights::validate(&config.0, std::slice::from_ref(&weights), name)?;
-        Ok(Self { config, weights })
+        Ok(Self { config, weights: weights.into() })
     }
 
     /// Writes the cell to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
@@ -190,54 +196,55 @@ impl<K: Kind, F: Real> Cell<K, F> {
         &self.weights
     }
 
-    /// Places the cell on a device: weights are packed and uploaded once, here.
+    /// Places the cell on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for another
+    /// precision, and does not block.
     ///
     /// # Errors
     /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
     /// [`Error::Unsupported`] for f64 on a GPU.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to(&self, device: &Device) -> Result<PlacedCell<K, F>> {
-        pollster::block_on(self.place(device, Precision::F32, Wait::Blocking))
+        pollster::block_on(Place::new(self, device).cell(Wait::Blocking))
     }
 
-    /// [`to`](Self::to) without blocking.
+    /// Asks for the cell on a device, with weights in a [precision](Request::precision). See [`Request`].
     ///
     /// # Errors
-    /// As [`to`](Self::to).
-    pub async fn to_async(&self, device: &Device) -> Result<PlacedCell<K, F>> {
-        self.place(device, Precision::F32, Wait::Async).await
+    /// When it runs, as [`to`](Self::to).
+    pub fn place<'a>(&'a self, device: &'a Device) -> Request<'a, PlacedCell<K, F>, Place<'a, Self>> {
+        Request::new(Place::new(self, device), |place, wait| Box::pin(place.cell(wait)))
     }
+}
 
-    /// [`to`](Self::to) with weights in another precision: as f16, a step of few rows reads half as many bytes.
-    ///
-    /// # Errors
-    /// As [`to`](Self::to); [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn to_precision(&self, device: &Device, precision: Precision) -> Result<PlacedCell<K, F>> {
-        pollster::block_on(self.place(device, precision, Wait::Blocking))
-    }
-
-    /// [`to_precision`](Self::to_precision) without blocking.
-    ///
-    /// # Errors
-    /// As [`to_precision`](Self::to_precision).
-    pub async fn to_precision_async(&self, device: &Device, precision: Precision) -> Result<PlacedCell<K, F>> {
-        self.place(device, precision, Wait::Async).await
-    }
-
-    async fn place(&self, device: &Device, precision: Precision, wait: Wait) -> Result<PlacedCell<K, F>> {
-        let (config, weights) = (&self.config.0, std::slice::from_ref(&self.weights));
+impl<K: Kind, F: Real> Place<'_, Cell<K, F>> {
+    async fn cell(self, wait: Wait) -> Result<PlacedCell<K, F>> {
+        let Self { module: cell, device, precision } = self;
+        let (config, weights) = (&cell.config.0, std::slice::from_ref(&*cell.weights));
         let weights = weights::in_precision(config, weights, precision, |parameter| parameter.kind.stem().to_owned())?;
         let model = PlacedModel::new(config, &weights, device, precision, wait).await?;
-        Ok(PlacedCell { config: self.config.clone(), device: device.clone(), model })
+        Ok(PlacedCell::new(cell.clone(), device.clone(), model))
     }
 }
 
 impl<F: Real> Cell<RnnKind, F> {
     /// The same cell with another nonlinearity, which weights do not tell.
     #[must_use]
-    pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
-        self.config = self.config.nonlinearity(nonlinearity);
+    pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
+        self.config = self.config.with_nonlinearity(nonlinearity);
         self
+    }
+}
+
+/// As of [`Display`](fmt::Display): weights are not printed.
+impl<K: Kind, F: Real> fmt::Debug for Cell<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cell({self})")
+    }
+}
+
+/// As `print(module)` in PyTorch, in Rust's spelling: "LSTMCell(10, 20)".
+impl<K: Kind, F: Real> fmt::Display for Cell<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
     }
 }

@@ -35,7 +35,7 @@ use crate::{Real, Result};
 /// assert_eq!((output.shape(), any.to_string()), (&[5, 3, 20][..], "GRU(10, 20)".to_owned()));
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum AnyLayer<F = f32> {
     /// `torch.nn.LSTM`
@@ -179,6 +179,13 @@ impl<F> From<Gru<F>> for AnyLayer<F> {
 impl<F> From<Rnn<F>> for AnyLayer<F> {
     fn from(layer: Rnn<F>) -> Self {
         Self::Rnn(layer)
+    }
+}
+
+/// The layer in one line, without its weights.
+impl<F: Real> fmt::Debug for AnyLayer<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        each!(self, layer => fmt::Debug::fmt(layer, f))
     }
 }
 

@@ -9,28 +9,45 @@ use crate::weights::LayerWeights;
 use crate::weights::tensor_file::TensorFile;
 use crate::{Error, Real, Result, Tensor};
 
-/// A fully connected layer as `torch.nn.Linear` holds it.
+/// The `torch.nn.Linear` of one gate, over the concatenation `[x, h]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Linear<F = f32> {
+pub struct GateLinear<F = f32> {
     /// `[H, I + H]`: columns 0..I belong to x, the rest to h.
     pub weight: Tensor<F>,
     /// `[H]`, or `None` for `bias=False`.
     pub bias: Option<Tensor<F>>,
 }
 
-/// One layer of a hand-written LSTM: `forget`, `input`, `output` and `cell` are each a [`Linear`] over `[x, h]`.
+/// One layer of a hand-written LSTM: `forget`, `input`, `output` and `cell` are each a [`GateLinear`] over `[x, h]`.
 ///
 /// The columns split at I into `W_ih` and `W_hh`; the bias becomes `bias_ih`, and `bias_hh` is zero.
+///
+/// ```
+/// use wgpu_rnn::{ConcatGates, Device, GateLinear, Lstm, Tensor};
+///
+/// // In PyTorch: self.forget = nn.Linear(I + H, H) and so on, applied to torch.cat([x, h], 1); here I = 3, H = 2.
+/// let linear = |value: f32| -> Result<GateLinear, wgpu_rnn::Error> {
+///     Ok(GateLinear { weight: Tensor::new([2, 5], [value; 10])?, bias: Some(Tensor::zeros([2])?) })
+/// };
+/// let gates = ConcatGates { forget: linear(0.1)?, input: linear(0.2)?, output: linear(0.3)?, cell: linear(0.4)? };
+///
+/// let lstm = Lstm::from_concat_gates(&[gates.clone()])?; // one entry for each layer
+/// assert_eq!(lstm.to_string(), "LSTM(3, 2)");
+/// let (output, _) = lstm.to(&Device::cpu())?.forward(&Tensor::zeros([7, 3])?, None)?; // [T, I]
+/// assert_eq!(output.shape(), [7, 2]);
+/// assert_eq!(lstm.to_concat_gates()?, [gates]);
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConcatGates<F = f32> {
     /// The forget gate, f.
-    pub forget: Linear<F>,
+    pub forget: GateLinear<F>,
     /// The input gate, i.
-    pub input: Linear<F>,
+    pub input: GateLinear<F>,
     /// The output gate, o.
-    pub output: Linear<F>,
+    pub output: GateLinear<F>,
     /// The cell candidate, g.
-    pub cell: Linear<F>,
+    pub cell: GateLinear<F>,
 }
 
 impl ConcatGates {
@@ -71,7 +88,7 @@ impl<F: Real> ConcatGates<F> {
                 name,
                 why: "a hand-written LSTM has the gates forget, input, output and cell".to_owned(),
             })?;
-            Ok(Linear { weight, bias: file.tensor(&format!("{prefix}{gate}.bias"))? })
+            Ok(GateLinear { weight, bias: file.tensor(&format!("{prefix}{gate}.bias"))? })
         };
         let [forget, input, output, cell] = Self::NAMES;
         Ok(Self { forget: read(forget)?, input: read(input)?, output: read(output)?, cell: read(cell)? })
@@ -93,7 +110,7 @@ impl<F: Real> ConcatGates<F> {
     }
 
     /// The gates in canonical order.
-    fn canonical(&self) -> [(&'static str, &Linear<F>); 4] {
+    fn canonical(&self) -> [(&'static str, &GateLinear<F>); 4] {
         let mut gates = [("", &self.forget); 4];
         gates[lstm_gate::INPUT] = ("input", &self.input);
         gates[lstm_gate::FORGET] = ("forget", &self.forget);
@@ -166,7 +183,7 @@ impl<F: Real> ConcatGates<F> {
                 }
                 _ => None,
             };
-            Ok(Linear { weight: Tensor::new([hidden, input + hidden], weight)?, bias })
+            Ok(GateLinear { weight: Tensor::new([hidden, input + hidden], weight)?, bias })
         };
         Ok(Self {
             forget: gate(lstm_gate::FORGET)?,

@@ -13,6 +13,7 @@ mod tensor_writer;
 mod whole_file;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use half::f16;
 
@@ -32,7 +33,7 @@ use crate::{Error, Real, Result, Tensor};
 /// | `weight_hr` | `[P, H]`, of an LSTM with a projection |
 ///
 /// Shapes and values are checked when a model is made of them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct LayerWeights<F = f32> {
     weight_ih: Tensor<F>,
     weight_hh: Tensor<F>,
@@ -122,6 +123,20 @@ impl<F: Real> LayerWeights<F> {
             ParameterKind::BiasHh => self.bias_hh(),
             ParameterKind::WeightHr => self.weight_hr(),
         }
+    }
+}
+
+/// The shapes of the tensors that there are; weights are not printed.
+impl<F: Real> fmt::Debug for LayerWeights<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerWeights(weight_ih {:?}, weight_hh {:?}", self.weight_ih.shape(), self.weight_hh.shape())?;
+        if let Some((bias_ih, bias_hh)) = &self.bias {
+            write!(f, ", bias_ih {:?}, bias_hh {:?}", bias_ih.shape(), bias_hh.shape())?;
+        }
+        if let Some(weight_hr) = &self.weight_hr {
+            write!(f, ", weight_hr {:?}", weight_hr.shape())?;
+        }
+        f.write_str(")")
     }
 }
 

@@ -14,10 +14,10 @@ use crate::support::uniform;
 fn checkpoint(path: &std::path::Path) {
     let folder = tempfile::tempdir().unwrap();
     let part = |name: &str| folder.path().join(name);
-    let lstm = LstmConfig::new(3, 5).num_layers(2).bidirectional(true);
+    let lstm = LstmConfig::new(3, 5).with_num_layers(2).with_bidirectional(true);
     Lstm::random(lstm, 1).unwrap().save_safetensors(part("lstm"), "encoder.").unwrap();
-    Lstm::random(LstmConfig::new(4, 6).proj_size(2), 2).unwrap().save_safetensors(part("proj"), "p.").unwrap();
-    Gru::random(GruConfig::new(2, 3).bias(false), 3).unwrap().save_safetensors(part("gru"), "decoder.").unwrap();
+    Lstm::random(LstmConfig::new(4, 6).with_proj_size(2), 2).unwrap().save_safetensors(part("proj"), "p.").unwrap();
+    Gru::random(GruConfig::new(2, 3).with_bias(false), 3).unwrap().save_safetensors(part("gru"), "decoder.").unwrap();
     Rnn::random(RnnConfig::new(2, 3), 4).unwrap().save_safetensors(part("rnn"), "").unwrap();
     GruCell::random(GruCellConfig::new(7, 8), 5).unwrap().save_safetensors(part("cell"), "cell.").unwrap();
     let files = ["lstm", "proj", "gru", "rnn", "cell"].map(|name| TensorFile::open(part(name)).unwrap());
@@ -95,7 +95,7 @@ fn a_layer_is_read_out_of_a_file_larger_than_memory() {
     use std::io::{Seek, SeekFrom, Write};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("huge");
-    let lstm = Lstm::random(LstmConfig::new(2, 3).bias(false), 1).unwrap();
+    let lstm = Lstm::random(LstmConfig::new(2, 3).with_bias(false), 1).unwrap();
     let (ih, hh) = (lstm.layers()[0].weight_ih(), lstm.layers()[0].weight_hh());
     let huge: u64 = 1 << 42;
     let (a, b) = (huge + 4 * ih.data().len() as u64, huge + 4 * (ih.data().len() + hh.data().len()) as u64);
@@ -195,15 +195,15 @@ fn without_metadata<K: Kind>(config: Config<K>, path: &std::path::Path) {
 fn a_configuration_is_compared_with_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
-    without_metadata(LstmConfig::new(3, 5).num_layers(2).batch_first(true), &path);
+    without_metadata(LstmConfig::new(3, 5).with_num_layers(2).with_batch_first(true), &path);
     // The file does not say batch_first; the configuration does.
-    assert!(!Lstm::from_safetensors(&path, "p.").unwrap().config().is_batch_first());
-    let config = LstmConfig::new(3, 5).num_layers(2).batch_first(true).dropout(0.5);
+    assert!(!Lstm::from_safetensors(&path, "p.").unwrap().config().batch_first());
+    let config = LstmConfig::new(3, 5).with_num_layers(2).with_batch_first(true).with_dropout(0.5);
     let lstm = Lstm::from_safetensors_with(config.clone(), &path, "p.").unwrap();
     assert_eq!(lstm.config(), &config);
     assert_eq!(lstm.layers(), Lstm::from_safetensors(&path, "p.").unwrap().layers());
 
-    let other = LstmConfig::new(4, 5).bias(false).bidirectional(true).proj_size(2);
+    let other = LstmConfig::new(4, 5).with_bias(false).with_bidirectional(true).with_proj_size(2);
     let error = Lstm::from_safetensors_with(other, &path, "p.").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -213,7 +213,7 @@ fn a_configuration_is_compared_with_the_file() {
     );
     let Error::ConfigMismatch { mismatches, .. } = error else { panic!("{error:?}") };
     assert_eq!((mismatches.len(), mismatches[1].argument, &*mismatches[1].got), (5, "num_layers", "2"));
-    let error = Gru::from_safetensors_with(GruConfig::new(3, 5).num_layers(2), &path, "p.").unwrap_err();
+    let error = Gru::from_safetensors_with(GruConfig::new(3, 5).with_num_layers(2), &path, "p.").unwrap_err();
     assert_eq!(
         error.to_string(),
         "p.weight_hh_l0: expected shape [3·H, H] of the GRU (4·H rows are an LSTM's), got [20, 5]"
@@ -239,21 +239,22 @@ fn saving_records_what_weights_do_not_tell() {
     let path = folder.path().join("x");
     for batch_first in [false, true] {
         for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Relu] {
-            let config = RnnConfig::new(2, 3).num_layers(2).batch_first(batch_first).nonlinearity(nonlinearity);
-            let rnn = Rnn::random(config.dropout(0.25), 1).unwrap();
+            let config =
+                RnnConfig::new(2, 3).with_num_layers(2).with_batch_first(batch_first).with_nonlinearity(nonlinearity);
+            let rnn = Rnn::random(config.with_dropout(0.25), 1).unwrap();
             rnn.save_safetensors(&path, "a.").unwrap();
             assert_eq!(Rnn::from_safetensors(&path, "a.").unwrap(), rnn);
             let info = TensorFile::open(&path).unwrap().layer("a.").unwrap();
             assert_eq!((info.batch_first, info.nonlinearity), (Some(batch_first), Some(nonlinearity)));
 
-            let cell: Cell<_> = RnnCell::random(RnnCellConfig::new(2, 3).nonlinearity(nonlinearity), 1).unwrap();
+            let cell: Cell<_> = RnnCell::random(RnnCellConfig::new(2, 3).with_nonlinearity(nonlinearity), 1).unwrap();
             let cell_path = folder.path().join("cell");
             cell.save_safetensors(&cell_path, "a.").unwrap();
             assert_eq!(RnnCell::from_safetensors(&cell_path, "a.").unwrap(), cell);
         }
     }
     // A file that says batch-first is not run time-first by a configuration that forgot it.
-    Lstm::random(LstmConfig::new(2, 3).batch_first(true), 1).unwrap().save_safetensors(&path, "a.").unwrap();
+    Lstm::random(LstmConfig::new(2, 3).with_batch_first(true), 1).unwrap().save_safetensors(&path, "a.").unwrap();
     assert_eq!(
         Lstm::from_safetensors_with(LstmConfig::new(2, 3), &path, "a.").unwrap_err().to_string(),
         "layer under prefix \"a.\" differs from the configuration: batch_first: expected false, got true"

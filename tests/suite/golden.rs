@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use wgpu_rnn::{
-    Device, GruKind, Kind, Layer, LayerKind, LstmKind, Nonlinearity, Options, Real, RnnKind, Tensor, TensorFile,
-};
+use wgpu_rnn::{Device, GruKind, Kind, Layer, LayerKind, LstmKind, Nonlinearity, Real, RnnKind, Tensor, TensorFile};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::gpu;
@@ -29,7 +27,7 @@ fn check<F: Real>(device: &Device, tolerance_name: &str) {
             LayerKind::Rnn => {
                 let relu = file.tensor::<f32>("relu").unwrap().unwrap().data()[0] == 1.0;
                 let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
-                let layer = read::<RnnKind, F>(&file).nonlinearity(nonlinearity);
+                let layer = read::<RnnKind, F>(&file).with_nonlinearity(nonlinearity);
                 check_layer(&name, &file, layer, device, tolerance_name);
             }
             other => panic!("{name}: {other:?}"),
@@ -50,15 +48,18 @@ fn check_layer<K: Kind, F: Real>(
 ) {
     let tensor = |key: &str| -> Option<Tensor<F>> { file.tensor(key).unwrap() };
     let number = |key: &str| file.tensor::<f64>(key).unwrap().unwrap().data()[0];
-    let placed = layer.batch_first(number("batch_first") == 1.0).to(device).unwrap();
+    let placed = layer.with_batch_first(number("batch_first") == 1.0).to(device).unwrap();
     let initial: Vec<_> = ["h_0", "c_0"].into_iter().filter_map(tensor).collect();
     let initial = (!initial.is_empty()).then(|| K::state(initial).unwrap());
     let lengths = file.integers("lengths").unwrap();
     let lengths: Option<Vec<usize>> = lengths.map(|all| all.into_iter().map(|length| length as usize).collect());
     // The fixtures are padded with -7, so that padding is told from zeros.
-    let options = Options::new().padding_value(-7.0);
-    let options = lengths.as_ref().map_or(options, |lengths| options.lengths(lengths));
-    let (output, state) = placed.forward_with(&tensor("input").unwrap(), initial.as_ref(), &options).unwrap();
+    let input = tensor("input").unwrap();
+    let mut request = placed.request(&input).state(initial.as_ref()).padding_value(-7.0);
+    if let Some(lengths) = &lengths {
+        request = request.lengths(lengths);
+    }
+    let (output, state) = request.run().unwrap();
 
     let tolerance = Tolerance::both(number(tolerance_name));
     let results = std::iter::once(&output).chain(K::arrays(&state));

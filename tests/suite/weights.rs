@@ -10,10 +10,10 @@ use crate::support::uniform;
 fn configs() -> Vec<LstmConfig> {
     vec![
         LstmConfig::new(3, 5),
-        LstmConfig::new(1, 1).bias(false),
-        LstmConfig::new(8, 4).num_layers(12),
-        LstmConfig::new(4, 7).num_layers(3).bidirectional(true).bias(false),
-        LstmConfig::new(4, 1).num_layers(2).bidirectional(true),
+        LstmConfig::new(1, 1).with_bias(false),
+        LstmConfig::new(8, 4).with_num_layers(12),
+        LstmConfig::new(4, 7).with_num_layers(3).with_bidirectional(true).with_bias(false),
+        LstmConfig::new(4, 1).with_num_layers(2).with_bidirectional(true),
     ]
 }
 
@@ -83,7 +83,7 @@ fn a_seed_is_a_model() {
 
 #[test]
 fn one_linear_per_gate_is_the_same_lstm() {
-    let config = LstmConfig::new(3, 5).num_layers(2);
+    let config = LstmConfig::new(3, 5).with_num_layers(2);
     let model: Lstm<f64> = Lstm::random(config, 2).unwrap().cast().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let gates: Vec<ConcatGates<f64>> = model.to_concat_gates().unwrap();
@@ -108,7 +108,7 @@ fn gates_mean_what_their_names_say() {
     let model: Lstm<f64> = Lstm::random(LstmConfig::new(2, 3), 4).unwrap().cast().unwrap();
     let gates = model.to_concat_gates().unwrap().remove(0);
     let (x, mut h, mut c) = ([0.3, -0.7], [0.1, 0.2, -0.4], [0.5, -0.6, 0.7]);
-    let linear = |gate: &wgpu_rnn::Linear<f64>, h: &[f64; 3], u: usize| {
+    let linear = |gate: &wgpu_rnn::GateLinear<f64>, h: &[f64; 3], u: usize| {
         let row = &gate.weight.data()[u * 5..(u + 1) * 5];
         let concatenated = x.iter().chain(h);
         row.iter().zip(concatenated).map(|(w, v)| w * v).sum::<f64>() + gate.bias.as_ref().unwrap().data()[u]
