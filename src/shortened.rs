@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How many elements are shown of a longer array.
+/// The number of elements that are shown of a longer array.
 const SHOWN: usize = 8;
 
 /// Writes an array's shape and elements, of a long array the first few.

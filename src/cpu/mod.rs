@@ -38,7 +38,7 @@ impl<F: Real> CpuModel<F> {
         Ok(Self { config: config.clone(), path })
     }
 
-    /// What a forward of this shape will do.
+    /// Plans a forward of this shape.
     pub(crate) fn plan(&self, sequence: &Sequence) -> CpuPlan {
         match &self.path {
             Path::Reference(model) => model.plan(sequence),

@@ -1,4 +1,4 @@
-//! What people see of the public types, and what a program may do with them.
+//! The public types as people see them and as programs may use them.
 
 use wgpu_rnn::{
     AllStates, Cell, CellState, ConcatGates, Config, CpuPlan, Device, Error, GateLinear, GpuOptions, GpuPlan, Gru,
