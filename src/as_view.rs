@@ -1,4 +1,4 @@
-//! What goes into a model: any array on the host whose elements lie one behind the other.
+//! The inputs of a model: any array on the host whose elements lie one behind the other.
 
 use crate::{Real, Result, Tensor, TensorView};
 
@@ -15,7 +15,7 @@ use crate::{Real, Result, Tensor, TensorView};
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 pub trait AsView<F: Real = f32> {
-    /// The array as a shape over its elements, last dimension fastest.
+    /// Returns the array as a shape over its elements, last dimension fastest.
     ///
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) for an array whose elements lie in another order, such as a

@@ -32,7 +32,7 @@ pub(crate) enum Place<F> {
     Gpu(Arc<GpuModel>),
 }
 
-/// What a forward is asked besides input and initial states.
+/// The wishes of a forward beside input and initial states.
 pub(crate) struct Asked<'a> {
     pub(crate) options: Options<'a>,
     /// `None` in evaluation mode.

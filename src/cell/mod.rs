@@ -87,7 +87,7 @@ pub struct Cell<K, F = f32> {
 }
 
 impl<K: Kind> Cell<K> {
-    /// A cell with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// Makes a cell with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
     /// (`torch.nn.RNNCellBase.reset_parameters`), from a seeded generator.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl<K: Kind> Cell<K> {
     }
 
     /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on.
-    /// Whether there are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
+    /// The presence of biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
     /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
     /// `{prefix}nonlinearity` if the file has it, which [`save_safetensors`](Self::save_safetensors) writes and PyTorch
@@ -154,7 +154,7 @@ impl<K: Kind> Cell<K> {
 }
 
 impl<K: Kind, F: Real> Cell<K, F> {
-    /// A cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
+    /// Makes a cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`]
@@ -178,7 +178,7 @@ impl<K: Kind, F: Real> Cell<K, F> {
         pytorch::save(Naming::Cell, &self.config.0, std::slice::from_ref(&self.weights), path.as_ref(), prefix)
     }
 
-    /// The same cell in another number type, each weight the nearest value: f32 to f64 is exact.
+    /// Returns the same cell in another number type, each weight the nearest value: f32 to f64 is exact.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
@@ -186,12 +186,12 @@ impl<K: Kind, F: Real> Cell<K, F> {
         Cell::new(self.config.clone(), self.weights.cast()?)
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &CellConfig<K> {
         &self.config
     }
 
-    /// The weights.
+    /// Returns the weights.
     pub fn weights(&self) -> &LayerWeights<F> {
         &self.weights
     }
@@ -227,7 +227,7 @@ impl<K: Kind, F: Real> Place<'_, Cell<K, F>> {
 }
 
 impl<F: Real> Cell<RnnKind, F> {
-    /// The same cell with another nonlinearity, which weights do not tell.
+    /// Returns the same cell with another nonlinearity, which weights do not tell.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.config = self.config.with_nonlinearity(nonlinearity);

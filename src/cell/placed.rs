@@ -44,22 +44,22 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         Self(Arc::new(Shared { cell, device, model }))
     }
 
-    /// The cell, as it was placed.
+    /// Returns the cell, as it was placed.
     pub fn cell(&self) -> &Cell<K, F> {
         &self.0.cell
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &CellConfig<K> {
         self.0.cell.config()
     }
 
-    /// The device that it runs on.
+    /// Returns the device that it runs on.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
 
-    /// One step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`,
+    /// Runs one step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`,
     /// states `[B, H]` or `[H]`. The state is `None` for zeros, `&state` or `Some(&state)`. Steps that follow each
     /// other are better taken by [`step`](Self::step), whose state stays on the device. [`request`](Self::request) does
     /// not block.

@@ -28,7 +28,7 @@ pub struct CellState<K, F = f32> {
 
 impl<K: Kind, F: Real> CellState<K, F> {
     pub(super) async fn zeros(config: CellConfig<K>, model: &PlacedModel<F>, shape: StepShape) -> Result<Self> {
-        // What a step needs is checked here, not at the first step.
+        // Whatever a step needs is checked here, not at the first step.
         if let Place::Gpu(model) = &model.place
             && shape.batch() > 0
         {
@@ -61,7 +61,7 @@ impl<K: Kind, F: Real> CellState<K, F> {
         self.session.write(from_ref(&rows), Some(&data), wait).await
     }
 
-    /// Whether this is a state of `model`, for inputs of this shape.
+    /// Checks that this is a state of `model`, for inputs of this shape.
     pub(super) fn check(&self, model: &PlacedModel<F>, input: StepShape, input_shape: &[usize]) -> Result<()> {
         if !self.session.is_of(model) {
             let got = "one of another cell".to_owned();

@@ -47,7 +47,7 @@ impl<F: Real> CpuModel<F> {
         Ok(Self { config: config.clone(), path })
     }
 
-    /// What a forward of this shape will do.
+    /// Plans a forward of this shape.
     pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         match &self.path {
             Path::Reference(model) => model.plan(extents),

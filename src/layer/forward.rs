@@ -30,11 +30,11 @@ pub struct Forward<'a, K: Kind, F: Real> {
     input: Result<TensorView<'a, F>>,
     state: Option<&'a K::State<F>>,
     options: Options<'a>,
-    /// Where the output goes, if not into an array of its own.
+    /// The memory that the output goes to, if not an array of its own.
     output: &'a mut [F],
 }
 
-/// A forward's output and last state, and whether there is more to be had of it.
+/// The results that a forward is to give beside the last state.
 #[derive(Clone, Copy)]
 struct Wanted {
     output: bool,

@@ -99,7 +99,7 @@ pub struct Layer<K, F = f32> {
 /// What makes a model out of nothing but sizes or a file makes one of f32. For f64, on the CPU, there are
 /// [`from_tensor_file_as`](Layer::from_tensor_file_as) and [`cast`](Layer::cast).
 impl<K: Kind> Layer<K> {
-    /// A model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// Makes a model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
     /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every
     /// machine, but not the numbers that PyTorch draws.
     ///
@@ -199,7 +199,7 @@ impl<K: Kind> Layer<K> {
 }
 
 impl<K: Kind, F: Real> Layer<K, F> {
-    /// A model of the given weights, one entry for each layer and direction: index = layer·D + direction.
+    /// Makes a model of the given weights, one entry for each layer and direction: index = layer·D + direction.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0 (PyTorch's constructor rule); [`Error::Shape`], [`Error::MissingTensor`] or
@@ -226,7 +226,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
         pytorch::save(Naming::Layer, &self.config.0, &self.layers, path.as_ref(), prefix)
     }
 
-    /// The same model in another number type, each weight the nearest value: f32 to f64 is exact.
+    /// Returns the same model in another number type, each weight the nearest value: f32 to f64 is exact.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
@@ -235,14 +235,14 @@ impl<K: Kind, F: Real> Layer<K, F> {
         Layer::new(self.config.clone(), layers)
     }
 
-    /// The same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
+    /// Returns the same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
     #[must_use]
     pub fn with_batch_first(mut self, batch_first: bool) -> Self {
         self.config = self.config.with_batch_first(batch_first);
         self
     }
 
-    /// The same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
+    /// Returns the same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
     /// [training mode](crate::Mode::Training) alone.
     ///
     /// # Errors
@@ -253,12 +253,12 @@ impl<K: Kind, F: Real> Layer<K, F> {
         Ok(Self { config, ..self })
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config<K> {
         &self.config
     }
 
-    /// The weights: index = layer·D + direction.
+    /// Returns the weights: index = layer·D + direction.
     pub fn layers(&self) -> &[LayerWeights<F>] {
         &self.layers
     }
@@ -285,7 +285,7 @@ impl<F: Real> Layer<LstmKind, F> {
 }
 
 impl<F: Real> Layer<RnnKind, F> {
-    /// The same model with another nonlinearity, which weights do not tell.
+    /// Returns the same model with another nonlinearity, which weights do not tell.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.config = self.config.with_nonlinearity(nonlinearity);

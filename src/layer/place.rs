@@ -27,7 +27,7 @@ impl<'a, M> Place<'a, M> {
 }
 
 impl<T, M> Request<'_, T, Place<'_, M>> {
-    /// The numbers that weights are kept in: as f16, a step of few rows reads half as many bytes.
+    /// Sets the numbers that weights are kept in: as f16, a step of few rows reads half as many bytes.
     ///
     /// The request is answered with [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
     pub fn precision(mut self, precision: Precision) -> Self {

@@ -53,12 +53,12 @@ struct Shared<K, F> {
     settings: Mutex<Settings>,
 }
 
-/// What may be set on a model, on whatever device.
+/// The settings of a model, on whatever device.
 #[derive(Default)]
 struct Settings {
     /// `None` in evaluation mode.
     training: Option<Arc<Training>>,
-    /// What was asked for on the CPU, where there is nothing to choose.
+    /// The one that was asked for on the CPU, where there is nothing to choose.
     strategy: Strategy,
 }
 
@@ -76,17 +76,17 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The layer, as it was placed.
+    /// Returns the layer, as it was placed.
     pub fn layer(&self) -> &Layer<K, F> {
         &self.0.layer
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config<K> {
         self.0.layer.config()
     }
 
-    /// The device that it runs on.
+    /// Returns the device that it runs on.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
@@ -142,7 +142,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         }
     }
 
-    /// The strategy that was asked for; [`Strategy::Auto`] if none was.
+    /// Returns the strategy that was asked for; [`Strategy::Auto`] if none was.
     pub fn strategy(&self) -> Strategy {
         match &self.model().place {
             Place::Cpu(_) => self.settings().strategy,
@@ -159,7 +159,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         };
     }
 
-    /// The mode that was set.
+    /// Returns the mode that was set.
     pub fn mode(&self) -> Mode {
         self.training().map_or(Mode::Evaluation, |training| Mode::Training { seed: training.seed })
     }

@@ -17,7 +17,7 @@ pub struct Push<'a, K: Kind, F: Real> {
     /// All of them if `None`.
     slots: Option<&'a [Slot]>,
     options: Options<'a>,
-    /// Where the output goes, if not into an array of its own.
+    /// The memory that the output goes to, if not an array of its own.
     output: &'a mut [F],
 }
 

@@ -91,7 +91,7 @@ impl WithSimd for Lanes {
     }
 }
 
-/// How many rows go together in a step of so many tiles of gates.
+/// Counts the rows that go together in a step of so many tiles of gates.
 struct TileRows {
     rows: usize,
     gates: usize,
@@ -109,9 +109,9 @@ impl WithSimd for TileRows {
 
 /// The threads of a layer.
 struct Team {
-    /// How many pay.
+    /// As many as pay.
     threads: usize,
-    /// How many share a direction by units.
+    /// Those that share a direction by units.
     members: usize,
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn is_supported(cell: CellKind) -> bool {
 }
 
 impl Team {
-    /// How many threads run: one for each member of each direction, if there are as many, else one.
+    /// Returns how many threads run: one for each member of each direction, if there are as many, else one.
     fn together(&self, directions: usize) -> usize {
         let wanted = directions * self.members;
         if self.threads >= wanted { wanted } else { 1 }
@@ -159,7 +159,7 @@ impl FastModel {
         Ok(Self { config: config.clone(), layers, arch, lanes, threads })
     }
 
-    /// What a forward of this shape will do.
+    /// Plans a forward of this shape.
     pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         let (config, available) = (&self.config, self.threads);
         let threads_of = |layer| self.team(layer, extents, available).together(config.directions());

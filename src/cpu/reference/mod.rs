@@ -39,7 +39,7 @@ impl<F: Real> ReferenceModel<F> {
         Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
     }
 
-    /// What a forward of this shape will do.
+    /// Plans a forward of this shape.
     pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         let is_f32 = size_of::<F>() == size_of::<f32>();
         CpuPlan {
