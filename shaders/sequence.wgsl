@@ -54,6 +54,28 @@ fn add_block(sum: Gates, weights: Block, block: u32) -> Gates {
     return sum + h_row[k] * weights.w0 + h_row[k + 1u] * weights.w1 + h_row[k + 2u] * weights.w2 + h_row[k + 3u] * weights.w3;
 }
 
+// Adds a block with its weights read where they are, `own` being where those of the unit begin. All are under way together, except
+// in a workgroup of 1,024: there an NVIDIA GPU has 64 registers for each invocation, and two at a time are what fits.
+fn add_whole_block(sum: Gates, own: u32, block: u32) -> Gates {
+    let k = 4u * block;
+    let at = own + k * BLOCK;
+    if (UNITS * SPLIT <= 512u) {
+        let weights = Block(
+            weights_at(at),
+            weights_at(at + BLOCK),
+            weights_at(at + 2u * BLOCK),
+            weights_at(at + 3u * BLOCK),
+        );
+        return add_block(sum, weights, block);
+    }
+    let w0 = weights_at(at);
+    let w1 = weights_at(at + BLOCK);
+    let half = sum + h_row[k] * w0 + h_row[k + 1u] * w1;
+    let w2 = weights_at(at + 2u * BLOCK);
+    let w3 = weights_at(at + 3u * BLOCK);
+    return half + h_row[k + 2u] * w2 + h_row[k + 3u] * w3;
+}
+
 @compute @workgroup_size(UNITS, 1, SPLIT)
 fn sequence(
     @builtin(local_invocation_id) local: vec3<u32>,
@@ -97,10 +119,11 @@ fn sequence(
     workgroupBarrier();
 
     for (var i = 0u; i < steps; i++) {
-        // Under way while the sums are made.
-        var next_gx = Gates();
-        if (finishes && i + 1u < steps) {
-            next_gx = input_gates(i + 1u, d, b, u);
+        // Under way while the sums are made. Those of held weights are made sooner than a load arrives, so that it is for the step after.
+        let ahead = select(i, i + 1u, HELD);
+        var loaded = Gates();
+        if (finishes && ahead < steps) {
+            loaded = input_gates(ahead, d, b, u);
         }
         var sum = Gates();
         if (HELD) {
@@ -109,22 +132,16 @@ fn sequence(
             sum = add_block(sum, w2, z + 2u * SPLIT);
             sum = add_block(sum, w3, z + 3u * SPLIT);
         } else {
-            // Whole blocks without a question between their loads, so that these are under way together. (A unit that is not there
-            // reads the last one's and drops the sum.)
+            // A unit that is not there reads the last one's weights and drops the sum.
             let own = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
-            var block = z;
-            for (; 4u * block + 3u < params.hidden_size; block += SPLIT) {
-                let at = own + 4u * block * BLOCK;
-                let weights = Block(
-                    weights_at(at),
-                    weights_at(at + BLOCK),
-                    weights_at(at + 2u * BLOCK),
-                    weights_at(at + 3u * BLOCK),
-                );
-                sum = add_block(sum, weights, block);
+            let whole = params.hidden_size / 4u;
+            for (var first_block = 0u; first_block < whole; first_block += SPLIT) {
+                if (first_block + z < whole) {
+                    sum = add_whole_block(sum, own, first_block + z);
+                }
             }
-            if (4u * block < params.hidden_size) {
-                sum = add_block(sum, load_block(d, u, block), block);
+            if (4u * whole < params.hidden_size && whole % SPLIT == z) {
+                sum = add_block(sum, load_block(d, u, whole), whole);
             }
         }
         partial[index] = sum;
@@ -133,13 +150,16 @@ fn sequence(
             for (var other = 1u; other < SPLIT; other++) {
                 sum += partial[other * UNITS + u];
             }
+            if (!HELD) {
+                pending.gx = loaded;
+            }
             let state = apply_cell(pending, sum);
             y[y_index(first + i, d, b, u)] = state.h;
             if (params.c_stride_s > 0u) {
                 store_state(state, c_index(first + i + 1u, d, b, u));
             }
             h_row[u] = state.h;
-            pending.gx = next_gx;
+            pending.gx = loaded;
             pending.old = state;
         }
         workgroupBarrier();

@@ -8,6 +8,9 @@
 // row's own last element. Steps beyond the row's length do nothing but pad: there step s is time s for both.
 // Arrays are named with their shape, slowest dimension first.
 //
+// A loop takes as many turns in all invocations of a workgroup, and asks inside whether there is work: where some leave it sooner, NVK's
+// compiler keeps all that is carried through the loop up to three times, and sums by the dozen take all registers.
+//
 // A kernel is a concatenation of files; src/gpu/shader.rs lists those of each. The head of a file says which names it takes from
 // which others.
 //

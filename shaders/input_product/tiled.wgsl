@@ -87,7 +87,8 @@ fn input_product(
     var b_0 = load_four(row_0, rows, d, u_b);
     var b_1 = load_four(row_1, rows, d, u_b);
     for (var k0 = first_k(); k0 < end_k(); k0 += TILE_K) {
-        for (var j = index % 4u; j < TILE_K; j += 4u) {
+        for (var base = 0u; base < TILE_K; base += 4u) {
+            let j = base + index % 4u;
             x_tile[j * ROW_TILES + stage_tile] = vec4<f32>(
                 x_or_zero(x0, k0 + j, r0, rows),
                 x_or_zero(x1, k0 + j, r0 + 1u, rows),
@@ -95,7 +96,8 @@ fn input_product(
                 x_or_zero(x3, k0 + j, r0 + 3u, rows),
             );
         }
-        for (var j = index / TILE_UNITS; j < TILE_K; j += INVOCATIONS / TILE_UNITS) {
+        for (var base = 0u; base < TILE_K; base += INVOCATIONS / TILE_UNITS) {
+            let j = base + index / TILE_UNITS;
             var w = Gates();
             if (k0 + j < end_k() && stage_unit < params.hidden_size) {
                 w = weights_at(first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK);

@@ -28,18 +28,19 @@ fn sum_products(local: vec3<u32>, index: u32, staged: vec4<u32>, first: u32) -> 
         workgroupBarrier();
         let at = first + k0 * BLOCK;
         let row = local.y * tile_k;
-        var k = local.z;
         // Two at a time, so that their loads are under way together.
-        for (; k + SPLIT < depth; k += 2u * SPLIT) {
-            let w = weights_at(at + k * BLOCK);
-            let next_w = weights_at(at + (k + SPLIT) * BLOCK);
-            let rows = row_tile[row + k];
-            let next_rows = row_tile[row + k + SPLIT];
-            add_products(&sum, rows, w);
-            add_products(&sum, next_rows, next_w);
-        }
-        for (; k < depth; k += SPLIT) {
-            add_products(&sum, row_tile[row + k], weights_at(at + k * BLOCK));
+        for (var base = 0u; base < depth; base += 2u * SPLIT) {
+            let k = base + local.z;
+            if (k + SPLIT < depth) {
+                let w = weights_at(at + k * BLOCK);
+                let next_w = weights_at(at + (k + SPLIT) * BLOCK);
+                let rows = row_tile[row + k];
+                let next_rows = row_tile[row + k + SPLIT];
+                add_products(&sum, rows, w);
+                add_products(&sum, next_rows, next_w);
+            } else if (k < depth) {
+                add_products(&sum, row_tile[row + k], weights_at(at + k * BLOCK));
+            }
         }
         workgroupBarrier();
     }

@@ -48,15 +48,18 @@ fn step_many_rows(
         let w_b = first_recurrent_weight(d, min(u_b, params.hidden_size - 1u)) + k0 * BLOCK;
         let rows_0 = 2u * local.y * tile_k;
         let rows_1 = rows_0 + tile_k;
-        for (var k = local.z; k < depth; k += SPLIT) {
-            let of_a = weights_at(w_a + k * BLOCK);
-            let of_b = weights_at(w_b + k * BLOCK);
-            let h_0 = row_tile[rows_0 + k];
-            let h_1 = row_tile[rows_1 + k];
-            add_products(&a_0, h_0, of_a);
-            add_products(&a_1, h_1, of_a);
-            add_products(&b_0, h_0, of_b);
-            add_products(&b_1, h_1, of_b);
+        for (var base = 0u; base < depth; base += SPLIT) {
+            let k = base + local.z;
+            if (k < depth) {
+                let of_a = weights_at(w_a + k * BLOCK);
+                let of_b = weights_at(w_b + k * BLOCK);
+                let h_0 = row_tile[rows_0 + k];
+                let h_1 = row_tile[rows_1 + k];
+                add_products(&a_0, h_0, of_a);
+                add_products(&a_1, h_1, of_a);
+                add_products(&b_0, h_0, of_b);
+                add_products(&b_1, h_1, of_b);
+            }
         }
         workgroupBarrier();
     }

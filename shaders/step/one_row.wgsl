@@ -37,9 +37,10 @@ fn step_one_row(
     if (u < params.hidden_size) {
         let h_row = h_before(s, d, b, 0u);
         let first = first_recurrent_weight(d, u);
-        var k = local.z;
         // Four at a time, so that their loads are under way together; one after the other they would be waited for in turn.
-        for (; k + 3u * SPLIT < params.recurrent_size; k += 4u * SPLIT) {
+        let whole = params.recurrent_size / (4u * SPLIT) * (4u * SPLIT);
+        for (var k0 = 0u; k0 < whole; k0 += 4u * SPLIT) {
+            let k = k0 + local.z;
             let h0 = h[h_row + k];
             let h1 = h[h_row + k + SPLIT];
             let h2 = h[h_row + k + 2u * SPLIT];
@@ -55,8 +56,11 @@ fn step_one_row(
             acc += h2 * w2;
             acc += h3 * w3;
         }
-        for (; k < params.recurrent_size; k += SPLIT) {
-            acc += h[h_row + k] * weights_at(first + k * BLOCK);
+        for (var k0 = whole; k0 < params.recurrent_size; k0 += SPLIT) {
+            let k = k0 + local.z;
+            if (k < params.recurrent_size) {
+                acc += h[h_row + k] * weights_at(first + k * BLOCK);
+            }
         }
     }
     partial[index] = acc;

@@ -51,18 +51,19 @@ fn projection(
             raw_row(first_row + 3u, d),
         );
         let column = d * params.hidden_size * params.recurrent_size + p;
-        var u = local.z;
         // Two at a time, so that their loads are under way together.
-        for (; u + SPLIT < params.hidden_size; u += 2u * SPLIT) {
-            let w0 = w_hr[column + u * params.recurrent_size];
-            let w1 = w_hr[column + (u + SPLIT) * params.recurrent_size];
-            let raw0 = four_raws(rows, u);
-            let raw1 = four_raws(rows, u + SPLIT);
-            sum += raw0 * w0;
-            sum += raw1 * w1;
-        }
-        for (; u < params.hidden_size; u += SPLIT) {
-            sum += four_raws(rows, u) * w_hr[column + u * params.recurrent_size];
+        for (var base = 0u; base < params.hidden_size; base += 2u * SPLIT) {
+            let u = base + local.z;
+            if (u + SPLIT < params.hidden_size) {
+                let w0 = w_hr[column + u * params.recurrent_size];
+                let w1 = w_hr[column + (u + SPLIT) * params.recurrent_size];
+                let raw0 = four_raws(rows, u);
+                let raw1 = four_raws(rows, u + SPLIT);
+                sum += raw0 * w0;
+                sum += raw1 * w1;
+            } else if (u < params.hidden_size) {
+                sum += four_raws(rows, u) * w_hr[column + u * params.recurrent_size];
+            }
         }
     }
     parts[index] = sum;
