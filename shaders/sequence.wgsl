@@ -156,7 +156,7 @@ fn sequence(
             let state = apply_cell(pending, sum);
             y[y_index(first + i, d, b, u)] = state.h;
             if (params.c_stride_s > 0u) {
-                store_state(state, c_index(first + i + 1u, d, b, u));
+                store_state(state, first + i, d, b, u);
             }
             h_row[u] = state.h;
             pending.gx = loaded;
@@ -168,7 +168,7 @@ fn sequence(
         // What is carried on within the chunk need not be stored before its end.
         let last = first + steps - 1u;
         if (params.c_stride_s == 0u) {
-            store_state(pending.old, c_index(last, d, b, u));
+            store_state(pending.old, last, d, b, u);
         }
         leave_h(last, d, b, u, pending.old.h);
     }

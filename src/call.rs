@@ -2,8 +2,8 @@
 
 use crate::config::RecurrentConfig;
 use crate::dropout::Key;
+use crate::extents::Extents;
 use crate::options::Options;
-use crate::sequence::Sequence;
 use crate::strategy::Strategy;
 use crate::tensor::zeroed;
 use crate::{Error, Real, Result};
@@ -12,7 +12,7 @@ use crate::{Error, Real, Result};
 /// call of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
-    pub(crate) sequence: Sequence,
+    pub(crate) extents: Extents,
     pub(crate) state_arrays: StateArrays,
     /// Whether dropout acts.
     pub(crate) dropout: bool,
@@ -22,13 +22,33 @@ pub(crate) struct Task {
     pub(crate) strategy: Strategy,
     /// What was found to be the fastest way, where the choice is free.
     pub(crate) tuned: Option<Strategy>,
+    /// What a GPU gives back.
+    pub(crate) results: Results,
+}
+
+/// The results that a call reads back from a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Results {
+    /// None: they stay in arrays of the device.
+    OnDevice,
+    Output,
+    States,
+    OutputAndStates,
 }
 
 impl Task {
     /// A forward of its own, in evaluation mode.
-    pub(crate) fn forward(sequence: Sequence) -> Self {
-        let state_arrays = StateArrays { rows: sequence.batch, tile_batch: sequence.batch };
-        Self { sequence, state_arrays, dropout: false, all_states: false, strategy: Strategy::Auto, tuned: None }
+    pub(crate) fn forward(extents: Extents) -> Self {
+        let state_arrays = StateArrays { rows: extents.batch, tile_batch: extents.batch };
+        Self {
+            extents,
+            state_arrays,
+            dropout: false,
+            all_states: false,
+            strategy: Strategy::Auto,
+            tuned: None,
+            results: Results::OutputAndStates,
+        }
     }
 
     /// How many words [`Call::words`] gives.
@@ -38,7 +58,7 @@ impl Task {
 
     /// Where among the words the dropout keys begin.
     pub(crate) fn keys_at(&self) -> usize {
-        self.sequence.batch.saturating_mul(2).saturating_add(1)
+        self.extents.batch.saturating_mul(2).saturating_add(1)
     }
 }
 
@@ -70,10 +90,10 @@ impl Call {
     /// A forward of its own, in evaluation mode. Lengths are `[B]`, in any order; none is the whole sequence for every row. A
     /// length of 0 passes the row's state through, where PyTorch raises an error; a length above T is an error, where PyTorch
     /// packs nonsense.
-    pub(crate) fn new(sequence: Sequence, options: &Options<'_>) -> Result<Self> {
-        let lengths = options.lengths.map(|lengths| check_lengths(&sequence, lengths)).transpose()?;
+    pub(crate) fn new(extents: Extents, options: &Options<'_>) -> Result<Self> {
+        let lengths = options.lengths.map(|lengths| check_lengths(&extents, lengths)).transpose()?;
         Ok(Self {
-            task: Task::forward(sequence),
+            task: Task::forward(extents),
             lengths: lengths.map(<[usize]>::to_vec),
             state_rows: None,
             padding_value: options.padding_value,
@@ -107,13 +127,13 @@ impl Call {
         Self { task: Task { all_states, ..self.task }, ..self }
     }
 
-    pub(crate) fn sequence(&self) -> &Sequence {
-        &self.task.sequence
+    pub(crate) fn extents(&self) -> &Extents {
+        &self.task.extents
     }
 
     /// The length of row `b`.
     pub(crate) fn length(&self, b: usize) -> usize {
-        self.lengths.as_ref().map_or(self.task.sequence.time_steps, |lengths| lengths[b])
+        self.lengths.as_ref().map_or(self.task.extents.time_steps, |lengths| lengths[b])
     }
 
     /// The row of the state arrays that row `b` moves on.
@@ -138,7 +158,7 @@ impl Call {
     /// State number `state` after every step, `[L·D, T, B, ·]`, before any step has filled it: padding.
     pub(crate) fn padded_states<F: Real>(&self, config: &RecurrentConfig, state: usize) -> Result<Vec<F>> {
         let layers = config.layers_and_directions();
-        let shape = [layers, self.task.sequence.rows(), config.state_size(state)];
+        let shape = [layers, self.task.extents.rows(), config.state_size(state)];
         let mut array = zeroed("the states of every step", &shape)?;
         array.fill(F::from_f64(self.padding_value));
         Ok(array)
@@ -148,7 +168,7 @@ impl Call {
     /// value, the dropout keys.
     pub(crate) fn words(&self) -> Vec<u32> {
         // Lengths are at most T and rows fewer than there are states; both index a binding and so fit u32.
-        let batch = self.task.sequence.batch;
+        let batch = self.task.extents.batch;
         let numbers = (0..batch).map(|b| self.length(b)).chain((0..batch).map(|b| self.state_row(b)));
         let padding = (self.padding_value as f32).to_bits();
         numbers
@@ -159,16 +179,16 @@ impl Call {
     }
 }
 
-fn check_lengths<'a>(sequence: &Sequence, lengths: &'a [usize]) -> Result<&'a [usize]> {
-    if lengths.len() != sequence.batch {
-        let (expected, got) = (format!("[{}] (a length for each batch row)", sequence.batch), vec![lengths.len()]);
+fn check_lengths<'a>(extents: &Extents, lengths: &'a [usize]) -> Result<&'a [usize]> {
+    if lengths.len() != extents.batch {
+        let (expected, got) = (format!("[{}] (a length for each batch row)", extents.batch), vec![lengths.len()]);
         return Err(Error::Shape { what: "lengths".to_owned(), expected, got });
     }
-    match lengths.iter().enumerate().find(|&(_, &length)| length > sequence.time_steps) {
+    match lengths.iter().enumerate().find(|&(_, &length)| length > extents.time_steps) {
         Some((row, length)) => Err(Error::Config {
             argument: "lengths",
             expected: "lengths of at most T, the time steps of the input",
-            got: format!("{length} for row {row}, with T = {}", sequence.time_steps),
+            got: format!("{length} for row {row}, with T = {}", extents.time_steps),
         }),
         None => Ok(lengths),
     }

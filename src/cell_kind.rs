@@ -1,62 +1,86 @@
-//! The table of cells, which the engine takes gates and states from. ARCHITECTURE.md says what else a cell needs.
+//! What a cell is: all that the engine asks of one. ARCHITECTURE.md says what else a cell needs.
+
+use std::ops::Range;
 
 use crate::config::Nonlinearity;
 
-/// Which recurrence a layer runs.
+/// The recurrence that a layer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CellKind {
     Lstm,
     Gru,
+    /// The GRU whose reset gate acts on h before the recurrent product, as in Cho et al. 2014.
+    GruResetBefore,
     Rnn(Nonlinearity),
 }
 
+/// The description of a cell.
+#[derive(Debug)]
+struct Description {
+    /// PyTorch's name of the layer without `nn.`.
+    name: &'static str,
+    /// With its article.
+    one: &'static str,
+    /// G: the gate pre-activations of a unit, which is the rows of a weight divided by H.
+    gates: usize,
+    /// The recurrent products of a step in order, each by the gates that it gives. The first multiplies h, the second what the
+    /// first has made of h.
+    products: &'static [Range<usize>],
+    /// The arrays that the cell carries from step to step, h first.
+    states: &'static [StateName],
+}
+
+const H: StateName = StateName { initial: "h_0", last: "h_n" };
+const C: StateName = StateName { initial: "c_0", last: "c_n" };
+
+const LSTM: Description = Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C] };
+const GRU: Description = Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H] };
+const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..GRU };
+const RNN: Description = Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H] };
+
 impl CellKind {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Lstm, Self::Gru, Self::Rnn(Nonlinearity::Tanh), Self::Rnn(Nonlinearity::Relu)];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Lstm, Self::Gru, Self::GruResetBefore, Self::Rnn(Nonlinearity::Tanh), Self::Rnn(Nonlinearity::Relu)];
 
-    /// PyTorch's name of the layer without `nn.`.
-    pub(crate) const fn name(self) -> &'static str {
+    const fn description(self) -> &'static Description {
         match self {
-            Self::Lstm => "LSTM",
-            Self::Gru => "GRU",
-            Self::Rnn(_) => "RNN",
+            Self::Lstm => &LSTM,
+            Self::Gru => &GRU,
+            Self::GruResetBefore => &GRU_RESET_BEFORE,
+            Self::Rnn(_) => &RNN,
         }
     }
 
-    /// G: how many gate pre-activations a unit has, which is the rows of a weight divided by H.
+    /// PyTorch's name of the layer without `nn.`.
+    pub(crate) const fn name(self) -> &'static str {
+        self.description().name
+    }
+
+    /// G: the gate pre-activations of a unit, which is the rows of a weight divided by H.
     pub(crate) const fn gates(self) -> usize {
-        match self {
-            Self::Lstm => 4,
-            Self::Gru => 3,
-            Self::Rnn(_) => 1,
-        }
+        self.description().gates
+    }
+
+    /// The recurrent products of a step in order, each by the gates that it gives.
+    pub(crate) const fn products(self) -> &'static [Range<usize>] {
+        self.description().products
     }
 
     /// Floats that the gates of one unit take in workgroup memory, where WGSL lays out three like four.
     pub(crate) const fn workgroup_floats(self) -> usize {
-        match self {
-            Self::Lstm | Self::Gru => 4,
-            Self::Rnn(_) => 1,
-        }
+        self.gates().next_power_of_two()
     }
 
-    /// The cell of the layer whose weights have `gates`·H rows, with its article; an RNN's nonlinearity does not show.
-    pub(crate) const fn of_gates(gates: usize) -> Option<(Self, &'static str)> {
-        match gates {
-            4 => Some((Self::Lstm, "an LSTM")),
-            3 => Some((Self::Gru, "a GRU")),
-            1 => Some((Self::Rnn(Nonlinearity::Tanh), "an RNN")),
-            _ => None,
-        }
+    /// The cell of the layer whose weights have `gates`·H rows, with its article. What weights do not show is PyTorch's default.
+    pub(crate) fn of_gates(gates: usize) -> Option<(Self, &'static str)> {
+        let all = [Self::Lstm, Self::Gru, Self::Rnn(Nonlinearity::Tanh)];
+        all.into_iter().find(|cell| cell.gates() == gates).map(|cell| (cell, cell.description().one))
     }
 
     /// The arrays that the cell carries from step to step, h first.
     pub(crate) const fn states(self) -> &'static [StateName] {
-        match self {
-            Self::Lstm => &[StateName { initial: "h_0", last: "h_n" }, StateName { initial: "c_0", last: "c_n" }],
-            Self::Gru | Self::Rnn(_) => &[StateName { initial: "h_0", last: "h_n" }],
-        }
+        self.description().states
     }
 }
 

@@ -156,8 +156,10 @@ impl std::fmt::Display for RecurrentConfig {
         if c.bidirectional {
             write!(f, ", bidirectional=true")?;
         }
-        if let CellKind::Rnn(Nonlinearity::Relu) = c.cell {
-            write!(f, ", nonlinearity=relu")?;
+        match c.cell {
+            CellKind::Rnn(Nonlinearity::Relu) => write!(f, ", nonlinearity=relu")?,
+            CellKind::GruResetBefore => write!(f, ", reset_after=false")?,
+            _ => {}
         }
         write!(f, ")")
     }

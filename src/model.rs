@@ -8,11 +8,12 @@ use crate::config::RecurrentConfig;
 use crate::cpu::CpuModel;
 use crate::device::{Device, Kind};
 use crate::dropout::Training;
+use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::options::Options;
 use crate::precision::Precision;
-use crate::sequence::Sequence;
+use crate::results::{self, Computed};
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
 use crate::{Real, Result, Tensor};
@@ -30,16 +31,7 @@ pub(crate) enum Place<F> {
     Gpu(Arc<GpuModel>),
 }
 
-/// What a forward gives, as flat arrays.
-pub(crate) struct Computed<F> {
-    pub(crate) output: Vec<F>,
-    /// The last states, h first.
-    pub(crate) states: Vec<Vec<F>>,
-    /// The states after every step, if asked for.
-    pub(crate) all: Vec<Vec<F>>,
-}
-
-/// The same with shapes.
+/// The results of a forward, with shapes.
 pub(crate) struct Forward<F> {
     pub(crate) output: Tensor<F>,
     pub(crate) states: Vec<Tensor<F>>,
@@ -74,24 +66,24 @@ impl<F: Real> PlacedModel<F> {
         wait: Wait,
     ) -> Result<Forward<F>> {
         let config = &self.config;
-        let sequence = Sequence::of_input(config, input.shape())?;
+        let extents = Extents::of_input(config, input.shape())?;
         for (index, state) in states.into_iter().flatten().enumerate() {
-            sequence.check_state(config, index, state.shape())?;
+            extents.check_state(config, index, state.shape())?;
         }
-        let output_shape = sequence.shape(config.output_size());
+        let output_shape = extents.shape(config.output_size());
         let states_count = config.cell.states().len();
-        let state_shapes: Vec<_> = (0..states_count).map(|s| sequence.state_shape(config, s)).collect();
-        let all_shapes: Vec<_> = (0..states_count).map(|s| sequence.all_states_shape(config, s)).collect();
+        let state_shapes: Vec<_> = (0..states_count).map(|s| extents.state_shape(config, s)).collect();
+        let all_shapes: Vec<_> = (0..states_count).map(|s| extents.all_states_shape(config, s)).collect();
         element_count::<F>("output", &output_shape)?;
         for shape in state_shapes.iter().chain(all_shapes.iter().filter(|_| all_states)) {
             element_count::<F>("state", shape)?;
         }
-        let call = Call::new(sequence, options)?.with_all_states(all_states);
+        let call = Call::new(extents, options)?.with_all_states(all_states);
         let call = match training {
             None => call,
             Some(training) => {
                 // A call that the device refuses is no call.
-                if let (Place::Gpu(model), false) = (&self.place, sequence.is_empty()) {
+                if let (Place::Gpu(model), false) = (&self.place, extents.is_empty()) {
                     model.plan_forward(call.task)?;
                 }
                 call.with_dropout(training.next_keys(config.dropped_layers()))
@@ -117,20 +109,20 @@ impl<F: Real> PlacedModel<F> {
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<Computed<F>> {
-        let (config, sequence) = (&self.config, call.sequence());
+        let (config, extents) = (&self.config, call.extents());
         match &self.place {
             // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
-            _ if sequence.is_empty() => Ok(Computed {
-                output: zeroed("output", &sequence.shape(config.output_size()))?,
-                states: initial_states(config, sequence, states)?,
+            _ if extents.is_empty() => Ok(Computed {
+                output: zeroed("output", &extents.shape(config.output_size()))?,
+                states: initial_states(config, extents, states)?,
                 all: vec![Vec::new(); if call.task.all_states { config.cell.states().len() } else { 0 }],
             }),
             Place::Cpu(model) => {
-                let mut states = initial_states(config, sequence, states)?;
+                let mut states = initial_states(config, extents, states)?;
                 let (output, all) = model.forward(call, input, &mut states)?;
                 Ok(Computed { output, states, all })
             }
-            Place::Gpu(model) => model.forward(call, input, states, wait).await,
+            Place::Gpu(model) => results::arrange(config, call, model.forward(call, input, states, wait).await?),
         }
     }
 }
@@ -138,13 +130,13 @@ impl<F: Real> PlacedModel<F> {
 /// The given states, or zeros.
 fn initial_states<F: Real>(
     config: &RecurrentConfig,
-    sequence: &Sequence,
+    extents: &Extents,
     states: Option<&[&[F]]>,
 ) -> Result<Vec<Vec<F>>> {
     let names = config.cell.states().iter().enumerate();
     let state = |(s, name): (usize, &StateName)| match states {
         Some(states) => Ok(states[s].to_vec()),
-        None => zeroed(name.last, &sequence.state_shape(config, s)),
+        None => zeroed(name.last, &extents.state_shape(config, s)),
     };
     names.map(state).collect()
 }

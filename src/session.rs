@@ -6,7 +6,7 @@ use crate::call::{Call, StateArrays};
 use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
 use crate::gpu::Wait;
-use crate::gpu::session::GpuSession;
+use crate::gpu::session::{GpuSession, Input};
 use crate::model::{Place, PlacedModel};
 use crate::tensor::{element_count, zeroed};
 use crate::{Real, Result};
@@ -45,12 +45,12 @@ impl<F: Real> Session<F> {
     /// Runs a checked chunk. Gives the output if this session reads it.
     pub(crate) async fn push(&mut self, call: Call, input: &[F], wait: Wait) -> Result<Vec<F>> {
         let call = call.over(self.state_arrays);
-        let output_shape = call.sequence().shape(self.config.output_size());
+        let output_shape = call.extents().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
         match &mut self.place {
-            _ if call.sequence().is_empty() => zeroed("output", &output_shape),
+            _ if call.extents().is_empty() => zeroed("output", &output_shape),
             Resident::Cpu(session) => session.push(&call, input),
-            Resident::Gpu(session) => session.push(&call, input, wait).await,
+            Resident::Gpu(session) => session.push(&call, Input::Host(input), wait).await,
         }
     }
 

@@ -6,25 +6,8 @@
 //
 // with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/gru.rs.
 //
-// Needs: `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl; `State` from cell/state_h.wgsl.
-
-/// The pre-activations of one unit in PyTorch's gate order: r, z, n.
-alias Gates = vec3<f32>;
-
-/// How the gates of one unit lie in a buffer: three floats, where an array of vec3 would take four.
-struct PackedGates {
-    r: f32,
-    z: f32,
-    n: f32,
-}
-
-fn unpack_gates(packed: PackedGates) -> Gates {
-    return vec3<f32>(packed.r, packed.z, packed.n);
-}
-
-fn pack_gates(gates: Gates) -> PackedGates {
-    return PackedGates(gates.x, gates.y, gates.z);
-}
+// Needs: `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl; `State` from cell/state_h.wgsl; `Gates` from
+// cell/gates_3.wgsl.
 
 fn cell(gx: Gates, gh: Gates, old: State) -> State {
     let r = safe_sigmoid(gx.x + gh.x);

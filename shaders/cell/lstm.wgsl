@@ -6,38 +6,35 @@
 //
 // with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/lstm.rs.
 //
-// Needs: `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl.
-
-/// The pre-activations of one unit in PyTorch's gate order: i, f, g, o.
-alias Gates = vec4<f32>;
-
-/// How the gates of one unit lie in a buffer.
-alias PackedGates = vec4<f32>;
-
-fn unpack_gates(packed: PackedGates) -> Gates {
-    return packed;
-}
-
-fn pack_gates(gates: Gates) -> PackedGates {
-    return gates;
-}
+// Needs: `params`, `chunk` from base/params.wgsl; `state_row` from base/rows.wgsl; `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl;
+// `Gates` from cell/gates_4.wgsl.
 
 struct State {
     h: f32,
     c: f32,
 }
 
+// h is no input of the cell, only of the product.
+const READS_H = false;
+
 // What an LSTM carries besides h: the cell state. An invocation touches its own element only, so one binding holds c before and
 // c after the step, in the same place unless all of them are wanted.
 
 @group(0) @binding(6) var<storage, read_write> c: array<f32>; // [L, D, state_rows, H], or of all steps [L, T + 1, D, state_rows, H]
 
-fn load_state(h: f32, index: u32) -> State {
-    return State(h, c[index]);
+// Of c before step s.
+fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
+    return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
 }
 
-fn store_state(state: State, index: u32) {
-    c[index] = state.c;
+// The state before step s.
+fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {
+    return State(h, c[c_index(s, d, b, u)]);
+}
+
+// The same after it.
+fn store_state(state: State, s: u32, d: u32, b: u32, u: u32) {
+    c[c_index(s + 1u, d, b, u)] = state.c;
 }
 
 fn cell(gx: Gates, gh: Gates, old: State) -> State {

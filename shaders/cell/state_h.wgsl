@@ -4,8 +4,11 @@ struct State {
     h: f32,
 }
 
-fn load_state(h: f32, index: u32) -> State {
+// Whether the cell itself reads h of the step before, as a GRU does.
+const READS_H = true;
+
+fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {
     return State(h);
 }
 
-fn store_state(state: State, index: u32) {}
+fn store_state(state: State, s: u32, d: u32, b: u32, u: u32) {}

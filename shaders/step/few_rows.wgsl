@@ -5,7 +5,7 @@
 // product/few_rows.wgsl says who sums what. The CPU twin is cpu/reference/step.rs.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`, `staged_row`,
-// `sum_products` from product/few_rows.wgsl; `Pending`, `first_recurrent_weight` from step/recurrence.wgsl; `is_there`, `h_rows`, `begin`,
+// `sum_products` from product/few_rows.wgsl; `Pending`, `first_recurrent_weight` from step/recurrence.wgsl; `is_there`, `operand_rows`, `begin`,
 // `finish` from step/unit.wgsl.
 
 @compute @workgroup_size(UNITS, ROW_TILES, SPLIT)
@@ -24,7 +24,7 @@ fn step_few_rows(
     if (finishes) {
         pending = begin(s, d, b, u);
     }
-    let staged = h_rows(s, d, first_row + staged_row(index));
+    let staged = operand_rows(s, d, first_row + staged_row(index));
     // Units behind the last read its weights, and drop their sums.
     let product = sum_products(local, index, staged, first_recurrent_weight(d, min(u, params.hidden_size - 1u)));
     if (finishes) {

@@ -9,7 +9,7 @@
 //
 // Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/; `BLOCK` from
 // weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `STAGED`, `row_tile`, `stage_rows` from
-// product/staged_rows.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `h_rows`, `begin`,
+// product/staged_rows.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `operand_rows`, `begin`,
 // `finish` from step/unit.wgsl.
 
 override UNITS: u32;
@@ -33,7 +33,7 @@ fn step_many_rows(
     let first_row = group.y * ROW_TILES * 8u;
     // As many invocations stage each four of the rows.
     let shares = SPLIT * UNITS / 2u;
-    let staged = h_rows(s, d, first_row + index / shares * 4u);
+    let staged = operand_rows(s, d, first_row + index / shares * 4u);
 
     var a_0 = FourRows(); // unit a, the first four rows
     var a_1 = FourRows();

@@ -6,8 +6,8 @@
 // z + SPLIT, …, and the SPLIT partial sums are added in an order of their own, so the result is the same on every run. Every weight is
 // used once, so nothing is gained by staging h: it is read where it is. The CPU twin is cpu/reference/step.rs.
 //
-// Needs: `params`, `enter` from base/params.wgsl; `h_before` from base/rows.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/;
-// `BLOCK` from weights/blocks.wgsl; `h`, `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `begin`,
+// Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/;
+// `BLOCK` from weights/blocks.wgsl; `value_at`, `operand_row` from step/operand_*.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `begin`,
 // `finish` from step/unit.wgsl.
 
 override UNITS: u32;
@@ -35,16 +35,16 @@ fn step_one_row(
     }
     var acc = Gates();
     if (u < params.hidden_size) {
-        let h_row = h_before(s, d, b, 0u);
+        let row = operand_row(s, d, b);
         let first = first_recurrent_weight(d, u);
         // Four at a time, so that their loads are under way together; one after the other they would be waited for in turn.
         let whole = params.recurrent_size / (4u * SPLIT) * (4u * SPLIT);
         for (var k0 = 0u; k0 < whole; k0 += 4u * SPLIT) {
             let k = k0 + local.z;
-            let h0 = h[h_row + k];
-            let h1 = h[h_row + k + SPLIT];
-            let h2 = h[h_row + k + 2u * SPLIT];
-            let h3 = h[h_row + k + 3u * SPLIT];
+            let h0 = value_at(row + k);
+            let h1 = value_at(row + k + SPLIT);
+            let h2 = value_at(row + k + 2u * SPLIT);
+            let h3 = value_at(row + k + 3u * SPLIT);
             let at = first + k * BLOCK;
             let stride = SPLIT * BLOCK;
             let w0 = weights_at(at);
@@ -59,7 +59,7 @@ fn step_one_row(
         for (var k0 = whole; k0 < params.recurrent_size; k0 += SPLIT) {
             let k = k0 + local.z;
             if (k < params.recurrent_size) {
-                acc += h[h_row + k] * weights_at(first + k * BLOCK);
+                acc += value_at(row + k) * weights_at(first + k * BLOCK);
             }
         }
     }

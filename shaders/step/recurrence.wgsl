@@ -1,28 +1,24 @@
 // What every kernel of the recurrence shares: its buffers, where h of the step before is, and what precedes and follows the
 // recurrent product.
 //
-// Needs: `params`, `chunk` from base/params.wgsl; `state_row`, `y_index` from base/rows.wgsl; `Gates`, `PackedGates`, `unpack_gates`,
-// `State`, `load_state`, `store_state`, `cell` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight` from
+// Needs: `params`, `chunk` from base/params.wgsl; `y_index` from base/rows.wgsl; `InputGates`, `PackedInputGates`, `unpack_input_gates`,
+// `Gates`, `PackedGates`, `unpack_gates`, `State`, `load_state`, `store_state`, `hand_on`, `cell` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight` from
 // weights/blocks.wgsl; `leave_h` from step/leave_h.wgsl.
 
-// A projection follows, step/projection.wgsl. Then h goes there as raw, and the projection writes y and h_n.
-override PROJECTED: bool;
+// Another kernel follows in the same step: the projection of h, or the second product of a cell that has two. It writes y and h_n, and
+// reads what `hand_on` leaves.
+override HANDS_ON: bool;
 
-@group(0) @binding(0) var<storage, read> gx: array<PackedGates>;    // [steps, B, D, H] of G; in a wave, layer after layer, as w_hh, b_hh and y
+@group(0) @binding(0) var<storage, read> gx: array<PackedInputGates>; // [steps, B, D, H] of G; in a wave, layer after layer, as w_hh, b_hh and y
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, P (k), 8] of G
 @group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
 @group(0) @binding(3) var<storage, read_write> h: array<f32>;       // [2, L, D, state_rows, P], see h_before
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
-@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; if PROJECTED raw [B, D, H]
+@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; before a projection raw [B, D, H]
 
-// Of c before step s.
-fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
-    return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
-}
-
-// An element of h by its place in the binding.
-fn value_at(at: u32) -> f32 {
-    return h[at];
+// Where a unit of a row and direction lies in what is handed on, [B, D, H].
+fn raw_index(d: u32, b: u32, u: u32) -> u32 {
+    return (b * params.directions + d) * params.hidden_size + u;
 }
 
 // The k that a recurrent product is over.
@@ -46,24 +42,23 @@ fn weights_at(at: u32) -> Gates {
 
 // What the cell of one unit of one row needs besides W_hh·h. None of it waits for that product, so kernels load it before.
 struct Pending {
-    gx: Gates,
+    gx: InputGates,
     b_hh: Gates,
     old: State,
 }
 
 // gx of step number `index` of the chunk.
-fn input_gates(index: u32, d: u32, b: u32, u: u32) -> Gates {
+fn input_gates(index: u32, d: u32, b: u32, u: u32) -> InputGates {
     let row = (index * params.batch + b) * params.directions + d;
-    return unpack_gates(gx[chunk.gx_offset + row * params.hidden_size + u]);
+    return unpack_input_gates(gx[chunk.gx_offset + row * params.hidden_size + u]);
 }
 
-// `index` is where step s stands in its chunk, own_h is h(s-1) of this unit. (A projected h has no element for each unit, and
-// its cell, the LSTM, asks for none.)
+// `index` is where step s stands in its chunk, own_h is h(s-1) of this unit, if the cell READS_H.
 fn load_pending(s: u32, index: u32, d: u32, b: u32, u: u32, own_h: f32) -> Pending {
     return Pending(
         input_gates(index, d, b, u),
         unpack_gates(b_hh[chunk.b_offset + d * params.hidden_size + u]),
-        load_state(own_h, c_index(s, d, b, u)),
+        load_state(own_h, s, d, b, u),
     );
 }
 
@@ -74,9 +69,9 @@ fn apply_cell(pending: Pending, product: Gates) -> State {
 
 // Leaves the new state where the next step and the caller find it.
 fn leave_state(s: u32, d: u32, b: u32, u: u32, state: State) {
-    store_state(state, c_index(s, d, b, u) + params.c_stride_s);
-    if (PROJECTED) {
-        h_out[(b * params.directions + d) * params.hidden_size + u] = state.h;
+    store_state(state, s, d, b, u);
+    if (HANDS_ON) {
+        hand_on(state, d, b, u);
         return;
     }
     y[y_index(s, d, b, u)] = state.h;

@@ -1,7 +1,7 @@
 // What the kernels of one time step share: what precedes and follows the product of a unit of a row.
 //
 // Needs: `params`, `chunk` from base/params.wgsl; `length_of`, `h_before` from base/rows.wgsl; `step_in_chunk` from base/step.wgsl;
-// `Gates` from cell/; `h`, `PROJECTED`, `Pending`, `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl;
+// `Gates`, `READS_H` from cell/; `operand_row` from step/operand_*.wgsl; `h`, `HANDS_ON`, `Pending`, `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl;
 // `leave_padding` from step/leave_h.wgsl.
 
 // Whether a unit of a row has to be finished: it is there, and so is the step. In a wave, a layer that is at its last chunk may
@@ -10,20 +10,22 @@ fn is_there(b: u32, u: u32) -> bool {
     return u < params.hidden_size && b < params.batch && step_in_chunk.index < chunk.steps;
 }
 
-// Where h(s-1) of a row begins, or of the last one: what is loaded beyond it is not used.
-fn h_row(s: u32, d: u32, b: u32) -> u32 {
-    return h_before(s, d, min(b, params.batch - 1u), 0u);
-}
-
-// The same of four rows.
-fn h_rows(s: u32, d: u32, b: u32) -> vec4<u32> {
-    return vec4<u32>(h_row(s, d, b), h_row(s, d, b + 1u), h_row(s, d, b + 2u), h_row(s, d, b + 3u));
+// Where the vectors begin that the weights multiply, of four rows. Beyond the last row it is the last: what is loaded there is not
+// used.
+fn operand_rows(s: u32, d: u32, b: u32) -> vec4<u32> {
+    let last = params.batch - 1u;
+    return vec4<u32>(
+        operand_row(s, d, min(b, last)),
+        operand_row(s, d, min(b + 1u, last)),
+        operand_row(s, d, min(b + 2u, last)),
+        operand_row(s, d, min(b + 3u, last)),
+    );
 }
 
 // Loads what the cell will need, for an invocation that will finish a unit of a row that is there.
 fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
     var own_h = 0.0;
-    if (!PROJECTED) {
+    if (READS_H) {
         own_h = h[h_before(s, d, b, u)];
     }
     return load_pending(s, step_in_chunk.index, d, b, u, own_h);
@@ -32,8 +34,8 @@ fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
 fn finish(s: u32, d: u32, b: u32, u: u32, pending: Pending, product: Gates) {
     if (s < length_of(b)) {
         leave_state(s, d, b, u, apply_cell(pending, product));
-    } else if (!PROJECTED) {
-        // c is where it was. With a projection, that leaves the padding.
+    } else if (!HANDS_ON) {
+        // c is where it was. The last kernel of a step leaves the padding.
         leave_padding(s, d, b, u);
     }
 }

@@ -50,7 +50,7 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
             shape.check(&self.config, arrays)?;
         }
         let initial: Option<Vec<&[F]>> = initial.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
-        let call = Call::new(shape.sequence(), &Options::new())?;
+        let call = Call::new(shape.extents(), &Options::new())?;
         let computed = self.model.compute(&call, input.data(), initial.as_deref(), wait).await?;
         shape.state_of::<K, F>(&self.config, computed.states)
     }

@@ -1,8 +1,8 @@
 //! The shapes of one step.
 
 use crate::cell::config::CellConfig;
+use crate::extents::Extents;
 use crate::layer::kind::Kind;
-use crate::sequence::Sequence;
 use crate::{Error, Real, Result, Tensor};
 
 /// The rows of a step: B, or `None` for unbatched arrays.
@@ -38,8 +38,8 @@ impl StepShape {
     }
 
     /// One time step of so many rows.
-    pub(super) fn sequence(self) -> Sequence {
-        Sequence { time_steps: 1, batch: self.batch(), batched: true, batch_first: false }
+    pub(super) fn extents(self) -> Extents {
+        Extents { time_steps: 1, batch: self.batch(), batched: true, batch_first: false }
     }
 
     /// The shape of a state: `[B, H]`, unbatched `[H]`.

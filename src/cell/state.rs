@@ -27,7 +27,7 @@ impl<K: Kind, F: Real> CellState<K, F> {
         if let Place::Gpu(model) = &model.place
             && shape.batch() > 0
         {
-            model.plan(Task::forward(shape.sequence()))?;
+            model.plan(Task::forward(shape.extents()))?;
         }
         Ok(Self { config, shape, session: Session::new(model, shape.batch().max(1), false).await? })
     }
@@ -78,7 +78,7 @@ impl<K: Kind, F: Real> CellState<K, F> {
     }
 
     pub(super) async fn push(&mut self, input: &[F], wait: Wait) -> Result<()> {
-        let call = Call::new(self.shape.sequence(), &Options::new())?;
+        let call = Call::new(self.shape.extents(), &Options::new())?;
         self.session.push(call, input, wait).await.map(drop)
     }
 }

@@ -27,7 +27,7 @@ enum Path<F> {
 impl<F: Real> CpuModel<F> {
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
         let is_f32 = size_of::<F>() == size_of::<f32>();
-        let path = if is_f32 && fast::is_supported() {
+        let path = if is_f32 && fast::is_supported(config.cell) {
             Path::Fast(FastModel::new(config, layers)?)
         } else {
             Path::Reference(ReferenceModel::new(config, layers)?)

@@ -4,7 +4,7 @@ use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::Pipelines;
 use crate::gpu::tuned::Tuned;
-use crate::plan::limits::{DeviceLimits, SUBMISSION_WORK};
+use crate::plan::limits::{BindingLimits, DeviceLimits, SUBMISSION_WORK};
 use crate::{Error, Result};
 
 /// The features that are used where a device has them.
@@ -15,6 +15,7 @@ pub(crate) struct Context {
     pub(crate) gpu: GuardedDevice,
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) limits: DeviceLimits,
+    pub(crate) binding_limits: BindingLimits,
     pub(crate) pipelines: Pipelines,
     pub(crate) tuned: Tuned,
 }
@@ -45,7 +46,19 @@ impl Context {
         let info = gpu.device.adapter_info();
         let limits =
             DeviceLimits { software: info.device_type == wgpu::DeviceType::Cpu, ..device_limits(&gpu.device.limits()) };
-        Self { gpu, info, limits, pipelines: Pipelines::default(), tuned: Tuned::default() }
+        let binding_limits = binding_limits(&gpu.device.limits());
+        Self { gpu, info, limits, binding_limits, pipelines: Pipelines::default(), tuned: Tuned::default() }
+    }
+}
+
+fn binding_limits(limits: &wgpu::Limits) -> BindingLimits {
+    BindingLimits {
+        bind_groups: limits.max_bind_groups,
+        bindings_per_group: limits.max_bindings_per_bind_group,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        uniform_buffers: limits.max_uniform_buffers_per_shader_stage,
+        dynamic_uniform_buffers: limits.max_dynamic_uniform_buffers_per_pipeline_layout,
+        uniform_binding: limits.max_uniform_buffer_binding_size,
     }
 }
 
@@ -63,6 +76,7 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
             limits.max_compute_workgroup_size_z,
         ],
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        storage_alignment: limits.min_storage_buffer_offset_alignment,
         software: false,
         uniform_binding: limits.max_uniform_buffer_binding_size,
         stacked_weights: false,

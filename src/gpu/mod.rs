@@ -1,13 +1,12 @@
 //! The GPU path: everything that names a wgpu type.
 
 pub(crate) mod adapter;
+pub(crate) mod arrays;
 pub(crate) mod context;
-mod exec;
 mod guarded;
-mod kernels;
 pub(crate) mod model;
 mod pipeline;
-mod results;
+mod run;
 pub(crate) mod session;
 mod shader;
 mod transfer;
@@ -25,5 +24,7 @@ pub(crate) enum Wait {
     Async,
 }
 
+#[cfg(test)]
+mod bits;
 #[cfg(test)]
 mod tests;

@@ -2,21 +2,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::call::{Call, Task};
+use crate::call::{Call, Results, Task};
 use crate::config::RecurrentConfig;
+use crate::extents::Extents;
 use crate::gpu::Wait;
+use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
-use crate::gpu::exec::{self, Initial};
-use crate::gpu::kernels;
-use crate::gpu::results;
+use crate::gpu::run::{self, Bound};
+use crate::gpu::transfer;
 use crate::gpu::tuned::Class;
-use crate::gpu::weights::{LayerBuffers, Stacked};
-use crate::gpu::workspace::{Bound, Io, Scratch, States, Wanted, Workspace};
-use crate::model::Computed;
-use crate::plan::Plan;
+use crate::gpu::weights::PackedWeights;
+use crate::gpu::workspace::Workspace;
+use crate::plan::kernel::check_limits;
 use crate::plan::limits::DeviceLimits;
+use crate::plan::program::Name;
+use crate::plan::{Plan, Source};
 use crate::precision::Precision;
-use crate::sequence::Sequence;
 use crate::strategy::Strategy;
 use crate::weights::LayerWeights;
 use crate::{Error, Real, Result};
@@ -36,22 +37,23 @@ struct Settings {
 pub(crate) struct GpuModel {
     pub(super) context: Arc<Context>,
     pub(super) config: RecurrentConfig,
-    pub(super) weights: Vec<LayerBuffers>,
-    /// Whether the recurrent weights of all layers are in one buffer.
-    stacked: bool,
+    pub(super) weights: PackedWeights,
     settings: Mutex<Settings>,
     /// Workspaces that no call is using. A call takes one out, so calls from several threads never share one.
     idle: Mutex<Vec<Workspace>>,
     /// Scratch of `encode`. Recorded work may run any time later; it is shared by all recordings of a shape, as a queue runs
     /// them one after the other and none leaves anything in it for the next.
-    encode_scratch: Mutex<Vec<Arc<(Plan, Scratch)>>>,
+    encode_scratch: Mutex<Vec<Arc<(Plan, Arrays)>>>,
 }
 
-/// A caller's device buffers, checked.
-pub(crate) struct EncodeIo<'a> {
-    pub(crate) io: Io,
+/// A caller's device arrays, checked.
+pub(crate) struct DeviceArrays {
+    pub(crate) input: BufferRange,
+    pub(crate) output: BufferRange,
+    /// The last states, h first.
+    pub(crate) states: Vec<BufferRange>,
     /// The initial states, h first; zeros if `None`.
-    pub(crate) initial: Option<Vec<&'a wgpu::Buffer>>,
+    pub(crate) initial: Option<Vec<BufferRange>>,
 }
 
 impl GpuModel {
@@ -68,22 +70,12 @@ impl GpuModel {
                 why: "WGSL has no f64; load it as f32, or place it on the CPU".to_owned(),
             });
         }
-        kernels::check_limits(config, &context.gpu.device.limits())?;
-        for layer in 0..config.num_layers {
-            LayerBuffers::check(context, config, layer, precision)?;
-        }
-        let stacked = Stacked::new(context, config, precision).await?;
-        let mut weights = Vec::with_capacity(config.num_layers);
-        for (layer, directions) in layers.chunks_exact(config.directions()).enumerate() {
-            weights.push(
-                LayerBuffers::place(context, config, stacked.as_ref(), layer, directions, precision, wait).await?,
-            );
-        }
+        check_limits(config, &context.binding_limits)?;
+        let weights = PackedWeights::place(context, config, layers, precision, wait).await?;
         Ok(Self {
             context: Arc::clone(context),
             config: config.clone(),
             weights,
-            stacked: stacked.is_some(),
             settings: Mutex::new(Settings { forward_memory: u64::MAX, strategy: Strategy::Auto }),
             idle: Mutex::default(),
             encode_scratch: Mutex::default(),
@@ -91,12 +83,18 @@ impl GpuModel {
     }
 
     pub(crate) fn plan(&self, task: Task) -> Result<Plan> {
-        Plan::new(&self.config, task, &self.limits())
+        Plan::new(&self.config, self.weights.precision, task, &self.limits())
     }
 
-    /// The device's, and the model's own.
+    /// What the device can hold.
+    pub(crate) fn device_limits(&self) -> &DeviceLimits {
+        &self.context.limits
+    }
+
+    /// The device's limits, and the model's own.
     fn limits(&self) -> DeviceLimits {
-        DeviceLimits { forward_memory: self.forward_memory(), stacked_weights: self.stacked, ..self.context.limits }
+        let stacked_weights = self.weights.are_stacked();
+        DeviceLimits { forward_memory: self.forward_memory(), stacked_weights, ..self.context.limits }
     }
 
     /// The most device memory that a forward may take.
@@ -115,7 +113,8 @@ impl GpuModel {
     pub(crate) fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         // What a forward may take is asked of each forward.
         let limits = DeviceLimits { forward_memory: u64::MAX, ..self.limits() };
-        Plan::new(&self.config, Task { strategy, ..Task::forward(Sequence::batched(&self.config, 1, 1)) }, &limits)?;
+        let task = Task { strategy, ..Task::forward(Extents::batched(&self.config, 1, 1)) };
+        Plan::new(&self.config, self.weights.precision, task, &limits)?;
         lock(&self.settings).strategy = strategy;
         Ok(())
     }
@@ -143,53 +142,53 @@ impl GpuModel {
             proj_size: config.proj_size,
             num_layers: config.num_layers,
             directions: config.directions(),
-            precision: LayerBuffers::precision_of(&self.weights),
+            precision: self.weights.precision,
             batch: task.state_arrays.tile_batch,
         }
     }
 
     /// The plan of a forward between arrays of the host.
     pub(crate) fn plan_forward(&self, task: Task) -> Result<Plan> {
-        let plan = self.plan(self.with_strategy(task))?;
-        plan.check_readback(&self.context.limits)?;
-        Ok(plan)
+        self.plan(self.with_strategy(task))
     }
 
-    /// `input` and `states` have the sizes that the call stands for, which is not empty.
+    /// `input` and `states` have the sizes that the call stands for, which is not empty. Gives the arrays that the call's results
+    /// name, see [`Plan::results`].
     pub(crate) async fn forward<F: Real>(
         &self,
         call: &Call,
         input: &[F],
         states: Option<&[&[F]]>,
         wait: Wait,
-    ) -> Result<Computed<F>> {
+    ) -> Result<Vec<Vec<F>>> {
         let gpu = &self.context.gpu;
         gpu.check_alive("starting a forward")?;
-        // Buffers fit a plan: another limit of memory, or another strategy, is another plan.
-        let plan = self.plan_forward(call.task)?;
-        let mut workspace = match take(&self.idle, |workspace| workspace.plan == plan) {
+        let task = self.with_strategy(call.task);
+        // Buffers fit a plan: another limit of memory, or another strategy, is another plan. The limit empties the list.
+        let mut workspace = match take(&self.idle, |workspace| workspace.asked == task) {
             Some(workspace) => workspace,
-            None => self.new_workspace(plan, wait).await?,
+            None => self.new_workspace(task).await?,
         };
         workspace.upload(gpu, input, call, wait).await?;
-        if let Some(states) = states {
-            workspace.upload_states(gpu, states, wait).await?;
-        }
-        let initial = if states.is_none() { Initial::Zeros } else { Initial::Uploaded };
-        let submission = exec::submit(gpu, &workspace, &initial, wait).await?;
-        let arrays = workspace.read_back(gpu, submission, wait).await?;
-        let computed = results::arrange(&workspace.plan, call, arrays)?;
+        let source = match states {
+            Some(states) => {
+                workspace.upload_states(gpu, states, wait).await?;
+                Source::InPlace
+            }
+            None => Source::Zeros,
+        };
+        let sources = vec![source; self.config.cell.states().len()];
+        let before = workspace.plan.initial_commands(&sources);
+        let submission = workspace.submit(gpu, before, wait).await?;
+        let results = workspace.read_back(gpu, submission, wait).await?;
         keep(&self.idle, workspace);
-        Ok(computed)
+        Ok(results)
     }
 
     /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
-    async fn new_workspace(&self, plan: Plan, wait: Wait) -> Result<Workspace> {
-        let make = || async {
-            let (states, capacity) = (States::new(&self.context.gpu, &plan).await?, plan.bytes);
-            let wanted = Wanted::OutputAndStates;
-            Workspace::new(&self.context, plan.clone(), capacity, &self.weights, states, wanted, wait).await
-        };
+    async fn new_workspace(&self, task: Task) -> Result<Workspace> {
+        let plan = self.plan(task)?;
+        let make = || Workspace::new(&self.context, &self.weights, task, plan.clone(), Arrays::default());
         match make().await {
             Err(Error::OutOfMemory { .. }) if !lock(&self.idle).is_empty() => {
                 lock(&self.idle).clear();
@@ -202,7 +201,7 @@ impl GpuModel {
     /// The plan of a recording. The wavefront copies the output, which a caller's buffer need not allow; steps give the same bits
     /// without.
     pub(crate) fn plan_recording(&self, task: Task, output: &wgpu::Buffer) -> Result<Plan> {
-        let task = self.with_strategy(task);
+        let task = self.with_strategy(Task { results: Results::OnDevice, ..task });
         let plan = self.plan(task)?;
         if output.usage().contains(wgpu::BufferUsages::COPY_DST) || plan.strategy() != Strategy::Wavefront {
             return Ok(plan);
@@ -214,43 +213,76 @@ impl GpuModel {
         Err(Error::Buffer { name: "output", expected, got: format!("{:?}", output.usage()) })
     }
 
-    /// Records a forward over the caller's buffers, by the plan of its task.
+    /// Records a forward over the caller's arrays, by the plan of its task.
     pub(crate) async fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         plan: Plan,
         call: &Call,
-        buffers: &EncodeIo<'_>,
+        given: DeviceArrays,
         wait: Wait,
     ) -> Result<()> {
         let context = &*self.context;
-        let initial = buffers.initial.as_deref();
-        if call.sequence().is_empty() {
-            let states: Vec<_> = buffers.io.last.all().collect();
-            let copy = || record_initial(encoder, initial, &states, &plan);
-            return context.gpu.scoped("recording a forward of no steps", copy).await;
-        }
         let shared = self.encode_scratch(plan, wait).await?;
         let (plan, scratch) = &*shared;
+        let mut arrays = scratch.clone();
+        let before = self.give(plan, &mut arrays, given).await?;
         // Recordings may wait side by side for their submission, so that what each call says has a buffer of its own.
-        let scratch = scratch.with_call(&context.gpu, call).await?;
+        let words = call.words();
+        let make = || transfer::filled_buffer(&context.gpu.device, "call", bytemuck::cast_slice(&words));
+        let own = context.gpu.scoped("creating the scratch buffers", make).await?;
+        let own = own.map_err(|error| context.gpu.lost_error("creating the scratch buffers", error.to_string()))?;
+        arrays.set(Name::Call, BufferRange::whole(own));
         // Everything that can fail comes before the first command.
-        let bound = Bound::new(context, plan, &self.weights, &scratch, &buffers.io, &plan.bytes).await?;
-        let record = || {
-            let targets: Vec<_> = exec::initial_targets(&scratch, &buffers.io).collect();
-            record_initial(encoder, initial, &targets, plan);
-            exec::record(encoder, plan, &bound, 0..plan.dispatch_count());
-            exec::record_output(encoder, plan, &scratch, &buffers.io);
-        };
-        context.gpu.scoped("recording a forward", record).await
+        let bound = Bound::new(context, &plan.program.bindings, &self.weights, &arrays).await?;
+        let commands = before.into_iter().chain(plan.program.commands());
+        context.gpu.scoped("recording a forward", || run::record(encoder, commands, &bound, &arrays)).await?
     }
 
-    async fn encode_scratch(&self, plan: Plan, wait: Wait) -> Result<Arc<(Plan, Scratch)>> {
+    /// Puts the caller's arrays among those of a plan; gives the commands that bring the initial states to where they are read.
+    async fn give(
+        &self,
+        plan: &Plan,
+        arrays: &mut Arrays,
+        given: DeviceArrays,
+    ) -> Result<Vec<crate::plan::program::Command>> {
+        arrays.set(Name::Input, given.input);
+        arrays.set(Name::Output, given.output);
+        for (state, range) in given.states.into_iter().enumerate() {
+            arrays.set(Name::State(state), range);
+        }
+        let mut sources = Vec::new();
+        let mut transits = Vec::new();
+        for state in 0..self.config.cell.states().len() {
+            let Some(initial) = given.initial.as_ref().map(|initial| &initial[state]) else {
+                sources.push(Source::Zeros);
+                continue;
+            };
+            let target = arrays.get(Plan::initial_array(state))?;
+            sources.push(if initial.buffer != target.buffer {
+                Source::Array
+            } else if initial.offset == target.offset {
+                Source::InPlace
+            } else {
+                transits.push(plan.transit(state));
+                Source::SameBuffer
+            });
+            arrays.set(Name::InitialState(state), initial.clone());
+        }
+        arrays.add_missing(&self.context.gpu, &transits).await?;
+        Ok(plan.initial_commands(&sources))
+    }
+
+    async fn encode_scratch(&self, plan: Plan, wait: Wait) -> Result<Arc<(Plan, Arrays)>> {
         let shared = match take(&self.encode_scratch, |shared| shared.0 == plan) {
             Some(shared) => shared,
             None => {
-                let scratch = Scratch::new(&self.context.gpu, &plan, &plan.bytes, wait).await?;
-                Arc::new((plan, scratch))
+                let mut arrays = Arrays::default();
+                let gpu = &self.context.gpu;
+                arrays.add_missing(gpu, &plan.program.scratch()).await?;
+                let params = &arrays.get(Name::Params)?.buffer;
+                transfer::upload(gpu, params, 0, &plan.filled_params(), wait).await?;
+                Arc::new((plan, arrays))
             }
         };
         keep(&self.encode_scratch, Arc::clone(&shared));
@@ -277,21 +309,4 @@ fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
 /// What is locked here is whole after every operation, so a panic of another thread does not spoil it.
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Puts the initial states, or zeros, where they are read.
-fn record_initial(
-    encoder: &mut wgpu::CommandEncoder,
-    initial: Option<&[&wgpu::Buffer]>,
-    targets: &[&wgpu::Buffer],
-    plan: &Plan,
-) {
-    for ((s, &target), bytes) in targets.iter().enumerate().zip(plan.bytes.states(&plan.config)) {
-        match initial.map(|initial| initial[s]) {
-            // The state is there already.
-            Some(initial) if initial == target => {}
-            Some(initial) => encoder.copy_buffer_to_buffer(initial, 0, target, 0, bytes),
-            None => encoder.clear_buffer(target, 0, Some(bytes)),
-        }
-    }
 }

@@ -4,20 +4,11 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::gpu::arrays::BufferRange;
 use crate::gpu::guarded::GuardedDevice;
-use crate::gpu::kernels::{self, Access, Parameter};
-use crate::gpu::shader::{self, Sources};
-use crate::plan::kernel::Kernel;
-use crate::plan::strategy::Constants;
+use crate::gpu::shader;
+use crate::plan::kernel::{Access, Parameter, PipelineKey};
 use crate::{Error, Result};
-
-/// All that the machine code of a kernel depends on: its sources, of which one function is the entry point, and its override
-/// constants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PipelineKey {
-    pub(crate) sources: Sources,
-    pub(crate) constants: Constants,
-}
 
 /// A compiled kernel with the layouts of its two groups.
 #[derive(Debug)]
@@ -25,6 +16,7 @@ pub(crate) struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
     storage: wgpu::BindGroupLayout,
     params: wgpu::BindGroupLayout,
+    parameters: Vec<Parameter>,
     label: String,
 }
 
@@ -57,18 +49,18 @@ impl Pipelines {
 
     /// The pipeline for `key`, compiled on first use. Two threads that ask at the same time may both compile; one result
     /// stays.
-    pub(crate) async fn get(&self, gpu: &GuardedDevice, key: PipelineKey) -> Result<Arc<Pipeline>> {
+    pub(crate) async fn get(&self, gpu: &GuardedDevice, key: &PipelineKey) -> Result<Arc<Pipeline>> {
         let (known, cache) = {
             let mut compiled = self.lock();
             compiled.started = true;
-            (compiled.kernels.get(&key).cloned(), compiled.cache.clone())
+            (compiled.kernels.get(key).cloned(), compiled.cache.clone())
         };
         if let Some(pipeline) = known {
             return Ok(pipeline);
         }
-        let compile = || Pipeline::compile(&gpu.device, &key, cache.as_ref());
+        let compile = || Pipeline::compile(&gpu.device, key, cache.as_ref());
         let pipeline = Arc::new(gpu.scoped("compiling a kernel", compile).await?);
-        Ok(Arc::clone(self.lock().kernels.entry(key).or_insert(pipeline)))
+        Ok(Arc::clone(self.lock().kernels.entry(key.clone()).or_insert(pipeline)))
     }
 
     /// What is locked is whole after every operation, so a panic elsewhere does not spoil it.
@@ -79,11 +71,12 @@ impl Pipelines {
 
 impl Pipeline {
     fn compile(device: &wgpu::Device, key: &PipelineKey, cache: Option<&wgpu::PipelineCache>) -> Self {
-        let Sources { kernel, cell, wave, .. } = key.sources;
-        let entry_point = shader::entry_point(kernel);
-        let label = format!("wgpu-rnn {} {entry_point}", cell.name());
-        let storage: Vec<_> = kernels::storage_access(kernel.role(), cell).into_iter().map(storage_binding).collect();
-        let params = kernels::parameters(kernel, wave).map(parameter_binding).collect();
+        let sources = key.sources;
+        let entry_point = shader::entry_point(sources.kernel);
+        let label = format!("wgpu-rnn {} {entry_point}", sources.cell.name());
+        let storage: Vec<_> = sources.storage_access().into_iter().map(storage_binding).collect();
+        let parameters: Vec<Parameter> = sources.parameters().collect();
+        let params = parameters.iter().copied().map(parameter_binding).collect();
         let layout = |name: &str, types: Vec<wgpu::BindingType>| {
             let entries: Vec<_> = (0..).zip(types).map(|(binding, ty)| layout_entry(binding, ty)).collect();
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -94,7 +87,7 @@ impl Pipeline {
         let (storage, params) = (layout("buffers", storage), layout("parameters", params));
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(key.sources.compose().into()),
+            source: wgpu::ShaderSource::Wgsl(sources.compose().into()),
         });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
@@ -114,14 +107,14 @@ impl Pipeline {
             },
             cache,
         });
-        Self { pipeline, storage, params, label }
+        Self { pipeline, storage, params, parameters, label }
     }
 
-    /// Binds a layer's buffers, in the order of the bindings.
-    pub(crate) fn bind_storage(&self, device: &wgpu::Device, buffers: Vec<wgpu::BufferBinding<'_>>) -> wgpu::BindGroup {
+    /// Binds arrays, in the order of the bindings.
+    pub(crate) fn bind_storage(&self, device: &wgpu::Device, arrays: &[&BufferRange]) -> wgpu::BindGroup {
         let entries: Vec<_> = (0..)
-            .zip(buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(buffer) })
+            .zip(arrays)
+            .map(|(binding, array)| wgpu::BindGroupEntry { binding, resource: array.binding() })
             .collect();
         device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(&self.label),
@@ -130,27 +123,22 @@ impl Pipeline {
         })
     }
 
-    /// Binds the parameters of `kernel`; dynamic offsets choose among the blocks.
+    /// Binds the parameters; dynamic offsets choose among the blocks.
     pub(crate) fn bind_params(
         &self,
         device: &wgpu::Device,
-        kernel: Kernel,
-        wave: bool,
-        blocks: &wgpu::Buffer,
-        call: &wgpu::Buffer,
+        blocks: &BufferRange,
+        call: &BufferRange,
     ) -> wgpu::BindGroup {
-        let resource = |parameter: Parameter| match parameter {
-            Parameter::Block(bytes) => {
-                wgpu::BufferBinding { buffer: blocks, offset: 0, size: NonZeroU64::new(bytes as u64) }
-            }
-            Parameter::Call => call.as_entire_buffer_binding(),
-        };
+        // One block of each size, from the start.
+        let parts = self.parameters.iter().map(|parameter| match parameter {
+            Parameter::Block(bytes) => blocks.first(*bytes as u64),
+            Parameter::Call => call.clone(),
+        });
+        let parts: Vec<_> = parts.collect();
         let entries: Vec<_> = (0..)
-            .zip(kernels::parameters(kernel, wave))
-            .map(|(binding, parameter)| wgpu::BindGroupEntry {
-                binding,
-                resource: wgpu::BindingResource::Buffer(resource(parameter)),
-            })
+            .zip(&parts)
+            .map(|(binding, part)| wgpu::BindGroupEntry { binding, resource: part.binding() })
             .collect();
         device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(&self.label),

@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::call::{Call, StateArrays, Task};
+use crate::call::{Call, Results, StateArrays, Task};
+use crate::extents::Extents;
 use crate::gpu::Wait;
-use crate::gpu::exec::{self, Initial};
+use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
-use crate::gpu::workspace::{States, Wanted, Workspace};
-use crate::plan::bytes::BufferBytes;
-use crate::sequence::Sequence;
+use crate::gpu::workspace::Workspace;
+use crate::plan::Plan;
+use crate::plan::program::{self, Array, Command, Copy, Name};
 use crate::strategy::Strategy;
 use crate::{Error, Real, Result};
 
@@ -20,63 +21,81 @@ const CALLS_IN_FLIGHT: usize = 64;
 /// The most copies of rows in a layer; a copy costs as much as some hundred rows that nobody needs.
 const MOST_COPIES: usize = 16;
 
+/// The input of a push: an array of the host, or one that is on the device already.
+pub(crate) enum Input<'a, F> {
+    Host(&'a [F]),
+    Device(BufferRange),
+}
+
 /// The states of many rows, and the buffers of the calls that move them on.
 #[derive(Debug)]
 pub(crate) struct GpuSession {
     model: Arc<GpuModel>,
-    states: States,
+    /// [`Name::State`] of each state.
+    states: Arrays,
     state_arrays: StateArrays,
     /// The one that was set when the states were made, so that all calls give the bits of one.
     strategy: Strategy,
-    wanted: Wanted,
+    results: Results,
     /// One set of buffers, which grows with the largest call. It is taken out for a call: one that is broken off leaves none.
     workspace: Option<Workspace>,
     in_flight: usize,
 }
 
 impl GpuSession {
-    /// Zero states. `reads_output` says whether pushes read their output back.
+    /// Zero states. `reads_output` says that pushes read their output back.
     pub(crate) async fn new(model: &Arc<GpuModel>, state_arrays: StateArrays, reads_output: bool) -> Result<Self> {
-        let task = model.with_strategy(Task { state_arrays, ..Task::forward(Sequence::batched(&model.config, 1, 1)) });
+        let task = model.with_strategy(Task { state_arrays, ..Task::forward(Extents::batched(&model.config, 1, 1)) });
         // What is chosen for one step is kept, as buffers and pipelines are those of a strategy. Steps give the bits of a wavefront
         // that nobody asked for, in less memory.
         let strategy = match (task.strategy, model.plan(task)?.strategy()) {
             (Strategy::Auto, Strategy::Wavefront) => Strategy::Step,
             (_, strategy) => strategy,
         };
-        Self::with_strategy(model, state_arrays, strategy, reads_output).await
+        let results = if reads_output { Results::Output } else { Results::OnDevice };
+        Self::with_strategy(model, state_arrays, strategy, results).await
     }
 
     async fn with_strategy(
         model: &Arc<GpuModel>,
         state_arrays: StateArrays,
         strategy: Strategy,
-        reads_output: bool,
+        results: Results,
     ) -> Result<Self> {
-        let wanted = if reads_output { Wanted::Output } else { Wanted::Nothing };
         // Any plan knows the sizes of the states.
-        let one_step = Task::forward(Sequence::batched(&model.config, 1, 1));
-        let plan = model.plan(Task { state_arrays, strategy, ..one_step })?;
-        let states = States::new(&model.context.gpu, &plan).await?;
-        Ok(Self { model: Arc::clone(model), states, state_arrays, strategy, wanted, workspace: None, in_flight: 0 })
+        let one_step = Task::forward(Extents::batched(&model.config, 1, 1));
+        let plan = model.plan(Task { state_arrays, strategy, results, ..one_step })?;
+        let mut table = plan.program.arrays.clone();
+        table.retain(|array| matches!(array.name, Name::State(_)));
+        let mut states = Arrays::default();
+        states.add_missing(&model.context.gpu, &table).await?;
+        Ok(Self { model: Arc::clone(model), states, state_arrays, strategy, results, workspace: None, in_flight: 0 })
     }
 
     pub(crate) fn is_of(&self, model: &Arc<GpuModel>) -> bool {
         Arc::ptr_eq(&self.model, model)
     }
 
+    /// h of the rows, of a model of one layer and direction: an array that another model can read.
+    pub(crate) fn h(&self, rows: usize) -> Result<BufferRange> {
+        let row_bytes = (self.model.config.recurrent_size() * size_of::<f32>()) as u64;
+        Ok(self.states.get(Name::State(0))?.first(rows as u64 * row_bytes))
+    }
+
     /// Moves the states of the call's rows on by a chunk that is not empty. Gives the output if this session reads it.
-    pub(crate) async fn push<F: Real>(&mut self, call: &Call, input: &[F], wait: Wait) -> Result<Vec<F>> {
+    pub(crate) async fn push<F: Real>(&mut self, call: &Call, input: Input<'_, F>, wait: Wait) -> Result<Vec<F>> {
         let model = Arc::clone(&self.model);
         let gpu = &model.context.gpu;
         gpu.check_alive("pushing a chunk")?;
-        let task = Task { strategy: self.strategy, ..call.task };
-        let mut workspace = self.take_workspace(task, wait).await?;
-        workspace.upload(gpu, input, call, wait).await?;
-        let initial = Initial::Last(self.h_of_call(call));
-        let submission = exec::submit(gpu, &workspace, &initial, wait).await?;
+        let task = Task { strategy: self.strategy, results: self.results, ..call.task };
+        let mut workspace = self.take_workspace(task, &input).await?;
+        match input {
+            Input::Host(input) => workspace.upload(gpu, input, call, wait).await?,
+            Input::Device(_) => workspace.upload_call(gpu, call, wait).await?,
+        }
+        let submission = workspace.submit(gpu, self.copies_of_h(call), wait).await?;
         let mut output = Vec::new();
-        if self.wanted == Wanted::Output {
+        if self.results == Results::Output {
             let arrays = workspace.read_back(gpu, submission, wait).await?;
             output = arrays.into_iter().next().unwrap_or_default();
         } else {
@@ -92,62 +111,81 @@ impl GpuSession {
 
     /// Buffers for a call: the ones that are there where they are large enough, else new ones with room to spare, as the
     /// chunks of a stream come in all lengths; none that take more than a forward may.
-    async fn take_workspace(&mut self, task: Task, wait: Wait) -> Result<Workspace> {
-        let model = &self.model;
-        // A call that is refused here leaves the buffers for the next.
+    async fn take_workspace<F>(&mut self, task: Task, input: &Input<'_, F>) -> Result<Workspace> {
+        let model = Arc::clone(&self.model);
+        let (context, weights) = (&*model.context, &model.weights);
+        let given = match input {
+            Input::Host(_) => None,
+            Input::Device(range) => Some(range),
+        };
+        let allowed = |table: &[Array]| program::memory(table) <= model.forward_memory();
+        // The input of another model's array is not written to.
+        self.workspace.take_if(|kept| kept.reads_given_input != given.is_some());
+        // A call that is rejected here leaves the buffers for the next.
+        if let Some(kept) = self.workspace.take_if(|kept| kept.asked == task && allowed(&kept.plan.program.arrays)) {
+            return with_input(&model, kept, given).await;
+        }
         let plan = model.plan(task)?;
-        let allowed = |capacity: &BufferBytes| plan.device_bytes_in(capacity) <= model.forward_memory();
-        let exact = plan.bytes;
-        let mut capacity = exact;
-        if let Some(mut kept) = self.workspace.take().filter(|kept| allowed(&kept.capacity)) {
-            if kept.plan == plan {
-                return Ok(kept);
-            }
-            capacity = exact.max(kept.capacity);
-            if capacity == kept.capacity {
-                kept.reshape(&model.context.gpu, plan, wait).await?;
-                return Ok(kept);
+        let exact = plan.program.arrays.clone();
+        let mut table = exact.clone();
+        if let Some(mut kept) = self.workspace.take() {
+            table = kept.arrays.at_least(&exact);
+            if allowed(&table) && kept.arrays.fit(&exact) {
+                kept.reshape(context, weights, task, plan).await?;
+                return with_input(&model, kept, given).await;
             }
         }
-        let sequence = Sequence {
-            time_steps: task.sequence.time_steps.next_power_of_two(),
-            batch: task.sequence.batch.next_power_of_two().min(task.state_arrays.rows),
-            ..task.sequence
+        let extents = Extents {
+            time_steps: task.extents.time_steps.next_power_of_two(),
+            batch: task.extents.batch.next_power_of_two().min(task.state_arrays.rows),
+            ..task.extents
         };
-        if let Ok(roomy) = model.plan(Task { sequence, ..task }) {
-            capacity = capacity.max(roomy.bytes);
+        if let Ok(roomy) = model.plan(Task { extents, ..task }) {
+            table.iter_mut().for_each(|array| array.bytes = array.bytes.max(roomy.program.bytes(array.name)));
         }
-        if !allowed(&capacity) {
-            capacity = exact;
+        // Room to spare is not worth an error.
+        if !allowed(&table) || program::check_arrays(&table, &context.limits).is_err() {
+            table = exact.clone();
         }
-        let make = |capacity| {
-            let states = self.states.clone();
-            Workspace::new(&model.context, plan.clone(), capacity, &model.weights, states, self.wanted, wait)
+        let make = async |table: &[Array]| {
+            let mut arrays = self.states.clone();
+            if let Some(range) = given {
+                arrays.set(Name::Input, range.clone());
+            }
+            arrays.add_missing(&context.gpu, table).await?;
+            let mut made = Workspace::new(context, weights, task, plan.clone(), arrays).await?;
+            made.reads_given_input = given.is_some();
+            Ok(made)
         };
-        match make(capacity).await {
-            // Room to spare is not worth an error.
-            Err(Error::Limit { .. } | Error::OutOfMemory { .. }) if capacity != exact => make(exact).await,
+        match make(&table).await {
+            Err(Error::OutOfMemory { .. }) if table != exact => make(&exact).await,
             made => made,
         }
     }
 
-    /// Where h of a call's rows lies, in bytes: what a push has to copy to where it is read. Rows that follow each other are
-    /// one copy; where they are many and scattered, all of h is.
-    fn h_of_call(&self, call: &Call) -> Vec<Range<u64>> {
-        let mut rows: Vec<usize> = (0..call.sequence().batch).map(|b| call.state_row(b)).collect();
+    /// The copies of h of a call's rows to where a step reads it. Rows that follow each other are one copy; where they are many
+    /// and scattered, all of h is.
+    fn copies_of_h(&self, call: &Call) -> Vec<Command> {
+        let mut rows: Vec<usize> = (0..call.extents().batch).map(|b| call.state_row(b)).collect();
         rows.sort_unstable();
         let runs: Vec<Range<usize>> = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect();
         let all = 0..self.state_arrays.rows;
         let runs = if runs.len() > MOST_COPIES { std::iter::once(all).collect() } else { runs };
-        runs.into_iter().flat_map(|run| self.regions(run).next().unwrap_or_default()).collect()
+        let regions = runs.into_iter().flat_map(|run| self.regions(0, run));
+        let copy = |Range { start, end }| {
+            let (source, target) = (Name::State(0), Plan::initial_array(0));
+            Command::Copy(Copy { source, from: start, target, to: start, bytes: end - start })
+        };
+        regions.map(copy).collect()
     }
 
     /// The states of a range of rows: each `[L·D, rows, ·]`.
     pub(crate) async fn read<F: Real>(&self, rows: Range<usize>, wait: Wait) -> Result<Vec<Vec<F>>> {
         use wgpu::BufferUsages as Use;
         let gpu = &self.model.context.gpu;
-        let copies: Vec<_> = self.regions(rows).collect();
-        let sizes: Vec<u64> = copies.iter().map(|regions| regions.iter().map(|r| r.end - r.start).sum()).collect();
+        let states = 0..self.state_count();
+        let bytes_of = |state| self.regions(state, rows.clone()).map(|region| region.end - region.start).sum();
+        let sizes: Vec<u64> = states.clone().map(bytes_of).collect();
         let bytes = sizes.iter().sum();
         self.model.context.limits.buffer("the readback of states", bytes)?;
         let copied = gpu.scoped("reading states", || {
@@ -155,15 +193,16 @@ impl GpuSession {
             let label = Some("wgpu-rnn states");
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
             let mut at = 0;
-            for (state, regions) in self.states.all().zip(&copies) {
-                for Range { start, end } in regions {
-                    encoder.copy_buffer_to_buffer(state, *start, &staging, at, end - start);
+            for state in states {
+                let from = &self.states.get(Name::State(state))?.buffer;
+                for Range { start, end } in self.regions(state, rows.clone()) {
+                    encoder.copy_buffer_to_buffer(from, start, &staging, at, end - start);
                     at += end - start;
                 }
             }
-            (gpu.queue.submit([encoder.finish()]), staging)
+            Ok((gpu.queue.submit([encoder.finish()]), staging))
         });
-        let (submission, staging) = copied.await?;
+        let (submission, staging) = copied.await??;
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
@@ -175,20 +214,18 @@ impl GpuSession {
         wait: Wait,
     ) -> Result<()> {
         let gpu = &self.model.context.gpu;
-        for (s, (state, regions)) in self.states.all().zip(self.regions(rows)).enumerate() {
-            let mut at = 0;
-            for Range { start, end } in regions {
-                let len = (end - start) as usize;
-                let zeros;
-                let bytes = match states {
-                    Some(states) => &bytemuck::cast_slice(states[s])[at..at + len],
-                    None => {
-                        zeros = vec![0; len];
-                        &zeros[..]
+        for state in 0..self.state_count() {
+            let target = &self.states.get(Name::State(state))?.buffer;
+            let mut rest: Option<&[u8]> = states.map(|states| bytemuck::cast_slice(states[state]));
+            for Range { start, end } in self.regions(state, rows.clone()) {
+                match rest {
+                    Some(bytes) => {
+                        let (own, others) = bytes.split_at((end - start) as usize);
+                        transfer::upload(gpu, target, start, own, wait).await?;
+                        rest = Some(others);
                     }
-                };
-                transfer::upload(gpu, state, start, bytes, wait).await?;
-                at += len;
+                    None => transfer::clear(gpu, target, start..end).await?,
+                }
             }
         }
         Ok(())
@@ -200,33 +237,43 @@ impl GpuSession {
         // The buffers of calls go before those of more rows come.
         self.workspace = None;
         let state_arrays = StateArrays { rows: count, ..self.state_arrays };
-        let reads_output = self.wanted == Wanted::Output;
-        let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, reads_output).await?;
+        let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, self.results).await?;
         let old = 0..self.state_arrays.rows;
         let copied = gpu.scoped("making room for states", || {
             let label = Some("wgpu-rnn states");
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-            let places = self.regions(old.clone()).zip(grown.regions(old));
-            for ((from, to), (sources, targets)) in self.states.all().zip(grown.states.all()).zip(places) {
-                for (source, target) in sources.into_iter().zip(targets) {
+            for state in 0..self.state_count() {
+                let name = Name::State(state);
+                let (from, to) = (&self.states.get(name)?.buffer, &grown.states.get(name)?.buffer);
+                for (source, target) in self.regions(state, old.clone()).zip(grown.regions(state, old.clone())) {
                     encoder.copy_buffer_to_buffer(from, source.start, to, target.start, source.end - source.start);
                 }
             }
-            gpu.queue.submit([encoder.finish()])
+            gpu.queue.submit([encoder.finish()]);
+            Ok(())
         });
-        copied.await?;
+        copied.await??;
         *self = grown;
         Ok(())
     }
 
-    /// Where a range of rows lies in each state's buffer, in bytes: one place a layer and direction.
-    fn regions(&self, rows: Range<usize>) -> impl Iterator<Item = Vec<Range<u64>>> {
-        let (config, count) = (&self.model.config, self.state_arrays.rows);
-        (0..config.cell.states().len()).map(move |state| {
-            let row_bytes = config.state_size(state) * size_of::<f32>();
-            let at = |layer: usize, row: usize| ((layer * count + row) * row_bytes) as u64;
-            let layers = 0..config.layers_and_directions();
-            layers.map(|layer| at(layer, rows.start)..at(layer, rows.end)).collect()
-        })
+    fn state_count(&self) -> usize {
+        self.model.config.cell.states().len()
     }
+
+    /// Where a range of rows lies in a state's buffer, in bytes: one place per layer and direction.
+    fn regions(&self, state: usize, rows: Range<usize>) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (config, count) = (&self.model.config, self.state_arrays.rows);
+        let row_bytes = config.state_size(state) * size_of::<f32>();
+        let at = move |layer: usize, row: usize| ((layer * count + row) * row_bytes) as u64;
+        (0..config.layers_and_directions()).map(move |layer| at(layer, rows.start)..at(layer, rows.end))
+    }
+}
+
+/// The workspace with its input where it is for this call.
+async fn with_input(model: &GpuModel, mut workspace: Workspace, given: Option<&BufferRange>) -> Result<Workspace> {
+    if let Some(range) = given {
+        workspace.set_input(&model.context, &model.weights, range.clone()).await?;
+    }
+    Ok(workspace)
 }

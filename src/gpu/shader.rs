@@ -2,7 +2,7 @@
 
 use crate::cell_kind::CellKind;
 use crate::config::Nonlinearity;
-use crate::plan::kernel::Kernel;
+use crate::plan::kernel::{Kernel, Role, Sources};
 use crate::precision::Precision;
 
 /// A file of shaders/.
@@ -18,23 +18,17 @@ macro_rules! files {
     };
 }
 
-/// What identifies the sources of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Sources {
-    pub(crate) kernel: Kernel,
-    pub(crate) cell: CellKind,
-    pub(crate) precision: Precision,
-    /// Dispatches are over several layers.
-    pub(crate) wave: bool,
-}
-
 impl Sources {
     /// The files in order. A file may use names of any other: WGSL asks for no order.
     pub(crate) fn files(self) -> impl Iterator<Item = &'static File> {
         let chunks: &[File] = if self.wave { files!["base/wave.wgsl"] } else { files!["base/one_chunk.wgsl"] };
-        let of_cell: [&[File]; 2] = match self.kernel {
-            Kernel::Projection => [&[], &[]],
-            _ => [cell(self.cell), weights(self.cell, self.precision)],
+        let of_cell: [&[File]; 3] = match self.kernel.role() {
+            Role::InputProduct => [gates(self.cell), &[], weights(self.precision, self.cell.gates())],
+            Role::Recurrence => {
+                let gates = self.cell.products().get(self.product).map_or(0, ExactSizeIterator::len);
+                [cell(self.cell, self.product), operand(self.product), weights(self.precision, gates)]
+            }
+            Role::Projection => [&[]; 3],
         };
         [chunks].into_iter().chain(of_cell).chain([of_kernel(self.kernel)]).flatten()
     }
@@ -45,21 +39,54 @@ impl Sources {
     }
 }
 
-fn cell(cell: CellKind) -> &'static [File] {
+/// The gates of the input product.
+fn gates(cell: CellKind) -> &'static [File] {
     match cell {
-        CellKind::Lstm => files!["cell/lstm.wgsl"],
-        CellKind::Gru => files!["cell/state_h.wgsl", "cell/gru.wgsl"],
-        CellKind::Rnn(Nonlinearity::Tanh) => files!["cell/state_h.wgsl", "cell/rnn_tanh.wgsl", "cell/rnn.wgsl"],
-        CellKind::Rnn(Nonlinearity::Relu) => files!["cell/state_h.wgsl", "cell/rnn_relu.wgsl", "cell/rnn.wgsl"],
+        CellKind::Lstm => files!["cell/gates_4.wgsl"],
+        CellKind::Gru | CellKind::GruResetBefore => files!["cell/gates_3.wgsl"],
+        CellKind::Rnn(_) => files!["cell/gates_1.wgsl"],
     }
 }
 
-fn weights(cell: CellKind, precision: Precision) -> &'static [File] {
-    match (precision, cell) {
+/// A product of a step, and the cell that it is fused with.
+fn cell(cell: CellKind, product: usize) -> &'static [File] {
+    match (cell, product) {
+        (CellKind::Lstm, _) => files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/lstm.wgsl"],
+        (CellKind::Gru, _) => {
+            files!["cell/gates_3.wgsl", "cell/one_product.wgsl", "cell/state_h.wgsl", "cell/gru.wgsl"]
+        }
+        (CellKind::GruResetBefore, 0) => files!["cell/two_products.wgsl", "cell/gru_reset.wgsl"],
+        (CellKind::GruResetBefore, _) => files!["cell/two_products.wgsl", "cell/gru_new.wgsl"],
+        (CellKind::Rnn(Nonlinearity::Tanh), _) => files![
+            "cell/gates_1.wgsl",
+            "cell/one_product.wgsl",
+            "cell/state_h.wgsl",
+            "cell/rnn_tanh.wgsl",
+            "cell/rnn.wgsl"
+        ],
+        (CellKind::Rnn(Nonlinearity::Relu), _) => files![
+            "cell/gates_1.wgsl",
+            "cell/one_product.wgsl",
+            "cell/state_h.wgsl",
+            "cell/rnn_relu.wgsl",
+            "cell/rnn.wgsl"
+        ],
+    }
+}
+
+/// The vector that the weights multiply.
+fn operand(product: usize) -> &'static [File] {
+    if product == 0 { files!["step/operand_h.wgsl"] } else { files!["step/operand_gated.wgsl"] }
+}
+
+/// How the weights of so many gates of a unit are packed.
+fn weights(precision: Precision, gates: usize) -> &'static [File] {
+    match (precision, gates) {
         (Precision::F32, _) => files!["weights/f32.wgsl"],
-        (Precision::F16, CellKind::Lstm) => files!["weights/f16_4.wgsl"],
-        (Precision::F16, CellKind::Gru) => files!["weights/f16_3.wgsl"],
-        (Precision::F16, CellKind::Rnn(_)) => files!["weights/f16_1.wgsl"],
+        (Precision::F16, 4) => files!["weights/f16_4.wgsl"],
+        (Precision::F16, 3) => files!["weights/f16_3.wgsl"],
+        (Precision::F16, 2) => files!["weights/f16_2.wgsl"],
+        (Precision::F16, _) => files!["weights/f16_1.wgsl"],
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use crate::call::{Call, Task};
+use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::adapter::{self, GpuOptions};
 use crate::gpu::context::Context;
@@ -11,11 +12,10 @@ use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::options::Options;
 use crate::precision::Precision;
-use crate::sequence::Sequence;
 use crate::strategy::Strategy;
 use crate::{Config, Device, Error, GruConfig, Kind, Layer, Lstm, LstmConfig, RnnConfig, Tensor};
 
-fn context() -> Option<Context> {
+pub(super) fn context() -> Option<Context> {
     let required = std::env::var_os("WGPU_RNN_REQUIRE_GPU").is_some_and(|v| v == "1");
     match pollster::block_on(adapter::choose(&GpuOptions::new())) {
         Ok(chosen) => Some(pollster::block_on(Context::open(&chosen)).unwrap()),
@@ -32,7 +32,7 @@ fn context() -> Option<Context> {
 fn a_forward_in_several_submissions_gives_the_bits_of_one() {
     let config = LstmConfig::new(3, 9).num_layers(2).bidirectional(true);
     let lstm = Lstm::random(config.clone(), 1).unwrap();
-    let call = Call::new(Sequence::batched(&config.0, 12, 5), &Options::new()).unwrap();
+    let call = Call::new(Extents::batched(&config.0, 12, 5), &Options::new()).unwrap();
     let input: Vec<f32> = (0..12 * 5 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
     let run = |strategy: Strategy, submission_work: u64, wait: Wait| {
         let mut context = context()?;
@@ -92,7 +92,7 @@ fn every_tile_gives_the_numbers_of_the_reference() {
 
 fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) {
     let layer = Layer::random(config.clone(), 1).unwrap();
-    let call = Call::new(Sequence::batched(&config.0, 4, batch), &Options::new()).unwrap();
+    let call = Call::new(Extents::batched(&config.0, 4, batch), &Options::new()).unwrap();
     let input: Vec<f32> = (0..4 * batch * config.input_size()).map(|i| (i as f32 * 0.7).sin()).collect();
     let model = pollster::block_on(GpuModel::place(context, &config.0, layer.layers(), Precision::F32, Wait::Blocking))
         .unwrap();
@@ -150,7 +150,7 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     let model = pollster::block_on(place(Precision::F32)).unwrap();
     use wgpu::BufferUsages as Use;
     let output = |usage| transfer::buffer(&context.gpu.device, "test", 64, usage);
-    let task = Task::forward(Sequence::batched(&config.0, 50, 20));
+    let task = Task::forward(Extents::batched(&config.0, 50, 20));
     let strategy = |usage| model.plan_recording(task, &output(usage));
     assert_eq!(strategy(Use::STORAGE | Use::COPY_DST).unwrap().strategy(), Strategy::Wavefront);
     assert_eq!(strategy(Use::STORAGE).unwrap().strategy(), Strategy::Step);
@@ -158,7 +158,7 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     assert!(matches!(strategy(Use::STORAGE), Err(Error::Buffer { name: "output", .. })));
 
     // What was timed is of a precision and a batch, not of a length.
-    let of = |model: &GpuModel, t, b| model.class(&Task::forward(Sequence::batched(&config.0, t, b)));
+    let of = |model: &GpuModel, t, b| model.class(&Task::forward(Extents::batched(&config.0, t, b)));
     let halves = pollster::block_on(place(Precision::F16)).unwrap();
     assert_eq!(of(&model, 7, 20), of(&model, 50, 20));
     assert_ne!(of(&model, 7, 20), of(&model, 7, 21));
@@ -198,7 +198,7 @@ fn bits_of_every_kernel() {
 
 fn print_bits<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) {
     let layer = Layer::random(config.clone(), 1).unwrap();
-    let call = Call::new(Sequence::batched(&config.0, 4, batch), &Options::new()).unwrap();
+    let call = Call::new(Extents::batched(&config.0, 4, batch), &Options::new()).unwrap();
     let input: Vec<f32> = (0..4 * batch * config.input_size()).map(|i| (i as f32 * 0.7).sin()).collect();
     for precision in [Precision::F32, Precision::F16] {
         let placed = GpuModel::place(context, &config.0, layer.layers(), precision, Wait::Blocking);

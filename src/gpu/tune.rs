@@ -31,7 +31,7 @@ impl GpuModel {
             return self.plan_forward(call.task).map(|plan| plan.strategy());
         };
         let strategy = fastest.task.strategy;
-        log::info!("{}, B = {}: {strategy} is the fastest, {least:?}", self.config, call.sequence().batch);
+        log::info!("{}, B = {}: {strategy} is the fastest, {least:?}", self.config, call.extents().batch);
         self.context.tuned.insert(self.class(&call.task), strategy);
         Ok(strategy)
     }

@@ -1,12 +1,18 @@
 //! Weights as the kernels read them: packed once, when a model is placed on a device.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use half::f16;
 
 use crate::config::RecurrentConfig;
 use crate::gpu::Wait;
+use crate::gpu::arrays::BufferRange;
 use crate::gpu::context::Context;
 use crate::gpu::transfer;
-use crate::plan::limits::{DeviceLimits, Need, check};
+use crate::plan::kernel::WeightArray;
+use crate::plan::limits::{DeviceLimits, check, saturating_product};
+use crate::plan::program::Name;
 use crate::plan::{WEIGHT_BLOCK, wave};
 use crate::precision::Precision;
 use crate::tensor::element_count;
@@ -14,87 +20,107 @@ use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
 use crate::{Error, Real, Result, Tensor};
 
-/// The packed weights of one layer, both directions one behind the other.
+/// The packed weights of a model, by the names that programs call them.
 #[derive(Debug)]
-pub(crate) struct LayerBuffers {
+pub(crate) struct PackedWeights {
     pub(crate) precision: Precision,
-    /// `[D, H / 8, I, 8]` of G
-    pub(crate) w_ih: Stretch,
-    /// `[D, H / 8, P, 8]` of G
-    pub(crate) w_hh: Stretch,
-    /// `[D, H]` of G
-    pub(crate) b_ih: Stretch,
-    /// `[D, H]` of G
-    pub(crate) b_hh: Stretch,
-    /// `[D, H, P]`, with a projection
-    pub(crate) w_hr: Option<Stretch>,
-}
-
-/// Where a layer's array lies: in a buffer of its own, or in one that all layers share.
-#[derive(Clone, Debug)]
-pub(crate) struct Stretch {
-    pub(crate) buffer: wgpu::Buffer,
-    offset: u64,
-    bytes: u64,
-}
-
-impl Stretch {
-    /// The layer's own part.
-    pub(crate) fn binding(&self) -> wgpu::BufferBinding<'_> {
-        let (buffer, offset, size) = (&self.buffer, self.offset, std::num::NonZeroU64::new(self.bytes));
-        wgpu::BufferBinding { buffer, offset, size }
-    }
-}
-
-/// The recurrent weights of all layers, in one buffer each, for dispatches over several layers.
-#[derive(Debug)]
-pub(crate) struct Stacked {
-    w_hh: wgpu::Buffer,
-    b_hh: wgpu::Buffer,
-}
-
-impl Stacked {
-    /// Buffers for the layers of a model, if its layers can overlap and the device can hold them.
-    pub(crate) async fn new(context: &Context, config: &RecurrentConfig, precision: Precision) -> Result<Option<Self>> {
-        let limits = DeviceLimits { stacked_weights: true, ..context.limits };
-        if wave::check_model(config, &limits).is_err() {
-            return Ok(None);
-        }
-        let bytes = |parameter| {
-            let factors = [config.num_layers as u64, bytes_of_layer(config, parameter, precision)];
-            Need::product("the recurrent weights of all layers", &factors)
-        };
-        let [w_hh, b_hh] = [ParameterKind::WeightHh, ParameterKind::BiasHh].map(bytes);
-        if [&w_hh, &b_hh].iter().any(|need| limits.storage_binding(need).is_err()) {
-            return Ok(None);
-        }
-        let device = &context.gpu.device;
-        let make = || Self {
-            w_hh: transfer::buffer(device, "w_hh", w_hh.bytes, USAGE),
-            b_hh: transfer::buffer(device, "b_hh", b_hh.bytes, USAGE),
-        };
-        context.gpu.scoped("creating the weight buffers", make).await.map(Some)
-    }
-
-    /// The buffer of a parameter, if it is shared.
-    fn buffer(&self, parameter: ParameterKind) -> Option<&wgpu::Buffer> {
-        match parameter {
-            ParameterKind::WeightHh => Some(&self.w_hh),
-            ParameterKind::BiasHh => Some(&self.b_hh),
-            _ => None,
-        }
-    }
+    arrays: HashMap<Name, BufferRange>,
 }
 
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST);
 
+impl PackedWeights {
+    pub(crate) fn find(&self, name: Name) -> Option<&BufferRange> {
+        self.arrays.get(&name)
+    }
+
+    /// Whether the recurrent weights of all layers are in one buffer each, for dispatches over several layers.
+    pub(crate) fn are_stacked(&self) -> bool {
+        self.arrays.keys().any(|name| matches!(name, Name::AllWeights(_)))
+    }
+
+    /// Packs and uploads the weights of all layers, each of them D entries of `layers`.
+    pub(crate) async fn place<F: Real>(
+        context: &Context,
+        config: &RecurrentConfig,
+        layers: &[LayerWeights<F>],
+        precision: Precision,
+        wait: Wait,
+    ) -> Result<Self> {
+        let (gpu, directions) = (&context.gpu, config.directions());
+        for layer in 0..config.num_layers {
+            check_layer(context, config, layer, precision)?;
+        }
+        let mut arrays = Self::stacked(context, config, precision).await?;
+        for (layer, weights) in layers.chunks_exact(directions).enumerate() {
+            for matrix in Matrix::of_layer(config, layer, precision) {
+                let (array, bytes) = (matrix.array, matrix.bytes(directions));
+                let name = Name::Weights { array, layer };
+                let range = match arrays.get(&Name::AllWeights(array)) {
+                    Some(all) => {
+                        let offset = layer as u64 * bytes_of_layer(config, array, precision);
+                        BufferRange { offset, bytes, ..all.clone() }
+                    }
+                    None => {
+                        let make = || transfer::buffer(&gpu.device, &name.to_string(), bytes, USAGE);
+                        BufferRange::whole(gpu.scoped("creating the weight buffers", make).await?)
+                    }
+                };
+                let tensors: Vec<_> = weights.iter().map(|weights| weights.get(matrix.parameter)).collect();
+                let packed = pack(&matrix, &tensors)?;
+                transfer::upload(gpu, &range.buffer, range.offset, bytemuck::cast_slice(&packed), wait).await?;
+                arrays.insert(name, range);
+            }
+        }
+        Ok(Self { precision, arrays })
+    }
+
+    /// Buffers for the recurrent weights of all layers, if the layers of the model can overlap and the device can hold them.
+    async fn stacked(
+        context: &Context,
+        config: &RecurrentConfig,
+        precision: Precision,
+    ) -> Result<HashMap<Name, BufferRange>> {
+        let limits = DeviceLimits { stacked_weights: true, ..context.limits };
+        if wave::check_model(config, &limits).is_err() {
+            return Ok(HashMap::new());
+        }
+        let of_step = [WeightArray::Hh(0), WeightArray::BiasHh(0)].map(|array| {
+            let bytes = saturating_product(&[config.num_layers as u64, bytes_of_layer(config, array, precision)]);
+            (Name::AllWeights(array), bytes)
+        });
+        if of_step.iter().any(|&(_, bytes)| bytes > limits.storage_binding.min(limits.buffer)) {
+            return Ok(HashMap::new());
+        }
+        let device = &context.gpu.device;
+        let make = || {
+            let of = |(name, bytes): (Name, u64)| {
+                (name, BufferRange::whole(transfer::buffer(device, &name.to_string(), bytes, USAGE)))
+            };
+            of_step.into_iter().map(of).collect()
+        };
+        context.gpu.scoped("creating the weight buffers", make).await
+    }
+}
+
 /// The bytes from a layer to the next in a buffer that all layers share.
-fn bytes_of_layer(config: &RecurrentConfig, parameter: ParameterKind, precision: Precision) -> u64 {
-    let (elements, precision) = match parameter {
-        ParameterKind::WeightHh => (wave::weights_of_layer(config), precision),
+fn bytes_of_layer(config: &RecurrentConfig, array: WeightArray, precision: Precision) -> u64 {
+    let (elements, precision) = match array {
+        WeightArray::Hh(_) => (wave::weights_of_layer(config), precision),
         _ => (wave::biases_of_layer(config), Precision::F32),
     };
     (elements * words(config.cell.gates(), precision) * size_of::<u32>()) as u64
+}
+
+/// Checks whether the device can hold a layer.
+fn check_layer(context: &Context, config: &RecurrentConfig, layer: usize, precision: Precision) -> Result<()> {
+    for matrix in Matrix::of_layer(config, layer, precision) {
+        let (what, bytes) =
+            (Name::Weights { array: matrix.array, layer }.to_string(), matrix.bytes(config.directions()));
+        check(&what, "max_storage_buffer_binding_size", bytes, context.limits.storage_binding)?;
+        context.limits.buffer(&what, bytes)?;
+    }
+    Ok(())
 }
 
 /// 32-bit words that the weights of all gates of one unit take.
@@ -107,39 +133,51 @@ pub(crate) const fn words(gates: usize, precision: Precision) -> usize {
 
 /// A packed matrix: `[D, units / block, columns, block]` of `gates`.
 struct Matrix {
-    name: &'static str,
+    array: WeightArray,
     parameter: ParameterKind,
     columns: usize,
     units: usize,
-    gates: usize,
+    /// Those of the parameter that it holds.
+    gates: Range<usize>,
     block: usize,
     precision: Precision,
 }
 
 impl Matrix {
-    /// Those of a layer: w_ih, w_hh, b_ih, b_hh, and with a projection w_hr.
+    /// Those of a layer.
     fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
-        let (units, gates) = (config.hidden_size, config.cell.gates());
-        let weights =
-            |name, parameter, columns| Self { name, parameter, columns, units, gates, block: WEIGHT_BLOCK, precision };
-        let biases = |name, parameter| {
-            let (columns, block, precision) = (1, 1, Precision::F32);
-            Self { name, parameter, columns, units, gates, block, precision }
+        let units = config.hidden_size;
+        let weights = |array, parameter, columns, gates| Self {
+            array,
+            parameter,
+            columns,
+            units,
+            gates,
+            block: WEIGHT_BLOCK,
+            precision,
         };
+        let biases = |array, parameter, gates| {
+            let (columns, block, precision) = (1, 1, Precision::F32);
+            Self { array, parameter, columns, units, gates, block, precision }
+        };
+        let gates = 0..config.cell.gates();
         let mut all = vec![
-            weights("w_ih", ParameterKind::WeightIh, config.layer_input_size(layer)),
-            weights("w_hh", ParameterKind::WeightHh, config.recurrent_size()),
-            biases("b_ih", ParameterKind::BiasIh),
-            biases("b_hh", ParameterKind::BiasHh),
+            weights(WeightArray::Ih, ParameterKind::WeightIh, config.layer_input_size(layer), gates.clone()),
+            biases(WeightArray::BiasIh, ParameterKind::BiasIh, gates),
         ];
+        for (product, gates) in config.cell.products().iter().enumerate() {
+            let columns = config.recurrent_size();
+            all.push(weights(WeightArray::Hh(product), ParameterKind::WeightHh, columns, gates.clone()));
+            all.push(biases(WeightArray::BiasHh(product), ParameterKind::BiasHh, gates.clone()));
+        }
         if config.is_projected() {
-            let (parameter, units) = (ParameterKind::WeightHr, config.recurrent_size());
+            let units = config.recurrent_size();
             all.push(Self {
-                name: "w_hr",
-                parameter,
+                array: WeightArray::Hr,
+                parameter: ParameterKind::WeightHr,
                 columns: config.hidden_size,
                 units,
-                gates: 1,
+                gates: 0..1,
                 block: units,
                 precision: Precision::F32,
             });
@@ -154,66 +192,8 @@ impl Matrix {
 
     fn bytes(&self, directions: usize) -> u64 {
         let factors =
-            [directions, self.padded_units(), self.columns, words(self.gates, self.precision), size_of::<u32>()];
-        Need::product("weights", &factors.map(|n| n as u64)).bytes
-    }
-}
-
-impl LayerBuffers {
-    /// The precision of a model, whose layers are all of one.
-    pub(crate) fn precision_of(layers: &[Self]) -> Precision {
-        layers.first().map_or(Precision::F32, |layer| layer.precision)
-    }
-
-    /// Whether the device can hold a layer.
-    pub(crate) fn check(context: &Context, config: &RecurrentConfig, layer: usize, precision: Precision) -> Result<()> {
-        for matrix in Matrix::of_layer(config, layer, precision) {
-            let (what, bytes) = (format!("{} of layer {layer}", matrix.name), matrix.bytes(config.directions()));
-            check(&what, "max_storage_buffer_binding_size", bytes, context.limits.storage_binding)?;
-            context.limits.buffer(&what, bytes)?;
-        }
-        Ok(())
-    }
-
-    /// Packs and uploads a layer that was checked; `directions` are its D weights.
-    pub(crate) async fn place<F: Real>(
-        context: &Context,
-        config: &RecurrentConfig,
-        stacked: Option<&Stacked>,
-        layer: usize,
-        directions: &[LayerWeights<F>],
-        precision: Precision,
-        wait: Wait,
-    ) -> Result<Self> {
-        let matrices = Matrix::of_layer(config, layer, precision);
-        let make = |matrix: &Matrix| {
-            let bytes = matrix.bytes(directions.len());
-            match stacked.and_then(|stacked| stacked.buffer(matrix.parameter)) {
-                Some(buffer) => {
-                    let offset = layer as u64 * bytes_of_layer(config, matrix.parameter, precision);
-                    Stretch { buffer: buffer.clone(), offset, bytes }
-                }
-                None => {
-                    let label = format!("{} l{layer}", matrix.name);
-                    Stretch { buffer: transfer::buffer(&context.gpu.device, &label, bytes, USAGE), offset: 0, bytes }
-                }
-            }
-        };
-        let made = context.gpu.scoped("creating the weight buffers", || matrices.iter().map(make).collect::<Vec<_>>());
-        let mut buffers = made.await?.into_iter();
-        for (matrix, stretch) in matrices.iter().zip(buffers.clone()) {
-            let tensors: Vec<_> = directions.iter().map(|weights| weights.get(matrix.parameter)).collect();
-            let packed = pack(matrix, &tensors)?;
-            let bytes = bytemuck::cast_slice(&packed);
-            transfer::upload(&context.gpu, &stretch.buffer, stretch.offset, bytes, wait).await?;
-        }
-        // As many as `Matrix::of_layer` gives, in its order.
-        match (buffers.next(), buffers.next(), buffers.next(), buffers.next()) {
-            (Some(w_ih), Some(w_hh), Some(b_ih), Some(b_hh)) => {
-                Ok(Self { precision, w_ih, w_hh, b_ih, b_hh, w_hr: buffers.next() })
-            }
-            _ => Err(Error::Gpu { during: "creating the weight buffers", message: "some are missing".to_owned() }),
-        }
+            [directions, self.padded_units(), self.columns, words(self.gates.len(), self.precision), size_of::<u32>()];
+        saturating_product(&factors.map(|n| n as u64))
     }
 }
 
@@ -221,9 +201,9 @@ impl LayerBuffers {
 /// side, neighbouring units next to each other, so that a row of invocations reads one contiguous stretch of vectors, and reads on
 /// in memory from column to column. Units that fill up the last block have zeros, and so has a missing bias. As f16, two gates share a word, the first in its low half.
 fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<u32>> {
-    let &Matrix { columns, units, gates, block, precision, .. } = matrix;
+    let &Matrix { columns, units, block, precision, .. } = matrix;
     let padded_units = matrix.padded_units();
-    let words = words(gates, precision);
+    let words = words(matrix.gates.len(), precision);
     let too_large = || Error::TooLarge {
         what: "packed weights".to_owned(),
         shape: vec![directions.len(), padded_units, columns, words],
@@ -237,6 +217,10 @@ fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<V
         let Some(tensor) = tensor else { continue };
         for (row, values) in tensor.data().chunks_exact(columns).enumerate() {
             let (gate, unit) = (row / units, row % units);
+            if !matrix.gates.contains(&gate) {
+                continue;
+            }
+            let gate = gate - matrix.gates.start;
             for (k, value) in values.iter().enumerate() {
                 let at = ((unit / block * columns + k) * block + unit % block) * words;
                 match precision {
@@ -259,11 +243,11 @@ mod tests {
     #[test]
     fn packing_lays_the_gates_of_a_unit_side_by_side() {
         let matrix = |columns, block, precision| Matrix {
-            name: "w",
+            array: WeightArray::Ih,
             parameter: ParameterKind::WeightIh,
             columns,
             units: 3,
-            gates: 4,
+            gates: 0..4,
             block,
             precision,
         };

@@ -1,52 +1,112 @@
-//! The caller's own buffers.
+//! The caller's own device buffers.
 
 use std::marker::PhantomData;
 
 use crate::config::RecurrentConfig;
+use crate::gpu::arrays::BufferRange;
+use crate::gpu::model::DeviceArrays;
 use crate::layer::kind::{GruKind, LstmKind, RnnKind};
-use crate::plan::bytes::BufferBytes;
+use crate::plan::Plan;
+use crate::plan::limits::DeviceLimits;
+use crate::plan::program::Name;
 use crate::{Error, Result};
 
-/// The caller's device buffers for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes. They may be
-/// larger than needed. [`LstmBuffers`](crate::LstmBuffers), [`GruBuffers`](crate::GruBuffers) and
-/// [`RnnBuffers`](crate::RnnBuffers) are its three kinds; c_0 and c_n are the LSTM's alone.
+/// An array in a buffer of the caller's: the buffer, and the bytes from `offset` on. A whole buffer, a
+/// [`BufferSlice`](wgpu::BufferSlice) and a [`BufferBinding`](wgpu::BufferBinding) are ranges, too.
 ///
-/// | buffer | shape | usages |
+/// ```no_run
+/// use wgpu_rnn::{GruBuffers, wgpu};
+///
+/// fn ranges(pool: &wgpu::Buffer, state: &wgpu::Buffer) {
+///     // Input and output in one buffer, as frameworks place them; the state in one of its own.
+///     let buffers = GruBuffers::new(pool.slice(..4096), pool.slice(4096..8192), state);
+///     let _ = buffers.with_initial(state);
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceArray<'a> {
+    buffer: &'a wgpu::Buffer,
+    offset: u64,
+    size: u64,
+}
+
+impl<'a> From<&'a wgpu::Buffer> for DeviceArray<'a> {
+    fn from(buffer: &'a wgpu::Buffer) -> Self {
+        Self { buffer, offset: 0, size: buffer.size() }
+    }
+}
+
+impl<'a> From<wgpu::BufferSlice<'a>> for DeviceArray<'a> {
+    fn from(slice: wgpu::BufferSlice<'a>) -> Self {
+        Self { buffer: slice.buffer(), offset: slice.offset(), size: slice.size() }
+    }
+}
+
+impl<'a> From<wgpu::BufferBinding<'a>> for DeviceArray<'a> {
+    fn from(wgpu::BufferBinding { buffer, offset, size }: wgpu::BufferBinding<'a>) -> Self {
+        let size = size.map_or(buffer.size().saturating_sub(offset), u64::from);
+        Self { buffer, offset, size }
+    }
+}
+
+impl<'a> DeviceArray<'a> {
+    pub(crate) fn buffer(&self) -> &'a wgpu::Buffer {
+        self.buffer
+    }
+
+    fn overlaps(&self, bytes: u64, other: &Self, other_bytes: u64) -> bool {
+        self.buffer == other.buffer
+            && self.offset < other.offset.saturating_add(other_bytes)
+            && other.offset < self.offset.saturating_add(bytes)
+    }
+
+    fn range(&self, bytes: u64) -> BufferRange {
+        BufferRange { buffer: self.buffer.clone(), offset: self.offset, bytes }
+    }
+}
+
+/// The caller's device arrays for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes, each a buffer or a range
+/// of one. They may be larger than needed. [`LstmBuffers`](crate::LstmBuffers), [`GruBuffers`](crate::GruBuffers) and
+/// [`RnnBuffers`](crate::RnnBuffers) are its three kinds; c_0 and c_n are the LSTM's alone.
+/// [`Placed::buffer_sizes`](crate::Placed::buffer_sizes) tells how many bytes each takes.
+///
+/// | array | shape | usages of its buffer |
 /// |---|---|---|
 /// | input | `[T, B, I]`, batch_first `[B, T, I]` | `STORAGE` |
 /// | output | `[T, B, D·P]`, batch_first `[B, T, D·P]` | `STORAGE` |
 /// | h_n, c_n | `[L·D, B, P]`, `[L·D, B, H]` | `STORAGE`, `COPY_DST` |
 /// | h_0, c_0 | `[L·D, B, P]`, `[L·D, B, H]` | `COPY_SRC` |
 ///
-/// The initial states are copied before anything is computed, so h_0 and c_0 may be the very buffers of h_n and c_n: a
-/// state that is carried from call to call. All others must be different buffers.
+/// Several arrays may lie in one buffer as long as they do not overlap; each begins at a multiple of the device's
+/// `min_storage_buffer_offset_alignment`. The initial states are copied before anything is computed, so h_0 may be the very range of
+/// h_n, and c_0 that of c_n: a state that is carried from call to call.
 #[derive(Clone, Debug)]
 pub struct Buffers<'a, K> {
-    pub(super) input: &'a wgpu::Buffer,
-    pub(super) output: &'a wgpu::Buffer,
-    pub(super) h_n: &'a wgpu::Buffer,
-    /// c_n of an LSTM.
-    pub(super) carried: Vec<&'a wgpu::Buffer>,
-    /// h_0 and what else the cell carries; zeros if `None`.
-    pub(super) initial: Option<Vec<&'a wgpu::Buffer>>,
+    input: DeviceArray<'a>,
+    pub(super) output: DeviceArray<'a>,
+    /// h_n, and c_n of an LSTM.
+    last: Vec<DeviceArray<'a>>,
+    /// h_0, and c_0 of an LSTM; zeros if `None`.
+    initial: Option<Vec<DeviceArray<'a>>>,
     kind: PhantomData<K>,
 }
 
 impl<'a> Buffers<'a, LstmKind> {
-    /// Buffers of a forward from zero states.
+    /// Arrays of a forward from zero states.
     pub fn new(
-        input: &'a wgpu::Buffer,
-        output: &'a wgpu::Buffer,
-        h_n: &'a wgpu::Buffer,
-        c_n: &'a wgpu::Buffer,
+        input: impl Into<DeviceArray<'a>>,
+        output: impl Into<DeviceArray<'a>>,
+        h_n: impl Into<DeviceArray<'a>>,
+        c_n: impl Into<DeviceArray<'a>>,
     ) -> Self {
-        Self { input, output, h_n, carried: vec![c_n], initial: None, kind: PhantomData }
+        let last = vec![h_n.into(), c_n.into()];
+        Self { input: input.into(), output: output.into(), last, initial: None, kind: PhantomData }
     }
 
     /// The same from the given initial states.
     #[must_use]
-    pub fn initial(mut self, h_0: &'a wgpu::Buffer, c_0: &'a wgpu::Buffer) -> Self {
-        self.initial = Some(vec![h_0, c_0]);
+    pub fn with_initial(mut self, h_0: impl Into<DeviceArray<'a>>, c_0: impl Into<DeviceArray<'a>>) -> Self {
+        self.initial = Some(vec![h_0.into(), c_0.into()]);
         self
     }
 }
@@ -55,15 +115,20 @@ impl<'a> Buffers<'a, LstmKind> {
 macro_rules! buffers_of_h {
     ($kind:ident) => {
         impl<'a> Buffers<'a, $kind> {
-            /// Buffers of a forward from a zero state.
-            pub fn new(input: &'a wgpu::Buffer, output: &'a wgpu::Buffer, h_n: &'a wgpu::Buffer) -> Self {
-                Self { input, output, h_n, carried: vec![], initial: None, kind: PhantomData }
+            /// Arrays of a forward from a zero state.
+            pub fn new(
+                input: impl Into<DeviceArray<'a>>,
+                output: impl Into<DeviceArray<'a>>,
+                h_n: impl Into<DeviceArray<'a>>,
+            ) -> Self {
+                let last = vec![h_n.into()];
+                Self { input: input.into(), output: output.into(), last, initial: None, kind: PhantomData }
             }
 
             /// The same from the given initial state.
             #[must_use]
-            pub fn initial(mut self, h_0: &'a wgpu::Buffer) -> Self {
-                self.initial = Some(vec![h_0]);
+            pub fn with_initial(mut self, h_0: impl Into<DeviceArray<'a>>) -> Self {
+                self.initial = Some(vec![h_0.into()]);
                 self
             }
         }
@@ -73,46 +138,114 @@ macro_rules! buffers_of_h {
 buffers_of_h!(GruKind);
 buffers_of_h!(RnnKind);
 
+/// The bytes that each array of a recording takes: [`Placed::buffer_sizes`](crate::Placed::buffer_sizes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BufferSizes {
+    /// `[T, B, I]`
+    pub input: u64,
+    /// `[T, B, D·P]`
+    pub output: u64,
+    /// h_0 and h_n, `[L·D, B, P]`
+    pub h: u64,
+    /// c_0 and c_n of an LSTM, `[L·D, B, H]`
+    pub c: Option<u64>,
+}
+
+impl BufferSizes {
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self {
+            input: plan.program.bytes(Name::Input),
+            output: plan.program.bytes(Name::Output),
+            h: plan.state_bytes(0),
+            c: (plan.config.cell.states().len() > 1).then(|| plan.state_bytes(1)),
+        }
+    }
+}
+
 impl<K> Buffers<'_, K> {
-    /// Sizes, usages, and that no buffer stands for two things.
-    pub(super) fn check(&self, config: &RecurrentConfig, bytes: &BufferBytes) -> Result<()> {
+    /// Checks sizes, usages and places, and that no two arrays overlap where one of them is written.
+    pub(super) fn checked(&self, config: &RecurrentConfig, plan: &Plan, limits: &DeviceLimits) -> Result<DeviceArrays> {
         use wgpu::BufferUsages as Use;
-        let in_place = Use::STORAGE | Use::COPY_DST;
         let names = config.cell.states();
-        let last: Vec<_> = std::iter::once(self.h_n).chain(self.carried.iter().copied()).collect();
-        let sizes: Vec<u64> = bytes.states(config).collect();
-        let mut needs =
-            vec![("input", self.input, bytes.input, Use::STORAGE), ("output", self.output, bytes.output, Use::STORAGE)];
-        needs.extend(
-            names.iter().zip(&last).zip(&sizes).map(|((name, &buffer), &size)| (name.last, buffer, size, in_place)),
-        );
-        let same = |name, other: &str| {
-            let expected = format!("a buffer other than {other}'s");
-            Err(Error::Buffer { name, expected, got: "the same".to_owned() })
+        let bound = u64::from(limits.storage_alignment);
+        let BufferSizes { input, output, .. } = BufferSizes::of(plan);
+        let state_bytes: Vec<u64> = (0..names.len()).map(|state| plan.state_bytes(state)).collect();
+        let mut needs = vec![
+            Need { name: "input", array: self.input, bytes: input, usage: Use::STORAGE, alignment: bound },
+            Need { name: "output", array: self.output, bytes: output, usage: Use::STORAGE, alignment: bound },
+        ];
+        let states = names.iter().zip(&state_bytes);
+        needs.extend(states.clone().zip(&self.last).map(|((name, &bytes), &array)| {
+            let usage = Use::STORAGE | Use::COPY_DST;
+            Need { name: name.last, array, bytes, usage, alignment: bound }
+        }));
+        for (i, need) in needs.iter().enumerate() {
+            if let Some(other) = needs[..i].iter().find(|earlier| earlier.overlaps(need)) {
+                return Err(need.overlap(other));
+            }
+        }
+        let initial = states.zip(self.initial.iter().flatten()).map(|((name, &bytes), &array)| {
+            let alignment = wgpu::COPY_BUFFER_ALIGNMENT;
+            Need { name: name.initial, array, bytes, usage: Use::COPY_SRC, alignment }
+        });
+        for (state, need) in initial.enumerate() {
+            // An initial state may be its own last state, but no part of it, and no part of another.
+            let mut last = needs[2..2 + names.len()].iter().enumerate();
+            let own = |of: usize, last: &Need<'_>| of == state && last.array.offset == need.array.offset;
+            if let Some((_, other)) = last.find(|&(of, last)| last.overlaps(&need) && !own(of, last)) {
+                return Err(need.overlap(other));
+            }
+            needs.push(need);
+        }
+        needs.iter().try_for_each(Need::check)?;
+        let ranges = |arrays: &[DeviceArray<'_>]| {
+            arrays.iter().zip(&state_bytes).map(|(array, &bytes)| array.range(bytes)).collect::<Vec<_>>()
         };
-        for (i, (name, buffer, ..)) in needs.iter().enumerate() {
-            if let Some((other, ..)) = needs[..i].iter().find(|(_, earlier, ..)| earlier == buffer) {
-                return same(name, other);
-            }
+        Ok(DeviceArrays {
+            input: self.input.range(input),
+            output: self.output.range(output),
+            states: ranges(&self.last),
+            initial: self.initial.as_deref().map(ranges),
+        })
+    }
+}
+
+/// The demands on one of the caller's arrays.
+struct Need<'a> {
+    name: &'static str,
+    array: DeviceArray<'a>,
+    bytes: u64,
+    usage: wgpu::BufferUsages,
+    alignment: u64,
+}
+
+impl Need<'_> {
+    fn overlaps(&self, other: &Self) -> bool {
+        // A whole buffer stands for one array, however little of it is needed.
+        let same = self.array.buffer == other.array.buffer && self.array.offset == other.array.offset;
+        same || self.array.overlaps(self.bytes, &other.array, other.bytes)
+    }
+
+    fn overlap(&self, other: &Self) -> Error {
+        let expected = format!("a range apart from {}'s", other.name);
+        let place = |need: &Self| format!("bytes {}..{}", need.array.offset, need.array.offset + need.bytes);
+        let got = format!("{} and {} of one buffer", place(self), place(other));
+        Error::Buffer { name: self.name, expected, got }
+    }
+
+    fn check(&self) -> Result<()> {
+        let error = |expected, got| Err(Error::Buffer { name: self.name, expected, got });
+        let Self { array: DeviceArray { buffer, offset, size }, bytes, usage, alignment, .. } = self;
+        let there = (*size).min(buffer.size().saturating_sub(*offset));
+        if there < *bytes {
+            return error(format!("at least {bytes} bytes"), format!("{there} bytes"));
         }
-        for (i, &first) in self.initial.iter().flatten().enumerate() {
-            // An initial state may be its own last state, but no other's.
-            for (j, last) in last.iter().enumerate() {
-                if i != j && first == *last {
-                    return same(names[i].initial, names[j].last);
-                }
-            }
-            needs.push((names[i].initial, first, sizes[i], Use::COPY_SRC));
+        if offset % alignment != 0 {
+            return error(format!("an offset that is a multiple of {alignment}"), format!("{offset}"));
         }
-        for (name, buffer, bytes, usage) in needs {
-            if buffer.size() < bytes {
-                let (expected, got) = (format!("at least {bytes} bytes"), format!("{} bytes", buffer.size()));
-                return Err(Error::Buffer { name, expected, got });
-            }
-            if !buffer.usage().contains(usage) {
-                let (expected, got) = (format!("usages {usage:?}"), format!("{:?}", buffer.usage()));
-                return Err(Error::Buffer { name, expected, got });
-            }
+        if !buffer.usage().contains(*usage) {
+            return error(format!("usages {usage:?}"), format!("{:?}", buffer.usage()));
         }
         Ok(())
     }

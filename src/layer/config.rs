@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::cell_kind::CellKind;
 use crate::config::{Nonlinearity, RecurrentConfig};
-use crate::layer::kind::{Kind, LstmKind, Recurrence, RnnKind};
+use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
 use crate::{Error, Real, Result, Tensor, TensorView};
 
 /// The configuration of a recurrent layer: the arguments of `torch.nn.LSTM`, `GRU` or `RNN` by the same names and with the same
@@ -30,6 +30,28 @@ impl Config<LstmKind> {
     pub fn proj_size(mut self, proj_size: usize) -> Self {
         self.0.proj_size = proj_size;
         self
+    }
+}
+
+impl Config<GruKind> {
+    /// Places the reset gate: after the recurrent product of the new gate (true, PyTorch's GRU and the default), or before it
+    /// (`reset_after=False` of Keras, `linear_before_reset=0` of ONNX; Cho et al. 2014):
+    ///
+    /// ```text
+    /// after    n = tanh(W_in·x + b_in + r ⊙ (W_hn·h + b_hn))
+    /// before   n = tanh(W_in·x + b_in + W_hn·(r ⊙ h) + b_hn)
+    /// ```
+    ///
+    /// Weights do not record it. Steps of the second form have two products, and on a GPU two dispatches.
+    #[must_use]
+    pub fn with_reset_after(mut self, reset_after: bool) -> Self {
+        self.0.cell = if reset_after { CellKind::Gru } else { CellKind::GruResetBefore };
+        self
+    }
+
+    /// Whether the reset gate acts after the recurrent product.
+    pub fn reset_after(&self) -> bool {
+        self.0.cell == CellKind::Gru
     }
 }
 

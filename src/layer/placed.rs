@@ -3,6 +3,7 @@
 use crate::call::Task;
 use crate::device::{Device, needs_gpu};
 use crate::dropout::Training;
+use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
@@ -10,7 +11,6 @@ use crate::layer::streams::Streams;
 use crate::model::{Forward, Place, PlacedModel};
 use crate::options::{Mode, Options};
 use crate::plan::Plan;
-use crate::sequence::Sequence;
 use crate::session::Session;
 use crate::strategy::Strategy;
 use crate::{Error, Real, Result, Tensor};
@@ -296,7 +296,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
             Place::Cpu(_) => Err(needs_gpu("a plan of dispatches")),
             Place::Gpu(model) => model.plan_forward(Task {
                 dropout: self.drops_out(),
-                ..Task::forward(Sequence::batched(&self.config.0, time_steps, batch))
+                ..Task::forward(Extents::batched(&self.config.0, time_steps, batch))
             }),
         }
     }

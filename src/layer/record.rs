@@ -2,17 +2,15 @@
 
 #[cfg(doc)]
 use crate::Error;
-use crate::call::{Call, Task};
+use crate::call::{Call, Results, Task};
 use crate::device::needs_gpu;
+use crate::extents::Extents;
 use crate::gpu::Wait;
-use crate::gpu::model::EncodeIo;
-use crate::gpu::workspace::{Io, States};
-use crate::layer::buffers::Buffers;
+use crate::layer::buffers::{BufferSizes, Buffers};
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::Place;
 use crate::options::Options;
-use crate::sequence::Sequence;
 use crate::{Real, Result};
 
 impl<K: Kind, F: Real> Placed<K, F> {
@@ -86,6 +84,19 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.record(encoder, time_steps, batch, buffers, options, Wait::Async).await
     }
 
+    /// The bytes that the arrays of a recording of T = `time_steps` and B = `batch` take.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a shape that the device cannot hold; [`Error::Unsupported`] on the CPU.
+    pub fn buffer_sizes(&self, time_steps: usize, batch: usize) -> Result<BufferSizes> {
+        let Place::Gpu(model) = &self.model.place else {
+            return Err(needs_gpu("recording into a command encoder"));
+        };
+        let task =
+            Task { results: Results::OnDevice, ..Task::forward(Extents::batched(&self.config.0, time_steps, batch)) };
+        Ok(BufferSizes::of(&model.plan_forward(task)?))
+    }
+
     async fn record(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -98,27 +109,16 @@ impl<K: Kind, F: Real> Placed<K, F> {
         let Place::Gpu(model) = &self.model.place else {
             return Err(needs_gpu("recording into a command encoder"));
         };
-        let sequence = Sequence::batched(&self.config.0, time_steps, batch);
-        let task = Task { dropout: self.drops_out(), ..Task::forward(sequence) };
-        let plan = model.plan_recording(task, buffers.output)?;
-        buffers.check(&self.config.0, &plan.bytes)?;
-        let call = Call::new(sequence, options)?;
+        let extents = Extents::batched(&self.config.0, time_steps, batch);
+        let task = Task { dropout: self.drops_out(), ..Task::forward(extents) };
+        let plan = model.plan_recording(task, buffers.output.buffer())?;
+        let arrays = buffers.checked(&self.config.0, &plan, model.device_limits())?;
+        let call = Call::new(extents, options)?;
         let keys = self.training.as_ref().map(|training| training.next_keys(self.config.0.dropped_layers()));
         let call = call.with_dropout(keys.unwrap_or_default());
-        let io = EncodeIo {
-            io: Io {
-                input: buffers.input.clone(),
-                output: buffers.output.clone(),
-                last: States {
-                    h: buffers.h_n.clone(),
-                    carried: buffers.carried.iter().map(|&state| state.clone()).collect(),
-                },
-            },
-            initial: buffers.initial.clone(),
-        };
         if batch == 0 {
             return Ok(());
         }
-        model.encode(encoder, plan, &call, &io, wait).await
+        model.encode(encoder, plan, &call, arrays, wait).await
     }
 }

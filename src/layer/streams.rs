@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::Placed;
 use crate::call::Call;
 use crate::device::Device;
+use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::options::Options;
-use crate::sequence::Sequence;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
 
@@ -155,9 +155,9 @@ impl<K: Kind, F: Real> Streams<K, F> {
         options: &Options<'_>,
         wait: Wait,
     ) -> Result<Tensor<F>> {
-        let sequence = Sequence::of_input(&self.config.0, chunk.shape())?;
+        let extents = Extents::of_input(&self.config.0, chunk.shape())?;
         let count = slots.unwrap_or(&self.slots).len();
-        if sequence.batch != count {
+        if extents.batch != count {
             let expected = format!("B = {count}, as there are so many slots to push");
             return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
         }
@@ -165,9 +165,9 @@ impl<K: Kind, F: Real> Streams<K, F> {
             Some(slots) => self.rows_of(slots)?,
             None => self.rows.clone(),
         };
-        let call = Call::new(sequence, options)?.with_state_rows(state_rows);
+        let call = Call::new(extents, options)?.with_state_rows(state_rows);
         let output = self.session.push(call, chunk.data(), wait).await?;
-        Tensor::new(sequence.shape(self.config.0.output_size()), output)
+        Tensor::new(extents.shape(self.config.0.output_size()), output)
     }
 
     /// A new stream with a zero state. Where there is no room left, more is made; every state stays.

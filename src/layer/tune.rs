@@ -2,11 +2,11 @@
 
 use crate::call::Call;
 use crate::device::needs_gpu;
+use crate::extents::Extents;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::Place;
 use crate::options::Options;
-use crate::sequence::Sequence;
 #[cfg(doc)]
 use crate::{Device, Error};
 use crate::{Real, Result, Strategy, Tensor};
@@ -27,12 +27,12 @@ impl<K: Kind, F: Real> Placed<K, F> {
         let Place::Gpu(model) = &self.model.place else {
             return Err(needs_gpu("timing the strategies"));
         };
-        let sequence = Sequence::of_input(&self.config.0, input_shape)?;
-        if sequence.is_empty() {
+        let extents = Extents::of_input(&self.config.0, input_shape)?;
+        if extents.is_empty() {
             return Ok(model.strategy());
         }
         let zeros = Tensor::<f32>::zeros(input_shape)?;
-        let call = Call::new(sequence, &Options::new())?;
+        let call = Call::new(extents, &Options::new())?;
         pollster::block_on(model.tune(&call, zeros.data()))
     }
 }

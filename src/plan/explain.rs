@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::plan::program::Name;
 use crate::plan::{GX_BUDGET, Plan};
 
 /// So many of them, in words.
@@ -42,8 +43,8 @@ impl fmt::Display for Plan {
             "{} ({}), {} in {}, {} in {}, {} on the device",
             self.strategy(),
             self.choice.recurrence,
-            Count(self.task.sequence.time_steps, "step"),
-            Count(self.chunks(), "chunk"),
+            Count(self.task.extents.time_steps, "step"),
+            Count(self.schedule.chunks(), "chunk"),
             Count(self.dispatch_count(), "dispatch"),
             Count(self.submission_count(), "submission"),
             Bytes(self.device_bytes()),
@@ -53,15 +54,15 @@ impl fmt::Display for Plan {
 
 impl Plan {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sequence, bytes) = (&self.task.sequence, &self.bytes);
-        writeln!(f, "{} over T = {}, B = {}", self.config, sequence.time_steps, sequence.batch)?;
+        let (extents, gx) = (&self.task.extents, self.program.bytes(Name::Gx));
+        writeln!(f, "{} over T = {}, B = {}", self.config, extents.time_steps, extents.batch)?;
         writeln!(
             f,
             "  input product  {}; {} of up to {}, gx of {}: {}",
             self.choice.input_product,
-            Count(self.chunks(), "chunk"),
-            Count(self.chunk_steps, "step"),
-            Bytes(bytes.gx),
+            Count(self.schedule.chunks(), "chunk"),
+            Count(self.schedule.chunk_steps, "step"),
+            Bytes(gx),
             self.why_chunks(),
         )?;
         writeln!(f, "  strategy       {}: {}", self.strategy(), self.choice.why)?;
@@ -72,14 +73,15 @@ impl Plan {
     }
 
     fn why_chunks(&self) -> &'static str {
-        if self.chunks() <= 1 {
+        if self.schedule.chunks() <= 1 {
             return "the whole sequence at once";
         }
         if self.choice.recurrence.is_wave() {
             return "short, so that the layers above need not wait long";
         }
-        let another_step = self.bytes.gx / self.chunk_steps as u64;
-        if self.bytes.gx + another_step > GX_BUDGET {
+        let gx = self.program.bytes(Name::Gx);
+        let another_step = gx / self.schedule.chunk_steps as u64;
+        if gx + another_step > GX_BUDGET {
             "more would not keep a GPU busier"
         } else {
             "more is beyond a limit of memory, of the grid or of one submission's work"

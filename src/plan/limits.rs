@@ -12,6 +12,8 @@ pub(crate) struct DeviceLimits {
     pub(crate) workgroup_invocations: u32,
     pub(crate) workgroup_size: [u32; 3],
     pub(crate) uniform_alignment: u32,
+    /// Of the offset of an array in a caller's buffer.
+    pub(crate) storage_alignment: u32,
     /// Whether the adapter is a program on the CPU; no limit, but tiles depend on it.
     pub(crate) software: bool,
     pub(crate) uniform_binding: u64,
@@ -40,26 +42,18 @@ pub(crate) fn saturating_product(factors: &[u64]) -> u64 {
     factors.iter().copied().fold(1, u64::saturating_mul)
 }
 
-/// A size in bytes and what needs it.
-pub(crate) struct Need {
-    pub(crate) what: &'static str,
-    pub(crate) bytes: u64,
-}
-
-impl Need {
-    /// A product of sizes; one that overflows is larger than any limit.
-    pub(crate) fn product(what: &'static str, factors: &[u64]) -> Self {
-        Self { what, bytes: saturating_product(factors) }
-    }
+/// The limits on what a kernel binds, which hold for every shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BindingLimits {
+    pub(crate) bind_groups: u32,
+    pub(crate) bindings_per_group: u32,
+    pub(crate) storage_buffers: u32,
+    pub(crate) uniform_buffers: u32,
+    pub(crate) dynamic_uniform_buffers: u32,
+    pub(crate) uniform_binding: u64,
 }
 
 impl DeviceLimits {
-    /// A buffer that a kernel reads or writes.
-    pub(crate) fn storage_binding(&self, need: &Need) -> Result<()> {
-        check(need.what, "max_storage_buffer_binding_size", need.bytes, self.storage_binding)?;
-        self.buffer(need.what, need.bytes)
-    }
-
     /// A buffer of any use.
     pub(crate) fn buffer(&self, what: &str, bytes: u64) -> Result<()> {
         check(what, "max_buffer_size", bytes, self.buffer)

@@ -1,30 +1,16 @@
-//! What a forward will do on a GPU, decided before any GPU work: pure data, no wgpu type, testable without a device.
+//! What a GPU will do, decided before any GPU work: pure data, no wgpu type, testable without a device.
 //!
-//! ```text
-//! for each layer
-//!   for each chunk of time steps          so that gx stays within its budget
-//!     input product (for each slice of k) gx of the whole chunk, both directions
-//!     step, step, …                       one dispatch a time step, both directions; with a projection,
-//!                                         the projection of h after each
-//!     or sequence                         one dispatch for all of them
-//! ```
-//!
-//! or, where layers overlap,
-//!
-//! ```text
-//! for each wave
-//!   input product                         for each layer that is at work, its chunk
-//!   step, step, …                         one dispatch a time step, all these layers
-//! ```
+//! A plan is a [program](program::Program) with the reasons for it. `forward.rs` writes it, `gpu/` runs it.
 
-pub(crate) mod bytes;
-pub(crate) mod dispatch;
+mod blocks;
 mod explain;
 pub(crate) mod few_rows;
+mod forward;
 pub(crate) mod input_product;
 pub(crate) mod kernel;
 pub(crate) mod limits;
 pub(crate) mod params;
+pub(crate) mod program;
 pub(crate) mod projection;
 pub(crate) mod sequence;
 pub(crate) mod step;
@@ -35,11 +21,11 @@ use std::ops::Range;
 
 use crate::call::Task;
 use crate::config::RecurrentConfig;
-use crate::dropout::Dropout;
-use crate::plan::bytes::BufferBytes;
-use crate::plan::limits::{DeviceLimits, check, saturating_product};
-use crate::plan::params::{Blocks, ChunkParams, ParamsLayout, SharedParams};
-use crate::plan::strategy::{Choice, Recurrence};
+use crate::plan::forward::{Forward, Schedule, product_flops};
+use crate::plan::limits::{DeviceLimits, saturating_product};
+use crate::plan::program::{Array, Command, Copy, Name, Owner, Program};
+use crate::plan::strategy::Choice;
+use crate::precision::Precision;
 use crate::strategy::Strategy;
 use crate::{Error, Result};
 
@@ -50,188 +36,127 @@ pub(crate) const GX_BUDGET: u64 = 64 << 20;
 /// The most steps of a chunk: bounds the table of step parameters, a block of up to 256 bytes each.
 const MAX_CHUNK_STEPS: usize = 4096;
 
+/// Units whose weights lie side by side; `BLOCK` of shaders/weights/blocks.wgsl.
+pub(crate) const WEIGHT_BLOCK: usize = 8;
+
 const F32: u64 = size_of::<f32>() as u64;
 
 /// What a forward of one shape does on a GPU: its dispatches, submissions and device memory.
 ///
-/// [`Placed::plan`](crate::Placed::plan) gives it. Its [`Display`](std::fmt::Display) is for people: a line, and with `{:#}` what was
-/// chosen and why.
+/// [`Placed::plan`](crate::Placed::plan) returns it. Its [`Display`](std::fmt::Display) is for people: one line, and with `{:#}` what
+/// was chosen and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub(crate) config: RecurrentConfig,
     pub(crate) task: Task,
     pub(crate) choice: Choice,
-    pub(crate) bytes: BufferBytes,
-    pub(crate) params: ParamsLayout,
-    /// Of the layer with the most features; others have fewer, and leave blocks unused.
-    slices: usize,
-    /// T, but 0 without rows.
-    time_steps: usize,
-    chunk_steps: usize,
+    pub(crate) program: Program,
+    schedule: Schedule,
     submission_work: u64,
+}
+
+/// Where a state comes from before the first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Zeros,
+    /// It is where the first step reads it.
+    InPlace,
+    /// The caller's array of the initial state.
+    Array,
+    /// The same, in the buffer that it is to be copied to.
+    SameBuffer,
 }
 
 impl Plan {
     /// Chooses strategy, tiles and chunks, and checks every limit.
-    pub(crate) fn new(config: &RecurrentConfig, task: Task, limits: &DeviceLimits) -> Result<Self> {
+    pub(crate) fn new(
+        config: &RecurrentConfig,
+        precision: Precision,
+        task: Task,
+        limits: &DeviceLimits,
+    ) -> Result<Self> {
         let choice = strategy::choose(config, &task, limits)?;
-        match Self::of_choice(config, task, choice, limits) {
+        match Self::of_choice(config, precision, task, choice, limits) {
             // Overlapping layers takes more memory. What was not asked for must not be why a forward cannot run.
             Err(Error::Limit { .. }) if task.strategy == Strategy::Auto && choice.recurrence.is_wave() => {
                 let steps = strategy::choose(config, &Task { strategy: Strategy::Step, ..task }, limits)?;
                 let why = "layers that overlap take more memory than there may be";
-                Self::of_choice(config, task, Choice { why, ..steps }, limits)
+                Self::of_choice(config, precision, task, Choice { why, ..steps }, limits)
             }
             plan => plan,
         }
     }
 
-    fn of_choice(config: &RecurrentConfig, task: Task, choice: Choice, limits: &DeviceLimits) -> Result<Self> {
-        let Task { sequence, .. } = task;
-        choice.input_product.check(config, sequence.batch as u64, limits)?;
-        if let Recurrence::Steps(tile) | Recurrence::Wavefront(tile) = choice.recurrence {
-            tile.check(config, sequence.batch, limits)?;
-        }
-        if config.is_projected() {
-            projection::check(config, sequence.batch, limits)?;
-        }
-        // Without rows there is no step to run, however many there are.
-        let time_steps = if sequence.is_empty() { 0 } else { sequence.time_steps };
-        let gx_of_step = bytes::gx_of_step(config, sequence.batch, choice.recurrence.is_wave(), limits)?;
-        let mut bytes = BufferBytes::of_task(config, &task, choice.recurrence.is_wave(), limits)?;
-        let chunk_steps = chunk_steps(config, sequence.batch, choice, time_steps, gx_of_step, limits);
-        let slices = input_product::slices(config.widest_input());
-        let params = ParamsLayout::new(blocks(config, choice, slices, time_steps, chunk_steps), limits)?;
-        (bytes.gx, bytes.params) = (gx_of_step * chunk_steps as u64, params.bytes());
+    fn of_choice(
+        config: &RecurrentConfig,
+        precision: Precision,
+        task: Task,
+        choice: Choice,
+        limits: &DeviceLimits,
+    ) -> Result<Self> {
+        let forward = Forward { config, precision, task: &task, choice: &choice };
+        let (schedule, program) = forward.write(limits)?;
         let submission_work = limits.submission_work;
-        let config = config.clone();
-        let plan = Self { config, task, choice, bytes, params, slices, time_steps, chunk_steps, submission_work };
-        plan.within(limits, gx_of_step)
+        Ok(Self { config: config.clone(), task, choice, program, schedule, submission_work })
     }
 
-    /// The same with fewer steps at a time, as many as fit the memory that the forward may take. Fewer steps take a smaller gx and
-    /// fewer blocks of steps, but more chunks more blocks of chunks.
-    fn within(mut self, limits: &DeviceLimits, gx_of_step: u64) -> Result<Self> {
-        let mut least = self.device_bytes();
-        while self.device_bytes() > limits.forward_memory {
-            // One chunk more, each as short as that makes them.
-            let shorter = self.time_steps.div_ceil(self.chunks() + 1).min(self.chunk_steps.saturating_sub(1));
-            let blocks = blocks(&self.config, self.choice, self.slices, self.time_steps, shorter);
-            let (1.., Ok(params)) = (shorter, ParamsLayout::new(blocks, limits)) else {
-                check("a forward", "the bytes that set_memory_limit allows", least, limits.forward_memory)?;
-                break;
-            };
-            self.chunk_steps = shorter;
-            self.params = params;
-            self.bytes.params = self.params.bytes();
-            self.bytes.gx = gx_of_step * self.chunk_steps as u64;
-            least = least.min(self.device_bytes());
-        }
-        Ok(self)
+    /// What is read back, in the order in which it lies in the readback: the output, the states, and where the states of every
+    /// step are wanted the outputs of the layers below the last.
+    pub(crate) fn results(&self) -> impl Iterator<Item = u64> + '_ {
+        self.program.after.iter().filter(|copy| copy.target == Name::Readback).map(|copy| copy.bytes)
     }
 
-    fn chunks(&self) -> usize {
-        self.time_steps.div_ceil(self.chunk_steps.max(1))
+    /// The array that the initial value of a state is put into: h has one of its own, the others are updated in place.
+    pub(crate) fn initial_array(state: usize) -> Name {
+        if state == 0 { Name::H } else { Name::State(state) }
     }
 
-    fn steps_in(&self, chunk: usize) -> usize {
-        self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
-    }
-
-    /// The content of the parameter buffer.
-    pub(crate) fn filled_params(&self) -> Vec<u8> {
-        let layers = self.config.num_layers;
-        let waves = if self.choice.recurrence.is_wave() { self.chunks() } else { 0 };
-        let waves = wave::waves(layers, waves).enumerate();
-        let of_wave =
-            |(wave, layers): (usize, Range<usize>)| layers.map(move |layer| self.params_of(layer, wave - layer, 0));
-        self.params.fill(self.shared_params(), self.chunk_params(), waves.map(of_wave))
-    }
-
-    /// The parameters of every (layer, chunk, slice), in the order of [`ParamsLayout`].
-    pub(crate) fn chunk_params(&self) -> impl Iterator<Item = ChunkParams> + '_ {
-        (0..self.config.num_layers).flat_map(move |layer| {
-            (0..self.chunks())
-                .flat_map(move |chunk| (0..self.slices).map(move |slice| self.params_of(layer, chunk, slice)))
+    /// Where the initial value of a state lies in [`initial_array`](Self::initial_array), in bytes: one range, or one per layer
+    /// where there is room for the values of every step behind it.
+    pub(crate) fn initial_ranges(&self, state: usize) -> impl Iterator<Item = Range<u64>> + '_ {
+        let apart = state > 0 && self.task.all_states;
+        let ranges = if apart { self.config.num_layers } else { 1 };
+        let rows = self.config.layers_and_directions() * self.task.state_arrays.rows;
+        let bytes = (rows * self.config.state_size(state)) as u64 * F32 / ranges as u64;
+        (0..ranges).map(move |layer| {
+            let at = if apart { self.c_offset(layer) as u64 * F32 } else { 0 };
+            at..at + bytes
         })
     }
 
-    // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
-
-    fn shared_params(&self) -> SharedParams {
-        let (config, Task { sequence, state_arrays, .. }) = (&self.config, &self.task);
-        SharedParams {
-            batch: sequence.batch as u32,
-            hidden_size: config.hidden_size as u32,
-            recurrent_size: config.recurrent_size() as u32,
-            directions: config.directions() as u32,
-            state_rows: state_arrays.rows as u32,
-            h_size: (self.bytes.h / F32) as u32,
-            c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
-            unused: 0,
+    /// The commands that put the initial states, h first, where the first step reads them.
+    pub(crate) fn initial_commands(&self, sources: &[Source]) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for (state, source) in sources.iter().enumerate() {
+            let target = Self::initial_array(state);
+            let mut from = 0;
+            for range in self.initial_ranges(state) {
+                let bytes = range.end - range.start;
+                let copy = |source, from, target, to| Command::Copy(Copy { source, from, target, to, bytes });
+                let initial = Name::InitialState(state);
+                match source {
+                    Source::InPlace => {}
+                    Source::Zeros => commands.push(Command::Clear { target, range: range.clone() }),
+                    Source::Array => commands.push(copy(initial, from, target, range.start)),
+                    Source::SameBuffer => {
+                        let transit = Name::Transit(state);
+                        commands.extend([copy(initial, from, transit, from), copy(transit, from, target, range.start)]);
+                    }
+                }
+                from += bytes;
+            }
         }
+        commands
     }
 
-    fn params_of(&self, layer: usize, chunk: usize, slice: usize) -> ChunkParams {
-        let (config, Task { sequence, state_arrays, .. }) = (&self.config, &self.task);
-        let input_size = config.layer_input_size(layer);
-        let output_size = config.output_size();
-        let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
-        let features = input_product::slice(input_size, slice);
-        // The first layer reads the input, which dropout leaves alone.
-        let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
-        // In a wave the arrays of all layers lie behind each other; else each layer binds its own.
-        let place = |of_layer: usize| if self.choice.recurrence.is_wave() { (layer * of_layer) as u32 } else { 0 };
-        let y_of_layer = (bytes::padded_output(self.bytes.output) / F32) as usize;
-        ChunkParams {
-            input_size: input_size as u32,
-            first_step: (chunk * self.chunk_steps) as u32,
-            steps: self.steps_in(chunk) as u32,
-            // What the layer below has left; the first layer reads the input.
-            x_offset: place(y_of_layer).saturating_sub(y_of_layer as u32),
-            x_stride_t: (x_rows.time * input_size) as u32,
-            x_stride_b: (x_rows.batch * input_size) as u32,
-            y_offset: place(y_of_layer),
-            y_stride_t: (y_rows.time * output_size) as u32,
-            y_stride_b: (y_rows.batch * output_size) as u32,
-            h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
-            c_offset: self.c_offset(layer) as u32,
-            gx_offset: place(self.chunk_steps * sequence.batch * config.directions() * config.hidden_size),
-            w_offset: place(wave::weights_of_layer(config)),
-            b_offset: place(wave::biases_of_layer(config)),
-            k_first: features.start as u32,
-            k_end: features.end as u32,
-            dropout_key: (self.task.keys_at() + 2 * layer.saturating_sub(1)) as u32,
-            dropout_threshold: dropout.threshold,
-            dropout_scale: dropout.scale as f32,
-            unused: 0,
-        }
+    /// Room for a state on its way between two ranges of one buffer.
+    pub(crate) fn transit(&self, state: usize) -> Array {
+        Array { name: Name::Transit(state), bytes: self.state_bytes(state), owner: Owner::Scratch }
     }
 
-    /// Elements of c of one layer and step: `[D, state_rows, H]`.
-    fn c_of_step(&self) -> usize {
-        self.config.directions() * self.task.state_arrays.rows * self.config.hidden_size
-    }
-
-    /// Where the initial c of a layer lies.
-    pub(crate) fn c_offset(&self, layer: usize) -> usize {
-        let steps = if self.task.all_states { self.task.sequence.time_steps + 1 } else { 1 };
-        layer * steps * self.c_of_step()
-    }
-
-    /// Where the output of a layer lies among those of all layers, in bytes, if they are in one buffer.
-    pub(crate) fn stacked_output(&self, layer: usize) -> Option<u64> {
-        self.choice.recurrence.is_wave().then(|| layer as u64 * bytes::padded_output(self.bytes.output))
-    }
-
-    /// How many buffers the outputs between two layers take in turn; where all of them are wanted, each has its own.
-    pub(crate) fn between_count(&self) -> usize {
-        let all = self.config.num_layers - 1;
-        if self.choice.recurrence.is_wave() {
-            // Theirs and the output of the last in one.
-            return 1;
-        }
-        if self.task.all_states { all } else { all.min(2) }
+    /// The bytes of one state, of all layers and rows, as a caller gives and takes it.
+    pub(crate) fn state_bytes(&self, state: usize) -> u64 {
+        self.initial_ranges(state).map(|range| range.end - range.start).sum()
     }
 
     /// The strategy, which was chosen or asked for; never [`Strategy::Auto`].
@@ -241,7 +166,7 @@ impl Plan {
 
     /// The floating-point operations of the matrix products, a multiply-add counted as two.
     pub fn flops(&self) -> u64 {
-        let (config, rows) = (&self.config, self.task.sequence.rows());
+        let (config, rows) = (&self.config, self.task.extents.rows());
         let of_layer = |layer| {
             let input = product_flops(config, rows, config.layer_input_size(layer));
             let projection = [2, rows, config.directions(), config.hidden_size, config.proj_size];
@@ -252,74 +177,27 @@ impl Plan {
         (0..config.num_layers).map(of_layer).fold(0, u64::saturating_add)
     }
 
-    /// Whether a device can hold what is read back, in one buffer.
-    pub(crate) fn check_readback(&self, limits: &DeviceLimits) -> Result<()> {
-        limits.buffer("the readback of output and states", self.readback_bytes(&self.bytes))
-    }
-
-    /// Output and last states, and where the states of every step are wanted the outputs between the layers: what is read back.
-    pub(crate) fn readback_bytes(&self, bytes: &BufferBytes) -> u64 {
-        let below = if self.task.all_states { self.config.num_layers - 1 } else { 0 };
-        bytes.output * (1 + below as u64) + bytes.states(&self.config).sum::<u64>()
-    }
-
-    /// The bytes of device memory that a forward with host input and output takes besides the weights.
+    /// The bytes of device memory that a forward with host input and output takes in addition to the weights.
     pub fn device_bytes(&self) -> u64 {
-        self.device_bytes_in(&self.bytes)
+        self.program.memory()
     }
 
-    /// The same in buffers of other sizes.
-    pub(crate) fn device_bytes_in(&self, b: &BufferBytes) -> u64 {
-        let between = b.between * self.between_count() as u64;
-        // h before and after a step have a buffer of their own.
-        let states = 2 * b.h + b.states(&self.config).sum::<u64>();
-        b.input + b.output + states + b.gx + between + b.raw + b.params + b.call + self.readback_bytes(b)
+    /// How many kernel calls a forward records: for each layer one per time step (two with a projection) or one per time chunk, and
+    /// where layers overlap one for a step of all of them; besides, for each layer and time chunk one input product (more for inputs
+    /// of many thousand features).
+    pub fn dispatch_count(&self) -> usize {
+        self.program.dispatch_count()
     }
-}
 
-/// Units whose weights lie side by side; `BLOCK` of shaders/weights/blocks.wgsl.
-pub(crate) const WEIGHT_BLOCK: usize = 8;
+    /// How many submissions a forward makes.
+    pub fn submission_count(&self) -> usize {
+        self.submission_ends().len()
+    }
 
-/// How many steps a chunk has, but for what the memory of the forward asks.
-fn chunk_steps(
-    config: &RecurrentConfig,
-    batch: usize,
-    choice: Choice,
-    time_steps: usize,
-    gx_of_step: u64,
-    limits: &DeviceLimits,
-) -> usize {
-    let by_budget = (GX_BUDGET.min(limits.storage_binding) / gx_of_step.max(1)).max(1);
-    let by_groups = (choice.input_product.max_rows(limits) / (batch as u64).max(1)).max(1);
-    // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
-    let slice = config.widest_input().min(input_product::MAX_FEATURES);
-    let (of_sequence, by_turns) = match choice.recurrence {
-        Recurrence::Steps(_) | Recurrence::Wavefront(_) => (0, MAX_CHUNK_STEPS),
-        Recurrence::Sequence(tile) => (choice.recurrence.step_work(config, batch), tile.max_steps(config.hidden_size)),
-    };
-    let of_step = product_flops(config, batch, slice).max(of_sequence);
-    let by_work = (limits.submission_work / of_step.max(1)).max(1);
-    let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS.min(by_turns) as u64);
-    let wave = choice.recurrence.is_wave();
-    let wanted = if wave { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
-    wanted.min(most as usize)
-}
-
-/// The parameter blocks of a forward.
-fn blocks(config: &RecurrentConfig, choice: Choice, slices: usize, time_steps: usize, chunk_steps: usize) -> Blocks {
-    let (layers, chunks) = (config.num_layers, time_steps.div_ceil(chunk_steps.max(1)));
-    let (waves, steps) = match choice.recurrence {
-        Recurrence::Steps(_) => (0, chunk_steps),
-        Recurrence::Sequence(_) => (0, 0),
-        Recurrence::Wavefront(_) => (wave::waves(layers, chunks).count(), chunk_steps),
-    };
-    Blocks { layers, chunks, slices, waves, steps }
-}
-
-/// Of a product of `rows` rows of `features` with the weights of all gates, units and directions.
-fn product_flops(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
-    let factors = [2, rows as u64, features as u64, config.directions() as u64, config.gate_rows() as u64];
-    saturating_product(&factors)
+    /// The ends of the submissions, as counts of dispatches from the start.
+    pub(crate) fn submission_ends(&self) -> Vec<usize> {
+        self.program.submission_ends(self.submission_work)
+    }
 }
 
 #[cfg(test)]

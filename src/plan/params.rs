@@ -110,6 +110,11 @@ impl ParamsLayout {
         self.chunk_offset(self.blocks.layers, 0, 0) + (wave * self.wave_stride) as u32
     }
 
+    /// Bytes from the block of a step to the next.
+    pub(crate) fn step_stride(&self) -> u32 {
+        self.stride as u32
+    }
+
     pub(crate) fn step_offset(&self, step: usize) -> u32 {
         self.wave_offset(self.blocks.waves) + (step * self.stride) as u32
     }

@@ -35,6 +35,9 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
     if config.is_projected() {
         return Err(refused("the projection of h is a dispatch of its own after each step"));
     }
+    if config.cell.products().len() > 1 {
+        return Err(refused("the second product of a step is a dispatch of its own"));
+    }
     let units = config.hidden_size.max(MIN_UNITS).checked_next_power_of_two().unwrap_or(usize::MAX);
     let held = units <= MAX_HELD;
     let available = limits.workgroup_invocations.min(MAX_INVOCATIONS) as usize;

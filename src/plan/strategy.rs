@@ -83,12 +83,12 @@ pub(crate) type Constants = Vec<(&'static str, u32)>;
 
 impl Choice {
     /// What the kernel of a role is specialised for.
-    pub(crate) fn constants(&self, role: Role, projected: bool, dropout: bool) -> Constants {
+    pub(crate) fn constants(&self, role: Role, hands_on: bool, dropout: bool) -> Constants {
         let with =
             |name, flag: bool, of_tile: Constants| std::iter::once((name, u32::from(flag))).chain(of_tile).collect();
         match (role, self.recurrence) {
             (Role::InputProduct, _) => with("DROPOUT", dropout, self.input_product.overrides()),
-            (Role::Recurrence, recurrence) => with("PROJECTED", projected, recurrence.overrides()),
+            (Role::Recurrence, recurrence) => with("HANDS_ON", hands_on, recurrence.overrides()),
             (Role::Projection, _) => Vec::new(),
         }
     }
@@ -108,9 +108,9 @@ fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, soft
 /// Why it is faster to overlap layers, if it is. Every strategy of steps gives the same bits, so this may depend on T.
 fn wave_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'static str> {
     let weights = config.gate_rows() * config.recurrent_size();
-    let flops = (2 * weights as u64).saturating_mul(task.sequence.batch as u64);
+    let flops = (2 * weights as u64).saturating_mul(task.extents.batch as u64);
     let resident = config.num_layers * weights * size_of::<f32>() <= RESIDENT_BYTES;
-    let pays = task.sequence.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
+    let pays = task.extents.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
     pays.then_some("a step of one layer leaves a GPU idle, and steps of several layers take no longer")
 }
 

@@ -1,8 +1,8 @@
 use super::*;
 use crate::LstmConfig;
+use crate::extents::Extents;
 use crate::plan::dispatch::Dispatch;
 use crate::plan::kernel::{Kernel, Role};
-use crate::sequence::Sequence;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
 fn limits() -> DeviceLimits {
@@ -23,7 +23,7 @@ fn limits() -> DeviceLimits {
 }
 
 fn plan_with(config: &LstmConfig, time_steps: usize, batch: usize, limits: &DeviceLimits) -> Result<Plan> {
-    Plan::new(&config.0, Task::forward(Sequence::batched(&config.0, time_steps, batch)), limits)
+    Plan::new(&config.0, Task::forward(Extents::batched(&config.0, time_steps, batch)), limits)
 }
 
 fn plan(config: &LstmConfig, time_steps: usize, batch: usize) -> Result<Plan> {
@@ -66,7 +66,7 @@ fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgrou
     [false, true].map(|software| {
         let roomy = DeviceLimits { storage_binding: 1 << 32, buffer: 1 << 32, ..limits() };
         let limits = DeviceLimits { workgroup_storage, software, ..roomy };
-        let task = Task::forward(Sequence::batched(&config.0, time_steps, batch));
+        let task = Task::forward(Extents::batched(&config.0, time_steps, batch));
         Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits)
     })
 }
@@ -280,7 +280,7 @@ fn the_strategy_follows_from_sizes_and_device() {
         assert_eq!(strategy_of(&config, t, b, &software), on_software, "{name} on a software adapter");
     }
     // 256 invocations own 256 units at most.
-    let task = Task::forward(Sequence::batched(&LstmConfig::new(1, 257).0, 3, 1));
+    let task = Task::forward(Extents::batched(&LstmConfig::new(1, 257).0, 3, 1));
     let asked = Task { strategy: Strategy::Sequence, ..task };
     assert!(matches!(Plan::new(&LstmConfig::new(1, 257).0, asked, &gpu), Err(Error::Limit { .. })));
 }
@@ -290,7 +290,7 @@ fn the_strategy_follows_from_sizes_and_device() {
 fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
     for (layers, t) in [(2, 16), (3, 50), (5, 101), (32, 20)] {
         let config = LstmConfig::new(10, 16).num_layers(layers);
-        let task = Task::forward(Sequence::batched(&config.0, t, 1));
+        let task = Task::forward(Extents::batched(&config.0, t, 1));
         let plan = Plan::new(&config.0, Task { strategy: Strategy::Wavefront, ..task }, &limits()).unwrap();
         assert_eq!(plan.dispatches().count(), plan.dispatch_count());
         assert!(plan.dispatch_count() < layers * t, "{layers} {t}");
@@ -341,7 +341,7 @@ fn a_wave_that_does_not_fit_gives_way() {
 fn the_tile_follows_from_rows_and_units() {
     let size = |hidden: usize, batch: usize| {
         let config = LstmConfig::new(1, hidden);
-        let task = Task { strategy: Strategy::Step, ..Task::forward(Sequence::batched(&config.0, 1, batch)) };
+        let task = Task { strategy: Strategy::Step, ..Task::forward(Extents::batched(&config.0, 1, batch)) };
         Plan::new(&config.0, task, &limits()).unwrap().choice.recurrence.to_string()
     };
     for (hidden, batch, expected) in [
@@ -363,7 +363,7 @@ fn the_tile_follows_from_rows_and_units() {
 fn memory_that_some_number_of_chunks_fits_is_enough() {
     for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
         let config = LstmConfig::new(1, 2).num_layers(2);
-        let task = Task { strategy, ..Task::forward(Sequence::batched(&config.0, 3000, 1)) };
+        let task = Task { strategy, ..Task::forward(Extents::batched(&config.0, 3000, 1)) };
         let with = |forward_memory| Plan::new(&config.0, task, &DeviceLimits { forward_memory, ..limits() });
         let free = with(u64::MAX).unwrap();
         let Error::Limit { need: least, .. } = with(0).unwrap_err() else { panic!("no limit") };
@@ -382,7 +382,7 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
     let large = DeviceLimits { workgroup_invocations: 1024, workgroup_size: [1024, 1024, 64], ..limits() };
     for (hidden, invocations) in [(65, 256), (100, 256), (256, 256), (257, 1024), (1000, 1024)] {
         let config = LstmConfig::new(1, hidden);
-        let task = Task { strategy: Strategy::Sequence, ..Task::forward(Sequence::batched(&config.0, 3, 1)) };
+        let task = Task { strategy: Strategy::Sequence, ..Task::forward(Extents::batched(&config.0, 3, 1)) };
         let of_invocations = |n| DeviceLimits { workgroup_invocations: n, ..large };
         let runs = Plan::new(&config.0, task, &of_invocations(invocations)).is_ok();
         assert_eq!(Plan::new(&config.0, task, &large).is_ok(), runs, "{hidden}");
@@ -393,7 +393,7 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
 #[test]
 fn what_was_timed_gives_way_as_well() {
     let config = LstmConfig::new(4, 65).num_layers(6);
-    let task = Task::forward(Sequence::batched(&config.0, 400, 4));
+    let task = Task::forward(Extents::batched(&config.0, 400, 4));
     let steps = Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
     let tuned = Task { tuned: Some(Strategy::Wavefront), ..task };
     let wave = Plan::new(&config.0, tuned, &limits()).unwrap();

@@ -20,6 +20,8 @@ pub(crate) fn check_model(config: &RecurrentConfig, limits: &DeviceLimits) -> Re
         "the reverse direction of a layer starts where the layer below ends"
     } else if config.is_projected() {
         "the projection of h is a dispatch of its own after each step"
+    } else if config.cell.products().len() > 1 {
+        "the second product of a step is a dispatch of its own"
     } else if config.num_layers > MAX_CHUNKS {
         "it takes at most 32 layers"
     } else if !limits.stacked_weights {

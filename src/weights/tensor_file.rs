@@ -103,7 +103,7 @@ impl TensorFile {
         let gates = rows.checked_div(hidden).filter(|gates| gates * hidden == rows)?;
         Some(match CellKind::of_gates(gates)?.0 {
             CellKind::Lstm => RecurrentLayer::Lstm,
-            CellKind::Gru => RecurrentLayer::Gru,
+            CellKind::Gru | CellKind::GruResetBefore => RecurrentLayer::Gru,
             CellKind::Rnn(_) => RecurrentLayer::Rnn,
         })
     }

@@ -27,7 +27,7 @@ use crate::cpu::fast::pack::Packed;
 use crate::cpu::fast::part::Part;
 use crate::cpu::fast::worker::Worker;
 use crate::dropout::{Dropout, Key};
-use crate::sequence::RowStride;
+use crate::extents::RowStride;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
@@ -88,9 +88,9 @@ impl WithSimd for Lanes {
     }
 }
 
-/// Whether this machine has vectors that are worth it: without, the reference path is as fast.
-pub(crate) fn is_supported() -> bool {
-    Arch::new().dispatch(Lanes) >= 4
+/// Whether the cell has code here, and this machine vectors that are worth it: without, the reference path is as fast.
+pub(crate) fn is_supported(cell: CellKind) -> bool {
+    cell.products().len() == 1 && Arch::new().dispatch(Lanes) >= 4
 }
 
 /// The threads that this process may use. Asking costs as much as a small forward.
@@ -124,14 +124,14 @@ impl FastModel {
         input: &[f32],
         states: &mut [Vec<f32>],
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
-        let (config, sequence) = (&self.config, call.sequence());
+        let (config, extents) = (&self.config, call.extents());
         let (directions, width) = (config.directions(), config.recurrent_size());
         let wanted = if call.task.all_states { states.len() } else { 0 };
         let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<Vec<f32>>>>()?;
         let mut x: Option<Vec<f32>> = None;
         for layer in 0..config.num_layers {
-            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
-            let step_bytes = sequence.batch.saturating_mul(config.gate_rows() * size_of::<f32>()).max(1);
+            let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
+            let step_bytes = extents.batch.saturating_mul(config.gate_rows() * size_of::<f32>()).max(1);
             let pass = Pass {
                 arch: self.arch,
                 config,
@@ -139,7 +139,7 @@ impl FastModel {
                 layer,
                 x: x.as_deref().unwrap_or(input),
                 x_rows,
-                chunk_steps: (GX_BYTES / step_bytes).clamp(1, sequence.time_steps),
+                chunk_steps: (GX_BYTES / step_bytes).clamp(1, extents.time_steps),
                 dropout: call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key)),
                 weights: &self.layers[layer * directions..(layer + 1) * directions],
             };
@@ -148,13 +148,13 @@ impl FastModel {
                 Some(parts) => parts,
                 None => self.run(&pass, states, 1)?.unwrap_or_default(),
             };
-            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
+            let mut y = zeroed("the output of a layer", &[extents.rows(), config.output_size()])?;
             for part in &parts {
                 let index = layer * directions + part.direction;
                 let own = part.units(width);
-                let part_width = part.h.len() / sequence.batch;
+                let part_width = part.h.len() / extents.batch;
                 for (row, part_y) in part.y.chunks_exact(part_width).enumerate() {
-                    let (time, b) = (row / sequence.batch, row % sequence.batch);
+                    let (time, b) = (row / extents.batch, row % extents.batch);
                     let at = (time * y_rows.time + b * y_rows.batch) * config.output_size() + part.direction * width;
                     y[at + own.start..at + own.end].copy_from_slice(&part_y[..own.len()]);
                 }
@@ -167,11 +167,11 @@ impl FastModel {
 
     /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them, or lets one wait too long.
     fn run(&self, pass: &Pass<'_>, states: &[Vec<f32>], threads: usize) -> Result<Option<Vec<Part>>> {
-        let (directions, sequence) = (self.config.directions(), pass.call.sequence());
+        let (directions, extents) = (self.config.directions(), pass.call.extents());
         let flops = |features: usize| 2 * (self.config.gate_rows() * features) as u64;
-        let of_step = flops(self.config.recurrent_size()).saturating_mul(sequence.batch as u64);
+        let of_step = flops(self.config.recurrent_size()).saturating_mul(extents.batch as u64);
         let of_row = flops(self.config.recurrent_size() + self.config.layer_input_size(pass.layer));
-        let of_layer = of_row.saturating_mul((sequence.rows() * directions) as u64);
+        let of_layer = of_row.saturating_mul((extents.rows() * directions) as u64);
         let threads = threads.min((of_layer / LAYER_FLOPS_OF_A_THREAD) as usize).max(1);
         // A projection needs all units of a row, which would be another meeting in every step.
         let by_units = if self.config.is_projected() { 1 } else { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize };
@@ -194,7 +194,7 @@ impl FastModel {
                 parts.push(Part::new(pass, direction, share, self.lanes, &states)?);
             }
             let work = Duration::from_nanos(of_layer / directions as u64 / FLOPS_OF_A_NANOSECOND);
-            exchanges.push(Exchange::new(members, sequence.batch * self.config.recurrent_size(), work)?);
+            exchanges.push(Exchange::new(members, extents.batch * self.config.recurrent_size(), work)?);
         }
         if !together {
             parts.iter_mut().for_each(|part| work(pass, part, &exchanges[part.direction]));
@@ -225,6 +225,8 @@ fn work(pass: &Pass<'_>, part: &mut Part, exchange: &Exchange) {
     match pass.config.cell {
         CellKind::Lstm => with::<cell::Lstm, 4>(pass, part, exchange),
         CellKind::Gru => with::<cell::Gru, 3>(pass, part, exchange),
+        // The reference path runs it.
+        CellKind::GruResetBefore => {}
         CellKind::Rnn(Nonlinearity::Tanh) => with::<cell::RnnTanh, 1>(pass, part, exchange),
         CellKind::Rnn(Nonlinearity::Relu) => with::<cell::RnnRelu, 1>(pass, part, exchange),
     }
@@ -239,19 +241,19 @@ fn store_states(
     states: &mut [Vec<f32>],
     all: &mut [Vec<f32>],
 ) {
-    let sequence = call.sequence();
+    let extents = call.extents();
     for (s, (last, every)) in [(&part.h, Some(&part.y)), (&part.c, part.all_c.as_ref())].into_iter().enumerate() {
         let Some(state) = states.get_mut(s) else { continue };
-        let (size, width) = (config.state_size(s), last.len() / sequence.batch);
+        let (size, width) = (config.state_size(s), last.len() / extents.batch);
         let own = part.units(size);
-        for b in 0..sequence.batch {
+        for b in 0..extents.batch {
             let at = (index * call.task.state_arrays.rows + call.state_row(b)) * size;
             state[at + own.start..at + own.end].copy_from_slice(&last[b * width..b * width + own.len()]);
         }
         let (Some(target), Some(every)) = (all.get_mut(s), every) else { continue };
-        for b in 0..sequence.batch {
-            for row in (0..call.length(b)).map(|time| time * sequence.batch + b) {
-                let at = (index * sequence.rows() + row) * size;
+        for b in 0..extents.batch {
+            for row in (0..call.length(b)).map(|time| time * extents.batch + b) {
+                let at = (index * extents.rows() + row) * size;
                 target[at + own.start..at + own.end].copy_from_slice(&every[row * width..row * width + own.len()]);
             }
         }

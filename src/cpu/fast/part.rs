@@ -38,7 +38,7 @@ impl Part {
         states: &[&[f32]],
     ) -> Result<Self> {
         let (config, call) = (pass.config, pass.call);
-        let (batch, rows) = (call.sequence().batch, call.sequence().rows());
+        let (batch, rows) = (call.extents().batch, call.extents().rows());
         let (units, hidden, recurrent) = (tiles.len() * lanes, config.hidden_size, config.recurrent_size());
         let projected = config.is_projected();
         let width = if projected { recurrent.next_multiple_of(lanes) } else { units };

@@ -4,8 +4,8 @@ use super::FastModel;
 use crate::call::Call;
 use crate::config::RecurrentConfig;
 use crate::cpu::reference::ReferenceModel;
+use crate::extents::Extents;
 use crate::options::Options;
-use crate::sequence::Sequence;
 use crate::{GruConfig, Kind, Layer, LstmConfig, RnnConfig};
 
 /// Every instruction set that this machine has, the best first.
@@ -20,10 +20,10 @@ pub(super) fn archs() -> Vec<Arch> {
 
 /// The largest difference from the reference path in f64 over output and states, of a forward of five steps.
 fn error<K: Kind>(arch: Arch, layer: &Layer<K>, config: &RecurrentConfig, batch: usize) -> f64 {
-    let sequence = Sequence::batched(config, 5, batch);
-    let x: Vec<f32> = (0..sequence.rows() * config.input_size).map(|i| (i as f32 * 0.37).sin()).collect();
+    let extents = Extents::batched(config, 5, batch);
+    let x: Vec<f32> = (0..extents.rows() * config.input_size).map(|i| (i as f32 * 0.37).sin()).collect();
     let exact: Vec<f64> = x.iter().copied().map(f64::from).collect();
-    let call = Call::new(sequence, &Options::new()).unwrap();
+    let call = Call::new(extents, &Options::new()).unwrap();
     let states = config.cell.states().iter().enumerate();
     let zeros = states.map(|(s, _)| vec![0.0; config.layers_and_directions() * batch * config.state_size(s)]);
     let mut expected_states: Vec<Vec<f64>> = zeros.collect();

@@ -25,7 +25,7 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let _membership = Membership(self.exchange);
-        let (time_steps, batch) = (self.pass.call.sequence().time_steps, self.pass.call.sequence().batch);
+        let (time_steps, batch) = (self.pass.call.extents().time_steps, self.pass.call.extents().batch);
         let mut rows = Vec::with_capacity(batch);
         for first in (0..time_steps).step_by(self.pass.chunk_steps) {
             let steps = self.pass.chunk_steps.min(time_steps - first);
@@ -52,7 +52,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     #[inline(always)]
     fn input_product<S: Simd>(&mut self, simd: S, first: usize, steps: usize) {
         let (pass, direction) = (self.pass, self.part.direction);
-        let (batch, features) = (pass.call.sequence().batch, pass.config.layer_input_size(pass.layer));
+        let (batch, features) = (pass.call.extents().batch, pass.config.layer_input_size(pass.layer));
         let x_at = |row: usize| {
             let b = row % batch;
             (pass.call.time_of(first + row / batch, direction, b) * pass.x_rows.time + b * pass.x_rows.batch) * features
@@ -107,7 +107,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// T tiles from the part's tile `t` on, for R rows.
     #[inline(always)]
     fn step_rows<S: Simd, const R: usize, const T: usize>(&mut self, simd: S, s: usize, t: usize, rows: &[usize]) {
-        let (config, batch) = (self.pass.config, self.pass.call.sequence().batch);
+        let (config, batch) = (self.pass.config, self.pass.call.extents().batch);
         let (first, tiles) = (self.part.tiles.start + t, self.part.tiles.len());
         let packed = &self.pass.weights[self.part.direction].hh;
         let width = config.recurrent_size();
@@ -138,7 +138,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     #[inline(always)]
     fn projection<S: Simd>(&mut self, simd: S, rows: &[usize]) {
         let Some(packed) = &self.pass.weights[self.part.direction].hr else { return };
-        let (units, row_size) = (packed.columns, self.part.raw.len() / self.pass.call.sequence().batch);
+        let (units, row_size) = (packed.columns, self.part.raw.len() / self.pass.call.extents().batch);
         let raw = &self.part.raw;
         let (h, _) = S::as_mut_simd_f32s(&mut self.part.h);
         let tiles = packed.tiles();
@@ -156,7 +156,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// Leaves h, and c if all of it is wanted, at the time that each row was at; padding where it has ended.
     #[inline(always)]
     fn store(&mut self, s: usize) {
-        let (call, batch) = (self.pass.call, self.pass.call.sequence().batch);
+        let (call, batch) = (self.pass.call, self.pass.call.extents().batch);
         let Part { y, h, c, all_c, direction, .. } = &mut *self.part;
         let width = h.len() / batch;
         let padding = call.padding_value as f32;
@@ -176,7 +176,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
     /// Makes h of all units known to all workers of the direction; false if one has gone.
     #[inline(always)]
     fn share(&mut self, s: usize, rows: &[usize]) -> bool {
-        let (width, batch) = (self.pass.config.recurrent_size(), self.pass.call.sequence().batch);
+        let (width, batch) = (self.pass.config.recurrent_size(), self.pass.call.extents().batch);
         let units = self.part.units(width);
         let Part { h, all_h, .. } = &mut *self.part;
         let own_width = h.len() / batch;

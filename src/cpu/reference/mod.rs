@@ -10,8 +10,8 @@ use crate::call::Call;
 use crate::config::RecurrentConfig;
 use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::Dropout;
+use crate::extents::RowStride;
 use crate::plan::GX_BUDGET;
-use crate::sequence::RowStride;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
@@ -40,13 +40,13 @@ impl<F: Real> ReferenceModel<F> {
 
     /// As [`CpuModel::forward`](super::CpuModel::forward).
     pub(crate) fn forward(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Vec<Vec<F>>)> {
-        let (config, sequence) = (&self.config, call.sequence());
+        let (config, extents) = (&self.config, call.extents());
         let wanted = if call.task.all_states { config.cell.states().len() } else { 0 };
         let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<_>>>()?;
         let mut x: Option<Vec<F>> = None;
         for layer in 0..config.num_layers {
-            let (x_rows, y_rows) = sequence.layer_rows(layer, config.num_layers);
-            let mut y = zeroed("the output of a layer", &[sequence.rows(), config.output_size()])?;
+            let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
+            let mut y = zeroed("the output of a layer", &[extents.rows(), config.output_size()])?;
             for direction in 0..config.directions() {
                 let pass = Pass { layer, direction, x_rows, y_rows };
                 self.run(call, &pass, x.as_deref().unwrap_or(input), states, &mut y, &mut all)?;
@@ -66,8 +66,8 @@ impl<F: Real> ReferenceModel<F> {
         y: &mut [F],
         all: &mut [Vec<F>],
     ) -> Result<()> {
-        let (config, sequence) = (&self.config, call.sequence());
-        let (batch, width, features) = (sequence.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
+        let (config, extents) = (&self.config, call.extents());
+        let (batch, width, features) = (extents.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
         let index = pass.layer * config.directions() + pass.direction;
         let weights = &self.layers[index];
         let of_direction = |state: &'a mut Vec<F>| {
@@ -77,11 +77,11 @@ impl<F: Real> ReferenceModel<F> {
         let mut states: Vec<&mut [F]> = states.iter_mut().map(of_direction).collect();
 
         let step_bytes = batch.saturating_mul(config.gate_rows() * size_of::<F>()).max(1);
-        let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, sequence.time_steps.max(1));
+        let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, extents.time_steps.max(1));
         let dropout = call.dropout_key(pass.layer).map(|key| (Dropout::new(config.dropout), key));
         let mut scratch = step::Scratch::new(config)?;
-        for first in (0..sequence.time_steps).step_by(chunk_steps) {
-            let steps = chunk_steps.min(sequence.time_steps - first);
+        for first in (0..extents.time_steps).step_by(chunk_steps) {
+            let steps = chunk_steps.min(extents.time_steps - first);
             let time_of = |s: usize, b: usize| call.time_of(first + s, pass.direction, b);
             let x_row =
                 |row: usize| time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
@@ -100,7 +100,7 @@ impl<F: Real> ReferenceModel<F> {
                         continue;
                     }
                     y[at..at + width].copy_from_slice(&states[0][state_row * width..(state_row + 1) * width]);
-                    let row = (index * sequence.time_steps + time) * batch + b;
+                    let row = (index * extents.time_steps + time) * batch + b;
                     for (s, (all, state)) in all.iter_mut().zip(&states).enumerate() {
                         let size = config.state_size(s);
                         all[row * size..(row + 1) * size]

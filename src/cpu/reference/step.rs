@@ -1,8 +1,10 @@
 //! One time step of one direction: the recurrent product and the cell. The GPU twins are in shaders/step/.
 
+use std::ops::Range;
+
 use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
-use crate::cpu::reference::cell::{State, cell};
+use crate::cpu::reference::cell::{State, cell, reset};
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
@@ -51,10 +53,11 @@ fn transposed<F: Real>(matrix: &crate::Tensor<F>) -> Result<Vec<F>> {
     Ok(transposed)
 }
 
-/// `sum += Σ_k x[k]·rows[k]`, k in order.
-fn add_product<F: Real>(sum: &mut [F], x: &[F], rows: &[F]) {
-    for (&x, row) in x.iter().zip(rows.chunks_exact(sum.len())) {
-        for (sum, &w) in sum.iter_mut().zip(row) {
+/// `sum += Σ_k x[k]·matrix[k][columns]`, k in order; the matrix has a row for each element of x.
+fn add_product<F: Real>(sum: &mut [F], x: &[F], matrix: &[F], columns: Range<usize>) {
+    let row_size = (matrix.len() / x.len().max(1)).max(1);
+    for (&x, row) in x.iter().zip(matrix.chunks_exact(row_size)) {
+        for (sum, &w) in sum.iter_mut().zip(&row[columns.clone()]) {
             *sum = *sum + x * w;
         }
     }
@@ -74,9 +77,9 @@ impl<F: Real> Scratch<F> {
     }
 }
 
-/// `gh = W_hh·h + b_hh`, the cell, and where there is a projection `h = W_hr·h`, for every batch row. `gx` is `[B, G·H]`;
-/// `states` are h `[state_rows, P]` and c `[state_rows, H]`, updated in place; `state_row` is the row of them that a batch row
-/// moves on, `None` where it has ended.
+/// The products of a step with their part of the cell, and where there is a projection `h = W_hr·h`, for every batch row. `gx` is
+/// `[B, G·H]`; `states` are h `[state_rows, P]` and c `[state_rows, H]`, updated in place; `state_row` is the row of them that a batch
+/// row moves on, `None` where it has ended.
 pub(crate) fn step<F: Real>(
     config: &RecurrentConfig,
     weights: &DirectionWeights<F>,
@@ -92,18 +95,28 @@ pub(crate) fn step<F: Real>(
         let (h, carried) = states.split_first_mut().map_or((&mut [][..], &mut [][..]), |(h, rest)| (&mut **h, rest));
         let h = &mut h[row * width..(row + 1) * width];
         gh.copy_from_slice(&weights.bias_hh);
-        add_product(gh, h, &weights.weight_hh_t);
+        let gates = |from: &[F], u: usize| {
+            std::array::from_fn::<F, MAX_GATES, _>(|g| {
+                if g < config.cell.gates() { from[g * hidden + u] } else { F::zero() }
+            })
+        };
+        for (product, of_product) in config.cell.products().iter().enumerate() {
+            if product > 0 {
+                // What the first product has made of h.
+                for (u, raw) in raw.iter_mut().enumerate() {
+                    *raw = reset(gates(gx, u), gates(gh, u), h[u]);
+                }
+            }
+            let operand = if product == 0 { &*h } else { &**raw };
+            let columns = of_product.start * hidden..of_product.end * hidden;
+            add_product(&mut gh[columns.clone()], operand, &weights.weight_hh_t, columns);
+        }
         for (u, raw) in raw.iter_mut().enumerate() {
-            let gates = |from: &[F]| {
-                std::array::from_fn::<F, MAX_GATES, _>(|g| {
-                    if g < config.cell.gates() { from[g * hidden + u] } else { F::zero() }
-                })
-            };
             let at = row * hidden + u;
             // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
             let own_h = if config.is_projected() { F::zero() } else { h[u] };
             let old = State { h: own_h, c: carried.first().map_or(F::zero(), |c| c[at]) };
-            let new = cell(config.cell, gates(gx), gates(gh), old);
+            let new = cell(config.cell, gates(gx, u), gates(gh, u), old);
             *raw = new.h;
             if let Some(c) = carried.first_mut() {
                 c[at] = new.c;
@@ -113,7 +126,7 @@ pub(crate) fn step<F: Real>(
             None => h.copy_from_slice(raw),
             Some(weight_hr_t) => {
                 h.fill(F::zero());
-                add_product(h, raw, weight_hr_t);
+                add_product(h, raw, weight_hr_t, 0..width);
             }
         }
     }

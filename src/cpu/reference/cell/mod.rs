@@ -4,6 +4,8 @@ mod gru;
 mod lstm;
 mod rnn;
 
+pub(crate) use gru::reset;
+
 use crate::Real;
 use crate::cell_kind::{CellKind, MAX_GATES};
 
@@ -19,6 +21,7 @@ pub(crate) fn cell<F: Real>(kind: CellKind, gx: [F; MAX_GATES], gh: [F; MAX_GATE
     match kind {
         CellKind::Lstm => lstm::lstm(gx, gh, old),
         CellKind::Gru => gru::gru(gx, gh, old),
+        CellKind::GruResetBefore => gru::gru_reset_before(gx, gh, old),
         CellKind::Rnn(nonlinearity) => rnn::rnn(nonlinearity, gx, gh, old),
     }
 }

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 
 /// The extents of a checked input, and how its rows lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Sequence {
+pub(crate) struct Extents {
     /// T.
     pub(crate) time_steps: usize,
     /// B; 1 for unbatched input.
@@ -23,7 +23,7 @@ pub(crate) struct RowStride {
     pub(crate) batch: usize,
 }
 
-impl Sequence {
+impl Extents {
     /// Reads an input's shape by PyTorch's rule: `[T, B, I]`, `[B, T, I]` with batch_first, `[T, I]` unbatched.
     pub(crate) fn of_input(config: &RecurrentConfig, shape: &[usize]) -> Result<Self> {
         let error = || {

@@ -1,0 +1,14 @@
+// The one gate of an RNN.
+
+/// The one pre-activation of a unit.
+alias Gates = f32;
+
+alias PackedGates = f32;
+
+fn unpack_gates(packed: PackedGates) -> Gates {
+    return packed;
+}
+
+fn pack_gates(gates: Gates) -> PackedGates {
+    return gates;
+}

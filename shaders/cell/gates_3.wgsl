@@ -1,0 +1,19 @@
+// The three gates of a GRU.
+
+/// The pre-activations of one unit in PyTorch's gate order: r, z, n.
+alias Gates = vec3<f32>;
+
+/// How the gates of one unit lie in a buffer: three floats, where an array of vec3 would take four.
+struct PackedGates {
+    r: f32,
+    z: f32,
+    n: f32,
+}
+
+fn unpack_gates(packed: PackedGates) -> Gates {
+    return vec3<f32>(packed.r, packed.z, packed.n);
+}
+
+fn pack_gates(gates: Gates) -> PackedGates {
+    return PackedGates(gates.x, gates.y, gates.z);
+}

@@ -1,0 +1,34 @@
+// The second product of the GRU whose reset gate acts before it, gru_reset.wgsl:
+//
+//   n = tanh(gx_n + gh_n)    h' = (1 - z) ⊙ n + z ⊙ h
+//
+// with gh = W_hh[n]·(r ⊙ h) + b_hh. The CPU twin is cpu/reference/cell/gru.rs.
+//
+// Needs: `InputGates`, `gated`, `update_index` from cell/two_products.wgsl; `safe_tanh` from base/numeric.wgsl.
+
+/// The pre-activation of one unit: n.
+alias Gates = f32;
+alias PackedGates = f32;
+
+fn unpack_gates(packed: PackedGates) -> Gates {
+    return packed;
+}
+
+struct State {
+    h: f32,
+    z: f32,
+}
+
+fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {
+    return State(h, gated[update_index(d, b, u)]);
+}
+
+fn store_state(state: State, s: u32, d: u32, b: u32, u: u32) {}
+
+// No kernel follows.
+fn hand_on(state: State, d: u32, b: u32, u: u32) {}
+
+fn cell(gx: InputGates, gh: Gates, old: State) -> State {
+    let n = safe_tanh(gx.z + gh);
+    return State((1.0 - old.z) * n + old.z * old.h, old.z);
+}

@@ -1,0 +1,40 @@
+// The first product of the GRU whose reset gate acts before the second (Cho et al. 2014; `reset_after=False` of Keras,
+// `linear_before_reset=0` of ONNX):
+//
+//   r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)
+//
+// with gx = W_ih·x + b_ih and gh = W_hh[r, z]·h + b_hh. It leaves r ⊙ h for the second product, gru_new.wgsl, and z. The CPU twin is
+// cpu/reference/cell/gru.rs.
+//
+// Needs: `InputGates`, `gated`, `update_index` from cell/two_products.wgsl; `safe_sigmoid` from base/numeric.wgsl; `raw_index` from
+// step/recurrence.wgsl.
+
+/// The pre-activations of one unit: r, z.
+alias Gates = vec2<f32>;
+alias PackedGates = vec2<f32>;
+
+fn unpack_gates(packed: PackedGates) -> Gates {
+    return packed;
+}
+
+struct State {
+    h: f32, // before the cell h, after it r ⊙ h
+    z: f32,
+}
+
+fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {
+    return State(h, 0.0);
+}
+
+fn store_state(state: State, s: u32, d: u32, b: u32, u: u32) {}
+
+fn hand_on(state: State, d: u32, b: u32, u: u32) {
+    gated[raw_index(d, b, u)] = state.h;
+    gated[update_index(d, b, u)] = state.z;
+}
+
+fn cell(gx: InputGates, gh: Gates, old: State) -> State {
+    let r = safe_sigmoid(gx.x + gh.x);
+    let z = safe_sigmoid(gx.y + gh.y);
+    return State(r * old.h, z);
+}

@@ -1,0 +1,122 @@
+//! The arrays of a program in device memory: each name a range of a buffer.
+
+use std::ops::Range;
+
+use crate::gpu::guarded::GuardedDevice;
+use crate::gpu::transfer::buffer;
+use crate::plan::program::{Array, Name};
+use crate::{Error, Result};
+
+/// A range of a buffer, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BufferRange {
+    pub(crate) buffer: wgpu::Buffer,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+impl BufferRange {
+    pub(crate) fn whole(buffer: wgpu::Buffer) -> Self {
+        let bytes = buffer.size();
+        Self { buffer, offset: 0, bytes }
+    }
+
+    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
+        let size = std::num::NonZeroU64::new(self.bytes);
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.offset, size })
+    }
+
+    /// The first `bytes` of the range.
+    pub(crate) fn first(&self, bytes: u64) -> Self {
+        Self { bytes: bytes.min(self.bytes), ..self.clone() }
+    }
+}
+
+/// Arrays by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arrays(Vec<(Name, BufferRange)>);
+
+impl Arrays {
+    /// Makes buffers for all arrays of a table that are not there yet. Their contents are zeros, as wgpu makes every buffer.
+    pub(crate) async fn add_missing(&mut self, gpu: &GuardedDevice, table: &[Array]) -> Result<()> {
+        let missing: Vec<_> = table.iter().filter(|array| self.find(array.name).is_none()).collect();
+        let make = || -> Vec<_> {
+            let of = |array: &&Array| {
+                let buffer = buffer(&gpu.device, &label(array.name), array.bytes.max(4), usages(array.name));
+                (array.name, BufferRange { buffer, offset: 0, bytes: array.bytes })
+            };
+            missing.iter().map(of).collect()
+        };
+        self.0.extend(gpu.scoped("creating the buffers of a forward", make).await?);
+        Ok(())
+    }
+
+    /// Sets an array, in place of one that was there.
+    pub(crate) fn set(&mut self, name: Name, range: BufferRange) {
+        match self.0.iter_mut().find(|(of, _)| *of == name) {
+            Some((_, old)) => *old = range,
+            None => self.0.push((name, range)),
+        }
+    }
+
+    pub(crate) fn find(&self, name: Name) -> Option<&BufferRange> {
+        self.0.iter().find(|(of, _)| *of == name).map(|(_, range)| range)
+    }
+
+    /// The range of an array of the program that these are the arrays of.
+    pub(crate) fn get(&self, name: Name) -> Result<&BufferRange> {
+        self.find(name).ok_or_else(|| missing(name))
+    }
+
+    /// Part of an array: its buffer, and the bytes there.
+    pub(crate) fn part(&self, name: Name, range: Range<u64>) -> Result<(&wgpu::Buffer, Range<u64>)> {
+        let BufferRange { buffer, offset, .. } = self.get(name)?;
+        Ok((buffer, offset + range.start..offset + range.end))
+    }
+
+    /// Whether each array of a table is there, and large enough.
+    pub(crate) fn fit(&self, table: &[Array]) -> bool {
+        table.iter().all(|array| self.find(array.name).is_some_and(|range| range.bytes >= array.bytes))
+    }
+
+    /// The larger of the sizes in a table and here.
+    pub(crate) fn at_least(&self, table: &[Array]) -> Vec<Array> {
+        let of = |array: &Array| {
+            let here = self.find(array.name).map_or(0, |range| range.bytes);
+            Array { bytes: array.bytes.max(here), ..*array }
+        };
+        table.iter().map(of).collect()
+    }
+}
+
+/// A program binds what its table has; this would be a defect of the writer.
+pub(crate) fn missing(name: Name) -> Error {
+    Error::Gpu { during: "looking up an array", message: format!("{name} is not there") }
+}
+
+fn label(name: Name) -> String {
+    match name {
+        Name::Input => "input".to_owned(),
+        Name::Output => "output".to_owned(),
+        Name::State(0) => "h_n".to_owned(),
+        Name::State(_) => "c_n".to_owned(),
+        Name::Readback => "readback".to_owned(),
+        Name::Gx => "gx".to_owned(),
+        Name::H => "h".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn usages(name: Name) -> wgpu::BufferUsages {
+    use wgpu::BufferUsages as Use;
+    match name {
+        Name::Input | Name::H | Name::Call => Use::STORAGE | Use::COPY_DST,
+        Name::Output | Name::LayerOutput(_) => Use::STORAGE | Use::COPY_SRC,
+        Name::State(_) => Use::STORAGE | Use::COPY_DST | Use::COPY_SRC,
+        Name::Gx | Name::Raw | Name::Gated => Use::STORAGE,
+        Name::Weights { .. } | Name::AllWeights(_) => Use::STORAGE | Use::COPY_DST,
+        Name::Params => Use::UNIFORM | Use::COPY_DST,
+        Name::InitialState(_) | Name::Transit(_) => Use::COPY_SRC | Use::COPY_DST,
+        Name::Readback => Use::MAP_READ | Use::COPY_DST,
+    }
+}

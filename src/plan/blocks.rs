@@ -1,0 +1,94 @@
+//! The content of the parameter blocks: where in the arrays each dispatch reads and writes.
+
+use std::ops::Range;
+
+use crate::call::Task;
+use crate::dropout::Dropout;
+use crate::plan::forward::padded_output;
+use crate::plan::params::{ChunkParams, SharedParams};
+use crate::plan::program::Name;
+use crate::plan::{F32, Plan, input_product, wave};
+
+// Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
+impl Plan {
+    /// The content of the parameter buffer.
+    pub(crate) fn filled_params(&self) -> Vec<u8> {
+        let layers = self.config.num_layers;
+        let waves = if self.choice.recurrence.is_wave() { self.schedule.chunks() } else { 0 };
+        let waves = wave::waves(layers, waves).enumerate();
+        let of_wave =
+            |(wave, layers): (usize, Range<usize>)| layers.map(move |layer| self.params_of(layer, wave - layer, 0));
+        self.schedule.params.fill(self.shared_params(), self.chunk_params(), waves.map(of_wave))
+    }
+
+    /// The parameters of every (layer, chunk, slice), in the order of [`ParamsLayout`](super::params::ParamsLayout).
+    pub(crate) fn chunk_params(&self) -> impl Iterator<Item = ChunkParams> + '_ {
+        let (chunks, slices) = (self.schedule.chunks(), self.schedule.slices);
+        (0..self.config.num_layers).flat_map(move |layer| {
+            (0..chunks).flat_map(move |chunk| (0..slices).map(move |slice| self.params_of(layer, chunk, slice)))
+        })
+    }
+
+    fn shared_params(&self) -> SharedParams {
+        let (config, Task { extents, state_arrays, .. }) = (&self.config, &self.task);
+        SharedParams {
+            batch: extents.batch as u32,
+            hidden_size: config.hidden_size as u32,
+            recurrent_size: config.recurrent_size() as u32,
+            directions: config.directions() as u32,
+            state_rows: state_arrays.rows as u32,
+            // One half of the array.
+            h_size: (self.program.bytes(Name::H) / F32 / 2) as u32,
+            c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
+            unused: 0,
+        }
+    }
+
+    fn params_of(&self, layer: usize, chunk: usize, slice: usize) -> ChunkParams {
+        let (config, Task { extents, state_arrays, .. }) = (&self.config, &self.task);
+        let input_size = config.layer_input_size(layer);
+        let output_size = config.output_size();
+        let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
+        let features = input_product::slice(input_size, slice);
+        // The first layer reads the input, which dropout leaves alone.
+        let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
+        // In a wave the arrays of all layers lie behind each other; else each layer binds its own.
+        let place = |of_layer: usize| if self.choice.recurrence.is_wave() { (layer * of_layer) as u32 } else { 0 };
+        let y_of_layer = (padded_output(self.program.bytes(Name::Output)) / F32) as usize;
+        let chunk_steps = self.schedule.chunk_steps;
+        ChunkParams {
+            input_size: input_size as u32,
+            first_step: (chunk * chunk_steps) as u32,
+            steps: self.schedule.steps_in(chunk) as u32,
+            // What the layer below has left; the first layer reads the input.
+            x_offset: place(y_of_layer).saturating_sub(y_of_layer as u32),
+            x_stride_t: (x_rows.time * input_size) as u32,
+            x_stride_b: (x_rows.batch * input_size) as u32,
+            y_offset: place(y_of_layer),
+            y_stride_t: (y_rows.time * output_size) as u32,
+            y_stride_b: (y_rows.batch * output_size) as u32,
+            h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
+            c_offset: self.c_offset(layer) as u32,
+            gx_offset: place(chunk_steps * extents.batch * config.directions() * config.hidden_size),
+            w_offset: place(wave::weights_of_layer(config)),
+            b_offset: place(wave::biases_of_layer(config)),
+            k_first: features.start as u32,
+            k_end: features.end as u32,
+            dropout_key: (self.task.keys_at() + 2 * layer.saturating_sub(1)) as u32,
+            dropout_threshold: dropout.threshold,
+            dropout_scale: dropout.scale as f32,
+            unused: 0,
+        }
+    }
+
+    /// Elements of c of one layer and step: `[D, state_rows, H]`.
+    fn c_of_step(&self) -> usize {
+        self.config.directions() * self.task.state_arrays.rows * self.config.hidden_size
+    }
+
+    /// Where the initial c of a layer lies.
+    pub(crate) fn c_offset(&self, layer: usize) -> usize {
+        let steps = if self.task.all_states { self.task.extents.time_steps + 1 } else { 1 };
+        layer * steps * self.c_of_step()
+    }
+}

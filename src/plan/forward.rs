@@ -1,0 +1,454 @@
+//! Writes the program of a forward: of a whole sequence, of a push of streams, of a cell's step.
+//!
+//! ```text
+//! for each layer
+//!   for each chunk of time steps          so that gx stays within its budget
+//!     input product (for each slice)      gx of the whole chunk, both directions
+//!     step, step, …                       one dispatch per product of a time step, both directions; with a projection,
+//!                                         one more
+//!     or sequence                         one dispatch for all of them
+//! ```
+//!
+//! or, where layers overlap,
+//!
+//! ```text
+//! for each wave
+//!   input product                         for each layer that is at work, its chunk
+//!   step, step, …                         one dispatch per time step, all these layers
+//! ```
+
+use std::ops::Range;
+
+use crate::Result;
+use crate::call::{Results, Task};
+use crate::config::RecurrentConfig;
+use crate::plan::input_product;
+use crate::plan::kernel::{Access, Kernel, PipelineKey, Role, Sources, WeightArray};
+use crate::plan::limits::{DeviceLimits, WORK_PER_BYTE, WORK_PER_DISPATCH, check, saturating_product};
+use crate::plan::params::{Blocks, ParamsLayout};
+use crate::plan::program::{self, Array, Binding, Copy, Dispatch, Name, Owner, Program};
+use crate::plan::strategy::{Choice, Recurrence};
+use crate::plan::{F32, GX_BUDGET, MAX_CHUNK_STEPS, projection, wave};
+use crate::precision::Precision;
+
+/// How the time of a forward is cut, and where its parameters lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Schedule {
+    pub(super) params: ParamsLayout,
+    /// Of the layer with the most features; others have fewer, and leave blocks unused.
+    pub(super) slices: usize,
+    /// T, but 0 without rows.
+    pub(super) time_steps: usize,
+    pub(super) chunk_steps: usize,
+}
+
+impl Schedule {
+    pub(super) fn chunks(&self) -> usize {
+        self.time_steps.div_ceil(self.chunk_steps.max(1))
+    }
+
+    pub(super) fn steps_in(&self, chunk: usize) -> usize {
+        self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
+    }
+}
+
+/// What a program is written for.
+#[derive(Clone, Copy)]
+pub(super) struct Forward<'a> {
+    pub(super) config: &'a RecurrentConfig,
+    pub(super) precision: Precision,
+    pub(super) task: &'a Task,
+    pub(super) choice: &'a Choice,
+}
+
+impl Forward<'_> {
+    /// Checks every limit, and cuts the time into chunks that stay within the memory that the forward may take.
+    pub(super) fn write(self, limits: &DeviceLimits) -> Result<(Schedule, Program)> {
+        let Self { config, choice, task, .. } = self;
+        let batch = task.extents.batch;
+        choice.input_product.check(config, batch as u64, limits)?;
+        if let Recurrence::Steps(tile) | Recurrence::Wavefront(tile) = choice.recurrence {
+            tile.check(config, batch, limits)?;
+        }
+        if config.is_projected() {
+            projection::check(config, batch, limits)?;
+        }
+        let arrays = self.arrays();
+        // What does not depend on chunks comes first: an input that is too large is not an error of gx.
+        program::check_arrays(&arrays, limits)?;
+        let gx_of_step = self.gx_of_step();
+        program::check_arrays(&[gx_array(gx_of_step)], limits)?;
+        let (schedule, arrays) = self.within(&arrays, gx_of_step, limits)?;
+        program::check_arrays(&arrays, limits)?;
+        let mut program = Program::default();
+        (program.arrays, program.bindings, program.after) = (arrays, self.bindings(), self.after());
+        program.step_stride = schedule.params.step_stride();
+        self.dispatch(&schedule, &mut program)?;
+        Ok((schedule, program))
+    }
+
+    /// The longest chunks that fit the memory of the forward. Fewer steps take a smaller gx and fewer blocks of steps, but more
+    /// chunks take more blocks of chunks.
+    fn within(self, fixed: &[Array], gx_of_step: u64, limits: &DeviceLimits) -> Result<(Schedule, Vec<Array>)> {
+        let time_steps = if self.task.extents.is_empty() { 0 } else { self.task.extents.time_steps };
+        let of = |chunk_steps: usize| {
+            let slices = input_product::slices(self.config.widest_input());
+            let params = ParamsLayout::new(self.blocks(slices, time_steps, chunk_steps), limits)?;
+            let schedule = Schedule { params, slices, time_steps, chunk_steps };
+            let gx = gx_array(gx_of_step.saturating_mul(chunk_steps as u64));
+            let params = Array { name: Name::Params, bytes: params.bytes(), owner: Owner::Scratch };
+            Ok((schedule, [fixed, &[gx, params]].concat()))
+        };
+        let mut cut = of(self.chunk_steps(time_steps, gx_of_step, limits))?;
+        let mut least = program::memory(&cut.1);
+        while program::memory(&cut.1) > limits.forward_memory {
+            let schedule = &cut.0;
+            // One chunk more, each as short as that makes them.
+            let shorter = time_steps.div_ceil(schedule.chunks() + 1).min(schedule.chunk_steps.saturating_sub(1));
+            let (1.., Ok(next)) = (shorter, of(shorter)) else {
+                check("a forward", "the bytes that set_memory_limit allows", least, limits.forward_memory)?;
+                break;
+            };
+            cut = next;
+            least = least.min(program::memory(&cut.1));
+        }
+        Ok(cut)
+    }
+
+    /// The steps of a chunk, if the memory of the forward allows them.
+    fn chunk_steps(self, time_steps: usize, gx_of_step: u64, limits: &DeviceLimits) -> usize {
+        let Self { config, choice, task, .. } = self;
+        let batch = task.extents.batch;
+        let most_gx = GX_BUDGET.min(limits.storage_binding).min(limits.buffer);
+        let by_budget = (most_gx / gx_of_step.max(1)).max(1);
+        let by_groups = (choice.input_product.max_rows(limits) / (batch as u64).max(1)).max(1);
+        // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
+        let slice = config.widest_input().min(input_product::MAX_FEATURES);
+        let (of_sequence, by_turns) = match choice.recurrence {
+            Recurrence::Steps(_) | Recurrence::Wavefront(_) => (0, MAX_CHUNK_STEPS),
+            Recurrence::Sequence(tile) => (self.step_work(), tile.max_steps(config.hidden_size)),
+        };
+        let of_step = product_flops(config, batch, slice).max(of_sequence);
+        let by_work = (limits.submission_work / of_step.max(1)).max(1);
+        let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS.min(by_turns) as u64);
+        let wanted = if self.is_wave() { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
+        wanted.min(most as usize)
+    }
+
+    /// How many parameter blocks of each sort there are.
+    fn blocks(self, slices: usize, time_steps: usize, chunk_steps: usize) -> Blocks {
+        let (layers, chunks) = (self.config.num_layers, time_steps.div_ceil(chunk_steps.max(1)));
+        let (waves, steps) = match self.choice.recurrence {
+            Recurrence::Steps(_) => (0, chunk_steps),
+            Recurrence::Sequence(_) => (0, 0),
+            Recurrence::Wavefront(_) => (wave::waves(layers, chunks).count(), chunk_steps),
+        };
+        Blocks { layers, chunks, slices, waves, steps }
+    }
+
+    fn is_wave(self) -> bool {
+        self.choice.recurrence.is_wave()
+    }
+
+    /// The bytes of gx for one time step, of each layer where they overlap.
+    fn gx_of_step(self) -> u64 {
+        let layers = if self.is_wave() { self.config.num_layers } else { 1 };
+        let factors = [layers, self.task.extents.batch, self.config.directions(), self.config.gate_rows()];
+        bytes_of(&factors)
+    }
+
+    /// The table of arrays, except for those whose size follows from the chunks: gx and the parameters.
+    fn arrays(self) -> Vec<Array> {
+        let Self { config, task, .. } = self;
+        let (layers, directions, hidden) = (config.num_layers, config.directions(), config.hidden_size);
+        let (t, b, rows) = (task.extents.time_steps, task.extents.batch, task.state_arrays.rows);
+        let mut arrays = Vec::new();
+        let mut add = |name, bytes, owner| arrays.push(Array { name, bytes, owner });
+        add(Name::Input, bytes_of(&[t, b, config.input_size]), Owner::Caller);
+        let output = self.output_bytes();
+        add(Name::Output, output, Owner::Caller);
+        for state in 0..config.cell.states().len() {
+            let steps = if state > 0 && task.all_states { t.saturating_add(1) } else { 1 };
+            let bytes = bytes_of(&[layers, steps, directions, rows, config.state_size(state)]);
+            add(Name::State(state), bytes, Owner::Caller);
+        }
+        add(Name::Call, bytes_of(&[task.word_count(config)]), Owner::Scratch);
+        add(Name::H, bytes_of(&[2, layers, directions, rows, config.recurrent_size()]), Owner::Scratch);
+        if self.is_wave() {
+            let all = saturating_product(&[layers as u64, padded_output(output)]);
+            add(Name::LayerOutput(0), all, Owner::Scratch);
+        } else {
+            for layer in 0..self.layer_outputs() {
+                add(Name::LayerOutput(layer), output, Owner::Scratch);
+            }
+        }
+        if config.is_projected() {
+            add(Name::Raw, bytes_of(&[b, directions, hidden]), Owner::Scratch);
+        }
+        if self.is_gated() {
+            add(Name::Gated, bytes_of(&[2, b, directions, hidden]), Owner::Scratch);
+        }
+        let results = self.results().map(|(_, range)| range.end - range.start).fold(0, u64::saturating_add);
+        if results > 0 {
+            add(Name::Readback, results, Owner::Scratch);
+        }
+        arrays
+    }
+
+    /// How many buffers the outputs of the layers below the last take in turn; where all of them are wanted, each has its own.
+    fn layer_outputs(self) -> usize {
+        let below = self.config.num_layers - 1;
+        if self.task.all_states { below } else { below.min(2) }
+    }
+
+    /// The bytes of a layer's output.
+    fn output_bytes(self) -> u64 {
+        bytes_of(&[self.task.extents.time_steps, self.task.extents.batch, self.config.output_size()])
+    }
+
+    /// Where a layer leaves its output: an array, and the first byte of it.
+    fn output_of(self, layer: usize) -> (Name, u64) {
+        if self.is_wave() {
+            let output = self.output_bytes();
+            return (Name::LayerOutput(0), (layer as u64).saturating_mul(padded_output(output)));
+        }
+        if layer + 1 == self.config.num_layers {
+            return (Name::Output, 0);
+        }
+        (Name::LayerOutput(layer % self.layer_outputs()), 0)
+    }
+
+    /// What is read back, one behind the other: the output, the states, and where the states of every step are wanted the outputs
+    /// of the layers below the last.
+    pub(super) fn results(self) -> impl Iterator<Item = (Name, Range<u64>)> {
+        let Self { config, task, .. } = self;
+        let output = self.output_bytes();
+        let of_layer = move |layer: usize| {
+            let (name, at) = self.output_of(layer);
+            (name, at..at.saturating_add(output))
+        };
+        let (with_output, with_states) = match task.results {
+            Results::OnDevice => (false, false),
+            Results::Output => (true, false),
+            Results::States => (false, true),
+            Results::OutputAndStates => (true, true),
+        };
+        let states = if with_states { config.cell.states().len() } else { 0 };
+        let below = if with_states && task.all_states { config.num_layers - 1 } else { 0 };
+        let state = move |state| {
+            let steps = if state > 0 && task.all_states { task.extents.time_steps.saturating_add(1) } else { 1 };
+            let size = [config.layers_and_directions(), steps, task.state_arrays.rows, config.state_size(state)];
+            (Name::State(state), 0..bytes_of(&size))
+        };
+        let output = with_output.then(|| of_layer(config.num_layers - 1));
+        output.into_iter().chain((0..states).map(state)).chain((0..below).map(of_layer))
+    }
+
+    /// The copies behind the last dispatch: results to where the host reads them, and for a caller's buffers the output out of
+    /// those of all layers.
+    fn after(self) -> Vec<Copy> {
+        if self.task.results == Results::OnDevice {
+            let (source, from) = self.output_of(self.config.num_layers - 1);
+            let bytes = self.output_bytes();
+            let copy = Copy { source, from, target: Name::Output, to: 0, bytes };
+            return if source == Name::Output { Vec::new() } else { vec![copy] };
+        }
+        let mut to = 0;
+        let copy = |(source, range): (Name, Range<u64>)| {
+            let bytes = range.end - range.start;
+            let copy = Copy { source, from: range.start, target: Name::Readback, to, bytes };
+            to += bytes;
+            copy
+        };
+        self.results().map(copy).collect()
+    }
+
+    /// The kernels with what they bind: for each layer the input product and those of a step. In a wave one binding of a step
+    /// serves all layers.
+    fn bindings(self) -> Vec<Binding> {
+        let layers = 0..self.config.num_layers;
+        layers.flat_map(|layer| (0..self.bindings_of_layer()).map(move |n| self.binding(layer, n))).collect()
+    }
+
+    /// The input product, the products of a step, the projection.
+    fn bindings_of_layer(self) -> usize {
+        1 + self.kernels_of_turn().count()
+    }
+
+    /// The kernels of a turn of the recurrence, in order, each with the number of its product.
+    fn kernels_of_turn(self) -> impl Iterator<Item = (Kernel, usize)> {
+        let projection = self.config.is_projected().then_some((Kernel::Projection, 0));
+        let kernel = self.choice.recurrence.kernel();
+        (0..self.config.cell.products().len()).map(move |product| (kernel, product)).chain(projection)
+    }
+
+    /// Binding number `n` of a layer.
+    fn binding(self, layer: usize, n: usize) -> Binding {
+        use Access::{Read, ReadWrite};
+        let Self { config, task, choice, .. } = self;
+        let projected = config.is_projected();
+        let x = if layer == 0 { Name::Input } else { self.output_of(layer - 1).0 };
+        let y = self.output_of(layer).0;
+        let of_layer = |array| Name::Weights { array, layer };
+        let of_step = |array| if self.is_wave() { Name::AllWeights(array) } else { of_layer(array) };
+        let (kernel, product) = match n.checked_sub(1) {
+            None => (choice.input_product.kernel(), 0),
+            Some(n) => self.kernels_of_turn().nth(n).unwrap_or((Kernel::Projection, 0)),
+        };
+        let storage = match kernel.role() {
+            Role::InputProduct => vec![
+                (x, Read),
+                (of_layer(WeightArray::Ih), Read),
+                (of_layer(WeightArray::BiasIh), Read),
+                (Name::Gx, ReadWrite),
+            ],
+            Role::Recurrence => {
+                let h_out = if projected { Name::Raw } else { Name::State(0) };
+                let mut storage = vec![
+                    (Name::Gx, Read),
+                    (of_step(WeightArray::Hh(product)), Read),
+                    (of_step(WeightArray::BiasHh(product)), Read),
+                    (Name::H, ReadWrite),
+                    (y, ReadWrite),
+                    (h_out, ReadWrite),
+                ];
+                let carried = (1..config.cell.states().len()).map(Name::State);
+                let gated = self.is_gated().then_some(Name::Gated);
+                storage.extend(carried.chain(gated).map(|name| (name, ReadWrite)));
+                storage
+            }
+            Role::Projection => vec![
+                (Name::Raw, Read),
+                (of_layer(WeightArray::Hr), Read),
+                (Name::H, ReadWrite),
+                (y, ReadWrite),
+                (Name::State(0), ReadWrite),
+            ],
+        };
+        let wave = kernel.role() == Role::Recurrence && self.is_wave();
+        let sources = Sources { kernel, cell: config.cell, product, precision: self.precision, wave };
+        // Another kernel of the step follows.
+        let hands_on = projected || product + 1 < config.cell.products().len();
+        let constants = choice.constants(kernel.role(), hands_on, task.dropout);
+        Binding { pipeline: PipelineKey { sources, constants }, storage }
+    }
+
+    /// Whether a step has a second product, whose operand the first one leaves.
+    fn is_gated(self) -> bool {
+        self.config.cell.products().len() > 1
+    }
+
+    /// All dispatches in order.
+    fn dispatch(self, schedule: &Schedule, program: &mut Program) -> Result<()> {
+        let (layers, chunks) = (self.config.num_layers, schedule.chunks());
+        if self.is_wave() {
+            for (number, at_work) in wave::waves(layers, chunks).enumerate() {
+                for layer in at_work.clone() {
+                    self.input_products(schedule, layer, number - layer, program)?;
+                }
+                // The topmost layer is at the earliest chunk, and so has as many steps as any.
+                let steps = schedule.steps_in(number + 1 - at_work.end);
+                program.repeat(steps, self.steps_of_wave(schedule, number, at_work.len()))?;
+            }
+            return Ok(());
+        }
+        for (layer, chunk) in (0..layers).flat_map(|layer| (0..chunks).map(move |chunk| (layer, chunk))) {
+            self.input_products(schedule, layer, chunk, program)?;
+            let turns = match self.choice.recurrence {
+                Recurrence::Steps(_) | Recurrence::Wavefront(_) => schedule.steps_in(chunk),
+                Recurrence::Sequence(_) => 1,
+            };
+            program.repeat(turns, self.turn(schedule, layer, chunk))?;
+        }
+        Ok(())
+    }
+
+    /// The input product of a chunk, slice by slice.
+    fn input_products(self, schedule: &Schedule, layer: usize, chunk: usize, program: &mut Program) -> Result<()> {
+        let config = self.config;
+        let (features, rows) = (config.layer_input_size(layer), schedule.steps_in(chunk) * self.task.extents.batch);
+        program.repeat(
+            1,
+            (0..input_product::slices(features)).map(|slice| Dispatch {
+                binding: layer * self.bindings_of_layer(),
+                chunk_offset: schedule.params.chunk_offset(layer, chunk, slice),
+                step_offset: 0,
+                groups: self.choice.input_product.groups(rows, config.hidden_size, config.directions()),
+                work: product_work(config, rows, input_product::slice(features, slice).len()),
+            }),
+        )
+    }
+
+    /// The dispatches of a turn of the recurrence: a step, or a whole chunk.
+    fn turn(self, schedule: &Schedule, layer: usize, chunk: usize) -> impl Iterator<Item = Dispatch> {
+        let (config, batch, directions) = (self.config, self.task.extents.batch, self.config.directions());
+        let chunk_offset = schedule.params.chunk_offset(layer, chunk, 0);
+        // A sequence has no blocks of steps.
+        let (step_offset, steps) = match self.choice.recurrence {
+            Recurrence::Steps(_) | Recurrence::Wavefront(_) => (schedule.params.step_offset(0), 1),
+            Recurrence::Sequence(_) => (0, schedule.steps_in(chunk)),
+        };
+        // A projection has fewer weights than one gate; it is counted like the step, to be safe.
+        let work = self.step_work().saturating_mul(steps as u64);
+        let first = layer * self.bindings_of_layer() + 1;
+        self.kernels_of_turn().enumerate().map(move |(n, (kernel, _))| {
+            let groups = match (kernel, self.choice.recurrence) {
+                (Kernel::Projection, _) => projection::groups(config.recurrent_size(), batch, directions),
+                (_, Recurrence::Steps(tile) | Recurrence::Wavefront(tile)) => {
+                    tile.groups(config.hidden_size, batch, directions)
+                }
+                (_, Recurrence::Sequence(tile)) => tile.groups(batch, directions),
+            };
+            Dispatch { binding: first + n, chunk_offset, step_offset, groups, work }
+        })
+    }
+
+    /// A step of so many layers, each at its chunk of the wave.
+    fn steps_of_wave(self, schedule: &Schedule, number: usize, layers: usize) -> impl Iterator<Item = Dispatch> {
+        let chunk_offset = schedule.params.wave_offset(number);
+        self.turn(schedule, 0, 0).map(move |Dispatch { groups: [x, y, _], work, binding, step_offset, .. }| Dispatch {
+            binding,
+            chunk_offset,
+            step_offset,
+            groups: [x, y, layers as u32],
+            work: work.saturating_mul(layers as u64),
+        })
+    }
+
+    /// How long a step may take, by the measure of [`SUBMISSION_WORK`](crate::plan::limits::SUBMISSION_WORK).
+    fn step_work(self) -> u64 {
+        let work = product_work(self.config, self.task.extents.batch, self.config.recurrent_size());
+        match self.choice.recurrence {
+            Recurrence::Steps(_) | Recurrence::Wavefront(_) => work,
+            // A workgroup has an eighth of a small GPU to itself, and the barriers of a step are counted as a dispatch.
+            Recurrence::Sequence(_) => work.saturating_mul(8),
+        }
+    }
+}
+
+fn gx_array(bytes: u64) -> Array {
+    Array { name: Name::Gx, bytes, owner: Owner::Scratch }
+}
+
+/// The bytes of an array of f32; the largest number where they are beyond every limit.
+fn bytes_of(shape: &[usize]) -> u64 {
+    shape.iter().fold(F32, |bytes, &size| bytes.saturating_mul(size as u64))
+}
+
+/// The bytes from the output of a layer to that of the next, where they lie behind each other.
+pub(super) fn padded_output(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(256).unwrap_or(u64::MAX)
+}
+
+/// The operations of a product of `rows` rows of `features` with the weights of all gates, units and directions.
+pub(super) fn product_flops(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
+    let factors = [2, rows as u64, features as u64, config.directions() as u64, config.gate_rows() as u64];
+    saturating_product(&factors)
+}
+
+/// The longer of computing such a product and reading its weights, and the start of a dispatch.
+fn product_work(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
+    let weight_bytes = (product_flops(config, 1, features) / 2).saturating_mul(F32);
+    let work = product_flops(config, rows, features).max(weight_bytes.saturating_mul(WORK_PER_BYTE));
+    work.saturating_add(WORK_PER_DISPATCH)
+}
