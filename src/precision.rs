@@ -16,3 +16,7 @@ pub enum Precision {
     /// Rounded to f16.
     F16,
 }
+
+impl Precision {
+    pub(crate) const ALL: [Self; 2] = [Self::F32, Self::F16];
+}

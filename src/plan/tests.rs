@@ -5,7 +5,7 @@ use crate::plan::dispatch::Dispatch;
 use crate::plan::kernel::{Kernel, Role};
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
-fn limits() -> DeviceLimits {
+pub(super) fn limits() -> DeviceLimits {
     DeviceLimits {
         storage_binding: 128 << 20,
         buffer: 256 << 20,
