@@ -7,7 +7,7 @@
 // used once, so nothing is gained by staging h: it is read where it is. The CPU twin is cpu/reference/step.rs.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/;
-// `BLOCK` from weights/blocks.wgsl; `value_at`, `operand_row` from step/operand_*.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `begin`,
+// `BLOCK` from weights/blocks.wgsl; `value_at`, `operand_row` from operand/; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `begin`,
 // `finish` from step/unit.wgsl.
 
 override UNITS: u32;

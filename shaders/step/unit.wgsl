@@ -1,7 +1,7 @@
 // What the kernels of one time step share: what precedes and follows the product of a unit of a row.
 //
 // Needs: `params`, `chunk` from base/params.wgsl; `length_of`, `h_before` from base/rows.wgsl; `step_in_chunk` from base/step.wgsl;
-// `Gates`, `READS_H` from cell/; `operand_row` from step/operand_*.wgsl; `h`, `HANDS_ON`, `Pending`, `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl;
+// `Gates`, `READS_H` from cell/; `operand_row` from operand/; `h`, `HANDS_ON`, `Pending`, `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl;
 // `leave_padding` from step/leave_h.wgsl.
 
 // Whether a unit of a row has to be finished: it is there, and so is the step. In a wave, a layer that is at its last chunk may

@@ -22,8 +22,6 @@ fn hash(values: impl Iterator<Item = f32>) -> u64 {
 fn print<K: Kind>(software: bool, config: &Config<K>, t: usize, b: usize, precision: Precision) {
     let Some(mut context) = context() else { return };
     context.limits.software = software;
-    // A software adapter's kernels without subgroups are those that a GPU runs, too.
-    context.limits.subgroup_size = 0;
     let context = Arc::new(context);
     let layer = Layer::random(config.clone(), 3).unwrap();
     let model = GpuModel::place(&context, &config.0, layer.layers(), precision, Wait::Blocking);
@@ -43,7 +41,7 @@ fn print<K: Kind>(software: bool, config: &Config<K>, t: usize, b: usize, precis
         let got = pollster::block_on(model.forward(&call, &input, Some(&states), Wait::Blocking)).unwrap();
         let tiles = if software { "software" } else { "hardware" };
         let plan = model.plan_forward(call.task).unwrap();
-        let hash = hash(got.output.into_iter().chain(got.states.into_iter().flatten()));
+        let hash = hash(got.into_iter().flatten());
         let recurrence = plan.choice.recurrence;
         println!("{tiles} | {config} | T={t} B={b} {precision:?} {strategy} | {recurrence} | {hash:016x}");
     }

@@ -76,7 +76,7 @@ fn cell(cell: CellKind, product: usize) -> &'static [File] {
 
 /// The vector that the weights multiply.
 fn operand(product: usize) -> &'static [File] {
-    if product == 0 { files!["step/operand_h.wgsl"] } else { files!["step/operand_gated.wgsl"] }
+    if product == 0 { files!["operand/h.wgsl"] } else { files!["operand/gated.wgsl"] }
 }
 
 /// How the weights of so many gates of a unit are packed.

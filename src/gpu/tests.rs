@@ -43,7 +43,7 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
         model.set_strategy(strategy).unwrap();
         let submissions = model.plan_forward(call.task).unwrap().submission_count();
         let computed = pollster::block_on(model.forward(&call, &input, None, wait)).unwrap();
-        Some((submissions, computed.output, computed.states))
+        Some((submissions, computed))
     };
     // A dispatch is the work of 1,000,000 operations and its own few. A threshold below any makes each a submission, and each
     // step a chunk of its own.
@@ -51,13 +51,13 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
         (Strategy::Step, [(14_500_000, 2), (1, 2 * (12 + 12))]),
         (Strategy::Sequence, [(100_000_000, 2), (1, 2 * (12 + 12))]),
     ] {
-        let Some((one, output, states)) = run(strategy, u64::MAX, Wait::Blocking) else { return };
+        let Some((one, results)) = run(strategy, u64::MAX, Wait::Blocking) else { return };
         assert_eq!(one, 1);
         for (threshold, expected) in thresholds {
             for wait in [Wait::Blocking, Wait::Async] {
-                let (several, in_parts, states_in_parts) = run(strategy, threshold, wait).unwrap();
+                let (several, in_parts) = run(strategy, threshold, wait).unwrap();
                 assert_eq!(several, expected, "{strategy} {threshold}");
-                assert_eq!((&in_parts, &states_in_parts), (&output, &states), "{strategy} {threshold} {wait:?}");
+                assert_eq!(in_parts, results, "{strategy} {threshold} {wait:?}");
             }
         }
     }
@@ -108,7 +108,7 @@ fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
             continue;
         }
         let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
-        for (at, (&got, &expected)) in got.output.iter().zip(expected.data()).enumerate() {
+        for (at, (&got, &expected)) in got[0].iter().zip(expected.data()).enumerate() {
             let difference = (f64::from(got) - expected).abs();
             assert!(
                 difference <= tolerance * (1.0 + expected.abs()),
@@ -208,7 +208,7 @@ fn print_bits<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
                 continue;
             }
             let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
-            let values = got.output.iter().chain(got.states.iter().flatten());
+            let values = got.iter().flatten();
             // FNV-1a over the words.
             let hash = values.fold(0xcbf2_9ce4_8422_2325, |hash: u64, value| {
                 (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)

@@ -1,8 +1,9 @@
 use super::*;
 use crate::LstmConfig;
 use crate::extents::Extents;
-use crate::plan::dispatch::Dispatch;
 use crate::plan::kernel::{Kernel, Role};
+use crate::plan::params::{ChunkParams, SharedParams};
+use crate::plan::program::Dispatch;
 
 /// wgpu's `Limits::default()`, which every WebGPU device has.
 pub(super) fn limits() -> DeviceLimits {
@@ -14,6 +15,7 @@ pub(super) fn limits() -> DeviceLimits {
         workgroup_invocations: 256,
         workgroup_size: [256, 256, 64],
         uniform_alignment: 256,
+        storage_alignment: 256,
         software: false,
         uniform_binding: 65_536,
         stacked_weights: true,
@@ -23,11 +25,18 @@ pub(super) fn limits() -> DeviceLimits {
 }
 
 fn plan_with(config: &LstmConfig, time_steps: usize, batch: usize, limits: &DeviceLimits) -> Result<Plan> {
-    Plan::new(&config.0, Task::forward(Extents::batched(&config.0, time_steps, batch)), limits)
+    Plan::new(&config.0, Precision::F32, Task::forward(Extents::batched(&config.0, time_steps, batch)), limits)
 }
 
 fn plan(config: &LstmConfig, time_steps: usize, batch: usize) -> Result<Plan> {
     plan_with(config, time_steps, batch, &limits())
+}
+
+/// The kernel of a dispatch, and the layer whose arrays it binds.
+fn kernel_and_layer(plan: &Plan, dispatch: &Dispatch) -> (Kernel, usize) {
+    let kernels_of_layer = plan.program.bindings.len() / plan.config.num_layers;
+    let kernel = plan.program.bindings[dispatch.binding].pipeline.sources.kernel;
+    (kernel, dispatch.binding / kernels_of_layer)
 }
 
 #[test]
@@ -35,29 +44,30 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     let config = LstmConfig::new(10, 400).num_layers(3).bidirectional(true);
     // gx of a step is 100·2·1600·4 bytes, so that 52 steps fill its 64 MiB.
     let plan = plan(&config, 150, 100).unwrap();
-    assert_eq!(plan.chunk_steps, 52);
+    assert_eq!(plan.schedule.chunk_steps, 52);
     let params: Vec<ChunkParams> = plan.chunk_params().collect();
     let mut next = Vec::new();
     let stride = 256;
-    for dispatch in plan.dispatches() {
+    for dispatch in plan.program.dispatches() {
         let chunk = params[dispatch.chunk_offset as usize / stride];
-        match dispatch.kernel {
+        let (kernel, layer) = kernel_and_layer(&plan, &dispatch);
+        match kernel {
             Kernel::InputProduct | Kernel::InputProductFewRows => {
                 let steps = chunk.first_step..chunk.first_step + chunk.steps;
                 assert!(next.is_empty(), "the steps of the chunk before are all there");
-                next = steps.map(|s| (dispatch.layer, s)).rev().collect();
+                next = steps.map(|s| (layer, s)).rev().collect();
                 assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
             }
             Kernel::StepOneRow | Kernel::StepFewRows | Kernel::StepManyRows => {
                 let index = (dispatch.step_offset as usize / stride - params.len()) as u32;
-                assert_eq!(next.pop(), Some((dispatch.layer, chunk.first_step + index)));
+                assert_eq!(next.pop(), Some((layer, chunk.first_step + index)));
                 assert_eq!(dispatch.groups, [25, 4, 2]);
             }
             Kernel::Projection | Kernel::Sequence => panic!("neither projected nor small"),
         }
     }
     assert!(next.is_empty());
-    assert_eq!(plan.dispatches().count(), plan.dispatch_count());
+    assert_eq!(plan.program.dispatches().count(), plan.dispatch_count());
     assert_eq!(plan.dispatch_count(), 3 * (150 + 3));
 }
 
@@ -67,7 +77,7 @@ fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgrou
         let roomy = DeviceLimits { storage_binding: 1 << 32, buffer: 1 << 32, ..limits() };
         let limits = DeviceLimits { workgroup_storage, software, ..roomy };
         let task = Task::forward(Extents::batched(&config.0, time_steps, batch));
-        Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits)
+        Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Step, ..task }, &limits)
     })
 }
 
@@ -91,7 +101,7 @@ fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
     let ends = long.submission_ends();
     assert_eq!(ends.last(), Some(&long.dispatch_count()));
     assert!(ends.len() > 1 && ends.is_sorted());
-    let work: Vec<u64> = long.dispatches().map(|d| d.work).collect();
+    let work: Vec<u64> = long.program.dispatches().map(|d| d.work).collect();
     let mut start = 0;
     for end in ends {
         assert!(work[start..end].iter().sum::<u64>() <= limits::SUBMISSION_WORK);
@@ -107,11 +117,11 @@ fn a_forward_stays_within_the_memory_that_it_may_take() {
     let config = LstmConfig::new(64, 128).num_layers(3);
     let free = plan(&config, 500, 16).unwrap();
     let with = |forward_memory| plan_with(&config, 500, 16, &DeviceLimits { forward_memory, ..limits() });
-    let least = free.device_bytes() - free.bytes.gx;
+    let least = free.device_bytes() - free.program.bytes(Name::Gx);
     for memory in [free.device_bytes(), free.device_bytes() - 1, least + (4 << 20), least + (1 << 20)] {
         let plan = with(memory).unwrap();
         assert!(plan.device_bytes() <= memory, "{} of {memory}", plan.device_bytes());
-        assert_eq!(plan.chunk_steps < free.chunk_steps, memory < free.device_bytes());
+        assert_eq!(plan.schedule.chunk_steps < free.schedule.chunk_steps, memory < free.device_bytes());
         assert_eq!(plan.choice, free.choice);
     }
     let error = with(least).unwrap_err().to_string();
@@ -134,7 +144,7 @@ fn submissions_stay_short_whatever_they_spend_their_time_on() {
         let plan = plan_with(&config, t, b, &limits).unwrap();
         assert!(plan.submission_count() > 1, "{config}");
         assert!(
-            plan.dispatches().all(|d| d.work < limits::SUBMISSION_WORK + 2 * limits::WORK_PER_DISPATCH),
+            plan.program.dispatches().all(|d| d.work < limits::SUBMISSION_WORK + 2 * limits::WORK_PER_DISPATCH),
             "{config}"
         );
     }
@@ -145,12 +155,12 @@ fn the_chunk_keeps_gx_within_its_budget() {
     // A step takes 16·H·B bytes; 64 MiB hold 1024 of these.
     for (hidden, batch, steps) in [(64, 64, 1024), (128, 32, 1024), (1, 1, MAX_CHUNK_STEPS)] {
         let plan = plan(&LstmConfig::new(1, hidden), 5000, batch).unwrap();
-        assert_eq!(plan.chunk_steps, steps, "{hidden} {batch}");
-        assert!(plan.bytes.gx <= GX_BUDGET);
+        assert_eq!(plan.schedule.chunk_steps, steps, "{hidden} {batch}");
+        assert!(plan.program.bytes(Name::Gx) <= GX_BUDGET);
     }
     // One step that is larger than the budget is a chunk of its own, as long as a binding holds it.
     let plan = plan(&LstmConfig::new(1, 1000), 3, 5000).unwrap();
-    assert_eq!((plan.chunk_steps, plan.bytes.gx), (1, 80_000_000));
+    assert_eq!((plan.schedule.chunk_steps, plan.program.bytes(Name::Gx)), (1, 80_000_000));
 }
 
 #[test]
@@ -225,13 +235,16 @@ fn sizes_beyond_everything_are_limits_too() {
 fn with_a_projection_every_step_is_followed_by_it() {
     let config = LstmConfig::new(10, 40).proj_size(7).num_layers(2);
     let plan = plan(&config, 3, 5).unwrap();
-    let kernels: Vec<_> = plan.dispatches().map(|d| d.kernel).collect();
+    let kernels: Vec<_> = plan.program.dispatches().map(|d| kernel_and_layer(&plan, &d).0).collect();
     let of_layer = [&[Kernel::InputProduct][..], &[Kernel::StepFewRows, Kernel::Projection].repeat(3)].concat();
     assert_eq!(kernels, of_layer.repeat(2));
     assert_eq!(plan.dispatch_count(), 14);
     let params: Vec<ChunkParams> = plan.chunk_params().collect();
     assert_eq!((params[1].h_offset, params[1].c_offset, params[1].input_size), (5 * 7, 5 * 40, 7));
-    assert_eq!((plan.bytes.output, plan.bytes.h, plan.bytes.carried), (3 * 5 * 7 * 4, 2 * 5 * 7 * 4, 2 * 5 * 40 * 4));
+    assert_eq!(
+        (plan.program.bytes(Name::Output), plan.state_bytes(0), plan.state_bytes(1)),
+        (3 * 5 * 7 * 4, 2 * 5 * 7 * 4, 2 * 5 * 40 * 4)
+    );
 }
 
 #[test]
@@ -282,7 +295,7 @@ fn the_strategy_follows_from_sizes_and_device() {
     // 256 invocations own 256 units at most.
     let task = Task::forward(Extents::batched(&LstmConfig::new(1, 257).0, 3, 1));
     let asked = Task { strategy: Strategy::Sequence, ..task };
-    assert!(matches!(Plan::new(&LstmConfig::new(1, 257).0, asked, &gpu), Err(Error::Limit { .. })));
+    assert!(matches!(Plan::new(&LstmConfig::new(1, 257).0, Precision::F32, asked, &gpu), Err(Error::Limit { .. })));
 }
 
 /// Each layer's step comes after its input product and the layer below's chunk, in waves that overlap.
@@ -291,8 +304,9 @@ fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
     for (layers, t) in [(2, 16), (3, 50), (5, 101), (32, 20)] {
         let config = LstmConfig::new(10, 16).num_layers(layers);
         let task = Task::forward(Extents::batched(&config.0, t, 1));
-        let plan = Plan::new(&config.0, Task { strategy: Strategy::Wavefront, ..task }, &limits()).unwrap();
-        assert_eq!(plan.dispatches().count(), plan.dispatch_count());
+        let plan =
+            Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Wavefront, ..task }, &limits()).unwrap();
+        assert_eq!(plan.program.dispatches().count(), plan.dispatch_count());
         assert!(plan.dispatch_count() < layers * t, "{layers} {t}");
         let content = plan.filled_params();
         let chunks_at = |dispatch: &Dispatch| -> Vec<ChunkParams> {
@@ -302,12 +316,13 @@ fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
         };
         // How far the input product and the recurrence of each layer are.
         let (mut produced, mut done) = (vec![0; layers], vec![0; layers]);
-        for dispatch in plan.dispatches() {
+        for dispatch in plan.program.dispatches() {
             let chunks = chunks_at(&dispatch);
-            if dispatch.kernel.role() == Role::InputProduct {
+            let (kernel, layer) = kernel_and_layer(&plan, &dispatch);
+            if kernel.role() == Role::InputProduct {
                 let end = chunks[0].first_step + chunks[0].steps;
-                assert!(dispatch.layer == 0 || done[dispatch.layer - 1] >= end, "its input is there");
-                produced[dispatch.layer] = end;
+                assert!(layer == 0 || done[layer - 1] >= end, "its input is there");
+                produced[layer] = end;
                 continue;
             }
             let at = dispatch.step_offset as usize;
@@ -328,12 +343,12 @@ fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
 fn a_wave_that_does_not_fit_gives_way() {
     let config = LstmConfig::new(10, 256).num_layers(4);
     let wave = plan(&config, 100, 1).unwrap();
-    let less = DeviceLimits { forward_memory: wave.device_bytes() - wave.bytes.gx, ..limits() };
+    let less = DeviceLimits { forward_memory: wave.device_bytes() - wave.program.bytes(Name::Gx), ..limits() };
     let steps = plan_with(&config, 100, 1, &less).unwrap();
     assert_eq!(steps.strategy(), Strategy::Step);
     assert!(steps.device_bytes() <= less.forward_memory && steps.choice.why.contains("memory"), "{steps:#}");
     let asked = Task { strategy: Strategy::Wavefront, ..steps.task };
-    assert!(matches!(Plan::new(&config.0, asked, &less), Err(Error::Limit { .. })));
+    assert!(matches!(Plan::new(&config.0, Precision::F32, asked, &less), Err(Error::Limit { .. })));
 }
 
 /// The largest tile that keeps a large GPU busy; the same for every T.
@@ -342,7 +357,7 @@ fn the_tile_follows_from_rows_and_units() {
     let size = |hidden: usize, batch: usize| {
         let config = LstmConfig::new(1, hidden);
         let task = Task { strategy: Strategy::Step, ..Task::forward(Extents::batched(&config.0, 1, batch)) };
-        Plan::new(&config.0, task, &limits()).unwrap().choice.recurrence.to_string()
+        Plan::new(&config.0, Precision::F32, task, &limits()).unwrap().choice.recurrence.to_string()
     };
     for (hidden, batch, expected) in [
         (512, 1, "8 units x 1 row, sum split 32-fold"),
@@ -364,7 +379,8 @@ fn memory_that_some_number_of_chunks_fits_is_enough() {
     for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
         let config = LstmConfig::new(1, 2).num_layers(2);
         let task = Task { strategy, ..Task::forward(Extents::batched(&config.0, 3000, 1)) };
-        let with = |forward_memory| Plan::new(&config.0, task, &DeviceLimits { forward_memory, ..limits() });
+        let with =
+            |forward_memory| Plan::new(&config.0, Precision::F32, task, &DeviceLimits { forward_memory, ..limits() });
         let free = with(u64::MAX).unwrap();
         let Error::Limit { need: least, .. } = with(0).unwrap_err() else { panic!("no limit") };
         assert!(least <= free.device_bytes());
@@ -384,8 +400,8 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
         let config = LstmConfig::new(1, hidden);
         let task = Task { strategy: Strategy::Sequence, ..Task::forward(Extents::batched(&config.0, 3, 1)) };
         let of_invocations = |n| DeviceLimits { workgroup_invocations: n, ..large };
-        let runs = Plan::new(&config.0, task, &of_invocations(invocations)).is_ok();
-        assert_eq!(Plan::new(&config.0, task, &large).is_ok(), runs, "{hidden}");
+        let runs = Plan::new(&config.0, Precision::F32, task, &of_invocations(invocations)).is_ok();
+        assert_eq!(Plan::new(&config.0, Precision::F32, task, &large).is_ok(), runs, "{hidden}");
     }
 }
 
@@ -394,13 +410,13 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
 fn what_was_timed_gives_way_as_well() {
     let config = LstmConfig::new(4, 65).num_layers(6);
     let task = Task::forward(Extents::batched(&config.0, 400, 4));
-    let steps = Plan::new(&config.0, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
+    let steps = Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
     let tuned = Task { tuned: Some(Strategy::Wavefront), ..task };
-    let wave = Plan::new(&config.0, tuned, &limits()).unwrap();
+    let wave = Plan::new(&config.0, Precision::F32, tuned, &limits()).unwrap();
     assert_eq!(
         (wave.strategy(), wave.choice.why),
         (Strategy::Wavefront, "the fastest when it was timed on this device")
     );
     let less = DeviceLimits { forward_memory: steps.device_bytes(), ..limits() };
-    assert_eq!(Plan::new(&config.0, tuned, &less).unwrap().strategy(), Strategy::Step);
+    assert_eq!(Plan::new(&config.0, Precision::F32, tuned, &less).unwrap().strategy(), Strategy::Step);
 }

@@ -88,7 +88,7 @@ fn a_recorded_forward_is_a_forward() {
     let Some(gpu) = gpu() else { return };
     fn lstm<'a>(own: &'a [wgpu::Buffer], first: Option<&'a [wgpu::Buffer]>) -> LstmBuffers<'a> {
         let buffers = LstmBuffers::new(&own[0], &own[1], &own[2], &own[3]);
-        first.map_or(buffers.clone(), |first| buffers.initial(&first[0], &first[1]))
+        first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0], &first[1]))
     }
     for config in [
         LstmConfig::new(4, 9),
@@ -100,11 +100,11 @@ fn a_recorded_forward_is_a_forward() {
     }
     check_recorded(&gpu, GruConfig::new(4, 9).num_layers(2), |own, first| {
         let buffers = GruBuffers::new(&own[0], &own[1], &own[2]);
-        first.map_or(buffers.clone(), |first| buffers.initial(&first[0]))
+        first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
     });
     check_recorded(&gpu, RnnConfig::new(4, 9).bidirectional(true), |own, first| {
         let buffers = RnnBuffers::new(&own[0], &own[1], &own[2]);
-        first.map_or(buffers.clone(), |first| buffers.initial(&first[0]))
+        first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
     });
 }
 
@@ -126,11 +126,11 @@ fn a_state_is_carried_on_the_device() {
     let outputs: Vec<_> = (0..3).map(|_| arena.poisoned(t * b * 7)).collect();
     let mut encoder = device.create_command_encoder(&Default::default());
     for (input, output) in inputs.iter().zip(&outputs) {
-        model.encode(&mut encoder, t, b, &LstmBuffers::new(input, output, &h, &c).initial(&h, &c)).unwrap();
+        model.encode(&mut encoder, t, b, &LstmBuffers::new(input, output, &h, &c).with_initial(&h, &c)).unwrap();
     }
     // No steps, no rows: nothing changes.
-    model.encode(&mut encoder, 0, b, &LstmBuffers::new(&inputs[0], &outputs[0], &h, &c).initial(&h, &c)).unwrap();
-    model.encode(&mut encoder, t, 0, &LstmBuffers::new(&inputs[0], &outputs[0], &h, &c).initial(&h, &c)).unwrap();
+    model.encode(&mut encoder, 0, b, &LstmBuffers::new(&inputs[0], &outputs[0], &h, &c).with_initial(&h, &c)).unwrap();
+    model.encode(&mut encoder, t, 0, &LstmBuffers::new(&inputs[0], &outputs[0], &h, &c).with_initial(&h, &c)).unwrap();
     queue.submit([encoder.finish()]);
     let got: Vec<f32> = outputs.iter().flat_map(|output| arena.read(output, t * b * 7)).collect();
     assert_eq!(bits(&Tensor::new(expected.shape(), got).unwrap()), bits(&expected));
@@ -208,7 +208,7 @@ fn buffers_that_do_not_fit_are_named() {
         "buffer output: expected at least 540 bytes, got 104 bytes"
     );
     assert_eq!(
-        rejected(LstmBuffers::new(&input, &output, &h, &c).initial(&small, &c)),
+        rejected(LstmBuffers::new(&input, &output, &h, &c).with_initial(&small, &c)),
         "buffer h_0: expected at least 108 bytes, got 104 bytes"
     );
     assert_eq!(
@@ -225,7 +225,7 @@ fn buffers_that_do_not_fit_are_named() {
     );
 
     assert_eq!(
-        rejected(LstmBuffers::new(&input, &output, &h, &c).initial(&c, &h)),
+        rejected(LstmBuffers::new(&input, &output, &h, &c).with_initial(&c, &h)),
         "buffer h_0: expected a buffer other than c_n's, got the same"
     );
 

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
-use crate::gpu::kernels::{self, Access, Parameter};
 use crate::plan::few_rows::{FewRows, STAGED};
 use crate::plan::input_product::InputProductTile;
-use crate::plan::kernel::Role;
+use crate::plan::kernel::{Access, Parameter, Role};
 use crate::plan::params::{ChunkParams, MAX_CHUNKS, SharedParams, StepParams, block_bytes};
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
@@ -22,33 +21,45 @@ fn validator() -> Validator {
     Validator::new(ValidationFlags::all(), CAPABILITIES)
 }
 
-fn parsed_with(precision: Precision, wave: bool) -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
+/// Every kernel for every cell and product of a step that it runs.
+fn sources(precision: Precision, wave: bool) -> impl Iterator<Item = Sources> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
-    all.map(move |(kernel, cell)| {
-        let source = Sources { kernel, cell, precision, wave }.compose();
-        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
-        (kernel, cell, module)
+    all.flat_map(move |(kernel, cell)| {
+        let products = match kernel.role() {
+            Role::InputProduct | Role::Projection => 1,
+            // A sequence has no dispatch for a second product.
+            Role::Recurrence if kernel == Kernel::Sequence && cell.products().len() > 1 => 0,
+            Role::Recurrence => cell.products().len(),
+        };
+        (0..products).map(move |product| Sources { kernel, cell, product, precision, wave })
     })
 }
 
-fn parsed() -> impl Iterator<Item = (Kernel, CellKind, naga::Module)> {
+fn parsed_with(precision: Precision, wave: bool) -> impl Iterator<Item = (Sources, naga::Module)> {
+    sources(precision, wave).map(move |sources| {
+        let source = sources.compose();
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
+        (sources, module)
+    })
+}
+
+fn parsed() -> impl Iterator<Item = (Sources, naga::Module)> {
     parsed_with(Precision::F32, false).chain(parsed_with(Precision::F16, false))
 }
 
 #[test]
 fn every_combination_is_valid() {
-    for (kernel, cell, module) in parsed().chain(parsed_with(Precision::F32, true)) {
-        validator().validate(&module).unwrap_or_else(|e| panic!("{kernel:?} {cell:?}: {e:?}"));
-        assert!(module.entry_points.iter().any(|e| e.name == entry_point(kernel)));
+    for (sources, module) in parsed().chain(parsed_with(Precision::F32, true)) {
+        validator().validate(&module).unwrap_or_else(|e| panic!("{sources:?}: {e:?}"));
+        assert!(module.entry_points.iter().any(|e| e.name == entry_point(sources.kernel)));
     }
 }
 
 #[test]
 fn bindings_are_those_of_the_rust_side() {
-    let waves = parsed_with(Precision::F32, true).map(|parsed| (parsed, true));
-    for ((kernel, cell, module), wave) in parsed().map(|parsed| (parsed, false)).chain(waves) {
+    for (sources, module) in parsed().chain(parsed_with(Precision::F32, true)) {
         let info = validator().validate(&module).unwrap();
-        let at = module.entry_points.iter().position(|e| e.name == entry_point(kernel)).unwrap();
+        let at = module.entry_points.iter().position(|e| e.name == entry_point(sources.kernel)).unwrap();
         let entry = info.get_entry_point(at);
         let (mut storage, mut params) = (Vec::new(), Vec::new());
         for (handle, global) in module.global_variables.iter() {
@@ -72,12 +83,17 @@ fn bindings_are_those_of_the_rust_side() {
         }
         storage.sort_by_key(|&(binding, _)| binding);
         params.sort_by_key(|&(binding, _)| binding);
-        let expected: Vec<_> = kernels::storage_access(kernel.role(), cell).into_iter().enumerate().collect();
-        assert_eq!(storage, expected, "{kernel:?}");
-        let expected: Vec<_> = kernels::parameters(kernel, wave).enumerate().collect();
-        assert_eq!(params, expected, "{kernel:?}");
+        // A layout may have buffers that one kernel of the role does without.
+        let expected: Vec<_> = sources.storage_access().into_iter().enumerate().collect();
+        assert!(storage.iter().all(|binding| expected.contains(binding)), "{sources:?}: {storage:?}");
+        let of_role = |binding: &usize| storage.iter().any(|(at, _)| at == binding);
+        let unused: Vec<usize> = (0..expected.len()).filter(|binding| !of_role(binding)).collect();
+        let hands_on = sources.cell.products().len() > 1 && sources.kernel.role() == Role::Recurrence;
+        assert!(unused.is_empty() || hands_on, "{sources:?}: {unused:?} are bound for nothing");
+        let expected: Vec<_> = sources.parameters().enumerate().collect();
+        assert_eq!(params, expected, "{sources:?}");
         let blocks = params.iter().filter(|(_, parameter)| matches!(parameter, Parameter::Block(_))).count();
-        assert_eq!(blocks, kernels::block_count(kernel));
+        assert_eq!(blocks, sources.block_count());
     }
 }
 
@@ -96,7 +112,7 @@ fn parameter_blocks_are_laid_out_as_in_rust() {
         ("Chunk", size_of::<ChunkParams>(), fields(format!("{:?}", <ChunkParams as bytemuck::Zeroable>::zeroed()))),
         ("Step", size_of::<StepParams>(), fields(format!("{:?}", <StepParams as bytemuck::Zeroable>::zeroed()))),
     ];
-    for (kernel, _, module) in parsed() {
+    for (Sources { kernel, .. }, module) in parsed() {
         for (name, size, fields) in &rust {
             if *name == "Step" && !kernel.is_of_one_step() {
                 continue;
@@ -123,7 +139,7 @@ fn constant(module: &naga::Module, name: &str) -> usize {
 
 #[test]
 fn tile_constants_are_those_of_the_plan() {
-    for (kernel, _, module) in parsed() {
+    for (Sources { kernel, .. }, module) in parsed() {
         match kernel {
             Kernel::InputProduct => {
                 let tile = InputProductTile::Tiled;
@@ -151,14 +167,14 @@ fn tile_constants_are_those_of_the_plan() {
 /// How weights are packed.
 #[test]
 fn blocks_of_units_are_those_of_the_host() {
-    for (_, _, module) in parsed().filter(|(kernel, ..)| *kernel != Kernel::Projection) {
+    for (_, module) in parsed().filter(|(sources, _)| sources.kernel != Kernel::Projection) {
         assert_eq!(constant(&module, "BLOCK"), crate::plan::WEIGHT_BLOCK);
     }
 }
 
 #[test]
 fn a_wave_has_the_chunks_of_the_plan() {
-    for (_, _, module) in parsed_with(Precision::F32, true) {
+    for (_, module) in parsed_with(Precision::F32, true) {
         assert_eq!(constant(&module, "CHUNKS"), MAX_CHUNKS);
     }
 }
@@ -168,7 +184,7 @@ fn override_constants_are_those_of_the_rust_side() {
     let few_rows = FewRows { units: 16, row_tiles: 4, split: 4 };
     let step = |tile| (InputProductTile::Tiled, Recurrence::Steps(tile));
     let one_row = StepTile::OneRow { units: 8, split: 32 };
-    for (kernel, _, module) in parsed() {
+    for (Sources { kernel, .. }, module) in parsed() {
         let (input_product, recurrence) = match kernel {
             Kernel::InputProduct | Kernel::Projection | Kernel::StepOneRow => step(one_row),
             Kernel::InputProductFewRows => (InputProductTile::FewRows(few_rows), Recurrence::Steps(one_row)),
@@ -190,27 +206,33 @@ fn override_constants_are_those_of_the_rust_side() {
 #[test]
 fn packed_gates_are_as_wide_as_the_host_packs_them() {
     for precision in [Precision::F32, Precision::F16] {
-        parsed_with(precision, false)
-            .for_each(|(kernel, cell, module)| check_packing(precision, kernel, cell, &module));
+        parsed_with(precision, false).for_each(|(sources, module)| check_packing(sources, &module));
     }
 }
 
-fn check_packing(precision: Precision, kernel: Kernel, cell: CellKind, module: &naga::Module) {
+fn check_packing(sources: Sources, module: &naga::Module) {
+    let Sources { kernel, cell, product, precision, .. } = sources;
+    // Of the product at hand.
+    let gates = match kernel.role() {
+        Role::Recurrence => cell.products()[product].len(),
+        _ => cell.gates(),
+    };
     let mut seen = 0;
     for (_, global) in module.global_variables.iter() {
         let name = global.name.as_deref().unwrap_or_default();
         let naga::TypeInner::Array { stride, .. } = module.types[global.ty].inner else { continue };
         if ["b_ih", "b_hh", "gx"].contains(&name) {
-            assert_eq!(stride as usize, cell.gates() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
+            let gates = if name == "gx" { cell.gates() } else { gates };
+            assert_eq!(stride as usize, gates * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
         if ["w_ih", "w_hh"].contains(&name) {
-            let words = crate::gpu::weights::words(cell.gates(), precision);
+            let words = crate::gpu::weights::words(gates, precision);
             assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
         if ["w_tile", "partial"].contains(&name) {
-            assert_eq!(stride as usize, cell.workgroup_floats() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
+            assert_eq!(stride as usize, gates.next_power_of_two() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
     }
@@ -290,20 +312,20 @@ fn needs(text: &str) -> Vec<(String, String)> {
     needs.split(';').flat_map(of_entry).collect()
 }
 
-/// A folder stands for any of its files, and each role has one file of bindings.
+/// A folder stands for any of its files, and each role has one file of bindings, or two with the operand of a step.
 fn is_from(file: &str, from: &str) -> bool {
     const BINDINGS: [&str; 3] = ["input_product/bindings.wgsl", "step/recurrence.wgsl", "step/projection.wgsl"];
     match from {
-        "the bindings of the role" => BINDINGS.contains(&file),
+        "the bindings of the role" => BINDINGS.contains(&file) || file.starts_with("operand/"),
         _ => from.split(" or ").any(|from| file == from || (from.ends_with('/') && file.starts_with(from))),
     }
 }
 
 #[test]
 fn a_file_says_at_its_head_which_names_it_takes_from_others() {
-    for (kernel, cell) in Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell))) {
-        for (precision, wave) in [(Precision::F32, false), (Precision::F16, true)] {
-            let files = Sources { kernel, cell, precision, wave }.files();
+    for (precision, wave) in [(Precision::F32, false), (Precision::F16, true)] {
+        for sources in sources(precision, wave) {
+            let files = sources.files();
             let files: Vec<_> = files.map(|file| (file, names(file.text))).collect();
             for (file, (_, used)) in &files {
                 let others = || files.iter().filter(|(other, _)| other.name != file.name);
@@ -311,7 +333,7 @@ fn a_file_says_at_its_head_which_names_it_takes_from_others() {
                 let taken: BTreeSet<_> = used.iter().copied().filter(|name| declaring(name).is_some()).collect();
                 let needs = needs(file.text);
                 let said: BTreeSet<_> = needs.iter().map(|(name, _)| name.as_str()).collect();
-                assert_eq!(said, taken, "{} in {kernel:?} {cell:?}", file.name);
+                assert_eq!(said, taken, "{} in {sources:?}", file.name);
                 for (name, from) in &needs {
                     let declaring = declaring(name).unwrap().0.name;
                     assert!(is_from(declaring, from), "{}: {name} is from {declaring}, not {from}", file.name);
