@@ -124,8 +124,10 @@ mod tests {
         let mut chosen = HashSet::new();
         for (hidden, n) in (1..=1024).flat_map(|hidden| [256, 384, 512, 1000, 1024, 2048].map(|n| (hidden, n))) {
             let workgroup_size = [n, n, 64];
-            for workgroup_storage in [16_384, 32_768] {
-                let limits = DeviceLimits { workgroup_invocations: n, workgroup_size, workgroup_storage, ..limits() };
+            for (workgroup_storage, software) in [(16_384, false), (32_768, false), (16_384, true)] {
+                let workgroup_invocations = n;
+                let limits =
+                    DeviceLimits { workgroup_invocations, workgroup_size, workgroup_storage, software, ..limits() };
                 chosen.extend(tile(&LstmConfig::new(1, hidden).0, &limits));
             }
         }

@@ -74,7 +74,7 @@ mod tests {
         let devices = devices.map(|device| DeviceLimits { workgroup_storage: 32_768, ..device });
         for (cell, hidden) in CellKind::ALL.into_iter().flat_map(|cell| HIDDEN.map(|hidden| (cell, hidden))) {
             for (batch, layers) in [1, 2, 5, 9, 20, 500].into_iter().flat_map(|batch| [(batch, 1), (batch, 2)]) {
-                let plain = RecurrentConfig { num_layers: layers, ..RecurrentConfig::new(cell, 3, hidden) };
+                let plain = RecurrentConfig { num_layers: layers, ..RecurrentConfig::one_layer(cell, 3, hidden) };
                 let proj_size = if cell == CellKind::Lstm { hidden / 2 } else { 0 };
                 for config in [plain.clone(), RecurrentConfig { proj_size, ..plain }] {
                     for limits in devices.iter().flat_map(|&d| [d, DeviceLimits { software: true, ..d }]) {
