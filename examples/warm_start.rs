@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let options = GpuOptions::new();
     let device = Device::gpu(&match arguments.adapter {
-        Some(name) => options.name(name),
+        Some(name) => options.with_name(name),
         None => options,
     })?;
     let (gpu, _) = device.wgpu().context("a GPU was asked for")?;

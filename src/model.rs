@@ -48,7 +48,7 @@ impl<F: Real> PlacedModel<F> {
         wait: Wait,
     ) -> Result<Self> {
         let place = match device.kind() {
-            Kind::Cpu => Place::Cpu(CpuModel::new(config, layers)?.into()),
+            Kind::Cpu { threads } => Place::Cpu(CpuModel::new(config, layers, *threads)?.into()),
             Kind::Gpu(context) => Place::Gpu(GpuModel::place(context, config, layers, precision, wait).await?.into()),
         };
         Ok(Self { config: config.clone(), place })

@@ -19,7 +19,7 @@ impl Place {
             (Self::Cpu, None) => Device::cpu(),
             (Self::Auto, None) => Device::auto(),
             (Self::Gpu, None) => Device::gpu(&GpuOptions::new())?,
-            (Self::Auto | Self::Gpu, Some(name)) => Device::gpu(&GpuOptions::new().name(name))?,
+            (Self::Auto | Self::Gpu, Some(name)) => Device::gpu(&GpuOptions::new().with_name(name))?,
         })
     }
 }

@@ -4,12 +4,20 @@ mod fast;
 mod reference;
 pub(crate) mod session;
 
+use std::sync::OnceLock;
+
 use crate::call::Call;
 use crate::config::RecurrentConfig;
 use crate::cpu::fast::FastModel;
 use crate::cpu::reference::ReferenceModel;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
+
+/// Returns the threads that this process may use. Asking the system costs as much as a small forward.
+pub(crate) fn available_threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
 
 /// A model whose weights are laid out for the CPU.
 #[derive(Clone, Debug)]
@@ -25,10 +33,11 @@ enum Path<F> {
 }
 
 impl<F: Real> CpuModel<F> {
-    pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
+    /// `threads` are the most that a forward may use.
+    pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let is_f32 = size_of::<F>() == size_of::<f32>();
         let path = if is_f32 && fast::is_supported(config.cell) {
-            Path::Fast(FastModel::new(config, layers)?)
+            Path::Fast(FastModel::new(config, layers, threads)?)
         } else {
             Path::Reference(ReferenceModel::new(config, layers)?)
         };

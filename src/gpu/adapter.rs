@@ -1,57 +1,78 @@
 //! Finding and choosing an adapter.
 
-#[cfg(not(target_arch = "wasm32"))]
-use std::sync::{Mutex, PoisonError};
-
 use wgpu::{AdapterInfo, Backends, DeviceType, PowerPreference};
 
+use crate::gpu::instance;
 use crate::{Error, Result};
 
-/// How a GPU is chosen. What is left open is taken from wgpu's environment variables, and then by rank: real GPUs before
-/// software adapters, dedicated before integrated ones (the other way round for `PowerPreference::LowPower`).
+/// How a GPU is chosen. What is left open is taken from wgpu's environment variables, and then by rank: real GPUs
+/// before software adapters, dedicated before integrated ones (the other way round for `PowerPreference::LowPower`).
 ///
 /// | option | environment variable | else |
 /// |---|---|---|
-/// | [`name`](Self::name) | `WGPU_ADAPTER_NAME` | any |
-/// | [`backends`](Self::backends) | `WGPU_BACKEND` | Vulkan, Metal, DX12, WebGPU |
-/// | [`power_preference`](Self::power_preference) | `WGPU_POWER_PREF` | high performance |
+/// | [`with_name`](Self::with_name) | `WGPU_ADAPTER_NAME` | any |
+/// | [`with_pci_bus_id`](Self::with_pci_bus_id) | | any |
+/// | [`with_backends`](Self::with_backends) | `WGPU_BACKEND` | Vulkan, Metal, DX12, WebGPU |
+/// | [`with_power_preference`](Self::with_power_preference) | `WGPU_POWER_PREF` | high performance |
 ///
-/// OpenGL is used only when `backends` or `WGPU_BACKEND` names it: wgpu supports it second-best.
+/// OpenGL is used only when `with_backends` or `WGPU_BACKEND` names it: wgpu supports it second-best. All OpenGL
+/// devices of a process share one context and take turns.
+///
+/// [`Device::gpu`](crate::Device::gpu) opens a device and blocks; [`open`](Self::open) and
+/// [`open_or_cpu`](Self::open_or_cpu) are for `async` code, and for the browser, where nothing may block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     name: Option<String>,
+    pci_bus_id: Option<String>,
     backends: Option<Backends>,
     power_preference: Option<PowerPreference>,
 }
 
 impl GpuOptions {
-    /// No wishes.
+    /// Returns options that leave everything open.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only adapters whose name contains `name`, upper or lower case alike; an empty name is no wish.
+    /// Takes only adapters whose name contains `name`, regardless of case; an empty name leaves it open.
     #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into()).filter(|name| !name.is_empty());
         self
     }
 
-    /// Only adapters of these backends.
+    /// Takes only the GPU at this address of the PCI bus, which tells apart GPUs of the same name: `"0000:01:00.0"`, as
+    /// in [`AdapterInfo::device_pci_bus_id`]; `lspci`'s form without the domain and `nvidia-smi`'s with eight digits of
+    /// it are understood as well. An empty string leaves it open. Vulkan and DX12 tell the address, but DX12 only one
+    /// for all GPUs of a model.
+    ///
+    /// ```no_run
+    /// use wgpu_rnn::{Device, GpuOptions};
+    ///
+    /// let second = Device::gpu(&GpuOptions::new().with_pci_bus_id("0000:41:00.0"))?;
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
     #[must_use]
-    pub fn backends(mut self, backends: Backends) -> Self {
+    pub fn with_pci_bus_id(mut self, id: impl Into<String>) -> Self {
+        self.pci_bus_id = Some(id.into()).filter(|id| !id.is_empty());
+        self
+    }
+
+    /// Takes only adapters of these backends.
+    #[must_use]
+    pub fn with_backends(mut self, backends: Backends) -> Self {
         self.backends = Some(backends);
         self
     }
 
-    /// Which adapters come first.
+    /// Sets which adapters come first.
     #[must_use]
-    pub fn power_preference(mut self, power_preference: PowerPreference) -> Self {
+    pub fn with_power_preference(mut self, power_preference: PowerPreference) -> Self {
         self.power_preference = Some(power_preference);
         self
     }
 
-    /// The options with the environment filled in where they are open.
+    /// Returns the options with the environment filled in where they are open.
     fn with_env(&self) -> Self {
         // An empty variable is one that nobody set on purpose.
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -65,18 +86,26 @@ impl GpuOptions {
         };
         Self {
             name: self.name.clone().or_else(|| variable("WGPU_ADAPTER_NAME")),
+            pci_bus_id: self.pci_bus_id.clone(),
             backends: self.backends.or_else(backends).or(Some(Backends::PRIMARY)),
             power_preference: self.power_preference.or_else(power_preference),
         }
     }
 
-    /// Whether the user, by option or environment, named an adapter.
+    /// Whether one adapter is meant, so that a software adapter is taken like any other.
     fn names_adapter(&self) -> bool {
-        self.name.is_some()
+        self.name.is_some() || self.pci_bus_id.is_some()
+    }
+
+    fn fits(&self, info: &AdapterInfo) -> bool {
+        let named = |name: &String| info.name.to_lowercase().contains(&name.to_lowercase());
+        let at =
+            |id: &String| pci_address(id).is_some_and(|wanted| pci_address(&info.device_pci_bus_id) == Some(wanted));
+        self.name.as_ref().is_none_or(named) && self.pci_bus_id.as_ref().is_none_or(at)
     }
 }
 
-/// What was wanted, for an error.
+/// Describes what was wanted, for an error.
 impl std::fmt::Display for GpuOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Backends that this platform cannot have would only distract.
@@ -86,11 +115,27 @@ impl std::fmt::Display for GpuOptions {
             return write!(f, "for the chosen backends, of which this build or system has none (WGPU_BACKEND?)");
         }
         write!(f, "for the backends {}", names.join(", "))?;
-        match &self.name {
-            Some(name) => write!(f, " with {name:?} in its name"),
+        if let Some(name) = &self.name {
+            write!(f, " with {name:?} in its name")?;
+        }
+        match &self.pci_bus_id {
+            Some(id) if pci_address(id).is_none() => {
+                write!(f, " at PCI bus id {id:?}, which is not of the form \"0000:01:00.0\"")
+            }
+            Some(id) => write!(f, " at PCI bus id {id}"),
             None => Ok(()),
         }
     }
+}
+
+/// Parses domain, bus, device and function of a PCI bus id, all in hexadecimal digits.
+fn pci_address(id: &str) -> Option<[u32; 4]> {
+    let (address, function) = id.trim().rsplit_once('.')?;
+    let mut parts = address.rsplit(':');
+    let (device, bus, domain) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0"));
+    let number = |digits: &str| u32::from_str_radix(digits, 16).ok();
+    let address = [number(domain)?, number(bus)?, number(device)?, number(function)?];
+    parts.next().is_none().then_some(address)
 }
 
 /// An adapter that was chosen, and why.
@@ -116,45 +161,6 @@ pub(crate) fn describe(info: &AdapterInfo) -> String {
     format!("{} ({}, {kind})", info.name, info.backend)
 }
 
-/// The instance of all our devices with these backends: wgpu tells objects of another device by their instance, and takes those of
-/// another instance for its own.
-#[cfg(not(target_arch = "wasm32"))]
-fn instance(backends: Backends) -> wgpu::Instance {
-    static INSTANCES: Mutex<Vec<(Backends, wgpu::Instance)>> = Mutex::new(Vec::new());
-    let mut instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, instance)) = instances.iter().find(|(of, _)| *of == backends) {
-        return instance.clone();
-    }
-    let instance = new_instance(backends);
-    instances.push((backends, instance.clone()));
-    instance
-}
-
-/// A browser has one for all.
-#[cfg(target_arch = "wasm32")]
-fn instance(backends: Backends) -> wgpu::Instance {
-    new_instance(backends)
-}
-
-fn new_instance(backends: Backends) -> wgpu::Instance {
-    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..descriptor })
-}
-
-/// All adapters of `backends` that have compute shaders; a browser gives the one that it prefers.
-pub(crate) async fn enumerate(backends: Backends, preference: PowerPreference) -> Vec<wgpu::Adapter> {
-    let instance = instance(backends);
-    #[cfg(not(target_arch = "wasm32"))]
-    let (mut adapters, _) = (instance.enumerate_adapters(backends).await, preference);
-    #[cfg(target_arch = "wasm32")]
-    let mut adapters: Vec<_> = {
-        let options = wgpu::RequestAdapterOptions { power_preference: preference, ..Default::default() };
-        instance.request_adapter(&options).await.into_iter().collect()
-    };
-    adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
-    adapters
-}
-
 /// Lower is better.
 fn rank(info: &AdapterInfo, preference: PowerPreference) -> u32 {
     let by_power = match (info.device_type, preference) {
@@ -170,34 +176,139 @@ fn rank(info: &AdapterInfo, preference: PowerPreference) -> u32 {
     by_power * 2 + u32::from(info.backend == wgpu::Backend::Gl)
 }
 
-/// The best adapter that fits `options`, a software adapter if there is nothing else.
-pub(crate) async fn choose(options: &GpuOptions) -> Result<Chosen> {
-    let options = options.with_env();
-    let preference = options.power_preference.unwrap_or_default();
-    let adapters = enumerate(options.backends.unwrap_or(Backends::PRIMARY), preference).await;
-    let wanted = options.name.as_deref().unwrap_or_default().to_lowercase();
-    let mut fitting: Vec<&wgpu::Adapter> =
-        adapters.iter().filter(|a| a.get_info().name.to_lowercase().contains(&wanted)).collect();
-    // Stable: adapters of one rank stay in the driver's order.
-    fitting.sort_by_key(|a| rank(&a.get_info(), preference));
-    let Some(&best) = fitting.first() else {
-        let found = adapters.iter().map(|a| describe(&a.get_info())).collect();
-        return Err(Error::NoAdapter { wanted: options.to_string(), found });
-    };
-    let reason = match (options.names_adapter(), is_software(&best.get_info())) {
-        (true, _) => format!("its name contains {wanted:?}"),
-        (false, true) => "no real GPU was found, and a GPU was asked for".to_owned(),
-        (false, false) => format!("the best of {} adapter(s)", adapters.len()),
-    };
-    Ok(Chosen { adapter: best.clone(), reason })
+/// The adapters that were found for some options.
+struct Found {
+    /// With the environment filled in.
+    options: GpuOptions,
+    /// Best first.
+    fitting: Vec<(AdapterInfo, wgpu::Adapter)>,
+    /// All of the backends, in words.
+    all: Vec<String>,
 }
 
-/// The best real GPU, or a software adapter that the environment names; else the reason why there is none.
-pub(crate) async fn choose_real() -> Result<Chosen, String> {
-    let named = GpuOptions::new().with_env().names_adapter();
-    match choose(&GpuOptions::new()).await {
-        Ok(chosen) if named || !is_software(&chosen.adapter.get_info()) => Ok(chosen),
-        Ok(chosen) => Err(format!("the only adapter is a software one, {}", describe(&chosen.adapter.get_info()))),
-        Err(error) => Err(error.to_string()),
+impl Found {
+    async fn new(options: &GpuOptions) -> Self {
+        let options = options.with_env();
+        let preference = options.power_preference.unwrap_or_default();
+        let adapters = instance::adapters(options.backends.unwrap_or(Backends::PRIMARY), preference).await;
+        let adapters = adapters.into_iter().map(|adapter| (adapter.get_info(), adapter));
+        let (mut fitting, mut all) = (Vec::new(), Vec::new());
+        for (info, adapter) in adapters {
+            let at = if info.device_pci_bus_id.is_empty() { "" } else { " at " };
+            all.push(format!("{}{at}{}", describe(&info), info.device_pci_bus_id));
+            if options.fits(&info) {
+                fitting.push((info, adapter));
+            }
+        }
+        // Stable: adapters of one rank stay in the driver's order.
+        fitting.sort_by_key(|(info, _)| rank(info, preference));
+        Self { options, fitting, all }
+    }
+
+    fn reason(&self, info: &AdapterInfo) -> String {
+        match (&self.options.name, &self.options.pci_bus_id) {
+            (None, None) if is_software(info) => "no real GPU was found, and a GPU was asked for".to_owned(),
+            (None, None) => format!("the best of {} adapter(s)", self.all.len()),
+            (Some(name), None) => format!("its name contains {:?}", name.to_lowercase()),
+            (_, Some(id)) => format!("it is at PCI bus id {id}"),
+        }
+    }
+
+    fn none(self, except: &str) -> Error {
+        Error::NoAdapter { wanted: format!("{}{except}", self.options), found: self.all }
+    }
+}
+
+/// Chooses the best adapter that fits `options`, a software adapter if there is nothing else.
+pub(crate) async fn choose(options: &GpuOptions) -> Result<Chosen> {
+    let found = Found::new(options).await;
+    match found.fitting.first() {
+        Some((info, adapter)) => Ok(Chosen { adapter: adapter.clone(), reason: found.reason(info) }),
+        None => Err(found.none("")),
+    }
+}
+
+/// Chooses the best real GPU that fits `options`, or a software adapter that they or the environment name; else returns
+/// the reason why there is none.
+pub(crate) async fn choose_real(options: &GpuOptions) -> Result<Chosen, String> {
+    let found = Found::new(options).await;
+    match found.fitting.first() {
+        Some((info, adapter)) if found.options.names_adapter() || !is_software(info) => {
+            Ok(Chosen { adapter: adapter.clone(), reason: found.reason(info) })
+        }
+        Some((info, _)) => Err(format!("the only adapter is a software one, {}", describe(info))),
+        None => Err(found.none("").to_string()),
+    }
+}
+
+/// Chooses every real GPU once, and software adapters that the environment names.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn choose_all() -> Result<Vec<Chosen>> {
+    let found = Found::new(&GpuOptions::new()).await;
+    let mut taken: Vec<&(AdapterInfo, wgpu::Adapter)> = Vec::new();
+    for candidate in &found.fitting {
+        let is_wanted = found.options.names_adapter() || !is_software(&candidate.0);
+        if is_wanted && !taken.iter().any(|(info, _)| is_same_gpu(info, &candidate.0)) {
+            taken.push(candidate);
+        }
+    }
+    if taken.is_empty() {
+        return Err(found.none(", software adapters aside"));
+    }
+    let count = taken.len();
+    let chosen = |(at, (_, adapter)): (usize, &&(AdapterInfo, wgpu::Adapter))| Chosen {
+        adapter: adapter.clone(),
+        reason: format!("GPU {} of {count}", at + 1),
+    };
+    Ok(taken.iter().enumerate().map(chosen).collect())
+}
+
+/// Whether two adapters of different backends are one GPU. Two of one backend never are.
+#[cfg(not(target_arch = "wasm32"))]
+fn is_same_gpu(a: &AdapterInfo, b: &AdapterInfo) -> bool {
+    if a.backend == b.backend {
+        return false;
+    }
+    match (pci_address(&a.device_pci_bus_id), pci_address(&b.device_pci_bus_id)) {
+        (Some(a), Some(b)) => a == b,
+        // OpenGL does not tell which device of a vendor it runs on.
+        _ => a.vendor == b.vendor && (a.device == b.device || a.device == 0 || b.device == 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gpu(bus_id: &str, backend: wgpu::Backend, device: u32) -> AdapterInfo {
+        let info = AdapterInfo::new(DeviceType::DiscreteGpu, backend);
+        AdapterInfo { vendor: 0x10de, device, device_pci_bus_id: bus_id.to_owned(), ..info }
+    }
+
+    #[test]
+    fn a_pci_bus_id_is_understood_in_the_forms_that_tools_print() {
+        let info = gpu("0000:41:00.0", wgpu::Backend::Vulkan, 1);
+        let fits = |id: &str| GpuOptions::new().with_pci_bus_id(id).fits(&info);
+        for id in ["0000:41:00.0", "41:00.0", "00000000:41:00.0", " 0000:41:00.0\n", ""] {
+            assert!(fits(id), "{id:?}");
+        }
+        for id in ["0000:42:00.0", "0001:41:00.0", "0000:41:00.1", "0000:41:01.0", "41", "0:0000:41:00.0", "4g:00.0"] {
+            assert!(!fits(id), "{id:?}");
+        }
+        // An adapter that tells no address is at none.
+        assert!(!GpuOptions::new().with_pci_bus_id("nonsense").fits(&gpu("", wgpu::Backend::Vulkan, 1)));
+    }
+
+    #[test]
+    fn a_gpu_of_two_backends_is_one_and_two_of_a_model_are_two() {
+        use wgpu::Backend::{Dx12, Gl, Vulkan};
+        let (first, second) = (gpu("0000:01:00.0", Vulkan, 7), gpu("0000:02:00.0", Vulkan, 7));
+        assert!(!is_same_gpu(&first, &second));
+        assert!(!is_same_gpu(&gpu("", Vulkan, 7), &gpu("", Vulkan, 7)));
+        assert!(is_same_gpu(&first, &gpu("0000:01:00.0", Dx12, 7)));
+        assert!(!is_same_gpu(&first, &gpu("0000:02:00.0", Dx12, 7)));
+        assert!(is_same_gpu(&first, &gpu("", Dx12, 7)));
+        assert!(!is_same_gpu(&first, &gpu("", Dx12, 8)));
+        assert!(is_same_gpu(&first, &gpu("", Gl, 0)));
     }
 }

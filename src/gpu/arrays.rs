@@ -116,7 +116,7 @@ fn usages(name: Name) -> wgpu::BufferUsages {
         Name::Gx | Name::Raw | Name::Gated => Use::STORAGE,
         Name::Weights { .. } | Name::AllWeights(_) => Use::STORAGE | Use::COPY_DST,
         Name::Params => Use::UNIFORM | Use::COPY_DST,
-        Name::InitialState(_) | Name::Transit(_) => Use::COPY_SRC | Use::COPY_DST,
+        Name::InitialState(_) | Name::CallSource | Name::Transit(_) => Use::COPY_SRC | Use::COPY_DST,
         Name::Readback => Use::MAP_READ | Use::COPY_DST,
     }
 }

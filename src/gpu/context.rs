@@ -50,8 +50,11 @@ impl Context {
 
     fn over(gpu: GuardedDevice) -> Self {
         let info = gpu.device.adapter_info();
-        let limits =
-            DeviceLimits { software: info.device_type == wgpu::DeviceType::Cpu, ..device_limits(&gpu.device.limits()) };
+        let limits = DeviceLimits {
+            software: adapter::is_software(&info),
+            submission_work: submission_work(&info),
+            ..device_limits(&gpu.device.limits())
+        };
         let binding_limits = binding_limits(&gpu.device.limits());
         Self { gpu, info, limits, binding_limits, pipelines: Pipelines::default(), tuned: Tuned::default() }
     }
@@ -66,6 +69,14 @@ fn binding_limits(limits: &wgpu::Limits) -> BindingLimits {
         dynamic_uniform_buffers: limits.max_dynamic_uniform_buffers_per_pipeline_layout,
         uniform_binding: limits.max_uniform_buffer_binding_size,
     }
+}
+
+/// Returns the most work of one submission. OpenGL's software adapters do the work while they take it, some 1 G
+/// operations per second, and all OpenGL devices share a lock for that time, which wgpu gives up on, with a panic,
+/// after six seconds.
+fn submission_work(info: &wgpu::AdapterInfo) -> u64 {
+    let blocks = info.backend == wgpu::Backend::Gl && adapter::is_software(info);
+    if blocks { SUBMISSION_WORK / 50 } else { SUBMISSION_WORK }
 }
 
 fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
@@ -88,5 +99,19 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
         stacked_weights: false,
         forward_memory: u64::MAX,
         submission_work: SUBMISSION_WORK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A software adapter does some 1 G operations per second, and whoever waits for the lock gives up after six
+    /// seconds.
+    #[test]
+    fn a_software_adapter_of_opengl_gives_its_lock_back_in_time() {
+        let info = |backend| wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, backend);
+        assert!(submission_work(&info(wgpu::Backend::Gl)) <= 1_000_000_000);
+        assert_eq!(submission_work(&info(wgpu::Backend::Vulkan)), SUBMISSION_WORK);
     }
 }

@@ -1,11 +1,22 @@
-//! A wgpu device whose calls are answered with errors: refused calls, lost devices and failed waits alike.
+//! A wgpu device whose calls are answered with errors: rejected calls, lost devices and failed waits alike.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use crate::gpu::Wait;
+#[cfg(target_arch = "wasm32")]
+use crate::gpu::unanswered::Unanswered;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::wait::{deliver_news, go_on_panicking, wait_here, wait_on_thread};
 use crate::{Error, Result};
+
+/// The errors that calls are asked for. wgpu panics in browsers on a scope for internal errors, which none of our calls
+/// raise there.
+#[cfg(not(target_arch = "wasm32"))]
+const FILTERS: [wgpu::ErrorFilter; 3] =
+    [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+#[cfg(target_arch = "wasm32")]
+const FILTERS: [wgpu::ErrorFilter; 2] = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
 
 #[derive(Debug)]
 pub(crate) struct GuardedDevice {
@@ -15,7 +26,10 @@ pub(crate) struct GuardedDevice {
     /// shows when a result is waited for.
     lost: Arc<OnceLock<String>>,
     /// Bytes written since the last wait for writes.
-    pub(crate) unflushed: AtomicUsize,
+    pub(crate) unflushed: Arc<AtomicUsize>,
+    /// The questions of one call for the errors that it raised.
+    #[cfg(target_arch = "wasm32")]
+    unanswered: Option<Unanswered>,
 }
 
 impl GuardedDevice {
@@ -32,11 +46,45 @@ impl GuardedDevice {
 
     /// A caller's device: its error and loss handlers stay untouched.
     pub(crate) fn borrowed(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        Self { device, queue, lost: Arc::default(), unflushed: AtomicUsize::new(0) }
+        Self {
+            device,
+            queue,
+            lost: Arc::default(),
+            unflushed: Arc::default(),
+            #[cfg(target_arch = "wasm32")]
+            unanswered: None,
+        }
     }
 
-    /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so this
-    /// is asked first.
+    /// Returns the device for one call, at whose end stands [`settle`](Self::settle). In a browser each question for
+    /// errors is a round trip to another process, so that those of a call are asked one after the other and answered
+    /// together. Natively every answer is there at once.
+    pub(crate) fn for_call(&self) -> Self {
+        Self {
+            device: self.device.clone(),
+            queue: self.queue.clone(),
+            lost: Arc::clone(&self.lost),
+            unflushed: Arc::clone(&self.unflushed),
+            #[cfg(target_arch = "wasm32")]
+            unanswered: Some(Unanswered::default()),
+        }
+    }
+
+    /// Returns the first error that a call raised and that it was not told of yet. Until then its results may be wrong.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        if let Some(unanswered) = &self.unanswered {
+            for (during, question) in unanswered.take() {
+                if let Some(error) = question.await {
+                    return Err(self.error(during, error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so
+    /// this is asked first.
     pub(crate) fn check_alive(&self, during: &'static str) -> Result<()> {
         match self.lost.get() {
             Some(reason) => Err(Error::DeviceLost { during, reason: reason.clone() }),
@@ -44,34 +92,45 @@ impl GuardedDevice {
         }
     }
 
-    /// Runs wgpu calls and collects the error that any of them raised. Error scopes see the calls of this thread only, and
-    /// leave the handlers of a caller's device alone.
+    /// Runs wgpu calls and collects the error that any of them raised. Error scopes see the calls of this thread only,
+    /// and leave the handlers of a caller's device alone.
     pub(crate) async fn scoped<T>(&self, during: &'static str, calls: impl FnOnce() -> T) -> Result<T> {
         self.check_alive(during)?;
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let scopes = FILTERS.map(|filter| self.device.push_error_scope(filter));
         let value = calls();
-        // All scopes end before the first await: a guard belongs to this thread.
-        let errors = [validation.pop(), internal.pop(), memory.pop()];
-        for error in errors {
-            if let Some(error) = error.await {
-                // A call on a lost device is refused for other reasons; a poll delivers the news of the loss.
-                let _ = poll(&self.device, wgpu::PollType::Poll);
-                self.check_alive(during)?;
-                self.probe(during)?;
-                let message = error.to_string();
-                return Err(match error {
-                    wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { during, message },
-                    _ => Error::Gpu { during, message },
-                });
+        // All scopes end, innermost first, before the first await: a guard belongs to this thread.
+        let questions: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
+        #[cfg(target_arch = "wasm32")]
+        if let Some(unanswered) = &self.unanswered {
+            unanswered.add(during, questions);
+            return Ok(value);
+        }
+        for question in questions {
+            if let Some(error) = question.await {
+                return Err(self.error(during, error));
             }
         }
         Ok(value)
     }
 
-    /// An error if the device does not take work any more. A caller's own device tells us of its loss in no other way, and after
-    /// it calls are refused for reasons that mislead.
+    /// Returns what an error of wgpu is to the caller: on a lost device, where calls are rejected for other reasons,
+    /// the loss.
+    fn error(&self, during: &'static str, error: wgpu::Error) -> Error {
+        // A poll delivers the news of a loss.
+        #[cfg(not(target_arch = "wasm32"))]
+        deliver_news(&self.device);
+        if let Err(lost) = self.check_alive(during).and_then(|()| self.probe(during)) {
+            return lost;
+        }
+        let message = error.to_string();
+        match error {
+            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { during, message },
+            _ => Error::Gpu { during, message },
+        }
+    }
+
+    /// Returns an error if the device does not take work any more. A caller's own device tells us of its loss in no
+    /// other way, and after it calls are rejected for reasons that mislead.
     fn probe(&self, during: &'static str) -> Result<()> {
         #[cfg(not(target_arch = "wasm32"))]
         {
@@ -79,8 +138,7 @@ impl GuardedDevice {
             let submission = self.queue.submit([]);
             // What this call raises says nothing new.
             drop(scope.pop());
-            let kind = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-            poll(&self.device, kind).map_err(|reason| self.lost_error(during, reason))?;
+            wait_here(&self.device, &submission, go_on_panicking).map_err(|reason| self.lost_error(during, reason))?;
         }
         self.check_alive(during)
     }
@@ -99,14 +157,13 @@ impl GuardedDevice {
     ) -> Result<()> {
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let kind = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-            let polled = match wait {
-                Wait::Blocking => poll(&self.device, kind),
-                Wait::Async => poll_on_thread(&self.device, kind).await,
+            let waited = match wait {
+                Wait::Blocking => wait_here(&self.device, &submission, go_on_panicking),
+                Wait::Async => wait_on_thread(&self.device, &submission).await,
             };
-            polled.map_err(|reason| {
+            waited.map_err(|reason| {
                 // The callback knows better why.
-                let _ = poll(&self.device, wgpu::PollType::Poll);
+                deliver_news(&self.device);
                 self.lost_error(during, reason)
             })?;
         }
@@ -123,36 +180,5 @@ impl GuardedDevice {
             }
         }
         self.check_alive(during)
-    }
-}
-
-/// wgpu panics where a poll finds the device lost; here that is an error like any other. A poll also runs callbacks of the
-/// program's own, and their panics are none of ours.
-fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
-    match catch_unwind(AssertUnwindSafe(|| device.poll(kind))) {
-        Ok(Ok(_)) => Ok(()),
-        // A wait for a submission that the device never took: it was lost before.
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(panic) => match panic.downcast_ref::<String>() {
-            Some(message) if message.contains("Device::poll") => Err(message.clone()),
-            _ => resume_unwind(panic),
-        },
-    }
-}
-
-/// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait, so
-/// that the caller's executor neither blocks nor spins.
-#[cfg(not(target_arch = "wasm32"))]
-async fn poll_on_thread(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), String> {
-    let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
-    let (of_thread, kind_of_thread) = (device.clone(), kind.clone());
-    let spawned = std::thread::Builder::new().name("wgpu-rnn wait".to_owned()).spawn(move || {
-        // Nobody listens when the caller dropped its future.
-        let _ = sender.send(poll(&of_thread, kind_of_thread));
-    });
-    match spawned {
-        Ok(_) => receiver.receive().await.unwrap_or_else(|| Err("the thread that waited panicked".to_owned())),
-        // To block is better than to fail.
-        Err(_) => poll(device, kind),
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod adapter;
 pub(crate) mod arrays;
 pub(crate) mod context;
 mod guarded;
+pub(crate) mod instance;
 pub(crate) mod model;
 mod pipeline;
 mod run;
@@ -13,6 +14,10 @@ mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
 mod tuned;
+#[cfg(target_arch = "wasm32")]
+mod unanswered;
+#[cfg(not(target_arch = "wasm32"))]
+mod wait;
 mod weights;
 pub(crate) mod workspace;
 

@@ -1,6 +1,8 @@
 //! A model on a GPU: packed weights, and the buffers of the shapes that it was used with.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::call::{Call, Results, Task};
 use crate::config::RecurrentConfig;
@@ -99,14 +101,14 @@ impl GpuModel {
 
     /// The most device memory that a forward may take.
     pub(super) fn forward_memory(&self) -> u64 {
-        lock(&self.settings).forward_memory
+        self.settings.lock().forward_memory
     }
 
     /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.
     pub(crate) fn set_forward_memory(&self, bytes: u64) {
-        lock(&self.settings).forward_memory = bytes;
-        lock(&self.idle).clear();
-        lock(&self.encode_scratch).clear();
+        self.settings.lock().forward_memory = bytes;
+        self.idle.lock().clear();
+        self.encode_scratch.lock().clear();
     }
 
     /// Sets the strategy of the calls to come, unless it cannot run this model.
@@ -115,12 +117,12 @@ impl GpuModel {
         let limits = DeviceLimits { forward_memory: u64::MAX, ..self.limits() };
         let task = Task { strategy, ..Task::forward(Extents::batched(&self.config, 1, 1)) };
         Plan::new(&self.config, self.weights.precision, task, &limits)?;
-        lock(&self.settings).strategy = strategy;
+        self.settings.lock().strategy = strategy;
         Ok(())
     }
 
     pub(crate) fn strategy(&self) -> Strategy {
-        lock(&self.settings).strategy
+        self.settings.lock().strategy
     }
 
     /// The task with the strategy that it asks for, else the one that is set, else the one that was found to be fastest.
@@ -161,7 +163,7 @@ impl GpuModel {
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<Vec<Vec<F>>> {
-        let gpu = &self.context.gpu;
+        let gpu = &self.context.gpu.for_call();
         gpu.check_alive("starting a forward")?;
         let task = self.with_strategy(call.task);
         // Buffers fit a plan: another limit of memory, or another strategy, is another plan. The limit empties the list.
@@ -180,7 +182,9 @@ impl GpuModel {
         let sources = vec![source; self.config.cell.states().len()];
         let before = workspace.plan.initial_commands(&sources);
         let submission = workspace.submit(gpu, before, wait).await?;
-        let results = workspace.read_back(gpu, submission, wait).await?;
+        let results = workspace.read_back(gpu, submission, wait).await;
+        gpu.settle().await?;
+        let results = results?;
         keep(&self.idle, workspace);
         Ok(results)
     }
@@ -190,8 +194,8 @@ impl GpuModel {
         let plan = self.plan(task)?;
         let make = || Workspace::new(&self.context, &self.weights, task, plan.clone(), Arrays::default());
         match make().await {
-            Err(Error::OutOfMemory { .. }) if !lock(&self.idle).is_empty() => {
-                lock(&self.idle).clear();
+            Err(Error::OutOfMemory { .. }) if !self.idle.lock().is_empty() => {
+                self.idle.lock().clear();
                 make().await
             }
             made => made,
@@ -227,15 +231,15 @@ impl GpuModel {
         let (plan, scratch) = &*shared;
         let mut arrays = scratch.clone();
         let before = self.give(plan, &mut arrays, given).await?;
-        // Recordings may wait side by side for their submission, so that what each call says has a buffer of its own.
+        // Recordings may wait side by side for their submission, so that what each call says is copied when it runs.
         let words = call.words();
         let make = || transfer::filled_buffer(&context.gpu.device, "call", bytemuck::cast_slice(&words));
-        let own = context.gpu.scoped("creating the scratch buffers", make).await?;
-        let own = own.map_err(|error| context.gpu.lost_error("creating the scratch buffers", error.to_string()))?;
-        arrays.set(Name::Call, BufferRange::whole(own));
+        let said = context.gpu.scoped("creating the scratch buffers", make).await?;
+        let said = said.map_err(|error| context.gpu.lost_error("creating the scratch buffers", error.to_string()))?;
+        arrays.set(Name::CallSource, BufferRange::whole(said));
         // Everything that can fail comes before the first command.
         let bound = Bound::new(context, &plan.program.bindings, &self.weights, &arrays).await?;
-        let commands = before.into_iter().chain(plan.program.commands());
+        let commands = before.into_iter().chain([plan.call_copy()]).chain(plan.program.commands());
         context.gpu.scoped("recording a forward", || run::record(encoder, commands, &bound, &arrays)).await?
     }
 
@@ -258,7 +262,7 @@ impl GpuModel {
                 sources.push(Source::Zeros);
                 continue;
             };
-            let target = arrays.get(Plan::initial_array(state))?;
+            let target = arrays.get(plan.initial_array(state))?;
             sources.push(if initial.buffer != target.buffer {
                 Source::Array
             } else if initial.offset == target.offset {
@@ -292,21 +296,16 @@ impl GpuModel {
 
 /// Takes the first that fits out of a list.
 fn take<T>(list: &Mutex<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Option<T> {
-    let mut list = lock(list);
+    let mut list = list.lock();
     let at = list.iter().position(fits)?;
     Some(list.remove(at))
 }
 
 /// Adds to a list that keeps the newest few.
 fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
-    let mut list = lock(list);
+    let mut list = list.lock();
     if list.len() >= KEPT_SETS {
         list.remove(0);
     }
     list.push(value);
-}
-
-/// What is locked here is whole after every operation, so a panic of another thread does not spoil it.
-fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

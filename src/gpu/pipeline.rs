@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::guarded::GuardedDevice;
@@ -36,7 +38,7 @@ impl Pipelines {
     /// Kernels are compiled through `cache` from now on. What is compiled already would be missing in its data, which nobody
     /// would notice but by slow starts.
     pub(crate) fn set_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
-        let mut compiled = self.lock();
+        let mut compiled = self.0.lock();
         if compiled.started {
             return Err(Error::Unsupported {
                 what: "a pipeline cache on a device that has compiled kernels".to_owned(),
@@ -51,7 +53,7 @@ impl Pipelines {
     /// stays.
     pub(crate) async fn get(&self, gpu: &GuardedDevice, key: &PipelineKey) -> Result<Arc<Pipeline>> {
         let (known, cache) = {
-            let mut compiled = self.lock();
+            let mut compiled = self.0.lock();
             compiled.started = true;
             (compiled.kernels.get(key).cloned(), compiled.cache.clone())
         };
@@ -60,12 +62,7 @@ impl Pipelines {
         }
         let compile = || Pipeline::compile(&gpu.device, key, cache.as_ref());
         let pipeline = Arc::new(gpu.scoped("compiling a kernel", compile).await?);
-        Ok(Arc::clone(self.lock().kernels.entry(key.clone()).or_insert(pipeline)))
-    }
-
-    /// What is locked is whole after every operation, so a panic elsewhere does not spoil it.
-    fn lock(&self) -> MutexGuard<'_, Compiled> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Arc::clone(self.0.lock().kernels.entry(key.clone()).or_insert(pipeline)))
     }
 }
 

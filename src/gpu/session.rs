@@ -10,7 +10,6 @@ use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::gpu::workspace::Workspace;
-use crate::plan::Plan;
 use crate::plan::program::{self, Array, Command, Copy, Name};
 use crate::strategy::Strategy;
 use crate::{Error, Real, Result};
@@ -85,7 +84,7 @@ impl GpuSession {
     /// Moves the states of the call's rows on by a chunk that is not empty. Gives the output if this session reads it.
     pub(crate) async fn push<F: Real>(&mut self, call: &Call, input: Input<'_, F>, wait: Wait) -> Result<Vec<F>> {
         let model = Arc::clone(&self.model);
-        let gpu = &model.context.gpu;
+        let gpu = &model.context.gpu.for_call();
         gpu.check_alive("pushing a chunk")?;
         let task = Task { strategy: self.strategy, results: self.results, ..call.task };
         let mut workspace = self.take_workspace(task, &input).await?;
@@ -96,9 +95,11 @@ impl GpuSession {
         let submission = workspace.submit(gpu, self.copies_of_h(call), wait).await?;
         let mut output = Vec::new();
         if self.results == Results::Output {
-            let arrays = workspace.read_back(gpu, submission, wait).await?;
-            output = arrays.into_iter().next().unwrap_or_default();
+            let arrays = workspace.read_back(gpu, submission, wait).await;
+            gpu.settle().await?;
+            output = arrays?.into_iter().next().unwrap_or_default();
         } else {
+            gpu.settle().await?;
             self.in_flight += 1;
             if self.in_flight >= CALLS_IN_FLIGHT {
                 gpu.until_done(submission, wait, "pushing a chunk").await?;
@@ -173,7 +174,7 @@ impl GpuSession {
         let runs = if runs.len() > MOST_COPIES { std::iter::once(all).collect() } else { runs };
         let regions = runs.into_iter().flat_map(|run| self.regions(0, run));
         let copy = |Range { start, end }| {
-            let (source, target) = (Name::State(0), Plan::initial_array(0));
+            let (source, target) = (Name::State(0), Name::H);
             Command::Copy(Copy { source, from: start, target, to: start, bytes: end - start })
         };
         regions.map(copy).collect()

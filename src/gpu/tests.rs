@@ -218,3 +218,29 @@ fn print_bits<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
         }
     }
 }
+
+/// wgpu runs a program's own callbacks on whichever thread polls, and after a panic of one leaves out those that were due with it:
+/// here ours, on the thread that waits for a readback.
+#[test]
+fn a_readback_outlives_a_panic_of_somebodys_callback() {
+    use wgpu::BufferUsages as Use;
+    let Some(context) = context() else { return };
+    let gpu = &context.gpu;
+    let make = |usage| transfer::buffer(&gpu.device, "test", 16, usage);
+    let (buffer, staging) = (make(Use::COPY_SRC | Use::COPY_DST), make(Use::MAP_READ | Use::COPY_DST));
+    let somebodys = make(Use::MAP_READ | Use::COPY_DST);
+    let numbers = [1.0, 2.0, 3.0, 4.0];
+    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&numbers));
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(&buffer, 0, &staging, 0, 16);
+    let submission = gpu.queue.submit([encoder.finish()]);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    somebodys.map_async(wgpu::MapMode::Read, .., move |_| {
+        sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
+        panic!("on purpose");
+    });
+    let got = pollster::block_on(transfer::read_back::<f32>(gpu, &staging, submission, Wait::Async, &[16]));
+    assert_eq!(got.unwrap(), [numbers]);
+    assert_eq!(receiver.recv().unwrap().as_deref(), Some("wgpu-rnn wait"));
+    gpu.check_alive("testing").unwrap();
+}

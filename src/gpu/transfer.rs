@@ -7,8 +7,8 @@ use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
 use crate::{Real, Result};
 
-/// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there is
-/// lost, not only the write.
+/// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there
+/// is lost, not only the write.
 const WRITE_BYTES: usize = 16 << 20;
 /// What a write counts for at least: so much is kept for each, however small.
 const LEAST_BYTES: usize = 4 << 10;
@@ -25,7 +25,10 @@ pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu
     })
 }
 
-/// A storage buffer of `bytes`, without any use of the queue. Call it within an error scope.
+/// Creates a buffer that holds `bytes`, for recordings to copy from. Call it within an error scope.
+///
+/// The host writes it in place. Any other use than these two would have wgpu write to a staging buffer, and keep that
+/// and the copy from it until the next submission, also if the recording is dropped.
 pub(crate) fn filled_buffer(
     device: &wgpu::Device,
     label: &str,
@@ -34,7 +37,7 @@ pub(crate) fn filled_buffer(
     let buffer = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(&format!("wgpu-rnn {label}")),
         size: bytes.len() as u64,
-        usage: wgpu::BufferUsages::STORAGE,
+        usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: true,
     });
     buffer.get_mapped_range_mut(..)?.copy_from_slice(bytes);
@@ -75,8 +78,8 @@ pub(crate) async fn clear(gpu: &GuardedDevice, buffer: &wgpu::Buffer, range: Ran
     .await
 }
 
-/// Maps a staging buffer whose copies were submitted, and takes out the arrays that lie in it one behind the other, each of so
-/// many bytes.
+/// Maps a staging buffer whose copies were submitted, and takes out the arrays that lie in it one behind the other,
+/// each of so many bytes.
 pub(crate) async fn read_back<F: Real>(
     gpu: &GuardedDevice,
     staging: &wgpu::Buffer,
@@ -93,19 +96,24 @@ pub(crate) async fn read_back<F: Real>(
         });
     })
     .await?;
+    // In a browser the answer comes by itself, after the submission, and asking for the submission would be a round
+    // trip more.
+    #[cfg(not(target_arch = "wasm32"))]
     gpu.until_done(submission, wait, during).await?;
+    #[cfg(target_arch = "wasm32")]
+    let (_, _) = (submission, wait);
     // Another thread's poll may have taken the answer and be about to give it, so that it can come after the wait.
-    match receiver.receive().await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => return Err(gpu.lost_error(during, error.to_string())),
-        None => return Err(gpu.lost_error(during, "the device gave no answer".to_owned())),
+    // There is none where a callback of the program's own panicked before it was given; the buffer is mapped then as
+    // well.
+    if let Some(Err(error)) = receiver.receive().await {
+        return Err(gpu.lost_error(during, error.to_string()));
     }
     let unmapped = gpu.scoped(during, || {
         let taken = staging.get_mapped_range(0..bytes).map(|view| split(&view, sizes));
         staging.unmap();
         taken
     });
-    // Unmapped by somebody else, in the time since: only the loss of the device does that.
+    // Not mapped, or unmapped in the time since: only the loss of the device does that.
     unmapped.await?.map_err(|error| gpu.lost_error(during, error.to_string()))
 }
 

@@ -1,7 +1,8 @@
 //! What was found out about the strategies on a device.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::cell_kind::CellKind;
 use crate::precision::Precision;
@@ -27,16 +28,11 @@ pub(crate) struct Tuned(Mutex<HashMap<Class, Strategy>>);
 impl Tuned {
     /// The strategy of a class, if it was timed.
     pub(crate) fn get(&self, class: Class) -> Option<Strategy> {
-        self.lock().get(&class).copied()
+        self.0.lock().get(&class).copied()
     }
 
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn insert(&self, class: Class, strategy: Strategy) {
-        self.lock().insert(class, strategy);
-    }
-
-    /// The map is whole after every operation, so a panic elsewhere does not spoil it.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Class, Strategy>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().insert(class, strategy);
     }
 }

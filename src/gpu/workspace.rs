@@ -110,7 +110,7 @@ impl Workspace {
             let mut rest: &[u8] = bytemuck::cast_slice(state);
             for range in self.plan.initial_ranges(s) {
                 let (own, others) = rest.split_at((range.end - range.start) as usize);
-                self.write(gpu, Plan::initial_array(s), range.start, own, wait).await?;
+                self.write(gpu, self.plan.initial_array(s), range.start, own, wait).await?;
                 rest = others;
             }
         }

@@ -25,16 +25,17 @@ pub(crate) struct DeviceLimits {
     pub(crate) submission_work: u64,
 }
 
-/// Operating systems reset a GPU whose submission runs for seconds (Windows: 2 s). Work is counted in operations of a small
-/// integrated GPU that does 200 G a second: this much takes it a quarter of a second.
-pub(crate) const SUBMISSION_WORK: u64 = 50_000_000_000;
+/// Operating systems reset a GPU whose submission runs for seconds (Windows: 2 s). Work is counted in operations of a
+/// small integrated GPU that does 200 G a second: this much takes it a quarter of a second. A browser draws its pages
+/// with the same GPU between submissions, so that there it is a twentieth.
+pub(crate) const SUBMISSION_WORK: u64 = if cfg!(target_arch = "wasm32") { 10_000_000_000 } else { 50_000_000_000 };
 /// Such a GPU reads 50 GB a second.
 pub(crate) const WORK_PER_BYTE: u64 = 4;
 /// And starts a dispatch in 5 µs.
 pub(crate) const WORK_PER_DISPATCH: u64 = 1_000_000;
 
-/// A driver may end the loops of an invocation after 65,535 turns, all of them together (llvmpipe does, and says nothing): half of
-/// that.
+/// A driver may end the loops of an invocation after 65,535 turns, all of them together (llvmpipe does, and says
+/// nothing): half of that.
 pub(crate) const MAX_TURNS: usize = 32_768;
 
 /// A product that stops at the largest number, which is beyond every limit.

@@ -107,9 +107,10 @@ impl Plan {
         self.program.after.iter().filter(|copy| copy.target == Name::Readback).map(|copy| copy.bytes)
     }
 
-    /// The array that the initial value of a state is put into: h has one of its own, the others are updated in place.
-    pub(crate) fn initial_array(state: usize) -> Name {
-        if state == 0 { Name::H } else { Name::State(state) }
+    /// The array that the initial value of a state is put into: h has one of its own, the others are updated in place. Without a
+    /// step, the initial state is the last one.
+    pub(crate) fn initial_array(&self, state: usize) -> Name {
+        if state == 0 && self.dispatch_count() > 0 { Name::H } else { Name::State(state) }
     }
 
     /// Where the initial value of a state lies in [`initial_array`](Self::initial_array), in bytes: one range, or one per layer
@@ -129,7 +130,7 @@ impl Plan {
     pub(crate) fn initial_commands(&self, sources: &[Source]) -> Vec<Command> {
         let mut commands = Vec::new();
         for (state, source) in sources.iter().enumerate() {
-            let target = Self::initial_array(state);
+            let target = self.initial_array(state);
             let mut from = 0;
             for range in self.initial_ranges(state) {
                 let bytes = range.end - range.start;
@@ -148,6 +149,12 @@ impl Plan {
             }
         }
         commands
+    }
+
+    /// The command that brings what a recording says to where kernels read it.
+    pub(crate) fn call_copy(&self) -> Command {
+        let bytes = self.program.bytes(Name::Call);
+        Command::Copy(Copy { source: Name::CallSource, from: 0, target: Name::Call, to: 0, bytes })
     }
 
     /// Room for a state on its way between two ranges of one buffer.
@@ -201,5 +208,7 @@ impl Plan {
     }
 }
 
+#[cfg(test)]
+mod effects;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,8 @@ pub(crate) enum Name {
     Params,
     /// What a call says: lengths, rows, padding, dropout keys
     Call,
+    /// The same in memory of the host, of a recording
+    CallSource,
     /// A state on its way between two ranges of one buffer, which no command can copy directly
     Transit(usize),
     /// Results for the host
@@ -59,13 +61,14 @@ impl fmt::Display for Name {
             Self::InitialState(_) | Self::State(_) => f.write_str("c"),
             Self::Weights { array, layer } => write!(f, "{array} of layer {layer}"),
             Self::AllWeights(array) => write!(f, "{array} of all layers"),
-            Self::Gx => f.write_str("gx of one chunk"),
+            // A chunk is cut to the steps that fit, down to one.
+            Self::Gx => f.write_str("gx of one time step"),
             Self::H => f.write_str("h before and after a step"),
             Self::Raw => f.write_str("h before its projection"),
             Self::Gated => f.write_str("the reset state"),
             Self::LayerOutput(_) => f.write_str("the output of a layer"),
             Self::Params => f.write_str("the parameters of all chunks"),
-            Self::Call => f.write_str("lengths and rows of the call"),
+            Self::Call | Self::CallSource => f.write_str("lengths and rows of the call"),
             Self::Transit(_) => f.write_str("a state in transit"),
             Self::Readback => f.write_str("the readback of output and states"),
         }
@@ -234,7 +237,7 @@ fn check_array(array: &Array, limits: &DeviceLimits) -> Result<()> {
     let what = array.name.to_string();
     match array.name {
         // Never bound.
-        Name::Readback | Name::Transit(_) | Name::InitialState(_) => {}
+        Name::Readback | Name::CallSource | Name::Transit(_) | Name::InitialState(_) => {}
         // Dynamic offsets are u32, whatever the size of a buffer may be.
         Name::Params => return check(&what, "max_buffer_size", array.bytes, limits.buffer.min(u32::MAX.into())),
         _ => check(&what, "max_storage_buffer_binding_size", array.bytes, limits.storage_binding)?,

@@ -2,10 +2,18 @@
 
 use std::io::Write;
 
-use wgpu_rnn::{Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmConfig, Mode, Options, Strategy, Tensor, wgpu};
+use wgpu_rnn::{
+    Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmBuffers, LstmConfig, Mode, Options, Strategy, Tensor, wgpu,
+};
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{adapter_under_test, bits, gpu, own_device, uniform};
+use crate::support::{adapter_under_test, bits, gpu, own_device, under_test, uniform};
+
+/// Says why a test did nothing. Straight to stderr: what a passing test prints is hidden.
+fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED, {why}: {test}");
+}
 
 fn model() -> Lstm {
     Lstm::random(LstmConfig::new(3, 5), 1).unwrap()
@@ -24,13 +32,13 @@ fn auto_always_gives_a_device_that_works() {
 
 #[test]
 fn an_adapter_that_is_not_there_is_an_error_that_lists_what_is() {
-    let error = Device::gpu(&GpuOptions::new().name("no such adapter")).unwrap_err();
+    let error = Device::gpu(&GpuOptions::new().with_name("no such adapter")).unwrap_err();
     let Error::NoAdapter { found, .. } = &error else { panic!("{error}") };
     assert!(error.to_string().contains("with \"no such adapter\" in its name"), "{error}");
     if gpu().is_some() {
         assert!(!found.is_empty());
     }
-    let error = Device::gpu(&GpuOptions::new().backends(wgpu::Backends::empty())).unwrap_err();
+    let error = Device::gpu(&GpuOptions::new().with_backends(wgpu::Backends::empty())).unwrap_err();
     assert!(
         error.to_string().starts_with("no GPU adapter for the chosen backends, of which this build or system has none"),
         "{error}"
@@ -42,7 +50,7 @@ fn an_adapter_is_found_by_part_of_its_name() {
     let Some(gpu) = gpu() else { return };
     let name = gpu.adapter_info().unwrap().name.to_uppercase();
     let part: String = name.chars().take(6).collect();
-    let found = Device::gpu(&GpuOptions::new().name(part.clone())).unwrap();
+    let found = Device::gpu(&GpuOptions::new().with_name(part.clone())).unwrap();
     assert!(found.adapter_info().unwrap().name.to_uppercase().contains(&part));
     assert!(found.to_string().contains(&found.adapter_info().unwrap().name));
     assert!(!Device::adapters().is_empty());
@@ -73,12 +81,83 @@ fn a_callers_device_is_used_and_left_alone() {
     assert!(pollster::block_on(scope.pop()).is_none());
 }
 
+#[test]
+fn opengl_devices_know_each_others_buffers() {
+    let opengl = GpuOptions::new().with_backends(wgpu::Backends::GL);
+    let [own, other] = match [Device::gpu(&opengl), Device::gpu(&opengl)] {
+        [Ok(own), Ok(other)] => [own, other],
+        [Err(error @ Error::NoAdapter { .. }), _] => return skipped(&error.to_string()),
+        [own, other] => panic!("{own:?}, {other:?}"),
+    };
+    let make = |device: &Device| {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: None, size: 64, usage, mapped_at_creation: false };
+        device.wgpu().unwrap().0.create_buffer(&descriptor)
+    };
+    let ([output, h, c], foreign) = ([(); 3].map(|()| make(&own)), make(&other));
+    let model = Lstm::random(LstmConfig::new(1, 1), 1).unwrap().to(&own).unwrap();
+    let mut encoder = own.wgpu().unwrap().0.create_command_encoder(&Default::default());
+    let error = model.encode(&mut encoder, 1, 1, &LstmBuffers::new(&foreign, &output, &h, &c)).unwrap_err();
+    assert!(matches!(error, Error::Gpu { during: "binding buffers", .. }), "{error}");
+}
+
+#[test]
+fn every_gpu_is_opened_once_and_found_by_its_bus_id() {
+    let real = |info: &wgpu::AdapterInfo| info.device_type != wgpu::DeviceType::Cpu;
+    let named = std::env::var("WGPU_ADAPTER_NAME").is_ok_and(|name| !name.is_empty());
+    match Device::gpus() {
+        Ok(gpus) => {
+            assert!(!gpus.is_empty());
+            for device in gpus {
+                let info = device.adapter_info().unwrap();
+                assert!(named || real(info), "{device}");
+                if !info.device_pci_bus_id.is_empty() {
+                    let options = GpuOptions::new().with_pci_bus_id(info.device_pci_bus_id.clone());
+                    let found = Device::gpu(&options).unwrap();
+                    assert_eq!(found.adapter_info().unwrap().device_pci_bus_id, info.device_pci_bus_id);
+                }
+                model().to(&device).unwrap().forward(&uniform(&[2, 2, 3], 2), None).unwrap();
+            }
+        }
+        Err(Error::NoAdapter { .. }) => assert!(!Device::auto().is_gpu()),
+        Err(error) => panic!("{error}"),
+    }
+    let wanted = |id: &str| Device::gpu(&GpuOptions::new().with_pci_bus_id(id)).unwrap_err().to_string();
+    assert!(wanted("ffff:ff:1f.7").contains(" at PCI bus id ffff:ff:1f.7; "), "{}", wanted("ffff:ff:1f.7"));
+    let malformed = wanted("second");
+    assert!(malformed.contains(r#"at PCI bus id "second", which is not of the form "0000:01:00.0""#), "{malformed}");
+}
+
+/// In `async` code the same devices are opened by the same options.
+#[test]
+fn async_doors_open_what_the_blocking_calls_open() {
+    let auto = pollster::block_on(GpuOptions::new().open_or_cpu());
+    assert_eq!((auto.to_string(), auto.reason()), (Device::auto().to_string(), Device::auto().reason()));
+    let nothing = pollster::block_on(GpuOptions::new().with_name("no such adapter").open_or_cpu());
+    assert!(!nothing.is_gpu() && nothing.reason().contains("no such adapter"), "{}", nothing.reason());
+    let Some(gpu) = gpu() else { return };
+    let opened = pollster::block_on(GpuOptions::new().open()).unwrap();
+    assert_eq!((opened.to_string(), opened.reason()), (gpu.to_string(), gpu.reason()));
+    // An adapter that is named is taken, software or not.
+    let named = pollster::block_on(GpuOptions::new().with_name(&gpu.adapter_info().unwrap().name).open_or_cpu());
+    assert!(named.is_gpu(), "{named}");
+}
+
+#[test]
+fn a_cpu_device_has_at_least_one_thread() {
+    assert_eq!(Device::cpu_with(0).unwrap_err().to_string(), "threads: expected at least 1, got 0");
+    let device = Device::cpu_with(3).unwrap();
+    assert_eq!(
+        (device.to_string(), device.reason()),
+        ("CPU".to_owned(), "the CPU was asked for, with at most 3 threads")
+    );
+}
+
 /// An empty cache; `None` where there are none.
 fn pipeline_cache(device: &Device) -> Option<wgpu::PipelineCache> {
     let (gpu, _) = device.wgpu()?;
     if !gpu.features().contains(wgpu::Features::PIPELINE_CACHE) {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED, {device} has no pipeline caches: {test}");
+        skipped(&format!("{device} has no pipeline caches"));
         return None;
     }
     let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: None, fallback: true };
@@ -91,7 +170,7 @@ fn pipeline_cache(device: &Device) -> Option<wgpu::PipelineCache> {
 #[test]
 fn kernels_go_through_a_pipeline_cache_and_give_the_same_bits() {
     let Some(gpu) = gpu() else { return };
-    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let device = under_test(Device::gpu(&GpuOptions::new()).unwrap());
     let Some(cache) = pipeline_cache(&device) else { return };
     let x = uniform(&[4, 2, 3], 3);
     let expected = model().to(&gpu).unwrap().forward(&x, None).unwrap().0;
@@ -232,6 +311,25 @@ fn a_lost_device_is_an_error_and_no_panic() {
     }
 }
 
+/// wgpu runs a program's own callbacks on whichever thread polls; a panic goes on there, and the device lives.
+#[test]
+fn a_panic_of_somebodys_callback_is_no_loss_of_the_device() {
+    if gpu().is_none() {
+        return;
+    }
+    let (device, queue) = own_device(|_| {});
+    let model = model().to(&Device::from_wgpu(device.clone(), queue)).unwrap();
+    let x = uniform(&[4, 2, 3], 3);
+    let expected = bits(&model.forward(&x, None).unwrap().0);
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let readback =
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
+    readback.map_async(wgpu::MapMode::Read, .., |_| panic!("on purpose"));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.forward(&x, None)));
+    assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "on purpose");
+    assert_eq!(bits(&model.forward(&x, None).unwrap().0), expected);
+}
+
 #[test]
 fn a_dropped_forward_leaves_the_model_usable() {
     use std::task::{Context, Waker};
@@ -258,7 +356,10 @@ fn a_long_sequence_runs_in_several_chunks() {
     let (expected, _) = crate::support::oracle(&lstm, &x, None);
     for (strategy, dispatches) in [(Strategy::Step, 9003), (Strategy::Sequence, 6)] {
         model.set_strategy(strategy).unwrap();
-        assert_eq!(model.plan(9000, 1).unwrap().dispatch_count(), dispatches);
+        // Submissions of OpenGL's software adapters are short, and a dispatch is no longer than they.
+        if gpu.adapter_info().unwrap().backend != wgpu::Backend::Gl {
+            assert_eq!(model.plan(9000, 1).unwrap().dispatch_count(), dispatches);
+        }
         let (output, _): (Tensor, _) = model.forward(&x, None).unwrap();
         let tolerance = Tolerance::of_f32_sum(4);
         compare(strategy.name(), output.data(), expected.data(), tolerance).unwrap();

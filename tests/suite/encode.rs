@@ -217,16 +217,16 @@ fn buffers_that_do_not_fit_are_named() {
     );
     assert_eq!(
         rejected(LstmBuffers::new(&input, &output, &h, &h)),
-        "buffer c_n: expected a buffer other than h_n's, got the same"
+        "buffer c_n: expected a range apart from h_n's, got bytes 0..108 and bytes 0..108 of one buffer"
     );
     assert_eq!(
         rejected(LstmBuffers::new(&input, &input, &h, &c)),
-        "buffer output: expected a buffer other than input's, got the same"
+        "buffer output: expected a range apart from input's, got bytes 0..540 and bytes 0..240 of one buffer"
     );
 
     assert_eq!(
         rejected(LstmBuffers::new(&input, &output, &h, &c).with_initial(&c, &h)),
-        "buffer h_0: expected a buffer other than c_n's, got the same"
+        "buffer h_0: expected a range apart from c_n's, got bytes 0..108 and bytes 0..108 of one buffer"
     );
 
     // The refused recordings left nothing in the encoder.

@@ -19,6 +19,7 @@ mod infer;
 mod lengths;
 mod packed;
 mod precision;
+mod processes;
 mod properties;
 mod strategies;
 mod streams;

@@ -13,7 +13,6 @@ mod product;
 mod worker;
 
 use std::marker::PhantomData;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -53,6 +52,8 @@ pub(crate) struct FastModel {
     arch: Arch,
     /// Of its vectors.
     lanes: usize,
+    /// The most that a forward may use.
+    threads: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -93,19 +94,14 @@ pub(crate) fn is_supported(cell: CellKind) -> bool {
     cell.products().len() == 1 && Arch::new().dispatch(Lanes) >= 4
 }
 
-/// The threads that this process may use. Asking costs as much as a small forward.
-fn available_threads() -> usize {
-    static THREADS: OnceLock<usize> = OnceLock::new();
-    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
 impl FastModel {
-    pub(crate) fn new<F: Real>(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
-        Self::on(Arch::new(), config, layers)
+    /// `threads` are the most that a forward may use.
+    pub(crate) fn new<F: Real>(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
+        Self::on(Arch::new(), config, layers, threads)
     }
 
     /// With the vectors of `arch`.
-    fn on<F: Real>(arch: Arch, config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
+    fn on<F: Real>(arch: Arch, config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let (gates, lanes) = (config.cell.gates(), arch.dispatch(Lanes));
         let pack = |weights: &LayerWeights<F>| {
             Ok(DirectionWeights {
@@ -114,7 +110,8 @@ impl FastModel {
                 hr: weights.weight_hr().map(|weight| Packed::new(weight, None, 1, lanes)).transpose()?,
             })
         };
-        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()?, arch, lanes })
+        let layers = layers.iter().map(pack).collect::<Result<_>>()?;
+        Ok(Self { config: config.clone(), layers, arch, lanes, threads })
     }
 
     /// As [`CpuModel::forward`](super::CpuModel::forward).
@@ -144,7 +141,7 @@ impl FastModel {
                 weights: &self.layers[layer * directions..(layer + 1) * directions],
             };
             // Where a thread cannot be had, or another program uses its core, one has to do.
-            let parts = match self.run(&pass, states, available_threads())? {
+            let parts = match self.run(&pass, states, self.threads)? {
                 Some(parts) => parts,
                 None => self.run(&pass, states, 1)?.unwrap_or_default(),
             };

@@ -32,7 +32,7 @@ fn error<K: Kind>(arch: Arch, layer: &Layer<K>, config: &RecurrentConfig, batch:
     let exact_layer = layer.cast::<f64>().unwrap();
     let reference = ReferenceModel::new(config, exact_layer.layers()).unwrap();
     let (expected, _) = reference.forward(&call, &exact, &mut expected_states).unwrap();
-    let fast = FastModel::on(arch, config, layer.layers()).unwrap();
+    let fast = FastModel::on(arch, config, layer.layers(), 2).unwrap();
     let (got, _) = fast.forward(&call, &x, &mut got_states).unwrap();
     let pairs = got.iter().zip(&expected).chain(got_states.iter().flatten().zip(expected_states.iter().flatten()));
     pairs.map(|(&got, &expected)| (f64::from(got) - expected).abs()).fold(0.0, f64::max)

@@ -1,0 +1,31 @@
+//! Questions for errors that a browser has not answered yet.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::pin::Pin;
+
+type Question = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// The questions of one call, each with what was being done, in the order of asking.
+#[derive(Default)]
+pub(crate) struct Unanswered(RefCell<Vec<(&'static str, Question)>>);
+
+impl Unanswered {
+    pub(crate) fn add<Q: Future<Output = Option<wgpu::Error>> + 'static>(
+        &self,
+        during: &'static str,
+        questions: Vec<Q>,
+    ) {
+        self.0.borrow_mut().extend(questions.into_iter().map(|question| (during, Box::pin(question) as Question)));
+    }
+
+    pub(crate) fn take(&self) -> Vec<(&'static str, Question)> {
+        self.0.take()
+    }
+}
+
+impl fmt::Debug for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} questions for errors", self.0.borrow().len())
+    }
+}
