@@ -10,7 +10,8 @@ use crate::plan::shipped::shipped;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shader {
-    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`; fit for a file's name.
+    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`; fit for a
+    /// file's name.
     pub name: String,
     /// The whole module.
     pub source: String,
@@ -30,7 +31,8 @@ pub struct Shader {
 /// ```
 pub fn shaders() -> Vec<Shader> {
     let mut seen = HashSet::new();
-    // Cells that have the same gates share the input product, and the projection of h does not depend on the weights' precision.
+    // Cells that have the same gates share the input product, and the projection of h does not depend on the weights'
+    // precision.
     let shaders = shipped().into_iter().map(|key| Shader::new(&key));
     shaders.filter(|shader| seen.insert((shader.source.clone(), shader.constants.clone()))).collect()
 }

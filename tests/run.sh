@@ -5,8 +5,8 @@
 #
 # The GPU tests need any adapter that wgpu finds. Where there is none, this installs Mesa's software Vulkan driver
 # (lavapipe) and the Vulkan loader with the system's package manager, and says so. Then it runs cargo test, in which a
-# GPU test without an adapter is a failure, and the suite once more with the tiles of a real GPU, which a software adapter does not
-# choose by itself.
+# GPU test without an adapter is a failure, and the suite once more with the tiles of a real GPU, which a software
+# adapter does not choose by itself.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -2,15 +2,15 @@
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// A workgroup owns 2·UNITS hidden units of ROW_TILES·8 batch rows. An invocation owns two units of eight rows, four register
-// tiles: two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over k: invocation
-// z takes k = z, z + 4, … of every tile, and the four partial sums are added in the order of z, so the result is the same on every
-// run. The CPU twin is cpu/reference/step.rs.
+// A workgroup owns 2·UNITS hidden units of ROW_TILES·8 batch rows. An invocation owns two units of eight rows, four
+// register tiles: two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over
+// k: invocation z takes k = z, z + 4, … of every tile, and the four partial sums are added in the order of z, so the
+// result is the same on every run. The CPU twin is cpu/reference/step.rs.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/; `BLOCK` from
 // weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `STAGED`, `row_tile`, `stage_rows` from
-// product/staged_rows.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `operand_rows`, `begin`,
-// `finish` from step/unit.wgsl.
+// product/staged_rows.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`,
+// `operand_rows`, `begin`, `finish` from step/unit.wgsl.
 
 override UNITS: u32;
 override ROW_TILES: u32;

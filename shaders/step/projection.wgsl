@@ -2,12 +2,12 @@
 //
 //   h = W_hr[d]·raw        from H values to P
 //
-// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of four rows and one direction, so that
-// a weight that is read serves four sums; SPLIT invocations share the sums of a value, and their parts are added in order. The CPU
-// twin is the end of cpu/reference/step.rs.
+// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of four rows and one
+// direction, so that a weight that is read serves four sums; SPLIT invocations share the sums of a value, and their
+// parts are added in order. The CPU twin is the end of cpu/reference/step.rs.
 //
-// Needs: `params`, `enter` from base/params.wgsl; `length_of`, `y_index` from base/rows.wgsl; `current_step` from base/step.wgsl;
-// `leave_h`, `leave_padding` from step/leave_h.wgsl.
+// Needs: `params`, `enter` from base/params.wgsl; `length_of`, `y_index` from base/rows.wgsl; `current_step` from
+// base/step.wgsl; `leave_h`, `leave_padding` from step/leave_h.wgsl.
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]

@@ -24,8 +24,8 @@ pub(crate) const TILES: [InputProductTile; 2] = [InputProductTile::Tiled, FEW_RO
 
 const FEW_ROWS_TILE: InputProductTile = InputProductTile::FewRows(FewRows { units: 8, row_tiles: 2, split: 16 });
 
-/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut. Software
-/// adapters run the invocations of a workgroup in turn and gain nothing from a shared sum.
+/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut.
+/// Software adapters run the invocations of a workgroup in turn and gain nothing from a shared sum.
 pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> InputProductTile {
     match limits.software {
         false if batch <= FEW_ROWS && FEW_ROWS_TILE.check_workgroup(config, limits).is_ok() => FEW_ROWS_TILE,

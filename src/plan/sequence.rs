@@ -27,8 +27,8 @@ const MAX_INVOCATIONS: u32 = 1024;
 /// No more invocations share a sum: each takes at least a block of four k.
 const BLOCK: usize = 4;
 
-/// The workgroup for a hidden size, on a device that can run it. The sum is split so that all invocations of a workgroup have
-/// work; a software adapter runs them in turn, and gains nothing from that.
+/// The workgroup for a hidden size, on a device that can run it. The sum is split so that all invocations of a
+/// workgroup have work; a software adapter runs them in turn, and gains nothing from that.
 pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<SequenceTile> {
     let refused =
         |why: &str| Error::Unsupported { what: format!("the sequence strategy for {config}"), why: why.to_owned() };

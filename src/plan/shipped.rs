@@ -7,8 +7,8 @@ use crate::plan::strategy::{Choice, Recurrence};
 use crate::plan::{sequence, step};
 use crate::precision::Precision;
 
-/// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with dropout and without, of one layer and of
-/// several.
+/// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with dropout and without, of
+/// one layer and of several.
 pub(crate) fn shipped() -> Vec<PipelineKey> {
     let mut keys = Vec::new();
     for (cell, precision) in CellKind::ALL.into_iter().flat_map(|cell| Precision::ALL.map(|p| (cell, p))) {

@@ -29,10 +29,11 @@ const WHAT: &str = "the step kernel";
 /// Fewer workgroups than this leave a large GPU idle, whose compute units are about as many.
 const GROUPS: usize = 128;
 
-/// Every tile that [`tile`] chooses from. Those of a GPU: the fewer rows there are to spread over the invocations, the more of them
-/// share a sum, so that few rows keep the whole GPU busy as well; the more rows and units there are, the more of them share what an
-/// invocation loads. Those of a software adapter, which runs the invocations of a workgroup in turn, a vector of them at a time, and
-/// gathers what each of them loads: it gains nothing from sharing a sum, and everything from loading little.
+/// Every tile that [`tile`] chooses from. Those of a GPU: the fewer rows there are to spread over the invocations, the
+/// more of them share a sum, so that few rows keep the whole GPU busy as well; the more rows and units there are, the
+/// more of them share what an invocation loads. Those of a software adapter, which runs the invocations of a workgroup
+/// in turn, a vector of them at a time, and gathers what each of them loads: it gains nothing from sharing a sum, and
+/// everything from loading little.
 pub(crate) const TILES: [StepTile; 8] =
     [ONE_ROW, FOUR_ROWS, EIGHT_ROWS, SEVERAL_ROWS, MANY_ROWS, SOFTWARE_ONE_ROW, SOFTWARE_FEW_ROWS, SOFTWARE_MANY_ROWS];
 
@@ -119,7 +120,8 @@ impl StepTile {
         [hidden_size.div_ceil(units) as u32, batch.div_ceil(rows) as u32, directions as u32]
     }
 
-    /// Bytes of workgroup memory: the staged h, and sums of all gates, of four rows at a time in the kernel of many rows.
+    /// Bytes of workgroup memory: the staged h, and sums of all gates, of four rows at a time in the kernel of many
+    /// rows.
     pub(crate) fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let invocations = self.workgroup().iter().product::<u32>() as usize;
         let floats = match self {

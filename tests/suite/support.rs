@@ -26,8 +26,8 @@ pub fn gpu() -> Option<Device> {
     device.clone()
 }
 
-/// A new device with the tiles under test: its own, or with `WGPU_RNN_TEST_TILES=hardware` those of a real GPU on a software adapter
-/// as well.
+/// Returns a new device with the tiles under test: its own, or with `WGPU_RNN_TEST_TILES=hardware` those of a real GPU on
+/// a software adapter as well.
 pub fn under_test(device: Device) -> Device {
     match std::env::var_os("WGPU_RNN_TEST_TILES") {
         None => device,
