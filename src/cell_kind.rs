@@ -39,7 +39,6 @@ const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..G
 const RNN: Description = Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H] };
 
 impl CellKind {
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 5] =
         [Self::Lstm, Self::Gru, Self::GruResetBefore, Self::Rnn(Nonlinearity::Tanh), Self::Rnn(Nonlinearity::Relu)];
 

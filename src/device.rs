@@ -143,6 +143,20 @@ impl Device {
         Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }
     }
 
+    /// Returns the device with the tiles and the choice of strategies of a real GPU, which a software adapter then runs
+    /// as well: for tests of what GPUs run, on machines without one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on the CPU, and on a device that has clones or models.
+    #[doc(hidden)]
+    pub fn with_hardware_tiles(self) -> Result<Self> {
+        let Kind::Gpu(context) = self.kind else { return Err(needs_gpu("tiles of a GPU")) };
+        let what = || format!("other tiles for {}", adapter::describe(&context.info));
+        let shared = Error::Unsupported { what: what(), why: "others use the device already".to_owned() };
+        let context = Arc::try_unwrap(context).map_err(|_| shared)?.with_hardware_tiles();
+        Ok(Self { kind: Kind::Gpu(Arc::new(context)), reason: self.reason })
+    }
+
     /// Returns the features that models use where a device has them, which is `PIPELINE_CACHE`, to be asked for on a
     /// device of the caller's own: `required_features: adapter.features() & Device::optional_features()`. None is
     /// required.

@@ -80,6 +80,7 @@ mod real;
 pub mod request;
 mod results;
 mod session;
+mod shaders;
 mod strategy;
 mod tensor;
 mod weights;
@@ -116,6 +117,7 @@ pub use real::Real;
 pub use request::Request;
 /// The number types that a file's tensors may have, and the errors of its format.
 pub use safetensors::{Dtype, SafeTensorError};
+pub use shaders::{Shader, shaders};
 pub use strategy::Strategy;
 pub use tensor::{IntoElements, Tensor, TensorView};
 pub use weights::LayerWeights;

@@ -42,6 +42,12 @@ impl Context {
         Self::over(GuardedDevice::borrowed(device, queue))
     }
 
+    /// Plans as for a real GPU, even if this is a software adapter.
+    pub(crate) fn with_hardware_tiles(mut self) -> Self {
+        self.limits.software = false;
+        self
+    }
+
     fn over(gpu: GuardedDevice) -> Self {
         let info = gpu.device.adapter_info();
         let limits = DeviceLimits {

@@ -9,7 +9,7 @@ pub(crate) mod model;
 mod pipeline;
 mod run;
 pub(crate) mod session;
-mod shader;
+pub(crate) mod shader;
 mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;

@@ -13,6 +13,7 @@ pub(crate) mod params;
 pub(crate) mod program;
 pub(crate) mod projection;
 pub(crate) mod sequence;
+pub(crate) mod shipped;
 pub(crate) mod step;
 pub(crate) mod strategy;
 pub(crate) mod wave;

@@ -7,7 +7,7 @@ use wgpu_rnn::{
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{adapter_under_test, bits, gpu, own_device, slice, uniform};
+use crate::support::{adapter_under_test, bits, gpu, own_device, slice, under_test, uniform};
 
 /// Says why a test did nothing. Straight to stderr: what a passing test prints is hidden.
 fn skipped(why: &str) {
@@ -170,7 +170,7 @@ fn pipeline_cache(device: &Device) -> Option<wgpu::PipelineCache> {
 #[test]
 fn kernels_go_through_a_pipeline_cache_and_give_the_same_bits() {
     let Some(gpu) = gpu() else { return };
-    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let device = under_test(Device::gpu(&GpuOptions::new()).unwrap());
     let Some(cache) = pipeline_cache(&device) else { return };
     let x = uniform(&[4, 2, 3], 3);
     let expected = model().to(&gpu).unwrap().forward(&x, None).unwrap().0;

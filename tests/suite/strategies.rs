@@ -7,7 +7,7 @@ use wgpu_rnn::{
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{bits, gpu, oracle, own_device, reduction_length, slice, state, uniform};
+use crate::support::{bits, gpu, oracle, own_device, reduction_length, slice, state, under_test, uniform};
 
 fn forced<K: Kind>(config: &Config<K>, gpu: &Device, strategy: Strategy) -> Placed<K> {
     let placed = Layer::random(config.clone(), 1).unwrap().to(gpu).unwrap();
@@ -179,7 +179,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     );
     // Some adapters have no more in a row than in all.
     let (device, queue) = own_device(|limits| limits.max_compute_workgroup_size_x = 256);
-    let small = Device::from_wgpu(device, queue);
+    let small = under_test(Device::from_wgpu(device, queue));
     assert_eq!(
         refused(&GruConfig::new(2, 257), &small, Strategy::Sequence).to_string(),
         "the sequence kernel needs 512 of max_compute_workgroup_size_x, the device has 256"
@@ -201,7 +201,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     }
     // One layer's weights fit, those of four do not.
     let (device, queue) = own_device(|limits| limits.max_storage_buffer_binding_size = 20_000);
-    let small = Device::from_wgpu(device, queue);
+    let small = under_test(Device::from_wgpu(device, queue));
     let config = LstmConfig::new(2, 32).with_num_layers(4);
     assert_eq!(
         refused(&config, &small, Strategy::Wavefront).to_string(),
@@ -262,7 +262,7 @@ fn the_fastest_strategy_is_found_and_remembered() {
     }
     // A device of its own, as what is found is the device's.
     let (device, queue) = own_device(|_| {});
-    let gpu = Device::from_wgpu(device, queue);
+    let gpu = under_test(Device::from_wgpu(device, queue));
     let config = LstmConfig::new(3, 20).with_num_layers(2);
     let model = forced(&config, &gpu, Strategy::Auto);
     let best = model.tune(&[20, 3, 3]).unwrap();
