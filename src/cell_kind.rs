@@ -2,7 +2,26 @@
 
 use std::ops::Range;
 
-use crate::config::Nonlinearity;
+/// The nonlinearity of an [`Rnn`](crate::Rnn): `nonlinearity` of `torch.nn.RNN`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Nonlinearity {
+    /// The hyperbolic tangent, PyTorch's default.
+    #[default]
+    Tanh,
+    /// max(0, x).
+    Relu,
+}
+
+/// PyTorch's name: "tanh" or "relu".
+impl std::fmt::Display for Nonlinearity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tanh => "tanh",
+            Self::Relu => "relu",
+        })
+    }
+}
 
 /// The recurrence that a layer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

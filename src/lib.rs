@@ -77,7 +77,7 @@ mod packed;
 mod plan;
 mod precision;
 mod real;
-pub mod request;
+mod request;
 mod results;
 mod session;
 mod shaders;
@@ -92,7 +92,7 @@ pub use cell::{
     Cell, CellConfig, GruCell, GruCellConfig, GruCellState, LstmCell, LstmCellConfig, LstmCellState, PlacedGruCell,
     PlacedLstmCell, PlacedRnnCell, RnnCell, RnnCellConfig, RnnCellState,
 };
-pub use config::Nonlinearity;
+pub use cell_kind::Nonlinearity;
 pub use cpu::plan::CpuPlan;
 pub use device::Device;
 pub use error::{ArgumentMismatch, Error, Result};
@@ -126,6 +126,17 @@ pub use weights::inventory::{CellInfo, LayerInfo, LayerKind};
 pub use weights::tensor_file::TensorFile;
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;
+
+/// The questions of a [`Request`]: what each sort of call can be asked besides its arguments.
+pub mod questions {
+    pub use crate::cell::placed::OneStep;
+    pub use crate::layer::forward::Forward;
+    pub use crate::layer::place::Place;
+    pub use crate::layer::push::Push;
+    pub use crate::layer::record::Encode;
+    pub use crate::layer::streams::NewStreams;
+    pub use crate::request::{FromState, Plain, Rows};
+}
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -4,16 +4,10 @@
 use std::fmt;
 use std::pin::Pin;
 
+use crate::error::{Error, Result};
 use crate::gpu::Wait;
+use crate::real::Real;
 use crate::tensor::element_count;
-use crate::{Error, Real, Result};
-
-pub use crate::cell::placed::OneStep;
-pub use crate::layer::forward::Forward;
-pub use crate::layer::place::Place;
-pub use crate::layer::push::Push;
-pub use crate::layer::record::Encode;
-pub use crate::layer::streams::NewStreams;
 
 /// Checks that a caller's memory is that of an output of this shape.
 pub(crate) fn check_output<F: Real>(shape: Vec<usize>, memory: &[F]) -> Result<()> {

@@ -5,18 +5,19 @@ use std::ops::Range;
 use crate::call::{Call, StateArrays};
 use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
+use crate::error::Result;
 use crate::gpu::Wait;
 use crate::gpu::session::{GpuSession, Input};
-use crate::model::{Place, PlacedModel};
+use crate::model::{Engine, PlacedModel};
+use crate::real::Real;
 use crate::tensor::{element_count, zeroed};
-use crate::{Real, Result};
 
 /// The states of many rows of a model.
 #[derive(Debug)]
 pub(crate) struct Session<F> {
     pub(crate) config: RecurrentConfig,
     state_arrays: StateArrays,
-    place: Resident<F>,
+    resident: Resident<F>,
 }
 
 #[derive(Debug)]
@@ -30,11 +31,11 @@ impl<F: Real> Session<F> {
     /// says whether pushes give their output.
     pub(crate) async fn new(model: &PlacedModel<F>, rows: usize, reads_output: bool) -> Result<Self> {
         let state_arrays = StateArrays { rows, tile_batch: rows };
-        let place = match &model.place {
-            Place::Cpu(model) => Resident::Cpu(CpuSession::new(model, rows)?),
-            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_arrays, reads_output).await?.into()),
+        let resident = match &model.engine {
+            Engine::Cpu(model) => Resident::Cpu(CpuSession::new(model, rows)?),
+            Engine::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_arrays, reads_output).await?.into()),
         };
-        Ok(Self { config: model.config.clone(), state_arrays, place })
+        Ok(Self { config: model.config.clone(), state_arrays, resident })
     }
 
     /// How many rows there is room for.
@@ -47,7 +48,7 @@ impl<F: Real> Session<F> {
         let call = call.over(self.state_arrays);
         let output_shape = call.extents().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
-        match &mut self.place {
+        match &mut self.resident {
             _ if call.extents().is_empty() => zeroed("output", &output_shape),
             Resident::Cpu(session) => session.push(&call, input),
             Resident::Gpu(session) => session.push(&call, Input::Host(input), wait).await,
@@ -56,16 +57,16 @@ impl<F: Real> Session<F> {
 
     /// Whether the states are those of a model: of its weights, not only of its shape.
     pub(crate) fn is_of(&self, model: &PlacedModel<F>) -> bool {
-        match (&self.place, &model.place) {
-            (Resident::Cpu(session), Place::Cpu(model)) => session.is_of(model),
-            (Resident::Gpu(session), Place::Gpu(model)) => session.is_of(model),
+        match (&self.resident, &model.engine) {
+            (Resident::Cpu(session), Engine::Cpu(model)) => session.is_of(model),
+            (Resident::Gpu(session), Engine::Gpu(model)) => session.is_of(model),
             _ => false,
         }
     }
 
     /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`, h first.
     pub(crate) async fn read(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
-        match &self.place {
+        match &self.resident {
             // A copy of no bytes is an error on a device.
             _ if rows.iter().all(Range::is_empty) => Ok(vec![Vec::new(); self.config.cell.states().len()]),
             Resident::Cpu(session) => session.read(rows),
@@ -75,7 +76,7 @@ impl<F: Real> Session<F> {
 
     /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`.
     pub(crate) async fn write(&mut self, rows: &[Range<usize>], states: Option<&[&[F]]>, wait: Wait) -> Result<()> {
-        match &mut self.place {
+        match &mut self.resident {
             _ if rows.iter().all(Range::is_empty) => {}
             Resident::Cpu(session) => session.write(rows, states),
             Resident::Gpu(session) => session.write(rows, states, wait).await?,
@@ -85,7 +86,7 @@ impl<F: Real> Session<F> {
 
     /// Makes room for `rows` rows; those that are there keep their states, new ones have zeros.
     pub(crate) async fn grow(&mut self, rows: usize) -> Result<()> {
-        match &mut self.place {
+        match &mut self.resident {
             Resident::Cpu(session) => session.grow(rows)?,
             Resident::Gpu(session) => session.grow(rows).await?,
         }

@@ -8,22 +8,23 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::Error;
 use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
-use crate::config::Nonlinearity;
+use crate::cell_kind::Nonlinearity;
 use crate::device::Device;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::Wait;
 use crate::layer::config::{Config, ForCell};
-use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
+use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::place::Place;
 use crate::model::PlacedModel;
+use crate::real::Real;
 use crate::request::Request;
 use crate::weights::names::{Naming, Parameter};
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
-use crate::{Real, Result};
 
 /// `torch.nn.LSTMCell` with its weights.
 pub type LstmCell<F = f32> = Cell<LstmKind, F>;
@@ -147,7 +148,7 @@ impl<K: Kind> Cell<K> {
     /// # Errors
     /// As [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Cell<K, F>> {
-        let Recurrence(cell) = K::RECURRENCE;
+        let KindCell(cell) = K::CELL;
         let (config, mut weights) = pytorch::read(Naming::Cell, cell, file, prefix)?;
         Cell::checked(CellConfig::of(config), weights.swap_remove(0), prefix)
     }

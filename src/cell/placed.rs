@@ -3,20 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::Error;
 use crate::as_view::AsView;
 use crate::call::{Call, Results};
 use crate::cell::shape::StepShape;
 use crate::cell::state::CellState;
 use crate::cell::{Cell, CellConfig};
 use crate::device::Device;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::PlacedModel;
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::{FromState, Request, sealed};
-use crate::{Real, Result, Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView};
 
 /// A [`Cell`] on a device, ready to run: [`PlacedLstmCell`](crate::PlacedLstmCell),
 /// [`PlacedGruCell`](crate::PlacedGruCell) or [`PlacedRnnCell`](crate::PlacedRnnCell). May be used from several threads

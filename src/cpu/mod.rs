@@ -12,9 +12,10 @@ use crate::config::RecurrentConfig;
 use crate::cpu::fast::FastModel;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::ReferenceModel;
+use crate::error::Result;
 use crate::extents::Extents;
+use crate::real::Real;
 use crate::weights::LayerWeights;
-use crate::{Real, Result};
 
 /// Returns the threads that this process may use. Asking the system costs as much as a small forward.
 pub(crate) fn available_threads() -> usize {

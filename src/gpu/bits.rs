@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use super::tests::context;
 use crate::call::Call;
+use crate::cell_kind::Nonlinearity;
 use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
+use crate::layer::config::Config;
+use crate::layer::kind::Kind;
+use crate::layer::{GruConfig, Layer, LstmConfig, RnnConfig};
 use crate::options::Options;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
-use crate::{Config, GruConfig, Kind, Layer, LstmConfig, Nonlinearity, RnnConfig};
 
 /// FNV-1a, 64 bits.
 fn hash(values: impl Iterator<Item = f32>) -> u64 {

@@ -1,11 +1,11 @@
 //! What models on one device share: the device, what it can hold, and its compiled kernels.
 
+use crate::error::{Error, Result};
 use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::Pipelines;
 use crate::gpu::tuned::Tuned;
 use crate::plan::limits::{BindingLimits, DeviceLimits, SUBMISSION_WORK};
-use crate::{Error, Result};
 
 /// The features that are used where a device has them.
 pub(crate) const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE;

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use crate::call::{Call, Results, Task};
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
@@ -20,9 +21,9 @@ use crate::plan::limits::DeviceLimits;
 use crate::plan::program::Name;
 use crate::plan::{Plan, Source};
 use crate::precision::Precision;
+use crate::real::Real;
 use crate::strategy::Strategy;
 use crate::weights::LayerWeights;
-use crate::{Error, Real, Result};
 
 /// How many sets of buffers a model keeps for calls to come; the one unused longest goes first.
 const KEPT_SETS: usize = 4;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
 use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange, missing};
 use crate::gpu::context::Context;
@@ -9,7 +10,6 @@ use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::Pipeline;
 use crate::gpu::weights::PackedWeights;
 use crate::plan::program::{Binding, Command, Copy, Name, Program};
-use crate::{Error, Result};
 
 /// The kernels of a program with their arrays, ready to record.
 #[derive(Debug)]

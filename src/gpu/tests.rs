@@ -4,16 +4,21 @@ use std::io::Write;
 use std::sync::Arc;
 
 use crate::call::{Call, Task};
+use crate::device::Device;
+use crate::error::Error;
 use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::adapter::{self, GpuOptions};
 use crate::gpu::context::Context;
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
+use crate::layer::config::Config;
+use crate::layer::kind::Kind;
+use crate::layer::{GruConfig, Layer, Lstm, LstmConfig, RnnConfig};
 use crate::options::Options;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
-use crate::{Config, Device, Error, GruConfig, Kind, Layer, Lstm, LstmConfig, RnnConfig, Tensor};
+use crate::tensor::Tensor;
 
 pub(super) fn context() -> Option<Context> {
     let required = std::env::var_os("WGPU_RNN_REQUIRE_GPU").is_some_and(|v| v == "1");

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::call::Call;
+use crate::error::Result;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::strategy::Strategy;

@@ -3,9 +3,12 @@
 use std::marker::PhantomData;
 
 use crate::cell_kind::CellKind;
-use crate::config::{Nonlinearity, RecurrentConfig};
-use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
-use crate::{Error, Real, Result, Tensor, TensorView};
+use crate::cell_kind::Nonlinearity;
+use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
+use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
+use crate::real::Real;
+use crate::tensor::{Tensor, TensorView};
 
 /// The configuration of a recurrent layer or cell: the arguments of `torch.nn.LSTM`, `GRU`, `RNN`, `LSTMCell`,
 /// `GRUCell` or `RNNCell` by the same names and with the same defaults. `with_…` sets an argument, the name alone reads
@@ -118,7 +121,7 @@ impl<K: Kind, M: Module> Config<K, M> {
     /// Makes a configuration with PyTorch's defaults, from `input_size` features to `hidden_size` units: one forward
     /// layer with biases, time-major.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
-        let Recurrence(cell) = K::RECURRENCE;
+        let KindCell(cell) = K::CELL;
         Self::of(RecurrentConfig::one_layer(cell, input_size, hidden_size))
     }
 

@@ -1,15 +1,17 @@
 //! A forward between arrays of the host.
 
-#[cfg(doc)]
-use crate::Error;
 use crate::as_view::AsView;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model;
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::{FromState, Request, Rows, check_output, sealed};
-use crate::{Real, Result, Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView};
 
 /// A forward that gives the states after every step: [`Request::all_states`].
 #[derive(Clone, Debug, PartialEq)]

@@ -18,19 +18,20 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cell_kind::Nonlinearity;
 #[cfg(doc)]
-use crate::Error;
-use crate::config::Nonlinearity;
+use crate::error::Error;
+use crate::error::Result;
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
-use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
+use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
+use crate::real::Real;
 use crate::weights::concat_gates::{self, ConcatGates};
 use crate::weights::names::Naming;
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
-use crate::{Real, Result};
 
 /// `torch.nn.LSTM` with its weights: long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates).
 pub type Lstm<F = f32> = Layer<LstmKind, F>;
@@ -192,7 +193,7 @@ impl<K: Kind> Layer<K> {
     /// # Errors
     /// As [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Layer<K, F>> {
-        let Recurrence(cell) = K::RECURRENCE;
+        let KindCell(cell) = K::CELL;
         let (config, layers) = pytorch::read(Naming::Layer, cell, file, prefix)?;
         Layer::checked(Config::of(config), layers, prefix)
     }

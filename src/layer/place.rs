@@ -1,17 +1,18 @@
 //! Placing a layer or a cell on a device.
 
-#[cfg(doc)]
-use crate::Error;
 use crate::device::Device;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::Wait;
 use crate::layer::Layer;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::PlacedModel;
 use crate::precision::Precision;
+use crate::real::Real;
 use crate::request::Request;
 use crate::weights;
-use crate::{Real, Result};
 
 /// The question of [`Layer::place`] and [`Cell::place`](crate::Cell::place).
 pub struct Place<'a, M> {

@@ -6,19 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::call::Task;
 use crate::device::Device;
 use crate::dropout::Training;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::extents::Extents;
 use crate::layer::Layer;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::plan::Plan;
+#[cfg(doc)]
+use crate::layer::streams::Streams;
 use crate::mode::Mode;
-use crate::model::{Asked, Place, PlacedModel};
+use crate::model::{Asked, Engine, PlacedModel};
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::Request;
 use crate::strategy::Strategy;
-#[cfg(doc)]
-use crate::{Error, Streams};
-use crate::{Real, Result, Tensor};
+use crate::tensor::Tensor;
 
 /// A [`Layer`] on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
 /// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] makes it. May be used from several threads at once.
@@ -119,7 +123,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     ///
     /// On the CPU, which takes no device memory, this does nothing.
     pub fn set_memory_limit(&self, bytes: u64) {
-        if let Place::Gpu(model) = &self.model().place {
+        if let Engine::Gpu(model) = &self.model().engine {
             model.set_forward_memory(bytes);
         }
     }
@@ -133,20 +137,20 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this GPU, with the
     /// reason; the one before stays then. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
     pub fn set_strategy(&self, strategy: Strategy) -> Result<()> {
-        match &self.model().place {
-            Place::Cpu(_) => {
+        match &self.model().engine {
+            Engine::Cpu(_) => {
                 self.settings().strategy = strategy;
                 Ok(())
             }
-            Place::Gpu(model) => model.set_strategy(strategy),
+            Engine::Gpu(model) => model.set_strategy(strategy),
         }
     }
 
     /// Returns the strategy that was asked for; [`Strategy::Auto`] if none was.
     pub fn strategy(&self) -> Strategy {
-        match &self.model().place {
-            Place::Cpu(_) => self.settings().strategy,
-            Place::Gpu(model) => model.strategy(),
+        match &self.model().engine {
+            Engine::Cpu(_) => self.settings().strategy,
+            Engine::Gpu(model) => model.strategy(),
         }
     }
 
@@ -179,9 +183,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// [`Error::Limit`] when the device cannot hold it.
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
         let extents = Extents::batched(&self.config().0, time_steps, batch);
-        match &self.model().place {
-            Place::Cpu(model) => Ok(Plan::Cpu(model.plan(&extents))),
-            Place::Gpu(model) => {
+        match &self.model().engine {
+            Engine::Cpu(model) => Ok(Plan::Cpu(model.plan(&extents))),
+            Engine::Gpu(model) => {
                 let task = Task { dropout: self.drops_out(), ..Task::forward(extents) };
                 Ok(Plan::Gpu(model.plan_forward(task)?.into()))
             }

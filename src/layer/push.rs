@@ -2,13 +2,15 @@
 
 use crate::as_view::AsView;
 use crate::call::Call;
+use crate::error::{Error, Result};
 use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::layer::streams::{Slot, Streams};
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::{Request, Rows, check_output, sealed};
-use crate::{Error, Real, Result, Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView};
 
 /// The question of [`Streams::request`].
 pub struct Push<'a, K: Kind, F: Real> {

@@ -6,13 +6,15 @@ use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::Device;
+use crate::error::{Error, Result};
 use crate::gpu::Wait;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
+use crate::real::Real;
 use crate::request::Request;
 use crate::session::Session;
-use crate::{Error, Real, Result, Tensor};
+use crate::tensor::Tensor;
 
 /// The name of one stream of [`Streams`]. No two streams of a program ever have the same, so that one which was
 /// removed, or belongs to other streams, is found out.

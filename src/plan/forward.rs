@@ -19,9 +19,9 @@
 
 use std::ops::Range;
 
-use crate::Result;
 use crate::call::{Results, Task};
 use crate::config::RecurrentConfig;
+use crate::error::Result;
 use crate::plan::input_product;
 use crate::plan::kernel::{Access, Kernel, PipelineKey, Role, Sources, WeightArray};
 use crate::plan::limits::{DeviceLimits, WORK_PER_BYTE, WORK_PER_DISPATCH, check, saturating_product};

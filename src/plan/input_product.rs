@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::Result;
 use crate::config::RecurrentConfig;
+use crate::error::Result;
 use crate::plan::explain::Count;
 use crate::plan::few_rows::FewRows;
 use crate::plan::kernel::Kernel;

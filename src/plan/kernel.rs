@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::Result;
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
+use crate::error::Result;
 use crate::plan::limits::{BindingLimits, check};
 use crate::plan::params::{MAX_CHUNKS, StepParams, block_bytes};
 use crate::plan::strategy::Constants;

@@ -22,13 +22,13 @@ use std::ops::Range;
 
 use crate::call::Task;
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::plan::forward::{Forward, Schedule, product_flops};
 use crate::plan::limits::{DeviceLimits, saturating_product};
 use crate::plan::program::{Array, Command, Copy, Name, Owner, Program};
 use crate::plan::strategy::Choice;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
-use crate::{Error, Result};
 
 /// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
 /// a GPU busy; long sequences would otherwise take memory in proportion to T.

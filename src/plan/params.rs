@@ -3,7 +3,7 @@
 //! All blocks of a plan are written before its first call; a dispatch picks its blocks by dynamic offset. So
 //! recording a step allocates and uploads nothing, and works where immediates do not exist (the browser).
 
-use crate::Result;
+use crate::error::Result;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
 
 /// What all layers and chunks of a call share: the struct `Params` of shaders/base/params.wgsl without its chunks, field by field.

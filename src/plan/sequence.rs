@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::plan::limits::{DeviceLimits, MAX_TURNS};
-use crate::{Error, Result};
 
 /// The shape of a workgroup, which owns a row: the shader's override constants of the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,7 +116,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::LstmConfig;
+    use crate::layer::LstmConfig;
     use crate::plan::tests::limits;
 
     #[test]

@@ -57,7 +57,8 @@ mod tests {
 
     use super::*;
     use crate::call::Task;
-    use crate::config::{Nonlinearity, RecurrentConfig};
+    use crate::cell_kind::Nonlinearity;
+    use crate::config::RecurrentConfig;
     use crate::extents::Extents;
     use crate::plan::Plan;
     use crate::plan::kernel::Role;

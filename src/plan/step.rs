@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::Result;
 use crate::config::RecurrentConfig;
+use crate::error::Result;
 use crate::plan::explain::Count;
 use crate::plan::few_rows::{FewRows, STAGED};
 use crate::plan::kernel::Kernel;
@@ -162,7 +162,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::LstmConfig;
+    use crate::layer::LstmConfig;
     use crate::plan::tests::limits;
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::Result;
 use crate::call::Task;
 use crate::config::RecurrentConfig;
+use crate::error::Result;
 use crate::plan::input_product::{self, InputProductTile};
 use crate::plan::kernel::{Kernel, Role};
 use crate::plan::limits::DeviceLimits;

@@ -5,11 +5,12 @@ use std::fmt;
 use safetensors::Dtype;
 
 use crate::cell_kind::CellKind;
-use crate::config::{Nonlinearity, RecurrentConfig};
+use crate::cell_kind::Nonlinearity;
+use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::weights::names::{self, Naming, Parameter, ParameterKind};
 use crate::weights::recorded::Recorded;
 use crate::weights::tensor_file::TensorFile;
-use crate::{Error, Result};
 
 /// A kind of recurrent layer or cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use crate::cell_kind::CellKind;
-use crate::config::{Nonlinearity, RecurrentConfig};
+use crate::cell_kind::Nonlinearity;
+use crate::config::RecurrentConfig;
 use crate::error::ArgumentMismatch;
+use crate::error::{Error, Result};
 use crate::weights::names::Naming;
 use crate::weights::tensor_file::TensorFile;
-use crate::{Error, Result};
 
 const BATCH_FIRST: &str = "batch_first";
 const DROPOUT: &str = "dropout";

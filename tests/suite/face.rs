@@ -4,7 +4,7 @@ use wgpu_rnn::{
     AllStates, Cell, CellState, ConcatGates, Config, CpuPlan, Device, Error, GateLinear, GpuOptions, GpuPlan, Gru,
     GruCell, GruCellConfig, GruConfig, Layer, LayerWeights, Lstm, LstmBuffers, LstmConfig, LstmKind, LstmState, Mode,
     Nonlinearity, PackedSequence, Placed, PlacedCell, Plan, Precision, Request, Rnn, RnnConfig, Slot, Strategy,
-    Streams, Tensor, TensorFile, TensorView, request,
+    Streams, Tensor, TensorFile, TensorView, questions,
 };
 
 use crate::support::{bits, on_both, uniform};
@@ -44,12 +44,12 @@ fn public_types_are_send_and_sync() {
     both::<TensorView<'static>>();
     both::<wgpu_rnn::LayerKind>();
     send::<Request<'static, ()>>();
-    send::<Request<'static, LstmState, request::Forward<'static, LstmKind, f32>>>();
-    send::<Request<'static, (), request::Push<'static, LstmKind, f32>>>();
-    send::<Request<'static, (), request::Encode<'static, LstmKind, f32>>>();
-    send::<Request<'static, LstmState, request::OneStep<'static, LstmKind, f32>>>();
-    send::<Request<'static, (), request::Place<'static, Lstm>>>();
-    send::<Request<'static, (), request::NewStreams<'static, LstmKind, f32>>>();
+    send::<Request<'static, LstmState, questions::Forward<'static, LstmKind, f32>>>();
+    send::<Request<'static, (), questions::Push<'static, LstmKind, f32>>>();
+    send::<Request<'static, (), questions::Encode<'static, LstmKind, f32>>>();
+    send::<Request<'static, LstmState, questions::OneStep<'static, LstmKind, f32>>>();
+    send::<Request<'static, (), questions::Place<'static, Lstm>>>();
+    send::<Request<'static, (), questions::NewStreams<'static, LstmKind, f32>>>();
 }
 
 /// A million weights are not printed, wherever they are; what is printed is a line.

@@ -25,6 +25,7 @@ mod precision;
 mod processes;
 mod properties;
 mod requests;
+mod rooms;
 mod saving;
 mod strategies;
 mod streams;

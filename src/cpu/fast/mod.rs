@@ -19,7 +19,8 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::call::Call;
 use crate::cell_kind::CellKind;
-use crate::config::{Nonlinearity, RecurrentConfig};
+use crate::cell_kind::Nonlinearity;
+use crate::config::RecurrentConfig;
 use crate::cpu::fast::cell::Cell;
 use crate::cpu::fast::exchange::Exchange;
 use crate::cpu::fast::pack::Packed;
@@ -28,10 +29,11 @@ use crate::cpu::fast::product::{rows_at_a_time, tiles_at_a_time};
 use crate::cpu::fast::worker::Worker;
 use crate::cpu::plan::CpuPlan;
 use crate::dropout::{Dropout, Key};
+use crate::error::Result;
 use crate::extents::{Extents, RowStride};
+use crate::real::Real;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
-use crate::{Real, Result};
 
 /// A step of fewer operations than this takes a thread less time than two threads need to meet: a few microseconds.
 const STEP_FLOPS_OF_A_THREAD: u64 = 200_000;

@@ -1,7 +1,9 @@
 //! Weights as the vector kernels read them: packed once, when a model is placed.
 
+use crate::error::Result;
+use crate::real::Real;
+use crate::tensor::Tensor;
 use crate::tensor::zeroed;
-use crate::{Real, Result, Tensor};
 
 /// A matrix whose rows are G gates of some units, with its bias, in tiles of as many units as a vector has lanes.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Pass;
-use crate::Result;
+use crate::error::Result;
 use crate::tensor::zeroed;
 
 pub(super) struct Part {

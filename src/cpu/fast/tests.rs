@@ -5,8 +5,9 @@ use crate::call::Call;
 use crate::config::RecurrentConfig;
 use crate::cpu::reference::ReferenceModel;
 use crate::extents::Extents;
+use crate::layer::kind::Kind;
+use crate::layer::{GruConfig, Layer, LstmConfig, RnnConfig};
 use crate::options::Options;
-use crate::{GruConfig, Kind, Layer, LstmConfig, RnnConfig};
 
 /// Every instruction set that this machine has, the best first.
 pub(super) fn archs() -> Vec<Arch> {

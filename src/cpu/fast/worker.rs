@@ -79,7 +79,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
             let mut row = 0;
             while row < rows {
                 let size = rows_at_a_time::<S>(rows - row, G, count);
-                let place = Place { tile: tiles.start + t, at: t, tiles: tiles.len(), row };
+                let place = GxRows { tile: tiles.start + t, at: t, tiles: tiles.len(), row };
                 with_sizes!(size, count, G, S, <R, T> input_product_rows::<S, G, R, T>(simd, packed, place, x_of, gx));
                 row += size;
             }
@@ -203,7 +203,7 @@ fn bias_of<S: Simd, const G: usize>(packed: &Packed, tile: usize) -> [S::f32s; G
 
 /// Where some rows of gx are: which packed tile, which of the part's tiles, and the first row.
 #[derive(Clone, Copy)]
-struct Place {
+struct GxRows {
     tile: usize,
     at: usize,
     tiles: usize,
@@ -215,7 +215,7 @@ struct Place {
 fn input_product_rows<'x, S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,
     packed: &Packed,
-    place: Place,
+    place: GxRows,
     x_of: impl Fn(usize) -> &'x [f32],
     gx: &mut [S::f32s],
 ) {

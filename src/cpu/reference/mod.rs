@@ -11,11 +11,12 @@ use crate::config::RecurrentConfig;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::Dropout;
+use crate::error::Result;
 use crate::extents::{Extents, RowStride};
 use crate::plan::GX_BUDGET;
+use crate::real::Real;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
-use crate::{Real, Result};
 
 /// A model whose weights are laid out for the CPU.
 #[derive(Clone, Debug)]
