@@ -1,12 +1,12 @@
 // All steps of a chunk of one layer in one dispatch: a workgroup owns every unit of one row and direction, so that no
-// step waits for another workgroup, and none for the start of a dispatch.
+// step waits for another workgroup or for the start of a dispatch.
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))        for every step s of the chunk
 //
 // h stays in workgroup memory. An invocation owns one unit and a share of the sum over k: of the blocks of four k,
 // invocation z takes blocks z, z + SPLIT, … The SPLIT partial sums are added in the order of z. If HELD, an invocation
-// has at most four blocks and keeps their weights in registers for the whole chunk; else it reads them anew in every
-// step. The CPU twin is cpu/reference/step.rs.
+// has at most four blocks and keeps their weights in registers for the whole chunk; otherwise it reads them again in
+// every step. The CPU twin is cpu/reference/step.rs.
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `h_before`, `y_index` from base/rows.wgsl;
 // `Gates`, `store_state` from cell/; `BLOCK` from weights/blocks.wgsl; `h`, `y`, `Pending`, `input_gates`,
@@ -16,12 +16,12 @@
 override UNITS: u32; // at least H
 override SPLIT: u32;
 override HELD: bool;
-const ROWS_OF_LINE = 32768u; // of the grid
+const ROWS_OF_LINE = 32768u; // rows per line of the grid
 
-var<workgroup> h_row: array<f32, UNITS>;             // [H], zeros behind it
+var<workgroup> h_row: array<f32, UNITS>;             // [H], padded with zeros
 var<workgroup> partial: array<Gates, SPLIT * UNITS>; // [SPLIT, UNITS]
 
-// The weights of one unit for four k that follow each other.
+// The weights of one unit for four consecutive k.
 struct Block {
     w0: Gates,
     w1: Gates,
@@ -47,7 +47,7 @@ fn load_block(d: u32, u: u32, block: u32) -> Block {
 }
 
 fn add_block(sum: Gates, weights: Block, block: u32) -> Gates {
-    // Behind the last block there is nothing to add, and h_row ends.
+    // Past the last block there is nothing to add, and h_row ends.
     if (4u * block >= UNITS) {
         return sum;
     }
@@ -56,9 +56,9 @@ fn add_block(sum: Gates, weights: Block, block: u32) -> Gates {
     return half + h_row[k + 2u] * weights.w2 + h_row[k + 3u] * weights.w3;
 }
 
-// Adds a block with its weights read where they are, `own` being where those of the unit begin. All are under way
-// together, except in a workgroup of 1,024: there an NVIDIA GPU has 64 registers for each invocation, and two at a time
-// are what fits.
+// Adds a block whose weights are read from the buffer; `own` is the start of the unit's weights. All four loads
+// overlap, except in a workgroup of 1,024: there, an NVIDIA GPU has 64 registers per invocation, enough for two at a
+// time.
 fn add_whole_block(sum: Gates, own: u32, block: u32) -> Gates {
     let k = 4u * block;
     let at = own + k * BLOCK;
@@ -94,7 +94,7 @@ fn sequence(
     let z = local.z;
     let first = params.chunks[0].first_step;
     let finishes = z == 0u && u < params.hidden_size;
-    // Steps behind the row's end are padding, which needs no sums.
+    // Steps past the row's end are padding, which needs no sums.
     let steps = clamp(length_of(b), first, first + params.chunks[0].steps) - first;
 
     var w0 = Block();
@@ -121,8 +121,8 @@ fn sequence(
     workgroupBarrier();
 
     for (var i = 0u; i < steps; i++) {
-        // Under way while the sums are made. Those of held weights are made sooner than a load arrives, so that it is
-        // for the step after.
+        // Loaded while the sums are computed. With held weights, the sums are ready sooner than a load arrives, so it
+        // is for the next step.
         let ahead = select(i, i + 1u, HELD);
         var loaded = Gates();
         if (finishes && ahead < steps) {
@@ -135,7 +135,7 @@ fn sequence(
             sum = add_block(sum, w2, z + 2u * SPLIT);
             sum = add_block(sum, w3, z + 3u * SPLIT);
         } else {
-            // A unit that is not there reads the last one's weights and drops the sum.
+            // A unit past the last one reads the last one's weights and discards the sum.
             let own = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
             let whole = params.hidden_size / 4u;
             for (var first_block = 0u; first_block < whole; first_block += SPLIT) {
@@ -168,7 +168,7 @@ fn sequence(
         workgroupBarrier();
     }
     if (finishes && steps > 0u) {
-        // State that is carried on within the chunk need not be stored before its end.
+        // State that is carried within the chunk need not be stored before its end.
         let last = first + steps - 1u;
         if (params.c_stride_s == 0u) {
             store_state(pending.old, last, d, b, u);

@@ -1,9 +1,9 @@
 // Dropout of what a layer reads (Srivastava et al. 2014; `dropout` of torch.nn.LSTM): an element is 0 with probability
-// p, else scaled by 1/(1-p).
+// p, and otherwise scaled by 1/(1-p).
 //
-// Random bits are a function of a key and the element's place, so that the mask is the same on every device and in
-// whatever order elements are read: Threefry-2x32 of 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy
-// as 1, 2, 3"). The host makes a key for each layer and call. The CPU twin is src/dropout.rs.
+// Random bits are a function of a key and the element's index, so that the mask is the same on every device and
+// independent of the order in which elements are read: Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel
+// random numbers: as easy as 1, 2, 3"). The host makes one key per layer and call. The CPU twin is src/dropout.rs.
 //
 // Needs: `chunk`, `call_words` from base/params.wgsl; `is_nan` from base/numeric.wgsl.
 
@@ -36,7 +36,7 @@ fn threefry(key: vec2<u32>, counter: vec2<u32>) -> vec2<u32> {
 fn drop_out(value: f32, element: u32) -> f32 {
     let at = chunk.dropout_key;
     let bits = threefry(vec2<u32>(call_words[at], call_words[at + 1u]), vec2<u32>(element, 0u)).x;
-    // As in PyTorch, which multiplies with 0, a NaN is not hidden by being dropped. Drivers may fold a product with 0.
+    // As in PyTorch, which multiplies by 0, dropping a NaN does not hide it. Drivers may fold a product with 0.
     let dropped = select(0.0, value * chunk.dropout_scale, bits >= chunk.dropout_threshold);
     return select(dropped, value, is_nan(value));
 }

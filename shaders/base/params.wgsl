@@ -1,28 +1,29 @@
-// The legend and the parameter blocks, which every kernel shares.
+// The legend and the parameter blocks shared by all kernels.
 //
 // T time steps · B batch · I input features of this layer · H hidden size · P size of h (H without a projection)
 // L layers · D directions · G gates
 // d direction (0 forward, 1 reverse) · u hidden unit · b batch row · t time · s step
 //
-// A direction walks a row in its own order: step s is time s forward, and in reverse time length-1-s, so that it starts
-// at the row's own last element. Steps beyond the row's length do nothing but pad: there step s is time s for both.
+// A direction walks a row in its own order: step s is time s in the forward direction and time length-1-s in reverse,
+// which therefore starts at the row's own last element. Steps past the row's length only write padding: there, step s
+// is time s in both directions.
 // Arrays are named with their shape, slowest dimension first.
 //
-// A loop takes as many turns in all invocations of a workgroup, and asks inside whether there is work: where some leave
-// it sooner, NVK's compiler keeps all that is carried through the loop up to three times, and sums by the dozen take
-// all registers.
+// A loop runs the same number of iterations in all invocations of a workgroup and checks inside whether there is work:
+// if some invocations leave it earlier, NVK's compiler keeps up to three copies of everything carried through the loop,
+// and a dozen sums exhaust the registers.
 //
-// A kernel is a concatenation of files; src/gpu/shader.rs lists those of each. The head of a file says which names it
-// takes from which others.
+// A kernel is a concatenation of files; src/gpu/shader.rs lists the files of each kernel. The head of a file lists the
+// names it needs and the files that define them.
 //
 // Needs: `CHUNKS` from base/one_chunk.wgsl or base/wave.wgsl.
 
-/// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is
-/// `plan/params.rs`.
+/// One layer over one chunk of time steps and, for the input product, one slice of its features. The host's counterpart
+/// is `plan/params.rs`.
 struct Chunk {
     input_size: u32,   // I of this layer
-    first_step: u32,   // the step that the chunk starts at
-    steps: u32,        // how many steps the chunk has
+    first_step: u32,   // first step of the chunk
+    steps: u32,        // number of steps in the chunk
     x_offset: u32,     // first element of this layer's x
     x_stride_t: u32,   // elements from one time of x to the next
     x_stride_b: u32,   // elements from one batch row of x to the next
@@ -36,19 +37,19 @@ struct Chunk {
     b_offset: u32,
     k_first: u32,      // the features of this slice of the input product: k_first..k_end
     k_end: u32,
-    dropout_key: u32,  // where in call_words the key of what this layer reads is
+    dropout_key: u32,  // index in call_words of the dropout key of this layer's input
     dropout_threshold: u32,
     dropout_scale: f32,
     unused: u32,
 }
 
-/// Shared by all layers and chunks of a call, and the chunks of a dispatch.
+/// Shared by all layers and chunks of a call, followed by the chunks of a dispatch.
 struct Params {
     batch: u32,        // B
     hidden_size: u32,  // H
     recurrent_size: u32, // P
     directions: u32,   // D
-    state_rows: u32,   // rows of the state arrays: B, or as many streams as there is room for
+    state_rows: u32,   // rows of the state arrays: B, or the capacity of the streams
     h_size: u32,       // elements of h of all layers [L, D, state_rows, P]
     c_stride_s: u32,   // elements from c before a step to c after it: 0 where it is updated in place
     unused: u32,
@@ -56,16 +57,16 @@ struct Params {
 }
 
 @group(1) @binding(0) var<uniform> params: Params;
-// [B] lengths, [B] state rows, the bits of the padding value, then a dropout key of two words for each layer but the
-// last.
+// [B] lengths, [B] state rows, the bits of the padding value, then one dropout key of two words for each layer except
+// the last.
 @group(1) @binding(1) var<storage, read> call_words: array<u32>;
 
-// The chunk that a workgroup is at. What loops with barriers depend on is read from params, which are known to be
+// The chunk that a workgroup works on. Bounds of loops with barriers are read from params, which is known to be
 // uniform.
 var<private> chunk: Chunk;
 
-// Chooses the chunk by z of the grid: a direction of the one chunk, or in a wave the chunk of one of the layers, each
-// with a direction. Gives the direction.
+// Selects the chunk by z of the grid: a direction of the only chunk or, in a wave, the chunk and direction of one of
+// the layers. Returns the direction.
 fn enter(z: u32) -> u32 {
     chunk = params.chunks[z / params.directions];
     return z % params.directions;

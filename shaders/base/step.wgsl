@@ -1,8 +1,8 @@
-// The step that a dispatch of one time step is at.
+// The step of a dispatch that runs one time step.
 //
 // Needs: `chunk` from base/params.wgsl.
 
-/// The place of a step dispatch in its chunk.
+/// The index of a step's dispatch within its chunk.
 struct Step {
     index: u32,
 }

@@ -1,2 +1,2 @@
-// A dispatch works on several layers, each at a chunk of its own: the layer above is one chunk behind.
+// A dispatch works on several layers, each at a chunk of its own: each layer is one chunk behind the layer below.
 const CHUNKS = 32u;

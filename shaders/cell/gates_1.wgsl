@@ -1,6 +1,6 @@
 // The one gate of an RNN.
 
-/// The one pre-activation of a unit.
+/// The only pre-activation of a unit.
 alias Gates = f32;
 
 alias PackedGates = f32;

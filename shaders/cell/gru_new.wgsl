@@ -25,7 +25,7 @@ fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {
 
 fn store_state(state: State, s: u32, d: u32, b: u32, u: u32) {}
 
-// No kernel follows.
+// The last kernel of a step: nothing follows.
 fn hand_on(state: State, d: u32, b: u32, u: u32) {}
 
 fn cell(gx: InputGates, gh: Gates, old: State) -> State {

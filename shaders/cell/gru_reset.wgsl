@@ -3,8 +3,8 @@
 //
 //   r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)
 //
-// with gx = W_ih·x + b_ih and gh = W_hh[r, z]·h + b_hh. It leaves r ⊙ h for the second product, gru_new.wgsl, and z.
-// The CPU twin is cpu/reference/cell/gru.rs.
+// with gx = W_ih·x + b_ih and gh = W_hh[r, z]·h + b_hh. It leaves r ⊙ h and z for the second product, gru_new.wgsl. The
+// CPU twin is cpu/reference/cell/gru.rs.
 //
 // Needs: `InputGates`, `gated`, `update_index` from cell/two_products.wgsl; `safe_sigmoid` from base/numeric.wgsl;
 // `raw_index` from step/recurrence.wgsl.
@@ -18,7 +18,7 @@ fn unpack_gates(packed: PackedGates) -> Gates {
 }
 
 struct State {
-    h: f32, // before the cell h, after it r ⊙ h
+    h: f32, // h before the cell, r ⊙ h after it
     z: f32,
 }
 

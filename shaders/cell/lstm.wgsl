@@ -14,25 +14,25 @@ struct State {
     c: f32,
 }
 
-// h is no input of the cell, only of the product.
+// h is an input of the recurrent product only, not of the cell.
 const READS_H = false;
 
-// The cell state, which an LSTM carries besides h. An invocation touches its own element only, so one binding holds c
-// before and c after the step, in the same place unless all of them are wanted.
-// [L, D, state_rows, H], or of all steps [L, T + 1, D, state_rows, H]
+// The cell state, which an LSTM carries in addition to h. An invocation touches only its own element, so one binding
+// holds c before and after the step, in the same place unless the states of all steps are wanted.
+// [L, D, state_rows, H], or for all steps [L, T + 1, D, state_rows, H]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;
 
-// Of c before step s.
+// Returns the index of c before step s.
 fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
     return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
 }
 
-// The state before step s.
+// Loads the state before step s.
 fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {
     return State(h, c[c_index(s, d, b, u)]);
 }
 
-// The same after it.
+// Stores the state after step s.
 fn store_state(state: State, s: u32, d: u32, b: u32, u: u32) {
     c[c_index(s + 1u, d, b, u)] = state.c;
 }

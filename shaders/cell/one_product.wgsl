@@ -1,4 +1,4 @@
-// A cell whose step has one recurrent product, which gives every gate of the input product.
+// A cell whose step has one recurrent product, which yields every gate of the input product.
 //
 // Needs: `Gates`, `PackedGates`, `unpack_gates`, `State` from cell/; `h_out`, `raw_index` from step/recurrence.wgsl.
 

@@ -1,12 +1,12 @@
-// Shared by the kernels of the input product: buffers, how x is read, and where sums go.
+// Shared by the kernels of the input product: buffers, reading x, and storing the sums.
 //
-// Very long sums are cut into slices of k, a dispatch each, which go on from the sums of the slice before in gx: a
-// driver may end loops of more than 65,535 turns (llvmpipe does, and says nothing).
+// Very long sums are cut into slices of k, one dispatch each, which continue from the previous slice's sums in gx: a
+// driver may end loops after 65,535 iterations (llvmpipe does so silently).
 //
 // Needs: `params`, `chunk` from base/params.wgsl; `time_of` from base/rows.wgsl; `drop_out` from base/dropout.wgsl;
 // `Gates`, `PackedGates`, `unpack_gates` from cell/; `PackedWeights`, `unpack_weights` from weights/.
 
-// x is the output of the layer below in training mode, base/dropout.wgsl.
+// True if x is the output of the layer below in training mode, see base/dropout.wgsl.
 override DROPOUT: bool;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;                  // [T, B, I] or [B, T, I], by x_stride_*
@@ -20,11 +20,11 @@ fn x_offset(row: u32, direction: u32) -> u32 {
     return chunk.x_offset + t * chunk.x_stride_t + b * chunk.x_stride_b;
 }
 
-// An element of x by its place in the binding.
+// Returns an element of x by its index in the binding.
 fn value_at(at: u32) -> f32 {
     let value = x[at];
     if (DROPOUT) {
-        // The element's place in what the layer below gave, wherever that lies.
+        // The element's index in the output of the layer below, wherever that starts.
         return drop_out(value, at - chunk.x_offset);
     }
     return value;
@@ -35,17 +35,18 @@ fn row_count() -> u32 {
     return chunk.steps * params.batch;
 }
 
-// Returns where a row of x begins, or the last one: what is loaded beyond it is not used.
+// Returns the index of the first element of a row of x, clamped to the last row: what is loaded past the end is not
+// used.
 fn x_row(row: u32, d: u32) -> u32 {
     return x_offset(min(row, row_count() - 1u), d);
 }
 
-// The same of four rows.
+// Returns the same for four rows.
 fn x_rows(row: u32, d: u32) -> vec4<u32> {
     return vec4<u32>(x_row(row, d), x_row(row + 1u, d), x_row(row + 2u, d), x_row(row + 3u, d));
 }
 
-// The k that this slice is over.
+// Returns the first k of this slice.
 fn first_k() -> u32 {
     return params.chunks[0].k_first;
 }
@@ -54,7 +55,7 @@ fn end_k() -> u32 {
     return params.chunks[0].k_end;
 }
 
-// Returns the start of the sum of this slice: the bias, or what the slices before have left.
+// Returns the initial value of this slice's sum: the bias, or the sum of the slices before.
 fn start_of(at: u32, d: u32, u: u32) -> Gates {
     if (first_k() > 0u) {
         return unpack_gates(gx[at]);
@@ -62,7 +63,7 @@ fn start_of(at: u32, d: u32, u: u32) -> Gates {
     return bias(d, u);
 }
 
-// The weights of a unit by their place in the binding.
+// Returns the weights of a unit by their index in the binding.
 fn weights_at(at: u32) -> Gates {
     return unpack_weights(w_ih[at]);
 }

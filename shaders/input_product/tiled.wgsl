@@ -3,8 +3,8 @@
 //   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
 //
 // A tiled GEMM. Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
-// An invocation owns two units of eight rows, four register tiles. Every element sums over k in the same order whatever
-// its place in a tile, so the result does not depend on how time is cut into chunks. The CPU twin is
+// An invocation owns two units by eight rows, as four register tiles. Every element sums over k in the same order
+// wherever it lies in a tile, so the result does not depend on how time is cut into chunks. The CPU twin is
 // cpu/reference/input_product.rs.
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `Gates`, `pack_gates` from cell/; `BLOCK`, `first_weight`
@@ -45,7 +45,7 @@ fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
     return 0.0;
 }
 
-// Returns the start of a sum, where there is one.
+// Returns the initial value of a sum, or zeros outside the matrix.
 fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
     if (u >= params.hidden_size || row >= rows) {
         return Gates();
@@ -67,20 +67,20 @@ fn input_product(
 ) {
     let d = enter(group.z);
     let rows = row_count();
-    // Neighbours own neighbouring units and rows.
+    // Neighboring invocations own neighboring units and rows.
     let u_a = group.x * TILE_UNITS + local.x;
     let u_b = u_a + 8u;
     let row_0 = group.y * TILE_ROWS + local.y * 4u;
     let row_1 = row_0 + TILE_ROWS / 2u;
 
-    // Staging of x: an invocation has four rows, whose places it looks up once, and every fourth k of the tile.
+    // Staging of x: an invocation has four rows, whose offsets it looks up once, and every fourth k of the tile.
     let stage_tile = index / 4u;
     let r0 = group.y * TILE_ROWS + stage_tile * 4u;
     let x0 = x_offset(r0, d);
     let x1 = x_offset(r0 + 1u, d);
     let x2 = x_offset(r0 + 2u, d);
     let x3 = x_offset(r0 + 3u, d);
-    // Staging of weights: 16 neighbouring invocations read 16 neighbouring units, four k one after the other.
+    // Staging of weights: 16 neighboring invocations read 16 neighboring units, four values of k in turn.
     let stage_unit = group.x * TILE_UNITS + index % TILE_UNITS;
 
     var a_0 = load_four(row_0, rows, d, u_a); // unit a, the first four rows

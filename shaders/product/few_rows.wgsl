@@ -1,4 +1,4 @@
-// The product of a workgroup that owns UNITS hidden units of ROW_TILES·4 rows, an invocation one unit of four rows.
+// The product of a workgroup that owns UNITS hidden units by ROW_TILES·4 rows, one unit by four rows per invocation.
 // SPLIT invocations share the sum over k (split-K): invocation z takes k = z, z + SPLIT, … of every tile, and the SPLIT
 // partial sums are added in the order of z, so the result is the same on every run.
 //
@@ -12,13 +12,13 @@ override SPLIT: u32; // at least 4
 
 var<workgroup> partial: array<Gates, SPLIT * ROW_TILES * UNITS>; // [SPLIT, ROW_TILES, UNITS]
 
-// The first of the four rows that this invocation stages, among those of the workgroup.
+// Returns the first of the four rows that this invocation stages, relative to the workgroup's first row.
 fn staged_row(index: u32) -> u32 {
     return index / (UNITS * SPLIT) * 4u;
 }
 
-// Gives the invocation with z = r of the first four the sum of row r of its four. `staged` is where the rows begin that
-// it stages, `first` where the weights of its unit begin; there must be such a unit.
+// Returns the sum of row r of its four rows to the invocation with z = r < 4. `staged` holds the starts of the rows
+// that this invocation stages, `first` the start of its unit's weights; the unit must exist.
 fn sum_products(local: vec3<u32>, index: u32, staged: vec4<u32>, first: u32) -> Gates {
     let tile_k = STAGED / ROW_TILES;
     let shares = UNITS * SPLIT;
@@ -29,7 +29,7 @@ fn sum_products(local: vec3<u32>, index: u32, staged: vec4<u32>, first: u32) -> 
         workgroupBarrier();
         let at = first + k0 * BLOCK;
         let row = local.y * tile_k;
-        // Two at a time, so that their loads are under way together.
+        // Two at a time, so that their loads overlap.
         for (var base = 0u; base < depth; base += 2u * SPLIT) {
             let k = base + local.z;
             if (k + SPLIT < depth) {

@@ -1,9 +1,9 @@
 // A register tile of one unit by four rows: each weight that an invocation loads is used four times, and the values of
-// the four rows come as one vector.
+// the four rows are loaded as one vector.
 //
 // Needs: `Gates` from cell/.
 
-/// The sums of one unit of four rows.
+/// The sums of one unit for four rows.
 struct FourRows {
     r0: Gates,
     r1: Gates,

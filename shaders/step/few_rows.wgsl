@@ -1,8 +1,8 @@
-// One time step of one layer, all directions, of a few rows: the recurrent product of all gates fused with the cell.
+// One time step of one layer, all directions, with few rows: the recurrent product of all gates fused with the cell.
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// product/few_rows.wgsl says who sums what. The CPU twin is cpu/reference/step.rs.
+// product/few_rows.wgsl describes how invocations share the sums. The CPU twin is cpu/reference/step.rs.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`,
 // `staged_row`, `sum_products` from product/few_rows.wgsl; `Pending`, `first_recurrent_weight` from
@@ -25,7 +25,7 @@ fn step_few_rows(
         pending = begin(s, d, b, u);
     }
     let staged = operand_rows(s, d, first_row + staged_row(index));
-    // Units behind the last read its weights, and drop their sums.
+    // Units past the last one read its weights and discard their sums.
     let product = sum_products(local, index, staged, first_recurrent_weight(d, min(u, params.hidden_size - 1u)));
     if (finishes) {
         finish(s, d, b, u, pending, product);

@@ -1,8 +1,8 @@
-// One time step of one layer, all directions, of many rows: the recurrent product of all gates fused with the cell.
+// One time step of one layer, all directions, with many rows: the recurrent product of all gates fused with the cell.
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// A workgroup owns 2·UNITS hidden units of ROW_TILES·8 batch rows. An invocation owns two units of eight rows, four
+// A workgroup owns 2·UNITS hidden units by ROW_TILES·8 batch rows. An invocation owns two units by eight rows, as four
 // register tiles: two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over
 // k: invocation z takes k = z, z + 4, … of every tile, and the four partial sums are added in the order of z, so the
 // result is the same on every run. The CPU twin is cpu/reference/step.rs.
@@ -26,12 +26,12 @@ fn step_many_rows(
 ) {
     let d = enter(group.z);
     let s = current_step();
-    // Neighbours own neighbouring units, so that they read one stretch of weights.
+    // Neighboring invocations own neighboring units, so that they read contiguous weights.
     let u_a = group.x * 2u * UNITS + local.x;
     let u_b = u_a + UNITS;
     let tile_k = STAGED / (2u * ROW_TILES);
     let first_row = group.y * ROW_TILES * 8u;
-    // As many invocations stage each four of the rows.
+    // The same number of invocations stages each group of four rows.
     let shares = SPLIT * UNITS / 2u;
     let staged = operand_rows(s, d, first_row + index / shares * 4u);
 
@@ -43,7 +43,7 @@ fn step_many_rows(
         let depth = min(tile_k, params.recurrent_size - k0);
         stage_rows(staged, index / shares * tile_k, k0, depth, index % shares, shares);
         workgroupBarrier();
-        // Units behind the last load a weight that is there, and drop their sums.
+        // Units past the last one load the weights of the last and discard their sums.
         let w_a = first_recurrent_weight(d, min(u_a, params.hidden_size - 1u)) + k0 * BLOCK;
         let w_b = first_recurrent_weight(d, min(u_b, params.hidden_size - 1u)) + k0 * BLOCK;
         let rows_0 = 2u * local.y * tile_k;
@@ -66,7 +66,7 @@ fn step_many_rows(
 
     let row = first_row + local.y * 8u + local.z;
     let at = local.y * UNITS + local.x;
-    // All under way together.
+    // Their loads overlap.
     let of_a_0 = begin_if_there(s, d, row, u_a);
     let of_a_1 = begin_if_there(s, d, row + 4u, u_a);
     let of_b_0 = begin_if_there(s, d, row, u_b);
@@ -85,7 +85,7 @@ fn begin_if_there(s: u32, d: u32, b: u32, u: u32) -> Pending {
     return pending;
 }
 
-// The invocation with z = r finishes row r of the four, which is b.
+// Finishes row r of the four, which is b, in the invocation with z = r.
 fn finish_four(s: u32, d: u32, b: u32, u: u32, at: u32, z: u32, pending: Pending, sum: FourRows) {
     let of_split = ROW_TILES * UNITS;
     let of_row = SPLIT * of_split;

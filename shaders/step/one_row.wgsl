@@ -1,10 +1,11 @@
-// One time step of one layer, all directions, of a single row: the recurrent product of all gates fused with the cell.
+// One time step of one layer, all directions, with a single row: the recurrent product of all gates fused with the
+// cell.
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// With one row only units and k are parallel. SPLIT invocations share the sum over k of a unit: invocation z takes k =
-// z, z + SPLIT, …, and the SPLIT partial sums are added in an order of their own, so the result is the same on every
-// run. Every weight is used once, so nothing is gained by staging h: it is read where it is. The CPU twin is
+// With a single row, only units and k are parallel. SPLIT invocations share the sum over k of a unit: invocation z
+// takes k = z, z + SPLIT, …, and the SPLIT partial sums are added in a fixed order, so the result is the same on every
+// run. Every weight is used once, so staging h would gain nothing: it is read from its buffer. The CPU twin is
 // cpu/reference/step.rs.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/; `BLOCK` from
@@ -25,7 +26,8 @@ fn step_one_row(
 ) {
     let d = enter(group.z);
     let s = current_step();
-    // A grid of rows: of streams, one slot's push is a row, and so is each slot's of many.
+    // The grid has one line per row: a push of one slot of the streams has one row, and a push of several has one per
+    // slot.
     let b = group.y;
     let u = group.x * UNITS + local.x;
 
@@ -38,8 +40,7 @@ fn step_one_row(
     if (u < params.hidden_size) {
         let row = operand_row(s, d, b);
         let first = first_recurrent_weight(d, u);
-        // Four at a time, so that their loads are under way together; one after the other they would be waited for in
-        // turn.
+        // Four at a time, so that their loads overlap; one at a time, each would be waited for in turn.
         let whole = params.recurrent_size / (4u * SPLIT) * (4u * SPLIT);
         for (var k0 = 0u; k0 < whole; k0 += 4u * SPLIT) {
             let k = k0 + local.z;
@@ -67,8 +68,8 @@ fn step_one_row(
     }
     partial[index] = acc;
     workgroupBarrier();
-    // In two turns, as the sum of all by one invocation would take longer than the product: the first FIRST add every
-    // FIRSTth.
+    // In two stages, as adding all of them in one invocation would take longer than the product: first, each of the
+    // first FIRST invocations adds every FIRSTth.
     if (SPLIT > FIRST) {
         if (local.z < FIRST) {
             for (var z = local.z + FIRST; z < SPLIT; z += FIRST) {

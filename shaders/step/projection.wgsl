@@ -2,8 +2,8 @@
 //
 //   h = W_hr[d]·raw        from H values to P
 //
-// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of four rows and one
-// direction, so that a weight that is read serves four sums; SPLIT invocations share the sums of a value, and their
+// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h for four rows and one
+// direction, so that each weight that is read serves four sums; SPLIT invocations share the sums of a value, and their
 // parts are added in order. The CPU twin is the end of cpu/reference/step.rs.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `length_of`, `y_index` from base/rows.wgsl; `current_step` from
@@ -21,12 +21,12 @@ const SPLIT = 16u;
 
 var<workgroup> parts: array<vec4<f32>, 256>; // [SPLIT, TILE_VALUES] of four rows
 
-// raw of a unit in four rows, of which the first elements are at `rows`.
+// Returns raw of a unit in four rows, whose first elements are at `rows`.
 fn four_raws(rows: vec4<u32>, u: u32) -> vec4<f32> {
     return vec4<f32>(raw[rows.x + u], raw[rows.y + u], raw[rows.z + u], raw[rows.w + u]);
 }
 
-// The last row for those that are not there: what is loaded beyond it is not used.
+// Returns the start of a row of raw, clamped to the last row: what is loaded past the end is not used.
 fn raw_row(b: u32, d: u32) -> u32 {
     return (min(b, params.batch - 1u) * params.directions + d) * params.hidden_size;
 }
@@ -51,7 +51,7 @@ fn projection(
             raw_row(first_row + 3u, d),
         );
         let column = d * params.hidden_size * params.recurrent_size + p;
-        // Two at a time, so that their loads are under way together.
+        // Two at a time, so that their loads overlap.
         for (var base = 0u; base < params.hidden_size; base += 2u * SPLIT) {
             let u = base + local.z;
             if (u + SPLIT < params.hidden_size) {

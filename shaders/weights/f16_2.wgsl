@@ -1,4 +1,4 @@
-// The weights of two gates of one unit as f16: half the bytes, and the sums stay f32.
+// The weights of two gates of one unit as f16: half the bytes; the sums stay f32.
 //
 // Needs: `Gates` from cell/.
 

@@ -1,4 +1,4 @@
-// The weights of three gates of one unit as f16, in the place of four: two thirds of the bytes.
+// The weights of three gates of one unit as f16, in the space of four: two thirds of the bytes.
 //
 // Needs: `Gates` from cell/.
 
