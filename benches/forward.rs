@@ -1,5 +1,5 @@
-//! Time of a forward from host to host, on the CPU and on the GPU where there is one. Results are checked before anything is
-//! timed.
+//! The time of a forward from host to host, on the CPU and, if there is one, on the GPU. Results are checked before
+//! anything is timed.
 //!
 //! cargo bench
 
@@ -27,7 +27,7 @@ fn forward(criterion: &mut Criterion) {
             let placed = lstm.to(device).expect("a model that fits");
             let (output, _) = placed.forward(&x, None).expect("a forward that fits");
             let expected = expected.get_or_insert_with(|| output.clone());
-            // Two float32 results of sums of I + H + 2 terms.
+            // Two f32 results, each a sum of I + H + 2 terms.
             let tolerance = 2.0 * (i + h + 2) as f32 * f32::EPSILON;
             assert!(output.data().iter().zip(expected.data()).all(|(a, b)| (a - b).abs() <= tolerance), "{name}");
             group.bench_function(BenchmarkId::new(name, format!("T={t},B={b},I={i},H={h}")), |bencher| {

@@ -1,5 +1,6 @@
-//! Times of the pieces that a forward is made of, and of those beside it: recording, placing, planning, one step of a cell, and
-//! the CPU path of one row. Results are checked before anything is timed. What needs a GPU is left out where there is none.
+//! The times of the parts of a forward and of the operations around it: recording, placing, planning, one step of a
+//! cell, and the CPU path with a single row. Results are checked before anything is timed. Benchmarks that need a GPU
+//! are skipped if there is none.
 //!
 //! cargo bench --bench pieces
 
@@ -13,7 +14,7 @@ use wgpu_rnn::{
 };
 
 fn gpu() -> Option<Device> {
-    Device::gpu(&GpuOptions::new()).inspect_err(|error| println!("left out: {error}")).ok()
+    Device::gpu(&GpuOptions::new()).inspect_err(|error| println!("skipped: {error}")).ok()
 }
 
 fn devices() -> Vec<Device> {
@@ -37,11 +38,11 @@ fn reference(lstm: &Lstm, x: &Tensor) -> Tensor<f64> {
     placed.forward(&x.cast().expect("a full tensor"), None).expect("a forward that fits").0
 }
 
-/// The time steps between the two recordings that are compared.
+/// The difference in time steps between the two recordings that are compared.
 const STEPS: usize = 256;
 
-/// `encode` of the smallest layer with 1 and with 257 steps: the difference is what recording 256 steps costs. wgpu keeps what
-/// `encode` records in a list, and makes the driver's commands of it in `finish`, so both are timed.
+/// Times `encode` of the smallest layer with 1 and with 257 steps: the difference is the cost of recording 256 steps.
+/// wgpu keeps what `encode` records in a list and turns it into the driver's commands in `finish`, so both are timed.
 fn recording(criterion: &mut Criterion) {
     let Some(device) = gpu() else { return };
     let (i, h) = (4, 8);
@@ -69,10 +70,10 @@ fn recording(criterion: &mut Criterion) {
             all.sort();
             all.get(all.len() / 2).copied()
         });
-        // Nothing was timed where the command line chose other pieces.
+        // Nothing was timed if the command line selected other benchmarks.
         if let [Some(one), Some(many)] = medians {
             let each = many.saturating_sub(one).as_secs_f64() * 1e6 / STEPS as f64;
-            println!("recording/{name}: {each:.3} us a step\n");
+            println!("recording/{name}: {each:.3} us per step\n");
         }
     }
     group.finish();
@@ -107,7 +108,7 @@ impl<'a> Recording<'a> {
         self.placed.encode(encoder, self.x.shape()[0], 1, &buffers).expect("buffers that fit");
     }
 
-    /// The output of what was recorded.
+    /// Submits a recording and returns the output.
     fn run(&self) -> Vec<f32> {
         let (device, queue) = self.placed.device().wgpu().expect("a GPU");
         let mut encoder = device.create_command_encoder(&Default::default());
@@ -121,10 +122,10 @@ impl<'a> Recording<'a> {
         data
     }
 
-    /// One recording, which is thrown away.
+    /// Times one recording, which is then dropped.
     fn time(&self, finish: bool) -> Duration {
         let (device, _) = self.placed.device().wgpu().expect("a GPU");
-        // What the recording before left to be written must not pile up.
+        // The writes left pending by the previous recording must not pile up.
         wait(self.placed.device());
         let mut encoder = device.create_command_encoder(&Default::default());
         let start = Instant::now();
@@ -136,7 +137,7 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// Until all writes are done.
+/// Waits until all writes are done.
 fn wait(device: &Device) {
     if let Some((device, queue)) = device.wgpu() {
         queue.submit([]);
@@ -144,7 +145,7 @@ fn wait(device: &Device) {
     }
 }
 
-/// Packing of 2 MiB of weights and, on a GPU, their upload.
+/// Times packing 2 MiB of weights and, on a GPU, uploading them.
 fn placing(criterion: &mut Criterion) {
     let (i, h) = (256, 256);
     let lstm = Lstm::random(LstmConfig::new(i, h), 0).expect("a valid configuration");
@@ -162,7 +163,7 @@ fn placing(criterion: &mut Criterion) {
     }
 }
 
-/// The plan of a long sequence, of which it holds no list.
+/// Times planning a long sequence; the plan holds no list of its steps.
 fn planning(criterion: &mut Criterion) {
     let Some(device) = gpu() else { return };
     let t = 100_000;
@@ -174,8 +175,8 @@ fn planning(criterion: &mut Criterion) {
     criterion.bench_function(&format!("planning/T={t},L=2"), |bencher| bencher.iter(plan));
 }
 
-/// A step whose state stays on the device. On a GPU one in 64 is waited for, so that the mean is that of the GPU where it is
-/// slower than the submissions.
+/// Times a step whose state stays on the device. On a GPU, every 64th step is waited for, so that the mean is the GPU's
+/// time per step if that exceeds the time of a submission.
 fn cell_step(criterion: &mut Criterion) {
     let (i, h) = (64, 64);
     let cell = LstmCell::random(LstmCellConfig::new(i, h), 0).expect("a valid configuration");
@@ -195,7 +196,7 @@ fn cell_step(criterion: &mut Criterion) {
     }
 }
 
-/// A layer so small that what comes beside the sums counts.
+/// Times a layer so small that the overhead around the sums matters.
 fn cpu_row(criterion: &mut Criterion) {
     let (t, i, h) = (100, 32, 32);
     let lstm = Lstm::random(LstmConfig::new(i, h), 0).expect("a valid configuration");

@@ -3,7 +3,7 @@
     cargo build --release --example infer
     python tests/against_pytorch.py --cases 50 --device gpu --device cpu
 
-Needs torch and safetensors. Fails on the first case beyond 2e-5 + 1e-4·|x|, and prints what it was.
+Needs torch and safetensors. Fails on the first case whose error exceeds 2e-5 + 1e-4·|x|, and prints the case.
 """
 
 import argparse
@@ -76,7 +76,8 @@ def run(case: tuple[type, dict], devices: list[str], folder: pathlib.Path, rng: 
     weights = {f"{prefix}{key}": value.to(dtype) for key, value in module.state_dict().items()}
     save_file(weights | {"head.weight": torch.zeros(3, 3)}, model)
     rows = {} if lengths is None else {"lengths": lengths}
-    save_file({"input": x} | rows | ({f"{name}_0": value for name, value in zip(names, state)} if state else {}), source)
+    states = {f"{name}_0": value for name, value in zip(names, state)} if state else {}
+    save_file({"input": x} | rows | states, source)
     for device in devices:
         command = [INFER, "--model", model, "--input", source, "--output", result, "--device", device]
         if "nonlinearity" in arguments:
@@ -92,7 +93,8 @@ def run(case: tuple[type, dict], devices: list[str], folder: pathlib.Path, rng: 
             error = (got[key].double() - expected).abs()
             worst = (error / (2e-5 + 1e-4 * expected.abs())).max().item() if error.numel() else 0.0
             assert worst <= 1, f"{case} {tuple(x.shape)} {device} {key}: {worst:.2f} of the tolerance"
-    print(f"ok  {kind.__name__} {arguments} {tuple(x.shape)} {dtype} state={bool(state)} lengths={lengths is not None}", flush=True)
+    options = f"{dtype} state={bool(state)} lengths={lengths is not None}"
+    print(f"ok  {kind.__name__} {arguments} {tuple(x.shape)} {options}", flush=True)
 
 
 def main() -> None:

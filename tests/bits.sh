@@ -1,15 +1,15 @@
 #!/bin/sh
 # Compares the bits that two commits compute, over every kernel, cell, precision and tile (src/gpu/bits.rs).
 #
-#   tests/bits.sh OLD [NEW]        NEW is the working tree if it is not named
+#   tests/bits.sh OLD [NEW]        NEW defaults to the working tree
 #
-# Prints the results that differ, and those that only one of the two has. Exits with 1 if a result of both differs.
+# Prints the results that differ, and those that exist in only one of the two. Exits with 1 if a result of both differs.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'git worktree remove --force "$work/tree" 2>/dev/null || true; rm -rf "$work"' EXIT
 
-# Hashes of the tree in the current folder; the columns are what ran, its workgroup and the hash.
+# Prints the hashes of the tree in the current folder; the columns are the case, its workgroup and the hash.
 hashes() {
     WGPU_RNN_REQUIRE_GPU=1 cargo test --quiet --lib gpu::bits -- --ignored --nocapture --test-threads 1 |
         grep -E '^(soft|hard)ware' | sort
@@ -24,7 +24,7 @@ of_commit() {
 of_commit "$1" >"$work/old"
 if [ $# -gt 1 ]; then of_commit "$2" >"$work/new"; else hashes >"$work/new"; fi
 
-# By what ran: a workgroup may change and keep its bits.
+# Compares by case: a workgroup may change and still give the same bits.
 awk -F' [|] ' -v old="$work/old" '
     BEGIN {
         while ((getline line < old) > 0) {

@@ -1,23 +1,23 @@
 #!/bin/sh
-# Runs all tests, those of the GPU path included, on a machine with or without a GPU.
+# Runs all tests, including those of the GPU path, on a machine with or without a GPU.
 #
 #   tests/run.sh [arguments of cargo test]
 #
-# The GPU tests need any adapter that wgpu finds. Where there is none, this installs Mesa's software Vulkan driver
+# The GPU tests need any adapter that wgpu finds. If there is none, this installs Mesa's software Vulkan driver
 # (lavapipe) and the Vulkan loader with the system's package manager, and says so. Then it runs cargo test, in which a
-# GPU test without an adapter is a failure, and the suite once more with the tiles of a real GPU, which a software
-# adapter does not choose by itself.
+# GPU test without an adapter fails, and runs the suite again with the tiles of a real GPU, which a software adapter
+# does not choose on its own.
 set -eu
 cd "$(dirname "$0")/.."
 
 have_adapter() { cargo run --quiet --example adapters; }
 
-# As root as it is, else through sudo where there is one.
+# Runs a command as root, through sudo if necessary.
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 echo "== GPU adapters"
 if ! have_adapter; then
-    echo "== none to run on: installing Mesa's software Vulkan driver"
+    echo "== none found: installing Mesa's software Vulkan driver"
     if command -v apt-get >/dev/null; then
         as_root apt-get update -qq
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
@@ -27,10 +27,10 @@ if ! have_adapter; then
     elif command -v pacman >/dev/null; then
         as_root pacman -S --noconfirm --needed vulkan-swrast vulkan-icd-loader
     else
-        echo "No package manager known here (apt-get, dnf, pacman): install a Vulkan driver, such as Mesa's lavapipe." >&2
+        echo "No known package manager (apt-get, dnf, pacman): install a Vulkan driver, such as Mesa's lavapipe." >&2
         exit 1
     fi
-    have_adapter || { echo "Still no adapter: see the message above." >&2; exit 1; }
+    have_adapter || { echo "Still no adapter: see the messages above." >&2; exit 1; }
 fi
 
 echo "== tests"

@@ -1,4 +1,4 @@
-//! What the peers' crates share: how a shape is written, and how a call is timed.
+//! The parts that the peers' crates share: parsing a shape and timing a call.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ pub fn sizes(shape: &str) -> [usize; 4] {
     sizes.try_into().expect("T,B,I,H")
 }
 
-/// The median time of a call in milliseconds: after two calls as warm-up, five calls at least and 0.4 s of them.
+/// Returns the median time of a call in milliseconds, after two warm-up calls, over at least five calls and 0.4 s.
 pub fn median(mut call: impl FnMut()) -> f64 {
     call();
     call();

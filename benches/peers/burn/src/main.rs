@@ -21,9 +21,9 @@ fn main() {
 }
 
 fn time(device: &Device, cell: &str, [t, b, i, h]: [usize; 4]) -> f64 {
-    // Batch first, which is burn's own order.
+    // Batch first is burn's own order.
     let x = Tensor::<3>::random([b, t, i], Distribution::Default, device);
-    // Reading the result back is the wait.
+    // Reading the result back waits for it.
     let read = |output: Tensor<3>| drop(output.into_data());
     match cell {
         "gru" => {

@@ -34,7 +34,7 @@ fn time(cell: &str, [t, b, i, h]: [usize; 4]) -> Result<f64> {
         weights.insert(name.to_owned(), Tensor::rand(-bound, bound, gates * h, &device)?);
     }
     let weights = VarBuilder::from_tensors(weights, DType::F32, &device);
-    // Batch first, as candle wants it.
+    // candle expects batch first.
     let x = Tensor::randn(0f32, 1., (b, t, i), &device)?;
     if cell == "gru" {
         forward(&gru(i, h, GRUConfig::default(), weights)?, &x)
@@ -44,9 +44,9 @@ fn time(cell: &str, [t, b, i, h]: [usize; 4]) -> Result<f64> {
 }
 
 fn forward(layer: &impl RNN, x: &Tensor) -> Result<f64> {
-    // One call outside the clock, so that an error comes out as one.
+    // One untimed call, so that an error is returned as one.
     layer.states_to_tensor(&layer.seq(x)?)?;
     Ok(timing::median(|| {
-        layer.seq(x).and_then(|states| layer.states_to_tensor(&states)).expect("it went well before");
+        layer.seq(x).and_then(|states| layer.states_to_tensor(&states)).expect("a call that succeeded before");
     }))
 }
