@@ -1,4 +1,4 @@
-//! The CPU: the reference path in f64, a fast one in f32.
+//! The CPU paths: a reference path, used for f64, and a fast path in f32.
 
 mod fast;
 pub(crate) mod plan;
@@ -17,7 +17,8 @@ use crate::extents::Extents;
 use crate::real::Real;
 use crate::weights::LayerWeights;
 
-/// Returns the threads that this process may use. Asking the system costs as much as a small forward.
+/// Returns the number of threads that this process may use. Asking the system takes as long as a small forward, so the
+/// answer is cached.
 pub(crate) fn available_threads() -> usize {
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -37,7 +38,7 @@ enum Path<F> {
 }
 
 impl<F: Real> CpuModel<F> {
-    /// `threads` are the most that a forward may use.
+    /// Prepares a model. A forward uses at most `threads` threads.
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let is_f32 = size_of::<F>() == size_of::<f32>();
         let path = if is_f32 && fast::is_supported(config.cell) {
@@ -56,13 +57,13 @@ impl<F: Real> CpuModel<F> {
         }
     }
 
-    /// Moves `states` on, h and what else the cell carries, each `[L·D, state_rows, ·]`. Gives the output, and if the call wants
-    /// them the states after every step, each `[L·D, T, B, ·]`. All arrays have the sizes that the call stands for, which is
-    /// not empty.
+    /// Advances `states`, which are h and whatever else the cell carries, each `[L·D, state_rows, ·]`. Returns the
+    /// output and, if the call asks for them, the states after every step, each `[L·D, T, B, ·]`. All arrays have the
+    /// sizes that the call implies; the call is not empty.
     pub(crate) fn forward(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Vec<Vec<F>>)> {
         match &self.path {
             Path::Reference(model) => model.forward(call, input, states),
-            // F is f32 there, so that these casts change the name of the type alone.
+            // F is f32 here, so these casts change only the name of the type.
             Path::Fast(model) => {
                 let mut of_f32: Vec<Vec<f32>> = states.iter_mut().map(|state| renamed(std::mem::take(state))).collect();
                 let result = model.forward(call, bytemuck::cast_slice(input), &mut of_f32);
@@ -75,7 +76,7 @@ impl<F: Real> CpuModel<F> {
     }
 }
 
-/// The same numbers as those of a type of the same size.
+/// Casts an array to another type that is in fact the same.
 fn renamed<F: Real, G: Real>(array: Vec<F>) -> Vec<G> {
     bytemuck::allocation::cast_vec(array)
 }

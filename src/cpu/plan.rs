@@ -7,7 +7,7 @@ use crate::extents::Extents;
 
 /// The plan of a forward of one shape on the CPU: [`Plan::Cpu`](crate::Plan::Cpu).
 ///
-/// Its [`Display`](fmt::Display) is for people: a line, and with `{:#}` what was chosen and why.
+/// The [`Display`](fmt::Display) form is for people: one line, or with `{:#}` the choices and their reasons.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CpuPlan {
     pub(super) config: RecurrentConfig,
@@ -22,38 +22,39 @@ pub struct CpuPlan {
 }
 
 impl CpuPlan {
-    /// Returns the vectors that are used: "AVX-512", "AVX2", "NEON" or "SIMD128"; "reference path" where that runs, in
-    /// f64 and on machines without vectors.
+    /// Returns the instruction set whose vectors are used: "AVX-512", "AVX2", "NEON" or "SIMD128"; or "reference path",
+    /// which runs f64 and machines without vectors.
     pub fn instruction_set(&self) -> &'static str {
         self.instruction_set
     }
 
-    /// Returns how many threads share the layer with the most work. Fewer run where another program takes the cores.
+    /// Returns the number of threads that share the layer with the most work. Fewer run if another program takes the
+    /// cores.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Returns how many threads there may be.
+    /// Returns the maximum number of threads.
     pub fn available_threads(&self) -> usize {
         self.available_threads
     }
 
-    /// Returns the hidden units whose gates are computed at a time, each in a lane of a vector.
+    /// Returns the number of hidden units whose gates are computed at a time, each in one lane of a vector.
     pub fn tile_units(&self) -> usize {
         self.tile_units
     }
 
-    /// Returns the batch rows that a tile of weights is read for at a time.
+    /// Returns the number of batch rows that each read of a tile of weights serves.
     pub fn tile_rows(&self) -> usize {
         self.tile_rows
     }
 
-    /// Returns the time steps whose input product is computed at a time.
+    /// Returns the number of time steps whose input product is computed at a time.
     pub fn chunk_steps(&self) -> usize {
         self.chunk_steps
     }
 
-    /// Returns the floating-point operations of the matrix products, a multiply-add counted as two.
+    /// Returns the number of floating-point operations of the matrix products, counting a multiply-add as two.
     pub fn flops(&self) -> u64 {
         let (config, rows) = (&self.config, self.extents.time_steps.saturating_mul(self.extents.batch) as u64);
         let of_layer = |layer: usize| {
@@ -77,8 +78,8 @@ impl fmt::Display for CpuPlan {
         writeln!(f, "{} over T = {}, B = {}", self.config, self.extents.time_steps, self.extents.batch)?;
         writeln!(f, "  instructions   {}: {}", self.instruction_set, self.why)?;
         writeln!(f, "  threads        {} of {}", self.threads, self.available_threads)?;
-        writeln!(f, "  input product  of up to {} at a time", of(self.chunk_steps, "step"))?;
+        writeln!(f, "  input product  up to {} at a time", of(self.chunk_steps, "step"))?;
         writeln!(f, "  tiles          {tile}")?;
-        write!(f, "  operations     {:.3} G, a multiply-add counted as two", self.flops() as f64 / 1e9)
+        write!(f, "  operations     {:.3} G, counting a multiply-add as two", self.flops() as f64 / 1e9)
     }
 }

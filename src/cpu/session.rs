@@ -1,4 +1,4 @@
-//! States that stay with the model from call to call. The GPU twin is gpu/session.rs.
+//! States that stay with the model between calls. The GPU twin is gpu/session.rs.
 
 use std::ops::Range;
 use std::slice::from_ref;
@@ -14,13 +14,13 @@ use crate::tensor::zeroed;
 #[derive(Debug)]
 pub(crate) struct CpuSession<F> {
     model: Arc<CpuModel<F>>,
-    /// each `[L·D, count, ·]`, h first
+    /// Each `[L·D, count, ·]`, h first.
     states: Vec<Vec<F>>,
     count: usize,
 }
 
 impl<F: Real> CpuSession<F> {
-    /// Zero states.
+    /// Creates zero states.
     pub(crate) fn new(model: &Arc<CpuModel<F>>, count: usize) -> Result<Self> {
         let config = &model.config;
         let layers = config.layers_and_directions();
@@ -33,12 +33,12 @@ impl<F: Real> CpuSession<F> {
         Arc::ptr_eq(&self.model, model)
     }
 
-    /// Moves the states of the call's rows on, and gives the output.
+    /// Advances the states of the call's rows and returns the output.
     pub(crate) fn push(&mut self, call: &Call, input: &[F]) -> Result<Vec<F>> {
         self.model.forward(call, input, &mut self.states).map(|(output, _)| output)
     }
 
-    /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`.
+    /// Returns the states of some rows, one range after another: each `[L·D, rows, ·]`.
     pub(crate) fn read(&self, rows: &[Range<usize>]) -> Result<Vec<Vec<F>>> {
         let config = &self.model.config;
         let layers = config.layers_and_directions();
@@ -59,7 +59,7 @@ impl<F: Real> CpuSession<F> {
         self.states.iter().enumerate().map(read).collect()
     }
 
-    /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`.
+    /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`.
     pub(crate) fn write(&mut self, rows: &[Range<usize>], states: Option<&[&[F]]>) {
         for (s, state) in self.states.iter_mut().enumerate() {
             let size = self.model.config.state_size(s);
@@ -77,7 +77,7 @@ impl<F: Real> CpuSession<F> {
         }
     }
 
-    /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
+    /// Makes room for `count` rows; existing rows keep their states, and new ones start from zeros.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut grown = Self::new(&self.model, count)?;
         let all = 0..self.count;

@@ -5,7 +5,7 @@ use pulp::Simd;
 use super::activation::{relu, sigmoid, tanh};
 use crate::cell_kind::{gru_gate, lstm_gate};
 
-/// What a vector of units carries from step to step; a cell without c leaves it alone.
+/// The state that a vector of units carries from step to step; a cell without c leaves c unchanged.
 pub(super) struct State<V> {
     pub(super) h: V,
     pub(super) c: V,
@@ -13,7 +13,7 @@ pub(super) struct State<V> {
 
 /// A cell of G gates.
 pub(super) trait Cell<const G: usize>: Copy + Send + Sync {
-    /// The new state from the pre-activations and the old state.
+    /// Returns the new state, given the pre-activations and the old state.
     fn step<S: Simd>(simd: S, gx: [S::f32s; G], gh: [S::f32s; G], old: State<S::f32s>) -> State<S::f32s>;
 }
 

@@ -1,4 +1,5 @@
-//! How the threads that share a recurrence give each other h: each computes some units, and needs all of them for the next step.
+//! The exchange of h between threads that share a recurrence: each computes some units and needs all of them for the
+//! next step.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -6,38 +7,40 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::tensor::zeroed;
 
-/// h of two steps in turn: a thread is at most one step ahead of another, which may still read the step before.
+/// h of two alternating steps: a thread is at most one step ahead of another, which may still be reading the previous
+/// step.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// `[2, B, P]`, the bits of f32
+    /// `[2, B, P]`, as the bits of f32.
     h: Vec<AtomicU32>,
-    /// Elements of a step.
+    /// The number of elements per step.
     size: usize,
     members: usize,
     arrived: AtomicUsize,
-    /// Whether a member has gone, so that nobody waits for it.
+    /// True once a member has left, so that nobody waits for it.
     broken: AtomicBool,
-    /// Nanoseconds that members have waited for one that had lost its core.
+    /// The nanoseconds that members have waited for one that had lost its core.
     waited: AtomicU64,
-    /// How many of them are enough: what the work would take a thread alone.
+    /// The limit for `waited`: the time that the work would take one thread alone.
     patience: u64,
 }
 
-/// How many layers that threads could share are left to one before sharing is tried again: set where a thread had to wait for one
-/// whose core another program uses.
+/// The number of shareable layers that still run on one thread before sharing is tried again. It is set when a thread
+/// had to wait for another whose core is used by another program.
 static CROWDED: AtomicUsize = AtomicUsize::new(0);
 const LAYERS_ALONE: usize = 100;
 
-/// Whether a layer is to be left to one thread, as other programs use the cores; counts it.
+/// Returns true if a layer is to run on one thread because other programs use the cores, and counts that layer.
 pub(super) fn take_turn_alone() -> bool {
     CROWDED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |layers| layers.checked_sub(1)).is_ok()
 }
 
-/// So many looks at the counter take longer than a step of a size that is shared; a member that takes more has lost its core.
+/// Polling the counter this often takes longer than a step large enough to be shared; a member that is still missing
+/// has lost its core.
 const SPINS: usize = 10_000;
 
 impl Exchange {
-    /// `work` is how long the members' work would take one of them, about.
+    /// `work` is the approximate time that the members' work would take one of them.
     pub(super) fn new(members: usize, size: usize, work: Duration) -> Result<Self> {
         let size = if members > 1 { size } else { 0 };
         let h = zeroed::<f32>("h of all threads", &[2, size])?.into_iter().map(|_| AtomicU32::new(0)).collect();
@@ -52,22 +55,22 @@ impl Exchange {
         })
     }
 
-    /// Whether there is anybody to exchange with.
+    /// Returns true if there are other members to exchange with.
     pub(super) fn is_shared(&self) -> bool {
         self.members > 1
     }
 
-    /// Gives the others part of h of step number `step`, from element `at` on.
+    /// Gives the other members part of h of step number `step`, from element `at` on.
     pub(super) fn publish(&self, step: usize, at: usize, part: &[f32]) {
         let at = step % 2 * self.size + at;
         for (slot, value) in self.h[at..at + part.len()].iter().zip(part) {
-            // The counter orders these.
+            // The counter orders these stores.
             slot.store(value.to_bits(), Ordering::Relaxed);
         }
     }
 
-    /// Waits until all members have published step number `step`, and takes all of it; false if a member has gone, or if waiting
-    /// has taken longer than the work would take one thread.
+    /// Waits until all members have published step number `step` and copies all of it into `h`. Returns false if a
+    /// member has left, or if waiting has taken longer than the work would take one thread.
     pub(super) fn collect(&self, step: usize, h: &mut [f32]) -> bool {
         self.arrived.fetch_add(1, Ordering::AcqRel);
         let all = (step + 1) * self.members;
@@ -99,12 +102,12 @@ impl Exchange {
         true
     }
 
-    /// Tells the others that a member will not come.
+    /// Tells the other members not to wait for this one.
     pub(super) fn leave(&self) {
         self.broken.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a member has gone, so that the work is not done.
+    /// Returns true if a member has left, in which case the work is incomplete.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
@@ -114,7 +117,7 @@ fn nanoseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Leaves the exchange if its thread panics, so that the panic is seen and not a standstill.
+/// Leaves the exchange if its thread panics, so that the other threads stop and the panic surfaces.
 pub(super) struct Membership<'a>(pub(super) &'a Exchange);
 
 impl Drop for Membership<'_> {
@@ -134,10 +137,10 @@ mod tests {
         let exchange = Exchange::new(2, 3, Duration::from_millis(1)).unwrap();
         exchange.publish(0, 0, &[1.0, 2.0, 3.0]);
         let start = Instant::now();
-        // Nobody else comes.
+        // There is no other member.
         assert!(!exchange.collect(0, &mut [0.0; 3]));
         assert!(exchange.is_broken() && start.elapsed() >= Duration::from_millis(1));
-        // The next layers are not shared, and then it is tried again.
+        // The next layers are not shared, after which sharing is tried again.
         assert!(take_turn_alone());
         while take_turn_alone() {}
     }

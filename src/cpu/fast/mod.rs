@@ -1,8 +1,9 @@
-//! The CPU path as users meet it: f32, packed weights, vectors, and threads where they pay. The reference path checks it.
+//! The CPU path that users run: f32, packed weights, SIMD vectors, and threads where they pay off. It is tested against
+//! the reference path.
 //!
-//! Stages are those of the GPU: for each chunk of steps the input product, then step by step the recurrent product and the cell,
-//! fused, tile by tile of units while the sums are in registers. Threads share a layer by direction and by units, and give each
-//! other h after each step.
+//! The stages are those of the GPU: for each chunk of steps, the input product, then step by step the recurrent product
+//! fused with the cell, tile by tile of units while the sums are in registers. Threads share a layer by direction and
+//! by units, and exchange h after each step.
 
 mod activation;
 mod cell;
@@ -35,16 +36,17 @@ use crate::real::Real;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 
-/// A step of fewer operations than this takes a thread less time than two threads need to meet: a few microseconds.
+/// The operations below which one thread finishes a step in less time than two threads need to meet: a few
+/// microseconds.
 const STEP_FLOPS_OF_A_THREAD: u64 = 200_000;
-/// A layer of fewer operations is done before a thread has started.
+/// The operations of a layer below which it is done before a second thread has started.
 const LAYER_FLOPS_OF_A_THREAD: u64 = 4_000_000;
 
-/// What a thread does, about.
+/// The approximate speed of a thread in operations per nanosecond.
 const FLOPS_OF_A_NANOSECOND: u64 = 30;
 
-/// The most that gx of a chunk may take: it is read while it is still in the cache, and yet the weights are read for hundreds of
-/// rows at a time.
+/// The largest gx of a chunk: small enough to be still in the cache when it is read, yet large enough that each read of
+/// the weights serves hundreds of rows.
 const GX_BYTES: usize = 1 << 20;
 
 /// A model whose weights are packed for vectors.
@@ -54,9 +56,9 @@ pub(crate) struct FastModel {
     /// index layer·D + direction
     layers: Vec<DirectionWeights>,
     arch: Arch,
-    /// Of its vectors.
+    /// The number of lanes of its vectors.
     lanes: usize,
-    /// The most that a forward may use.
+    /// The maximum number of threads of a forward.
     threads: usize,
 }
 
@@ -81,7 +83,7 @@ struct Pass<'a> {
     weights: &'a [DirectionWeights],
 }
 
-/// The lanes of an instruction set's vectors.
+/// Returns the number of lanes of an instruction set's vectors.
 struct Lanes;
 
 impl WithSimd for Lanes {
@@ -93,7 +95,7 @@ impl WithSimd for Lanes {
     }
 }
 
-/// Counts the rows that go together in a step of so many tiles of gates.
+/// Counts the rows that are processed together in a step with `tiles` tiles of `gates` gates.
 struct TileRows {
     rows: usize,
     gates: usize,
@@ -111,13 +113,13 @@ impl WithSimd for TileRows {
 
 /// The threads of a layer.
 struct Team {
-    /// As many as pay.
+    /// As many threads as pay off.
     threads: usize,
-    /// Those that share a direction by units.
+    /// The threads that share one direction by units.
     members: usize,
 }
 
-/// The name of the instruction set whose vectors of f32 have so many lanes.
+/// Returns the name of the instruction set whose vectors of f32 have `lanes` lanes.
 fn instruction_set(lanes: usize) -> &'static str {
     match lanes {
         16 if cfg!(any(target_arch = "x86_64", target_arch = "x86")) => "AVX-512",
@@ -128,13 +130,14 @@ fn instruction_set(lanes: usize) -> &'static str {
     }
 }
 
-/// Whether the cell has code here, and this machine vectors that are worth it: without, the reference path is as fast.
+/// Returns true if this path implements the cell and the machine has vectors wide enough: without them, the reference
+/// path is as fast.
 pub(crate) fn is_supported(cell: CellKind) -> bool {
     cell.products().len() == 1 && Arch::new().dispatch(Lanes) >= 4
 }
 
 impl Team {
-    /// Returns how many threads run: one for each member of each direction, if there are as many, else one.
+    /// Returns the number of threads that run: one per member and direction if that many are available, otherwise one.
     fn together(&self, directions: usize) -> usize {
         let wanted = directions * self.members;
         if self.threads >= wanted { wanted } else { 1 }
@@ -142,12 +145,12 @@ impl Team {
 }
 
 impl FastModel {
-    /// `threads` are the most that a forward may use.
+    /// Packs a model. A forward uses at most `threads` threads.
     pub(crate) fn new<F: Real>(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         Self::on(Arch::new(), config, layers, threads)
     }
 
-    /// With the vectors of `arch`.
+    /// Packs a model for the vectors of `arch`.
     fn on<F: Real>(arch: Arch, config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let (gates, lanes) = (config.cell.gates(), arch.dispatch(Lanes));
         let pack = |weights: &LayerWeights<F>| {
@@ -185,7 +188,7 @@ impl FastModel {
         (GX_BYTES / step_bytes).clamp(1, extents.time_steps.max(1))
     }
 
-    /// As [`CpuModel::forward`](super::CpuModel::forward).
+    /// Runs a forward, as [`CpuModel::forward`](super::CpuModel::forward) specifies.
     pub(crate) fn forward(
         &self,
         call: &Call,
@@ -210,7 +213,7 @@ impl FastModel {
                 dropout: call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key)),
                 weights: &self.layers[layer * directions..(layer + 1) * directions],
             };
-            // Where a thread cannot be had, or another program uses its core, one has to do.
+            // If a thread cannot be spawned, or another program uses its core, one thread does all the work.
             let parts = match self.run(&pass, states, self.threads)? {
                 Some(parts) => parts,
                 None => self.run(&pass, states, 1)?.unwrap_or_default(),
@@ -232,26 +235,27 @@ impl FastModel {
         Ok((x.unwrap_or_default(), all))
     }
 
-    /// The operations of a layer.
+    /// Returns the number of operations of a layer.
     fn layer_flops(&self, layer: usize, extents: &Extents) -> u64 {
         let features = self.config.recurrent_size() + self.config.layer_input_size(layer);
         let of_row = (2 * self.config.directions() * self.config.gate_rows() * features) as u64;
         of_row.saturating_mul(extents.time_steps.saturating_mul(extents.batch) as u64)
     }
 
-    /// As many of `threads` threads as pay for a layer.
+    /// Returns the team for a layer: at most `threads` threads, as many as pay off.
     fn team(&self, layer: usize, extents: &Extents, threads: usize) -> Team {
         let of_step = 2 * (self.config.gate_rows() * self.config.recurrent_size()) as u64;
         let of_step = of_step.saturating_mul(extents.batch as u64);
         let worth = self.layer_flops(layer, extents) / LAYER_FLOPS_OF_A_THREAD;
         let threads = threads.min(usize::try_from(worth).unwrap_or(usize::MAX)).max(1);
-        // A projection needs all units of a row, which would be another meeting in every step.
+        // A projection needs all units of a row, which would require another exchange in every step.
         let by_units = if self.config.is_projected() { 1 } else { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize };
         let tiles = self.config.hidden_size.div_ceil(self.lanes);
         Team { threads, members: (threads / self.config.directions()).clamp(1, by_units.min(tiles)) }
     }
 
-    /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them, or lets one wait too long.
+    /// Runs a layer on at most `threads` threads. Returns `None` if the system does not spawn them or one of them keeps
+    /// the others waiting too long.
     fn run(&self, pass: &Pass<'_>, states: &[Vec<f32>], threads: usize) -> Result<Option<Vec<Part>>> {
         let (directions, extents) = (self.config.directions(), pass.call.extents());
         let (of_layer, tiles) = (self.layer_flops(pass.layer, extents), self.config.hidden_size.div_ceil(self.lanes));
@@ -307,14 +311,14 @@ fn work(pass: &Pass<'_>, part: &mut Part, exchange: &Exchange) {
     match pass.config.cell {
         CellKind::Lstm => with::<cell::Lstm, 4>(pass, part, exchange),
         CellKind::Gru => with::<cell::Gru, 3>(pass, part, exchange),
-        // The reference path runs it.
+        // Runs on the reference path only.
         CellKind::GruResetBefore => {}
         CellKind::Rnn(Nonlinearity::Tanh) => with::<cell::RnnTanh, 1>(pass, part, exchange),
         CellKind::Rnn(Nonlinearity::Relu) => with::<cell::RnnRelu, 1>(pass, part, exchange),
     }
 }
 
-/// Puts a part's last states, and those of every step if they are wanted, where they belong.
+/// Stores a part's last states and, if wanted, those of every step in the arrays of the whole layer.
 fn store_states(
     config: &RecurrentConfig,
     call: &Call,

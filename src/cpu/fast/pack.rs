@@ -1,16 +1,16 @@
-//! Weights as the vector kernels read them: packed once, when a model is placed.
+//! The weights in the layout that the vector kernels read: packed once, when a model is placed.
 
 use crate::error::Result;
 use crate::real::Real;
 use crate::tensor::Tensor;
 use crate::tensor::zeroed;
 
-/// A matrix whose rows are G gates of some units, with its bias, in tiles of as many units as a vector has lanes.
+/// A matrix whose rows are G gates of some units, with its bias, in tiles of one vector of units each.
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
-    /// `[tiles, K, G, lanes]`: what a tile multiplies with element k of its input lies together.
+    /// `[tiles, K, G, lanes]`: the weights that a tile multiplies by element k of its input are contiguous.
     weights: Vec<f32>,
-    /// `[tiles, G, lanes]`, zeros without bias
+    /// `[tiles, G, lanes]`, zeros without a bias.
     bias: Vec<f32>,
     /// K.
     pub(super) columns: usize,
@@ -20,7 +20,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// `weight` is `[G·units, K]`, `bias` `[G·units]`.
+    /// Packs a matrix: `weight` is `[G·units, K]`, `bias` is `[G·units]`.
     pub(super) fn new<F: Real>(
         weight: &Tensor<F>,
         bias: Option<&Tensor<F>>,
@@ -50,13 +50,13 @@ impl Packed {
         self.units.div_ceil(self.lanes)
     }
 
-    /// `[K, G, lanes]` of a tile.
+    /// Returns the weights of a tile, `[K, G, lanes]`.
     pub(super) fn weights(&self, tile: usize) -> &[f32] {
         let size = self.columns * self.gates * self.lanes;
         &self.weights[tile * size..(tile + 1) * size]
     }
 
-    /// `[G, lanes]` of a tile.
+    /// Returns the bias of a tile, `[G, lanes]`.
     pub(super) fn bias(&self, tile: usize) -> &[f32] {
         let size = self.gates * self.lanes;
         &self.bias[tile * size..(tile + 1) * size]

@@ -10,26 +10,27 @@ pub(super) struct Part {
     pub(super) direction: usize,
     pub(super) tiles: Range<usize>,
     lanes: usize,
-    /// `[T, B, width]`: h after each step, at its time. The width is that of h.
+    /// `[T, B, width]`: h after each step, at its time. The width is that of `h`.
     pub(super) y: Vec<f32>,
-    /// `[B, width]`: units, or with a projection all of P, padded
+    /// `[B, width]`: units or, with a projection, all of P, padded.
     pub(super) h: Vec<f32>,
-    /// `[B, units]`, of a cell that has c
+    /// `[B, units]`, if the cell has c.
     pub(super) c: Vec<f32>,
-    /// `[T, B, units]` of c, if wanted
+    /// `[T, B, units]` of c, if wanted.
     pub(super) all_c: Option<Vec<f32>>,
-    /// `[B, P]`: h of the step before, of all workers
+    /// `[B, P]`: h of the previous step, from all workers.
     pub(super) all_h: Vec<f32>,
-    /// `[steps, B, tiles, G, lanes]`
+    /// `[steps, B, tiles, G, lanes]`.
     pub(super) gx: Vec<f32>,
-    /// `[steps, B, I]`, only with dropout
+    /// `[steps, B, I]`, only with dropout.
     pub(super) dropped: Vec<f32>,
-    /// `[B, units]`, only with a projection: h before it
+    /// `[B, units]`, only with a projection: h before it.
     pub(super) raw: Vec<f32>,
 }
 
 impl Part {
-    /// Arrays for some tiles of a direction, with the states that it starts from: h `[state_rows, P]`, c `[state_rows, H]`.
+    /// Allocates the arrays for some tiles of a direction and copies the initial states into them: h `[state_rows, P]`,
+    /// c `[state_rows, H]`.
     pub(super) fn new(
         pass: &Pass<'_>,
         direction: usize,
@@ -78,7 +79,8 @@ impl Part {
         Ok(part)
     }
 
-    /// Which of `size` units or values of h this part computes. With a projection there is one part, of all.
+    /// Returns the range of `size` units or values of h that this part computes. With a projection, one part computes
+    /// all of them.
     pub(super) fn units(&self, size: usize) -> Range<usize> {
         (self.tiles.start * self.lanes).min(size)..(self.tiles.end * self.lanes).min(size)
     }

@@ -1,18 +1,20 @@
-//! The one product of the vector path: rows of an input with tiles of packed weights.
+//! The only product of the vector path: rows of an input times tiles of packed weights.
 
 use pulp::Simd;
 
-/// The most rows that there is code for.
+/// The largest number of rows with specialized code.
 const MOST_ROWS: usize = 6;
 
-/// How many of `rest` rows to multiply at a time with T tiles of G gates: as many as leave all sums in registers, beside a value of
-/// each row and one weight; each weight that is loaded is used for all of them. The groups are even: few sums wait for each other.
+/// Returns the number of rows out of `rest` to multiply at a time with T tiles of G gates: as many as leave all sums in
+/// registers next to one value per row and one weight. Each weight that is loaded serves all of these rows. Groups have
+/// about equal sizes, because the additions of a small group wait for each other.
 pub(super) fn rows_at_a_time<S: Simd>(rest: usize, gates: usize, tiles: usize) -> usize {
     let most = MOST_ROWS.min((S::REGISTER_COUNT - 1) / (tiles * gates + 1));
     rest.div_ceil(rest.div_ceil(most))
 }
 
-/// How many tiles of G gates to multiply at a time with so many rows: more than one where there would be few sums.
+/// Returns the number of tiles of G gates to multiply at a time with `rows` rows: more than one if there would be few
+/// sums.
 pub(super) fn tiles_at_a_time(gates: usize, rows: usize, rest: usize) -> usize {
     match (gates, rows) {
         (1, _) if rest >= 4 => 4,
@@ -21,10 +23,11 @@ pub(super) fn tiles_at_a_time(gates: usize, rows: usize, rest: usize) -> usize {
     }
 }
 
-/// `sum[t][r][g] += Σ_k weights[t][k][g]·x[r][k]`, k in order, of T tiles and R rows. The weights of a tile are `[K, G]` of vectors;
-/// each x has K elements.
+/// Adds a product to the sums: `sum[t][r][g] += Σ_k weights[t][k][g]·x[r][k]`, in the order of k, for T tiles and R
+/// rows. The weights of a tile are `[K, G]` of vectors; each x has K elements.
 ///
-/// The order of the sum does not depend on how many rows or tiles go together, so that a row's result does not either.
+/// The order of the sum does not depend on the number of rows or tiles processed together, so neither does a row's
+/// result.
 #[inline(always)]
 pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,
@@ -34,10 +37,11 @@ pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usiz
 ) {
     let weights = weights.map(|tile| tile.as_chunks::<G>().0);
     let columns = weights[0].len();
-    // One check for all of the loop.
+    // One bounds check for the whole loop.
     let (weights, x) = (weights.map(|tile| &tile[..columns]), x.map(|x| &x[..columns]));
     for k in 0..columns {
-        // The inputs stay in registers, beside the sums and one weight: sixteen in all. In the other order there is one too many.
+        // The inputs stay in registers next to the sums and one weight: sixteen registers in all. The other order of
+        // loops would need one more.
         let x: [S::f32s; R] = std::array::from_fn(|r| simd.splat_f32s(x[r][k]));
         for t in 0..T {
             for g in 0..G {
@@ -50,8 +54,9 @@ pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usiz
     }
 }
 
-/// Does `$work` with the numbers of rows and tiles that go together as constants R and T, so that the compiler keeps their sums in
-/// registers. There is no code for more than a machine has registers for.
+/// Expands `$work` with the numbers of rows and tiles that are processed together as constants R and T, so that the
+/// compiler keeps their sums in registers. No code is generated for sizes that need more registers than the machine
+/// has.
 macro_rules! with_sizes {
     ($rows:expr, $tiles:expr, $gates:ident, $simd:ident, <$r:ident, $t:ident> $work:expr) => {
         with_sizes!(@ ($rows, $tiles), $gates, $simd, <$r, $t> $work,

@@ -9,7 +9,7 @@ use crate::layer::kind::Kind;
 use crate::layer::{GruConfig, Layer, LstmConfig, RnnConfig};
 use crate::options::Options;
 
-/// Every instruction set that this machine has, the best first.
+/// Returns every instruction set of this machine, the best first.
 pub(super) fn archs() -> Vec<Arch> {
     let best = std::iter::once(Arch::new());
     #[cfg(target_arch = "x86_64")]
@@ -19,7 +19,8 @@ pub(super) fn archs() -> Vec<Arch> {
     best.chain(lesser).collect()
 }
 
-/// The largest difference from the reference path in f64 over output and states, of a forward of five steps.
+/// Returns the largest difference between a forward of five steps and the reference path in f64, over output and
+/// states.
 fn error<K: Kind>(arch: Arch, layer: &Layer<K>, config: &RecurrentConfig, batch: usize) -> f64 {
     let extents = Extents::batched(config, 5, batch);
     let x: Vec<f32> = (0..extents.rows() * config.input_size).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -39,9 +40,9 @@ fn error<K: Kind>(arch: Arch, layer: &Layer<K>, config: &RecurrentConfig, batch:
     pairs.map(|(&got, &expected)| (f64::from(got) - expected).abs()).fold(0.0, f64::max)
 }
 
-/// Whatever vectors a machine has, results are those of the reference path: every number of rows and tiles that go together, and
-/// units that do not fill a vector. The longest sum has 71 + 19 + 2 terms, of weights below 1/√H and values of at most one; five
-/// steps carry its rounding on.
+/// Whatever vectors a machine has, results agree with the reference path, for every number of rows and tiles processed
+/// together and for units that do not fill a vector. The longest sum has 71 + 19 + 2 terms, of weights below 1/√H and
+/// values of at most one; five steps accumulate its rounding errors.
 #[test]
 fn every_instruction_set_gives_the_numbers_of_the_reference() {
     for arch in archs() {

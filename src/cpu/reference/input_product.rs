@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::real::Real;
 use crate::tensor::zeroed;
 
-/// The rows of x in step order, `[rows, I]`, as a layer reads them: with dropout, if a mask's key comes with it.
+/// Gathers the rows of x in step order, `[rows, I]`, as a layer reads them; with dropout, if a mask's key is given.
 pub(crate) fn gather<F: Real>(
     x: &[F],
     features: usize,
@@ -30,16 +30,17 @@ pub(crate) fn gather<F: Real>(
     Ok(gathered)
 }
 
-/// `gx[row] = W_ih·x[row] + b_ih` for gathered rows `[rows, I]`: `[rows, G·H]`.
+/// Returns `gx[row] = W_ih·x[row] + b_ih` for gathered rows `[rows, I]`, as `[rows, G·H]`.
 ///
-/// Each element sums over its row of x in an order that depends on nothing else, so a chunk gives the bits of the whole.
+/// Each element sums over its row of x in an order that depends on nothing else, so a chunk gives the same bits as the
+/// whole.
 pub(crate) fn input_product<F: Real>(weights: &DirectionWeights<F>, x: &[F], features: usize) -> Result<Vec<F>> {
     let (rows, gate_rows) = (x.len() / features, weights.bias_ih.len());
     let mut gx = zeroed("gx", &[rows, gate_rows])?;
     for gx in gx.chunks_exact_mut(gate_rows) {
         gx.copy_from_slice(&weights.bias_ih);
     }
-    // The shapes hold by construction, so neither view can fail; an empty product is the biases alone.
+    // The shapes hold by construction, so no view can fail; an empty product is the biases alone.
     if let (Ok(a), Ok(b), Ok(mut c)) = (
         ArrayView2::from_shape((rows, features), x),
         ArrayView2::from_shape((gate_rows, features), &weights.weight_ih),

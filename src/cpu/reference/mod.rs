@@ -1,6 +1,6 @@
 //! The reference path: the same stages as on the GPU, one file each, simple enough to be read as the definition.
 //!
-//! In f64 it is what every result is tested against. In f32 it runs where the machine has no vectors.
+//! In f64, every result is tested against it. In f32, it runs on machines without vectors.
 
 mod cell;
 mod input_product;
@@ -22,7 +22,7 @@ use crate::weights::LayerWeights;
 #[derive(Clone, Debug)]
 pub(crate) struct ReferenceModel<F> {
     config: RecurrentConfig,
-    /// index layer·D + direction
+    /// Index: layer·D + direction.
     layers: Vec<DirectionWeights<F>>,
 }
 
@@ -52,7 +52,7 @@ impl<F: Real> ReferenceModel<F> {
             tile_units: 1,
             tile_rows: 1,
             chunk_steps: self.chunk_steps(extents),
-            why: if is_f32 { "this machine has no vectors that are worth it" } else { "f64 is the oracle" },
+            why: if is_f32 { "this machine has no vectors wide enough" } else { "f64 is the oracle" },
         }
     }
 
@@ -61,7 +61,7 @@ impl<F: Real> ReferenceModel<F> {
         (GX_BUDGET as usize / step_bytes).clamp(1, extents.time_steps.max(1))
     }
 
-    /// As [`CpuModel::forward`](super::CpuModel::forward).
+    /// Runs a forward, as [`CpuModel::forward`](super::CpuModel::forward) specifies.
     pub(crate) fn forward(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Vec<Vec<F>>)> {
         let (config, extents) = (&self.config, call.extents());
         let wanted = if call.task.all_states { config.cell.states().len() } else { 0 };
@@ -79,7 +79,7 @@ impl<F: Real> ReferenceModel<F> {
         Ok((x.unwrap_or_default(), all))
     }
 
-    /// One direction of one layer over the whole sequence, chunk by chunk.
+    /// Runs one direction of one layer over the whole sequence, chunk by chunk.
     fn run<'a>(
         &self,
         call: &Call,

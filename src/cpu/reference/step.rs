@@ -13,15 +13,15 @@ use crate::weights::LayerWeights;
 /// The weights of one layer and direction as the CPU reads them.
 #[derive(Clone, Debug)]
 pub(crate) struct DirectionWeights<F> {
-    /// `[G·H, I]`
+    /// `[G·H, I]`.
     pub(crate) weight_ih: Vec<F>,
-    /// `[G·H]`, zeros without bias
+    /// `[G·H]`, zeros without a bias.
     pub(crate) bias_ih: Vec<F>,
-    /// `[H, G·H]`: transposed, so that the sum over k walks whole rows and vectorises in its natural order
+    /// `[H, G·H]`: transposed, so that the sum over k walks whole rows and vectorizes in its natural order.
     weight_hh_t: Vec<F>,
-    /// `[G·H]`, zeros without bias
+    /// `[G·H]`, zeros without a bias.
     bias_hh: Vec<F>,
-    /// `[H, P]`: the projection of h, transposed as well
+    /// `[H, P]`: the projection of h, also transposed.
     weight_hr_t: Option<Vec<F>>,
 }
 
@@ -42,7 +42,7 @@ impl<F: Real> DirectionWeights<F> {
     }
 }
 
-/// A matrix with rows and columns exchanged.
+/// Returns a matrix with rows and columns exchanged.
 fn transposed<F: Real>(matrix: &crate::tensor::Tensor<F>) -> Result<Vec<F>> {
     let &[rows, columns] = matrix.shape() else { return Ok(Vec::new()) };
     let mut transposed = zeroed("transposed weights", &[columns, rows])?;
@@ -54,7 +54,7 @@ fn transposed<F: Real>(matrix: &crate::tensor::Tensor<F>) -> Result<Vec<F>> {
     Ok(transposed)
 }
 
-/// `sum += Σ_k x[k]·matrix[k][columns]`, k in order; the matrix has a row for each element of x.
+/// Adds a product: `sum += Σ_k x[k]·matrix[k][columns]`, in the order of k; the matrix has one row per element of x.
 fn add_product<F: Real>(sum: &mut [F], x: &[F], matrix: &[F], columns: Range<usize>) {
     let row_size = (matrix.len() / x.len().max(1)).max(1);
     for (&x, row) in x.iter().zip(matrix.chunks_exact(row_size)) {
@@ -64,11 +64,11 @@ fn add_product<F: Real>(sum: &mut [F], x: &[F], matrix: &[F], columns: Range<usi
     }
 }
 
-/// What a step needs beside its arguments; made once for a whole sequence.
+/// The scratch arrays of a step, allocated once for a whole sequence.
 pub(crate) struct Scratch<F> {
-    /// `[G·H]` of the row at hand
+    /// `[G·H]` of the current row.
     gh: Vec<F>,
-    /// `[H]` of the row at hand: h before its projection
+    /// `[H]` of the current row: h before its projection.
     raw: Vec<F>,
 }
 
@@ -78,9 +78,9 @@ impl<F: Real> Scratch<F> {
     }
 }
 
-/// The products of a step with their part of the cell, and where there is a projection `h = W_hr·h`, for every batch row. `gx` is
-/// `[B, G·H]`; `states` are h `[state_rows, P]` and c `[state_rows, H]`, updated in place; `state_row` is the row of them that a batch
-/// row moves on, `None` where it has ended.
+/// Runs the products of a step with their part of the cell and, with a projection, `h = W_hr·h`, for every batch row.
+/// `gx` is `[B, G·H]`; `states` are h `[state_rows, P]` and c `[state_rows, H]`, updated in place; `state_row` maps a
+/// batch row to the row of the states that it advances, or to `None` if it has ended.
 pub(crate) fn step<F: Real>(
     config: &RecurrentConfig,
     weights: &DirectionWeights<F>,
@@ -103,7 +103,7 @@ pub(crate) fn step<F: Real>(
         };
         for (product, of_product) in config.cell.products().iter().enumerate() {
             if product > 0 {
-                // What the first product has made of h.
+                // The operand is h gated by the result of the first product.
                 for (u, raw) in raw.iter_mut().enumerate() {
                     *raw = reset(gates(gx, u), gates(gh, u), h[u]);
                 }
@@ -114,7 +114,7 @@ pub(crate) fn step<F: Real>(
         }
         for (u, raw) in raw.iter_mut().enumerate() {
             let at = row * hidden + u;
-            // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
+            // A projected h does not have one element per unit, and its cell, the LSTM, does not read h.
             let own_h = if config.is_projected() { F::zero() } else { h[u] };
             let old = State { h: own_h, c: carried.first().map_or(F::zero(), |c| c[at]) };
             let new = cell(config.cell, gates(gx, u), gates(gh, u), old);

@@ -27,7 +27,7 @@ pub(crate) fn gru_reset_before<F: Real>(gx: [F; MAX_GATES], gh: [F; MAX_GATES], 
     State { h: (F::one() - z) * n + z * old.h, ..old }
 }
 
-/// The operand of its second product: `r ⊙ h` with `r = σ(gx_r + gh_r)`.
+/// Returns the operand of the second product: `r ⊙ h` with `r = σ(gx_r + gh_r)`.
 pub(crate) fn reset<F: Real>(gx: [F; MAX_GATES], gh: [F; MAX_GATES], h: F) -> F {
     (gx[RESET] + gh[RESET]).sigmoid() * h
 }

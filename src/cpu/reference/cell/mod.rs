@@ -1,4 +1,4 @@
-//! The pointwise cells, a file each. The GPU twins are shaders/cell/*.wgsl.
+//! The pointwise cells, one file each. The GPU twins are shaders/cell/*.wgsl.
 
 mod gru;
 mod lstm;
@@ -9,14 +9,14 @@ pub(crate) use gru::reset;
 use crate::cell_kind::{CellKind, MAX_GATES};
 use crate::real::Real;
 
-/// What one unit carries from step to step; a cell without c leaves it alone.
+/// The state that one unit carries from step to step; a cell without c leaves c unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct State<F> {
     pub(crate) h: F,
     pub(crate) c: F,
 }
 
-/// The new state of one unit from its gate pre-activations and its old state.
+/// Returns the new state of one unit, given its gate pre-activations and its old state.
 pub(crate) fn cell<F: Real>(kind: CellKind, gx: [F; MAX_GATES], gh: [F; MAX_GATES], old: State<F>) -> State<F> {
     match kind {
         CellKind::Lstm => lstm::lstm(gx, gh, old),

@@ -17,7 +17,7 @@ pub(crate) fn rnn<F: Real>(
     let a = gx[0] + gh[0];
     let h = match nonlinearity {
         Nonlinearity::Tanh => a.tanh(),
-        // A NaN is not below 0 and stays, as in PyTorch.
+        // NaN is not below 0 and stays, as in PyTorch.
         Nonlinearity::Relu if a < F::zero() => F::zero(),
         Nonlinearity::Relu => a,
     };
