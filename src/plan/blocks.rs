@@ -1,4 +1,4 @@
-//! The content of the parameter blocks: where in the arrays each dispatch reads and writes.
+//! The content of the parameter blocks: the offsets in the arrays at which each dispatch reads and writes.
 
 use std::ops::Range;
 
@@ -9,9 +9,9 @@ use crate::plan::params::{ChunkParams, SharedParams};
 use crate::plan::program::Name;
 use crate::plan::{F32, Plan, input_product, wave};
 
-// Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
+// Every value counts elements of a binding, which is smaller than 2^32 bytes on every device, so it fits u32.
 impl Plan {
-    /// The content of the parameter buffer.
+    /// Returns the content of the parameter buffer.
     pub(crate) fn filled_params(&self) -> Vec<u8> {
         let layers = self.config.num_layers;
         let waves = if self.choice.recurrence.is_wave() { self.schedule.chunks() } else { 0 };
@@ -21,7 +21,8 @@ impl Plan {
         self.schedule.params.fill(self.shared_params(), self.chunk_params(), waves.map(of_wave))
     }
 
-    /// The parameters of every (layer, chunk, slice), in the order of [`ParamsLayout`](super::params::ParamsLayout).
+    /// Returns the parameters of every (layer, chunk, slice), in the order of
+    /// [`ParamsLayout`](super::params::ParamsLayout).
     pub(crate) fn chunk_params(&self) -> impl Iterator<Item = ChunkParams> + '_ {
         let (chunks, slices) = (self.schedule.chunks(), self.schedule.slices);
         (0..self.config.num_layers).flat_map(move |layer| {
@@ -37,7 +38,7 @@ impl Plan {
             recurrent_size: config.recurrent_size() as u32,
             directions: config.directions() as u32,
             state_rows: state_arrays.rows as u32,
-            // One half of the array.
+            // The size of one half of the array.
             h_size: (self.program.bytes(Name::H) / F32 / 2) as u32,
             c_stride_s: if self.task.all_states { self.c_of_step() as u32 } else { 0 },
             unused: 0,
@@ -50,9 +51,9 @@ impl Plan {
         let output_size = config.output_size();
         let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
         let features = input_product::slice(input_size, slice);
-        // The first layer reads the input, which dropout leaves alone.
+        // The first layer reads the input, on which dropout does not act.
         let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
-        // In a wave the arrays of all layers lie behind each other; else each layer binds its own.
+        // In a wave, the arrays of all layers follow one another; otherwise each layer binds its own.
         let place = |of_layer: usize| if self.choice.recurrence.is_wave() { (layer * of_layer) as u32 } else { 0 };
         let y_of_layer = (padded_output(self.program.bytes(Name::Output)) / F32) as usize;
         let chunk_steps = self.schedule.chunk_steps;
@@ -60,7 +61,7 @@ impl Plan {
             input_size: input_size as u32,
             first_step: (chunk * chunk_steps) as u32,
             steps: self.schedule.steps_in(chunk) as u32,
-            // What the layer below has left; the first layer reads the input.
+            // The output of the layer below; the first layer reads the input.
             x_offset: place(y_of_layer).saturating_sub(y_of_layer as u32),
             x_stride_t: (x_rows.time * input_size) as u32,
             x_stride_b: (x_rows.batch * input_size) as u32,
@@ -81,12 +82,12 @@ impl Plan {
         }
     }
 
-    /// Elements of c of one layer and step: `[D, state_rows, H]`.
+    /// Returns the number of elements of c per layer and step: `[D, state_rows, H]`.
     fn c_of_step(&self) -> usize {
         self.config.directions() * self.task.state_arrays.rows * self.config.hidden_size
     }
 
-    /// Where the initial c of a layer lies.
+    /// Returns the index at which the initial c of a layer begins.
     pub(crate) fn c_offset(&self, layer: usize) -> usize {
         let steps = if self.task.all_states { self.task.extents.time_steps + 1 } else { 1 };
         layer * steps * self.c_of_step()

@@ -1,8 +1,9 @@
-//! Runs programs on the host, as far as which elements their dispatches read and write: everything is written before it is read, no
-//! dispatch reads what another of its invocations writes, and every result is written.
+//! Execution of programs on the host, as far as which elements their dispatches read and write: every element is
+//! written before it is read, no dispatch reads an element that another of its invocations writes, and every result is
+//! written.
 //!
-//! What a kernel reads and writes is said here once more, by the indices of the shaders, so that a program and its parameters are
-//! checked against something else than themselves.
+//! The reads and writes of each kernel are specified here a second time, by the indices of the shaders, so that
+//! programs and their parameters are checked against something other than themselves.
 
 use std::collections::HashMap;
 
@@ -16,13 +17,13 @@ use crate::plan::kernel::Kernel;
 use crate::plan::params::{ChunkParams, SharedParams};
 use crate::plan::program::Dispatch;
 
-/// Elements of f32; of gx those of a unit's gates.
+/// An element of f32; in gx, of a unit's gates.
 type Element = (Name, usize);
 
 /// The unit of a row and direction that an invocation finishes.
 type Owner = (usize, usize, usize, usize);
 
-/// Which invocations of a dispatch read and write an element.
+/// The invocations of a dispatch that read and write each element.
 #[derive(Default)]
 struct Effects {
     reads: HashMap<Element, Vec<Owner>>,
@@ -40,7 +41,7 @@ impl Effects {
     }
 }
 
-/// A program with what it has written so far.
+/// A program, and the elements that it has written so far.
 struct Run<'a> {
     plan: &'a Plan,
     call: &'a Call,
@@ -72,7 +73,7 @@ impl<'a> Run<'a> {
             Command::Clear { target, range } => self.mark(target, Self::elements(range)),
             Command::Copy(Copy { source, from, target, to, bytes }) => {
                 let read = &self.written[&source][Self::elements(from..from + bytes)];
-                // Where a row ends before the last step, its c of later steps is never written, and not looked at.
+                // If a row ends before the last step, its c of later steps is never written and never read.
                 let c_of_every_step = self.plan.task.all_states && source == Name::State(1);
                 assert!(
                     read.iter().all(|&written| written) || c_of_every_step,
@@ -123,7 +124,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Every unit of every row and direction.
+    /// Returns every unit of every row and direction.
     fn owners(&self, chunk: usize, units: u32) -> impl Iterator<Item = Owner> + use<> {
         let SharedParams { batch, directions, .. } = self.shared;
         let rows = (0..directions).flat_map(move |d| (0..batch).map(move |b| (d, b)));
@@ -137,7 +138,7 @@ impl<'a> Run<'a> {
                 let t = self.call.time_of(chunk.first_step as usize + index, d, b);
                 let owner = (owner.0 + index, d, b, u);
                 let row = chunk.x_offset as usize + t * chunk.x_stride_t as usize + b * chunk.x_stride_b as usize;
-                // Units read the same; one stands for all.
+                // All units read the same features; one stands for all.
                 let features = if u == 0 { chunk.k_first..chunk.k_end } else { 0..0 };
                 features.for_each(|k| effects.read(owner, names[0], row + k as usize));
                 let gx = ((index * batch as usize + b) * directions as usize + d) * hidden_size as usize + u;
@@ -169,7 +170,7 @@ impl<'a> Run<'a> {
         (b * self.shared.directions as usize + d) * self.shared.hidden_size as usize + u
     }
 
-    /// h of a step goes to the output, to the next step, and at the end to the last state.
+    /// Records the writes of h of a step: to the output, the next step and, at the end, the last state.
     fn leave_h(
         &self,
         effects: &mut Effects,
@@ -194,8 +195,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A product of one step with its part of the cell. `whole` says that a workgroup runs all steps of a row, and keeps h to itself.
-    #[expect(clippy::too_many_arguments, reason = "as the kernel has inputs")]
+    /// Records the effects of a product of one step with its part of the cell. If `whole`, a workgroup runs all steps
+    /// of a row, and keeps h to itself.
+    #[expect(clippy::too_many_arguments, reason = "one per input of the kernel")]
     fn step(
         &self,
         effects: &mut Effects,
@@ -216,7 +218,7 @@ impl<'a> Run<'a> {
         let s = chunk.first_step as usize + index;
         let last_product = product + 1 == config.cell.products().len();
         for (n, d, b, u) in self.owners(n, hidden_size) {
-            // A workgroup that runs whole rows reads and writes as one.
+            // A workgroup that runs whole rows counts as one reader and writer.
             let owner = if whole { (n, d, b, 0) } else { (n, d, b, u) };
             let row = ((index * batch as usize + b) * directions as usize + d) * hidden_size as usize;
             effects.read(owner, gx, chunk.gx_offset as usize + row + u);
@@ -314,7 +316,7 @@ fn programs_write_before_they_read_and_leave_every_result() {
                         let mut call =
                             Call::new(extents, &Options { lengths: Some(&lengths), ..Options::new() }).unwrap();
                         call.task = Task { strategy, all_states, results, ..call.task };
-                        // A chunk for all steps, and as many chunks as steps.
+                        // One chunk for all steps, and one chunk per step.
                         for submission_work in [limits::SUBMISSION_WORK, 1] {
                             let limits = DeviceLimits { submission_work, ..small };
                             if Plan::new(&config, Precision::F32, call.task, &limits).is_ok() {
@@ -330,7 +332,7 @@ fn programs_write_before_they_read_and_leave_every_result() {
     assert!(checked > 500, "only {checked} programs ran");
 }
 
-/// Sums of more features than one dispatch takes, and rows of streams.
+/// Checks sums over more features than one dispatch takes, and rows of streams.
 #[test]
 fn slices_and_streams_write_before_they_read() {
     let wide = RecurrentConfig::one_layer(CellKind::Rnn(Nonlinearity::Tanh), 40_000, 2);

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::plan::program::Name;
 use crate::plan::{GX_BUDGET, Plan};
 
-/// So many of them, in words.
+/// A count of something, in words.
 pub(super) struct Count(pub(super) usize, pub(super) &'static str);
 
 impl fmt::Display for Count {
@@ -68,8 +68,8 @@ impl Plan {
         writeln!(f, "  strategy       {}: {}", self.strategy(), self.choice.why)?;
         writeln!(f, "  workgroup      {}", self.choice.recurrence)?;
         writeln!(f, "  dispatches     {} in {}", self.dispatch_count(), Count(self.submission_count(), "submission"))?;
-        writeln!(f, "  operations     {:.3} G, a multiply-add counted as two", self.flops() as f64 / 1e9)?;
-        write!(f, "  device memory  {} beside the weights", Bytes(self.device_bytes()))
+        writeln!(f, "  operations     {:.3} G, counting a multiply-add as two", self.flops() as f64 / 1e9)?;
+        write!(f, "  device memory  {} in addition to the weights", Bytes(self.device_bytes()))
     }
 
     fn why_chunks(&self) -> &'static str {
@@ -77,14 +77,14 @@ impl Plan {
             return "the whole sequence at once";
         }
         if self.choice.recurrence.is_wave() {
-            return "short, so that the layers above need not wait long";
+            return "short, so that the layers above do not wait long";
         }
         let gx = self.program.bytes(Name::Gx);
         let another_step = gx / self.schedule.chunk_steps as u64;
         if gx + another_step > GX_BUDGET {
             "more would not keep a GPU busier"
         } else {
-            "more is beyond a limit of memory, of the grid or of one submission's work"
+            "more would exceed a limit of memory, of the grid or of one submission's work"
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The workgroup of the kernels of few rows, shaders/product/few_rows.wgsl.
+//! The workgroup of the kernels for few rows, shaders/product/few_rows.wgsl.
 
-/// Rows of a register tile, which an invocation has.
+/// The rows of a register tile, of which each invocation has one.
 const ROWS: u32 = 4;
 
-/// Vectors of four rows that a workgroup stages at a time; `STAGED` of shaders/product/staged_rows.wgsl.
+/// The number of vectors of four rows that a workgroup stages at a time; `STAGED` of shaders/product/staged_rows.wgsl.
 pub(crate) const STAGED: usize = 512;
 
 /// The shader's override constants.
@@ -19,7 +19,7 @@ impl FewRows {
         vec![("UNITS", self.units), ("ROW_TILES", self.row_tiles), ("SPLIT", self.split)]
     }
 
-    /// Rows of a workgroup.
+    /// Returns the rows of a workgroup.
     pub(crate) const fn rows(self) -> u32 {
         ROWS * self.row_tiles
     }
@@ -28,7 +28,7 @@ impl FewRows {
         [self.units, self.row_tiles, self.split]
     }
 
-    /// Floats of workgroup memory: staged rows, and a sum of all gates of each invocation.
+    /// Returns the floats of workgroup memory: staged rows, and each invocation's sums of all gates.
     pub(crate) const fn workgroup_floats(self, gate_floats: usize) -> usize {
         ROWS as usize * STAGED + (self.units * self.row_tiles * self.split) as usize * gate_floats
     }

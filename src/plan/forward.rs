@@ -1,4 +1,4 @@
-//! Writes the program of a forward: of a whole sequence, of a push of streams, of a cell's step.
+//! Writes the program of a forward: of a whole sequence, of a push of streams, or of a cell's step.
 //!
 //! ```text
 //! for each layer
@@ -9,7 +9,7 @@
 //!     or sequence                         one dispatch for all of them
 //! ```
 //!
-//! or, where layers overlap,
+//! or, if layers overlap,
 //!
 //! ```text
 //! for each wave
@@ -31,13 +31,13 @@ use crate::plan::strategy::{Choice, Recurrence};
 use crate::plan::{F32, GX_BUDGET, MAX_CHUNK_STEPS, projection, wave};
 use crate::precision::Precision;
 
-/// How the time of a forward is cut, and where its parameters lie.
+/// The division of a forward's time into chunks, and the layout of its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Schedule {
     pub(super) params: ParamsLayout,
-    /// Of the layer with the most features; others have fewer, and leave blocks unused.
+    /// The slices of the layer with the most features; others have fewer, and leave blocks unused.
     pub(super) slices: usize,
-    /// T, but 0 without rows.
+    /// T, or 0 if there are no rows.
     pub(super) time_steps: usize,
     pub(super) chunk_steps: usize,
 }
@@ -52,7 +52,7 @@ impl Schedule {
     }
 }
 
-/// What a program is written for.
+/// The inputs that a program is written from.
 #[derive(Clone, Copy)]
 pub(super) struct Forward<'a> {
     pub(super) config: &'a RecurrentConfig,
@@ -74,7 +74,7 @@ impl Forward<'_> {
             projection::check(config, batch, limits)?;
         }
         let arrays = self.arrays();
-        // What does not depend on chunks comes first: an input that is too large is not an error of gx.
+        // Limits that do not depend on chunks come first: an input that is too large should not be reported as gx.
         program::check_arrays(&arrays, limits)?;
         let gx_of_step = self.gx_of_step();
         program::check_arrays(&[gx_array(gx_of_step)], limits)?;
@@ -92,8 +92,8 @@ impl Forward<'_> {
         Ok((schedule, program))
     }
 
-    /// The longest chunks that fit the memory of the forward. Fewer steps take a smaller gx and fewer blocks of steps, but more
-    /// chunks take more blocks of chunks.
+    /// Returns the longest chunks that fit the memory of the forward. Fewer steps per chunk need a smaller gx and fewer
+    /// blocks of steps, but more chunks need more blocks of chunks.
     fn within(self, fixed: &[Array], gx_of_step: u64, limits: &DeviceLimits) -> Result<(Schedule, Vec<Array>)> {
         let time_steps = if self.task.extents.is_empty() { 0 } else { self.task.extents.time_steps };
         let of = |chunk_steps: usize| {
@@ -108,7 +108,7 @@ impl Forward<'_> {
         let mut least = program::memory(&cut.1);
         while program::memory(&cut.1) > limits.forward_memory {
             let schedule = &cut.0;
-            // One chunk more, each as short as that makes them.
+            // One more chunk, all of them as short as that allows.
             let shorter = time_steps.div_ceil(schedule.chunks() + 1).min(schedule.chunk_steps.saturating_sub(1));
             let (1.., Ok(next)) = (shorter, of(shorter)) else {
                 check("a forward", "the bytes that set_memory_limit allows", least, limits.forward_memory)?;
@@ -120,14 +120,14 @@ impl Forward<'_> {
         Ok(cut)
     }
 
-    /// The steps of a chunk, if the memory of the forward allows them.
+    /// Returns the steps of a chunk, if the memory of the forward allows them.
     fn chunk_steps(self, time_steps: usize, gx_of_step: u64, limits: &DeviceLimits) -> usize {
         let Self { config, choice, task, .. } = self;
         let batch = task.extents.batch;
         let most_gx = GX_BUDGET.min(limits.storage_binding).min(limits.buffer);
         let by_budget = (most_gx / gx_of_step.max(1)).max(1);
         let by_groups = (choice.input_product.max_rows(limits) / (batch as u64).max(1)).max(1);
-        // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
+        // The input product of a chunk is one dispatch, which no submission can cut; so is a sequence.
         let slice = config.widest_input().min(input_product::MAX_FEATURES);
         let (of_sequence, by_turns) = match choice.recurrence {
             Recurrence::Steps(_) | Recurrence::Wavefront(_) => (0, MAX_CHUNK_STEPS),
@@ -140,7 +140,7 @@ impl Forward<'_> {
         wanted.min(most as usize)
     }
 
-    /// How many parameter blocks of each sort there are.
+    /// Returns the number of parameter blocks of each type.
     fn blocks(self, slices: usize, time_steps: usize, chunk_steps: usize) -> Blocks {
         let (layers, chunks) = (self.config.num_layers, time_steps.div_ceil(chunk_steps.max(1)));
         let (waves, steps) = match self.choice.recurrence {
@@ -155,14 +155,14 @@ impl Forward<'_> {
         self.choice.recurrence.is_wave()
     }
 
-    /// The bytes of gx for one time step, of each layer where they overlap.
+    /// Returns the bytes of gx for one time step; if layers overlap, for all of them.
     fn gx_of_step(self) -> u64 {
         let layers = if self.is_wave() { self.config.num_layers } else { 1 };
         let factors = [layers, self.task.extents.batch, self.config.directions(), self.config.gate_rows()];
         bytes_of(&factors)
     }
 
-    /// The table of arrays, except for those whose size follows from the chunks: gx and the parameters.
+    /// Returns the table of arrays, except for those whose size follows from the chunks: gx and the parameters.
     fn arrays(self) -> Vec<Array> {
         let Self { config, task, .. } = self;
         let (layers, directions, hidden) = (config.num_layers, config.directions(), config.hidden_size);
@@ -200,18 +200,19 @@ impl Forward<'_> {
         arrays
     }
 
-    /// How many buffers the outputs of the layers below the last take in turn; where all of them are wanted, each has its own.
+    /// Returns the number of buffers that the outputs of the layers below the last share in turn; if all states are
+    /// wanted, each layer has its own.
     fn layer_outputs(self) -> usize {
         let below = self.config.num_layers - 1;
         if self.task.all_states { below } else { below.min(2) }
     }
 
-    /// The bytes of a layer's output.
+    /// Returns the bytes of a layer's output.
     fn output_bytes(self) -> u64 {
         bytes_of(&[self.task.extents.time_steps, self.task.extents.batch, self.config.output_size()])
     }
 
-    /// Where a layer leaves its output: an array, and the first byte of it.
+    /// Returns the array of a layer's output, and its first byte there.
     fn output_of(self, layer: usize) -> (Name, u64) {
         if self.is_wave() {
             let output = self.output_bytes();
@@ -223,8 +224,8 @@ impl Forward<'_> {
         (Name::LayerOutput(layer % self.layer_outputs()), 0)
     }
 
-    /// What is read back, one behind the other: the output, the states, and where the states of every step are wanted the outputs
-    /// of the layers below the last.
+    /// Returns the ranges that are read back, one after another: the output, the states and, if the states of every
+    /// step are wanted, the outputs of the layers below the last.
     pub(super) fn results(self) -> impl Iterator<Item = (Name, Range<u64>)> {
         let Self { config, task, .. } = self;
         let output = self.output_bytes();
@@ -249,8 +250,8 @@ impl Forward<'_> {
         output.into_iter().chain((0..states).map(state)).chain((0..below).map(of_layer))
     }
 
-    /// The copies behind the last dispatch: results to where the host reads them, and for a caller's buffers the output out of
-    /// those of all layers.
+    /// Returns the copies after the last dispatch: results to where the host reads them and, for a caller's buffers,
+    /// the output out of those of all layers.
     fn after(self) -> Vec<Copy> {
         if self.task.results == Results::OnDevice {
             let (source, from) = self.output_of(self.config.num_layers - 1);
@@ -268,26 +269,26 @@ impl Forward<'_> {
         self.results().map(copy).collect()
     }
 
-    /// The kernels with what they bind: for each layer the input product and those of a step. In a wave one binding of a step
-    /// serves all layers.
+    /// Returns the kernels with the arrays that they bind: for each layer the input product and the kernels of a step.
+    /// In a wave, one binding of a step serves all layers.
     fn bindings(self) -> Vec<Binding> {
         let layers = 0..self.config.num_layers;
         layers.flat_map(|layer| (0..self.bindings_of_layer()).map(move |n| self.binding(layer, n))).collect()
     }
 
-    /// The input product, the products of a step, the projection.
+    /// Returns the number of bindings per layer: the input product, the products of a step, the projection.
     fn bindings_of_layer(self) -> usize {
         1 + self.kernels_of_turn().count()
     }
 
-    /// The kernels of a turn of the recurrence, in order, each with the number of its product.
+    /// Returns the kernels of an iteration of the recurrence, in order, each with the number of its product.
     fn kernels_of_turn(self) -> impl Iterator<Item = (Kernel, usize)> {
         let projection = self.config.is_projected().then_some((Kernel::Projection, 0));
         let kernel = self.choice.recurrence.kernel();
         (0..self.config.cell.products().len()).map(move |product| (kernel, product)).chain(projection)
     }
 
-    /// Binding number `n` of a layer.
+    /// Returns binding number `n` of a layer.
     fn binding(self, layer: usize, n: usize) -> Binding {
         use Access::{Read, ReadWrite};
         let Self { config, task, choice, .. } = self;
@@ -332,18 +333,18 @@ impl Forward<'_> {
         };
         let wave = kernel.role() == Role::Recurrence && self.is_wave();
         let sources = Sources { kernel, cell: config.cell, product, precision: self.precision, wave };
-        // Another kernel of the step follows.
+        // Another kernel of the same step follows.
         let hands_on = projected || product + 1 < config.cell.products().len();
         let constants = choice.constants(kernel.role(), hands_on, task.dropout);
         Binding { pipeline: PipelineKey { sources, constants }, storage }
     }
 
-    /// Whether a step has a second product, whose operand the first one leaves.
+    /// Returns true if a step has a second product, whose operand the first one leaves.
     fn is_gated(self) -> bool {
         self.config.cell.products().len() > 1
     }
 
-    /// All dispatches in order.
+    /// Writes all dispatches, in order.
     fn dispatch(self, schedule: &Schedule, program: &mut Program) -> Result<()> {
         let (layers, chunks) = (self.config.num_layers, schedule.chunks());
         if self.is_wave() {
@@ -351,7 +352,7 @@ impl Forward<'_> {
                 for layer in at_work.clone() {
                     self.input_products(schedule, layer, number - layer, program)?;
                 }
-                // The topmost layer is at the earliest chunk, and so has as many steps as any.
+                // The topmost layer is at the earliest chunk, and therefore has as many steps as any other.
                 let steps = schedule.steps_in(number + 1 - at_work.end);
                 program.repeat(steps, self.steps_of_wave(schedule, number, at_work.len()))?;
             }
@@ -368,7 +369,7 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// The input product of a chunk, slice by slice.
+    /// Writes the input product of a chunk, slice by slice.
     fn input_products(self, schedule: &Schedule, layer: usize, chunk: usize, program: &mut Program) -> Result<()> {
         let config = self.config;
         let (features, rows) = (config.layer_input_size(layer), schedule.steps_in(chunk) * self.task.extents.batch);
@@ -384,11 +385,11 @@ impl Forward<'_> {
         )
     }
 
-    /// The dispatches of a turn of the recurrence: a step, or a whole chunk.
+    /// Returns the dispatches of an iteration of the recurrence: one step, or a whole chunk.
     fn turn(self, schedule: &Schedule, layer: usize, chunk: usize) -> impl Iterator<Item = Dispatch> {
         let (config, batch, directions) = (self.config, self.task.extents.batch, self.config.directions());
         let chunk_offset = schedule.params.chunk_offset(layer, chunk, 0);
-        // A sequence has no blocks of steps.
+        // A sequence has no step blocks.
         let (step_offset, steps) = match self.choice.recurrence {
             Recurrence::Steps(_) | Recurrence::Wavefront(_) => (schedule.params.step_offset(0), 1),
             Recurrence::Sequence(_) => (0, schedule.steps_in(chunk)),
@@ -408,7 +409,7 @@ impl Forward<'_> {
         })
     }
 
-    /// A step of so many layers, each at its chunk of the wave.
+    /// Returns the dispatches of a step of `layers` layers, each at its chunk of the wave.
     fn steps_of_wave(self, schedule: &Schedule, number: usize, layers: usize) -> impl Iterator<Item = Dispatch> {
         let chunk_offset = schedule.params.wave_offset(number);
         self.turn(schedule, 0, 0).map(move |Dispatch { groups: [x, y, _], work, binding, step_offset, .. }| Dispatch {
@@ -420,12 +421,12 @@ impl Forward<'_> {
         })
     }
 
-    /// How long a step may take, by the measure of [`SUBMISSION_WORK`](crate::plan::limits::SUBMISSION_WORK).
+    /// Returns the time that a step may take, measured as in [`SUBMISSION_WORK`](crate::plan::limits::SUBMISSION_WORK).
     fn step_work(self) -> u64 {
         let work = product_work(self.config, self.task.extents.batch, self.config.recurrent_size());
         match self.choice.recurrence {
             Recurrence::Steps(_) | Recurrence::Wavefront(_) => work,
-            // A workgroup has an eighth of a small GPU to itself, and the barriers of a step are counted as a dispatch.
+            // A workgroup has an eighth of a small GPU to itself, and the barriers of a step count as a dispatch.
             Recurrence::Sequence(_) => work.saturating_mul(8),
         }
     }
@@ -435,23 +436,25 @@ fn gx_array(bytes: u64) -> Array {
     Array { name: Name::Gx, bytes, owner: Owner::Scratch }
 }
 
-/// The bytes of an array of f32; the largest number where they are beyond every limit.
+/// Returns the bytes of an array of f32, or the largest number if they exceed every limit.
 fn bytes_of(shape: &[usize]) -> u64 {
     shape.iter().fold(F32, |bytes, &size| bytes.saturating_mul(size as u64))
 }
 
-/// The bytes from the output of a layer to that of the next, where they lie behind each other.
+/// Returns the bytes from the output of one layer to the next, if they follow one another in a buffer.
 pub(super) fn padded_output(bytes: u64) -> u64 {
     bytes.checked_next_multiple_of(256).unwrap_or(u64::MAX)
 }
 
-/// The operations of a product of `rows` rows of `features` with the weights of all gates, units and directions.
+/// Returns the operations of a product of `rows` rows of `features` with the weights of all gates, units and
+/// directions.
 pub(super) fn product_flops(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
     let factors = [2, rows as u64, features as u64, config.directions() as u64, config.gate_rows() as u64];
     saturating_product(&factors)
 }
 
-/// The longer of computing such a product and reading its weights, and the start of a dispatch.
+/// Returns the work of such a product: the longer of computing it and reading its weights, plus the start of a
+/// dispatch.
 fn product_work(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
     let weight_bytes = (product_flops(config, 1, features) / 2).saturating_mul(F32);
     let work = product_flops(config, rows, features).max(weight_bytes.saturating_mul(WORK_PER_BYTE));

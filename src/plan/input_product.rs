@@ -15,7 +15,7 @@ use crate::plan::limits::DeviceLimits;
 pub(crate) enum InputProductTile {
     /// Tiles of x and of weights in workgroup memory.
     Tiled,
-    /// Few rows: an invocation has four of one unit, and several share a sum.
+    /// Few rows: an invocation has four rows of one unit, and several invocations share a sum.
     FewRows(FewRows),
 }
 
@@ -24,8 +24,8 @@ pub(crate) const TILES: [InputProductTile; 2] = [InputProductTile::Tiled, FEW_RO
 
 const FEW_ROWS_TILE: InputProductTile = InputProductTile::FewRows(FewRows { units: 8, row_tiles: 2, split: 16 });
 
-/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut.
-/// Software adapters run the invocations of a workgroup in turn and gain nothing from a shared sum.
+/// Returns the kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is
+/// cut. Software adapters run the invocations of a workgroup in turn and gain nothing from a shared sum.
 pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> InputProductTile {
     match limits.software {
         false if batch <= FEW_ROWS && FEW_ROWS_TILE.check_workgroup(config, limits).is_ok() => FEW_ROWS_TILE,
@@ -33,13 +33,13 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
     }
 }
 
-/// Up to this batch a product is of few rows, or at least may be: of one step, or of a chunk of a wave.
+/// The largest batch for which the rows of a product are, or may be, few: those of one step, or of a chunk of a wave.
 const FEW_ROWS: usize = 4;
 
-/// For errors.
+/// The name of the kernel in errors.
 const WHAT: &str = "the input product";
 
-/// Features that a workgroup of the tiled kernel stages at a time; `TILE_K` of the shader.
+/// The features that a workgroup of the tiled kernel stages at a time; `TILE_K` of the shader.
 pub(crate) const TILE_K: usize = 16;
 
 impl InputProductTile {
@@ -50,7 +50,7 @@ impl InputProductTile {
         }
     }
 
-    /// The shader's override constants.
+    /// Returns the shader's override constants.
     pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Tiled => Vec::new(),
@@ -58,7 +58,7 @@ impl InputProductTile {
         }
     }
 
-    /// Hidden units of a workgroup; `TILE_UNITS` of the tiled kernel.
+    /// Returns the hidden units of a workgroup; `TILE_UNITS` of the tiled kernel.
     pub(crate) const fn units(self) -> usize {
         match self {
             Self::Tiled => 16,
@@ -66,7 +66,7 @@ impl InputProductTile {
         }
     }
 
-    /// (step, batch) rows of a workgroup; `TILE_ROWS` of the tiled kernel.
+    /// Returns the (step, batch) rows of a workgroup; `TILE_ROWS` of the tiled kernel.
     pub(crate) const fn rows(self) -> usize {
         match self {
             Self::Tiled => 64,
@@ -74,7 +74,7 @@ impl InputProductTile {
         }
     }
 
-    /// The shader's workgroup.
+    /// Returns the shader's workgroup size.
     pub(crate) const fn workgroup(self) -> [u32; 3] {
         match self {
             Self::Tiled => [8, 8, 1],
@@ -82,7 +82,7 @@ impl InputProductTile {
         }
     }
 
-    /// Bytes of workgroup memory: a tile of x, and a tile of weights of all gates; or sums.
+    /// Returns the bytes of workgroup memory: a tile of x and a tile of the weights of all gates, or sums.
     fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let floats = match self {
             Self::Tiled => TILE_K * (self.rows() + self.units() * gate_floats),
@@ -99,12 +99,12 @@ impl InputProductTile {
         [hidden_size.div_ceil(self.units()) as u32, rows.div_ceil(self.rows()) as u32, directions as u32]
     }
 
-    /// The most rows of one dispatch.
+    /// Returns the most rows of one dispatch.
     pub(crate) fn max_rows(self, limits: &DeviceLimits) -> u64 {
         u64::from(limits.groups_per_dimension) * self.rows() as u64
     }
 
-    /// Whether a device can run the kernel at all, and for `rows` rows of one time step.
+    /// Checks that a device can run the kernel at all, and for `rows` rows of one time step.
     pub(crate) fn check(self, config: &RecurrentConfig, rows: u64, limits: &DeviceLimits) -> Result<()> {
         self.check_workgroup(config, limits)?;
         limits.groups(WHAT, config.hidden_size.div_ceil(self.units()) as u64)?;
@@ -113,7 +113,7 @@ impl InputProductTile {
     }
 }
 
-/// For people.
+/// Writes the tile for people.
 impl fmt::Display for InputProductTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} units x {}", self.units(), Count(self.rows(), "row"))?;
@@ -121,15 +121,16 @@ impl fmt::Display for InputProductTile {
     }
 }
 
-/// The most features that one dispatch sums over: keeps its loops short (see the shader) and its time as well.
+/// The most features that one dispatch sums over, which bounds its time and the iterations of its loops (see the
+/// shader).
 pub(crate) const MAX_FEATURES: usize = 16_384;
 
-/// How many dispatches sum over `features` features.
+/// Returns the number of dispatches that sum over `features` features.
 pub(crate) fn slices(features: usize) -> usize {
     features.div_ceil(MAX_FEATURES)
 }
 
-/// The features of slice number `slice`; empty beyond the last.
+/// Returns the features of slice number `slice`; empty past the last one.
 pub(crate) fn slice(features: usize, slice: usize) -> Range<usize> {
     let at = |slice: usize| slice.saturating_mul(MAX_FEATURES).min(features);
     at(slice)..at(slice + 1)

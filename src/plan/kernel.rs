@@ -1,4 +1,4 @@
-//! The kernels, and what each is for.
+//! The kernels and their roles.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::plan::params::{MAX_CHUNKS, StepParams, block_bytes};
 use crate::plan::strategy::Constants;
 use crate::precision::Precision;
 
-/// A shader of its own, with its entry point.
+/// A kernel, which has its own shader with an entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
     InputProduct,
@@ -19,11 +19,11 @@ pub(crate) enum Kernel {
     StepFewRows,
     StepManyRows,
     Sequence,
-    /// Of h.
+    /// The projection of h.
     Projection,
 }
 
-/// What a kernel computes. Kernels of one role bind the same buffers.
+/// The function of a kernel. Kernels of one role bind the same buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     InputProduct,
@@ -52,7 +52,7 @@ impl Kernel {
         }
     }
 
-    /// Whether it is called once a time step, and so told which.
+    /// Returns true if the kernel is dispatched once per time step, and therefore reads which one.
     pub(crate) const fn is_of_one_step(self) -> bool {
         match self.role() {
             Role::InputProduct => false,
@@ -62,13 +62,13 @@ impl Kernel {
 }
 
 impl Role {
-    /// The roles that a model needs.
+    /// Returns the roles that a model needs.
     pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
         const ALL: [Role; 3] = [Role::InputProduct, Role::Recurrence, Role::Projection];
         if config.is_projected() { &ALL } else { ALL.split_at(2).0 }
     }
 
-    /// For people.
+    /// Returns the name for people.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::InputProduct => "the input product",
@@ -78,49 +78,49 @@ impl Role {
     }
 }
 
-/// What identifies the sources of a kernel.
+/// The key that identifies the sources of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sources {
     pub(crate) kernel: Kernel,
     pub(crate) cell: CellKind,
-    /// The number of the product of a step, see [`CellKind::products`].
+    /// The index of the product of a step, see [`CellKind::products`].
     pub(crate) product: usize,
     pub(crate) precision: Precision,
-    /// Dispatches are over several layers.
+    /// True if dispatches span several layers.
     pub(crate) wave: bool,
 }
 
-/// All that the machine code of a kernel depends on: its sources, of which one function is the entry point, and its override
-/// constants.
+/// The key that determines the machine code of a kernel: its sources, of which one function is the entry point, and its
+/// override constants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PipelineKey {
     pub(crate) sources: Sources,
     pub(crate) constants: Constants,
 }
 
-/// How a kernel uses a storage buffer.
+/// The access of a kernel to a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
     ReadWrite,
 }
 
-/// A kind of packed weights of a layer, both directions one behind the other.
+/// A type of packed weights of a layer, the directions one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WeightArray {
-    /// `[D, H / 8, I, 8]` of G
+    /// `[D, H / 8, I, 8]` of G.
     Ih,
-    /// `[D, H / 8, P, 8]` of the gates of a product of a step
+    /// `[D, H / 8, P, 8]` of the gates of a product of a step.
     Hh(usize),
-    /// `[D, H]` of G
+    /// `[D, H]` of G.
     BiasIh,
-    /// `[D, H]` of the gates of a product of a step
+    /// `[D, H]` of the gates of a product of a step.
     BiasHh(usize),
-    /// `[D, H, P]`
+    /// `[D, H, P]`.
     Hr,
 }
 
-/// As the shaders call them.
+/// Writes the name that the shaders use.
 impl fmt::Display for WeightArray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -133,35 +133,37 @@ impl fmt::Display for WeightArray {
     }
 }
 
-/// What a kernel binds in group 1, index = binding.
+/// An entry of bind group 1; its index is the binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parameter {
-    /// A block of the parameters, of so many bytes, chosen by dynamic offset.
+    /// A block of the parameters with this many bytes, selected by dynamic offset.
     Block(usize),
-    /// What the call says, a storage buffer.
+    /// The parameters of the call, in a storage buffer.
     Call,
 }
 
 impl Sources {
-    /// The storage buffers, index = binding of group 0.
+    /// Returns the access to each storage buffer; the index is the binding in group 0.
     pub(crate) fn storage_access(self) -> Vec<Access> {
         storage_access(self.kernel.role(), self.cell)
     }
 
-    /// The parameters: the block of the chunk, several of them in a wave, the call, and for one step its own block.
+    /// Returns the parameters: the block of the chunk, or of several chunks in a wave, the call and, for a kernel of
+    /// one step, the step's block.
     pub(crate) fn parameters(self) -> impl Iterator<Item = Parameter> {
         let chunks = if self.wave { MAX_CHUNKS } else { 1 };
         let step = self.kernel.is_of_one_step().then_some(Parameter::Block(size_of::<StepParams>()));
         [Parameter::Block(block_bytes(chunks)), Parameter::Call].into_iter().chain(step)
     }
 
-    /// How many parameters are blocks.
+    /// Returns the number of parameters that are blocks.
     pub(crate) fn block_count(self) -> usize {
         if self.kernel.is_of_one_step() { 2 } else { 1 }
     }
 }
 
-/// The storage buffers of the kernels of a role, index = binding of group 0; `forward.rs` names them.
+/// Returns the access to each storage buffer of the kernels of a role; the index is the binding in group 0.
+/// `forward.rs` names the buffers.
 fn storage_access(role: Role, cell: CellKind) -> Vec<Access> {
     use Access::{Read, ReadWrite};
     match role {
@@ -174,10 +176,10 @@ fn storage_access(role: Role, cell: CellKind) -> Vec<Access> {
     }
 }
 
-/// Checks that a device can bind what the kernels bind, whatever the shape.
+/// Checks that a device can bind what the kernels bind, for any shape.
 pub(crate) fn check_limits(config: &RecurrentConfig, limits: &BindingLimits) -> Result<()> {
     for &role in Role::of(config) {
-        // Those of one step bind most.
+        // The kernels of one step bind the most.
         let blocks = if role == Role::InputProduct { 1 } else { 2 };
         let (bindings, call) = (storage_access(role, config.cell).len() as u64, 1);
         for (limit, need, available) in [

@@ -1,6 +1,6 @@
-//! What a GPU will do, decided before any GPU work: pure data, no wgpu type, testable without a device.
+//! Plans of the work of a GPU, made before any GPU work: pure data, without wgpu types, testable without a device.
 //!
-//! A plan is a [program](program::Program) with the reasons for it. `forward.rs` writes it, `gpu/` runs it.
+//! A plan is a [program](program::Program) with the reasons for it. `forward.rs` writes it, and `gpu/` runs it.
 
 mod blocks;
 mod explain;
@@ -30,22 +30,22 @@ use crate::plan::strategy::Choice;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
 
-/// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
-/// a GPU busy; long sequences would otherwise take memory in proportion to T.
+/// The largest gx of a chunk, in bytes. It is written and read once per step, so there is no gain in more than keeps a
+/// GPU busy; without this limit, long sequences would take memory in proportion to T.
 pub(crate) const GX_BUDGET: u64 = 64 << 20;
 
-/// The most steps of a chunk: bounds the table of step parameters, a block of up to 256 bytes each.
+/// The most steps of a chunk, which bounds the table of step parameters, with a block of up to 256 bytes each.
 const MAX_CHUNK_STEPS: usize = 4096;
 
-/// Units whose weights lie side by side; `BLOCK` of shaders/weights/blocks.wgsl.
+/// The number of units whose weights are interleaved; `BLOCK` of shaders/weights/blocks.wgsl.
 pub(crate) const WEIGHT_BLOCK: usize = 8;
 
 const F32: u64 = size_of::<f32>() as u64;
 
-/// What a forward of one shape does on a GPU: its dispatches, submissions and device memory.
+/// The plan of a forward of one shape on a GPU: its dispatches, submissions and device memory.
 ///
-/// [`Placed::plan`](crate::Placed::plan) returns it. Its [`Display`](std::fmt::Display) is for people: one line, and with `{:#}` what
-/// was chosen and why.
+/// [`Placed::plan`](crate::Placed::plan) returns it. The [`Display`](std::fmt::Display) form is for people: one line,
+/// or with `{:#}` the choices and their reasons.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub(crate) config: RecurrentConfig,
@@ -56,15 +56,15 @@ pub struct Plan {
     submission_work: u64,
 }
 
-/// Where a state comes from before the first step.
+/// The origin of a state before the first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Zeros,
-    /// It is where the first step reads it.
+    /// The state is already where the first step reads it.
     InPlace,
     /// The caller's array of the initial state.
     Array,
-    /// The same, in the buffer that it is to be copied to.
+    /// The caller's array of the initial state, in the buffer that it is to be copied to.
     SameBuffer,
 }
 
@@ -78,10 +78,11 @@ impl Plan {
     ) -> Result<Self> {
         let choice = strategy::choose(config, &task, limits)?;
         match Self::of_choice(config, precision, task, choice, limits) {
-            // Overlapping layers takes more memory. What was not asked for must not be why a forward cannot run.
+            // Overlapping layers takes more memory. A forward must not fail because of something that was not
+            // requested.
             Err(Error::Limit { .. }) if task.strategy == Strategy::Auto && choice.recurrence.is_wave() => {
                 let steps = strategy::choose(config, &Task { strategy: Strategy::Step, ..task }, limits)?;
-                let why = "layers that overlap take more memory than there may be";
+                let why = "overlapping layers would take more memory than allowed";
                 Self::of_choice(config, precision, task, Choice { why, ..steps }, limits)
             }
             plan => plan,
@@ -101,20 +102,20 @@ impl Plan {
         Ok(Self { config: config.clone(), task, choice, program, schedule, submission_work })
     }
 
-    /// What is read back, in the order in which it lies in the readback: the output, the states, and where the states of every
-    /// step are wanted the outputs of the layers below the last.
+    /// Returns the sizes of the results, in the order of the readback: the output, the states and, if the states of
+    /// every step are wanted, the outputs of the layers below the last.
     pub(crate) fn results(&self) -> impl Iterator<Item = u64> + '_ {
         self.program.after.iter().filter(|copy| copy.target == Name::Readback).map(|copy| copy.bytes)
     }
 
-    /// The array that the initial value of a state is put into: h has one of its own, the others are updated in place. Without a
-    /// step, the initial state is the last one.
+    /// Returns the array that the initial value of a state is written to: h has its own, the others are updated in
+    /// place. If no step runs, the initial state is the last one.
     pub(crate) fn initial_array(&self, state: usize) -> Name {
         if state == 0 && self.dispatch_count() > 0 { Name::H } else { Name::State(state) }
     }
 
-    /// Where the initial value of a state lies in [`initial_array`](Self::initial_array), in bytes: one range, or one per layer
-    /// where there is room for the values of every step behind it.
+    /// Returns the byte ranges of the initial value of a state in [`initial_array`](Self::initial_array): one range, or
+    /// one per layer if the values of every step follow it.
     pub(crate) fn initial_ranges(&self, state: usize) -> impl Iterator<Item = Range<u64>> + '_ {
         let apart = state > 0 && self.task.all_states;
         let ranges = if apart { self.config.num_layers } else { 1 };
@@ -126,7 +127,7 @@ impl Plan {
         })
     }
 
-    /// The commands that put the initial states, h first, where the first step reads them.
+    /// Returns the commands that bring the initial states, h first, to where the first step reads them.
     pub(crate) fn initial_commands(&self, sources: &[Source]) -> Vec<Command> {
         let mut commands = Vec::new();
         for (state, source) in sources.iter().enumerate() {
@@ -151,28 +152,28 @@ impl Plan {
         commands
     }
 
-    /// The command that brings what a recording says to where kernels read it.
+    /// Returns the command that copies the parameters of a recorded call to where kernels read them.
     pub(crate) fn call_copy(&self) -> Command {
         let bytes = self.program.bytes(Name::Call);
         Command::Copy(Copy { source: Name::CallSource, from: 0, target: Name::Call, to: 0, bytes })
     }
 
-    /// Room for a state on its way between two ranges of one buffer.
+    /// Returns the array for a state that is copied between two ranges of one buffer.
     pub(crate) fn transit(&self, state: usize) -> Array {
         Array { name: Name::Transit(state), bytes: self.state_bytes(state), owner: Owner::Scratch }
     }
 
-    /// The bytes of one state, of all layers and rows, as a caller gives and takes it.
+    /// Returns the bytes of one state, of all layers and rows, in the form that a caller reads and writes.
     pub(crate) fn state_bytes(&self, state: usize) -> u64 {
         self.initial_ranges(state).map(|range| range.end - range.start).sum()
     }
 
-    /// The strategy, which was chosen or asked for; never [`Strategy::Auto`].
+    /// Returns the strategy, chosen or requested; never [`Strategy::Auto`].
     pub fn strategy(&self) -> Strategy {
         self.choice.recurrence.strategy()
     }
 
-    /// The floating-point operations of the matrix products, a multiply-add counted as two.
+    /// Returns the number of floating-point operations of the matrix products, counting a multiply-add as two.
     pub fn flops(&self) -> u64 {
         let (config, rows) = (&self.config, self.task.extents.rows());
         let of_layer = |layer| {
@@ -185,24 +186,24 @@ impl Plan {
         (0..config.num_layers).map(of_layer).fold(0, u64::saturating_add)
     }
 
-    /// The bytes of device memory that a forward with host input and output takes in addition to the weights.
+    /// Returns the bytes of device memory that a forward with host input and output takes in addition to the weights.
     pub fn device_bytes(&self) -> u64 {
         self.program.memory()
     }
 
-    /// How many kernel calls a forward records: for each layer one per time step (two with a projection) or one per time chunk, and
-    /// where layers overlap one for a step of all of them; besides, for each layer and time chunk one input product (more for inputs
-    /// of many thousand features).
+    /// Returns the number of dispatches that a forward records. Each layer has one per time step (two with a
+    /// projection) or one per time chunk; if layers overlap, one dispatch runs a step of all of them. In addition,
+    /// there is one input product per layer and time chunk (more for inputs of many thousand features).
     pub fn dispatch_count(&self) -> usize {
         self.program.dispatch_count()
     }
 
-    /// How many submissions a forward makes.
+    /// Returns the number of submissions of a forward.
     pub fn submission_count(&self) -> usize {
         self.submission_ends().len()
     }
 
-    /// The ends of the submissions, as counts of dispatches from the start.
+    /// Returns the ends of the submissions, as counts of dispatches from the start.
     pub(crate) fn submission_ends(&self) -> Vec<usize> {
         self.program.submission_ends(self.submission_work)
     }

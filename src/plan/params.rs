@@ -1,12 +1,13 @@
-//! The parameter blocks that kernels read, and where they lie in one uniform buffer.
+//! The parameter blocks that kernels read, and their layout in one uniform buffer.
 //!
-//! All blocks of a plan are written before its first call; a dispatch picks its blocks by dynamic offset. So
-//! recording a step allocates and uploads nothing, and works where immediates do not exist (the browser).
+//! All blocks of a plan are written before its first call; a dispatch selects its blocks by dynamic offset. Recording a
+//! step therefore allocates and uploads nothing, and works where immediates do not exist (in browsers).
 
 use crate::error::Result;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
 
-/// What all layers and chunks of a call share: the struct `Params` of shaders/base/params.wgsl without its chunks, field by field.
+/// The parameters shared by all layers and chunks of a call: the struct `Params` of shaders/base/params.wgsl without
+/// its chunks, field by field.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct SharedParams {
@@ -20,7 +21,8 @@ pub(crate) struct SharedParams {
     pub(crate) unused: u32,
 }
 
-/// One layer over one chunk of time steps: the struct `Chunk` of shaders/base/params.wgsl, field by field.
+/// The parameters of one layer over one chunk of time steps: the struct `Chunk` of shaders/base/params.wgsl, field by
+/// field.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct ChunkParams {
@@ -46,34 +48,34 @@ pub(crate) struct ChunkParams {
     pub(crate) unused: u32,
 }
 
-/// The struct `Step` of shaders/base/step.wgsl.
+/// The parameters of one step: the struct `Step` of shaders/base/step.wgsl.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct StepParams {
     pub(crate) index: u32,
 }
 
-/// The most chunks of a dispatch; `CHUNKS` of shaders/chunks/wave.wgsl.
+/// The most chunks of a dispatch; `CHUNKS` of shaders/base/wave.wgsl.
 pub(crate) const MAX_CHUNKS: usize = 32;
 
-/// The bytes of what a dispatch over so many chunks reads: what they share, and each of them.
+/// Returns the bytes that a dispatch over `chunks` chunks reads: the shared parameters, and those of each chunk.
 pub(crate) const fn block_bytes(chunks: usize) -> usize {
     size_of::<SharedParams>() + chunks * size_of::<ChunkParams>()
 }
 
-/// How many blocks of each sort there are.
+/// The number of parameter blocks of each type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Blocks {
     pub(crate) layers: usize,
     pub(crate) chunks: usize,
     pub(crate) slices: usize,
-    /// Of several chunks each, where layers overlap.
+    /// Blocks of several chunks each, if layers overlap.
     pub(crate) waves: usize,
-    /// One for each step of a chunk, shared by all chunks.
+    /// One block for each step of a chunk, shared by all chunks.
     pub(crate) steps: usize,
 }
 
-/// Where blocks lie: first the chunks, layer by layer, each with its slices, then the waves, then the steps.
+/// The layout of the blocks: first the chunks, layer by layer, each with its slices, then the waves, then the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParamsLayout {
     blocks: Blocks,
@@ -88,7 +90,7 @@ impl ParamsLayout {
         let layout = Self { blocks, stride, wave_stride };
         // Dynamic offsets are u32, whatever the size of a buffer may be.
         let available = limits.buffer.min(u32::MAX.into());
-        check("the parameters of all chunks", "max_buffer_size", layout.bytes(), available)?;
+        check("the parameter buffer", "max_buffer_size", layout.bytes(), available)?;
         Ok(layout)
     }
 
@@ -96,12 +98,12 @@ impl ParamsLayout {
         let Blocks { layers, chunks, slices, waves, steps } = self.blocks;
         let blocks = saturating_product(&[layers, chunks, slices].map(|size| size as u64));
         let blocks = blocks.saturating_add(steps as u64).saturating_mul(self.stride as u64);
-        // A wave binds room for the most layers, whatever lies behind its own.
+        // A wave binds room for the most layers, whatever follows its own.
         let room = if waves > 0 { block_bytes(MAX_CHUNKS) as u64 } else { 0 };
         blocks.saturating_add(saturating_product(&[waves as u64, self.wave_stride as u64])).saturating_add(room)
     }
 
-    // Offsets fit u32 because `new` refuses a larger buffer.
+    // Offsets fit u32 because `new` rejects a larger buffer.
     pub(crate) fn chunk_offset(&self, layer: usize, chunk: usize, slice: usize) -> u32 {
         (((layer * self.blocks.chunks + chunk) * self.blocks.slices + slice) * self.stride) as u32
     }
@@ -110,7 +112,7 @@ impl ParamsLayout {
         self.chunk_offset(self.blocks.layers, 0, 0) + (wave * self.wave_stride) as u32
     }
 
-    /// Bytes from the block of a step to the next.
+    /// Returns the bytes from the block of one step to the next.
     pub(crate) fn step_stride(&self) -> u32 {
         self.stride as u32
     }
@@ -119,7 +121,7 @@ impl ParamsLayout {
         self.wave_offset(self.blocks.waves) + (step * self.stride) as u32
     }
 
-    /// The buffer's content: the chunks in order, and the chunks of each wave.
+    /// Returns the buffer's content: the chunks in order, and the chunks of each wave.
     pub(crate) fn fill<W: Iterator<Item = ChunkParams>>(
         &self,
         shared: SharedParams,

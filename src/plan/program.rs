@@ -1,4 +1,4 @@
-//! A program: all that a GPU is to do, as data. The writers of this folder make programs; `gpu/` runs any of them.
+//! A program: all the work of a GPU, as data. The writers in this folder create programs; `gpu/` runs any of them.
 //!
 //! ```text
 //! arrays     a table: name, bytes, owner
@@ -13,45 +13,45 @@ use crate::error::{Error, Result};
 use crate::plan::kernel::{Access, PipelineKey, WeightArray};
 use crate::plan::limits::{DeviceLimits, check};
 
-/// An array of a program, named by what it holds.
+/// An array of a program, named by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
-    /// `[T, B, I]` or `[B, T, I]`
+    /// `[T, B, I]` or `[B, T, I]`.
     Input,
-    /// `[T, B, D·P]` or `[B, T, D·P]`
+    /// `[T, B, D·P]` or `[B, T, D·P]`.
     Output,
-    /// h, or with a higher number what else the cell carries, before the first step: `[L·D, B, ·]`
+    /// h or, with a higher index, another state of the cell, before the first step: `[L·D, B, ·]`.
     InitialState(usize),
-    /// The same after the last step, `[L·D, state_rows, ·]`. What is carried beside h is updated here, in place; where all of its
-    /// steps are wanted this is `[L, T + 1, D, state_rows, H]`.
+    /// The same state after the last step, `[L·D, state_rows, ·]`. States other than h are updated here, in place; if
+    /// all of their steps are wanted, this is `[L, T + 1, D, state_rows, H]`.
     State(usize),
-    /// The packed weights of a layer
+    /// The packed weights of a layer.
     Weights { array: WeightArray, layer: usize },
-    /// Those of all layers, one behind the other
+    /// The packed weights of all layers, one after another.
     AllWeights(WeightArray),
-    /// `[chunk_steps, B, D, H]` of G; where layers overlap, for each of them
+    /// `[chunk_steps, B, D, H]` of G; if layers overlap, for each of them.
     Gx,
-    /// h before and after a step, `[2, L·D, state_rows, P]`
+    /// h before and after a step, `[2, L·D, state_rows, P]`.
     H,
-    /// h before its projection, `[B, D, H]`
+    /// h before its projection, `[B, D, H]`.
     Raw,
-    /// The operand of a step's second product and the update gate, `[2, B, D, H]`
+    /// The operand of a step's second product and the update gate, `[2, B, D, H]`.
     Gated,
-    /// `[T, B, D·P]`: the output of a layer below the last, or of all layers, one behind the other
+    /// `[T, B, D·P]`: the output of a layer below the last, or of all layers, one after another.
     LayerOutput(usize),
-    /// The parameter blocks
+    /// The parameter blocks.
     Params,
-    /// What a call says: lengths, rows, padding, dropout keys
+    /// The parameters of a call: lengths, rows, padding, dropout keys.
     Call,
-    /// The same in memory of the host, of a recording
+    /// The parameters of a recorded call, in memory that the host wrote.
     CallSource,
-    /// A state on its way between two ranges of one buffer, which no command can copy directly
+    /// A state that is copied between two ranges of one buffer, which no single command can do.
     Transit(usize),
-    /// Results for the host
+    /// Results for the host.
     Readback,
 }
 
-/// For errors and explanations.
+/// Writes the name for errors and explanations.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,13 +61,13 @@ impl fmt::Display for Name {
             Self::InitialState(_) | Self::State(_) => f.write_str("c"),
             Self::Weights { array, layer } => write!(f, "{array} of layer {layer}"),
             Self::AllWeights(array) => write!(f, "{array} of all layers"),
-            // A chunk is cut to the steps that fit, down to one.
+            // A chunk is shortened to the steps that fit, down to one.
             Self::Gx => f.write_str("gx of one time step"),
             Self::H => f.write_str("h before and after a step"),
             Self::Raw => f.write_str("h before its projection"),
             Self::Gated => f.write_str("the reset state"),
             Self::LayerOutput(_) => f.write_str("the output of a layer"),
-            Self::Params => f.write_str("the parameters of all chunks"),
+            Self::Params => f.write_str("the parameter buffer"),
             Self::Call | Self::CallSource => f.write_str("lengths and rows of the call"),
             Self::Transit(_) => f.write_str("a state in transit"),
             Self::Readback => f.write_str("the readback of output and states"),
@@ -75,12 +75,12 @@ impl fmt::Display for Name {
     }
 }
 
-/// Who provides the memory of an array.
+/// The provider of an array's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// The caller, or for arrays of the host the model on the caller's behalf.
+    /// The caller or, for arrays of the host, the model on the caller's behalf.
     Caller,
-    /// The model, for the time of a run.
+    /// The model, for the duration of a run.
     Scratch,
 }
 
@@ -96,25 +96,25 @@ pub(crate) struct Array {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Binding {
     pub(crate) pipeline: PipelineKey,
-    /// Group 0, index = binding.
+    /// The arrays of group 0; the index is the binding.
     pub(crate) storage: Vec<(Name, Access)>,
 }
 
-/// One call of a kernel.
+/// One dispatch of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dispatch {
     /// Index into [`Program::bindings`].
     pub(crate) binding: usize,
-    /// Where the chunk's block lies in the parameters, in bytes.
+    /// The offset of the chunk's block in the parameters, in bytes.
     pub(crate) chunk_offset: u32,
-    /// Where the step's block lies there, for a kernel of one step.
+    /// The offset of the step's block in the parameters, for a kernel of one step.
     pub(crate) step_offset: u32,
     pub(crate) groups: [u32; 3],
-    /// How long it may take, by the measure of [`SUBMISSION_WORK`](crate::plan::limits::SUBMISSION_WORK).
+    /// The time that it may take, measured as in [`SUBMISSION_WORK`](crate::plan::limits::SUBMISSION_WORK).
     pub(crate) work: u64,
 }
 
-/// Bytes `from..from + bytes` of an array, copied to another.
+/// A copy of the bytes `from..from + bytes` of one array to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Copy {
     pub(crate) source: Name,
@@ -124,22 +124,22 @@ pub(crate) struct Copy {
     pub(crate) bytes: u64,
 }
 
-/// What an encoder records.
+/// A command that an encoder records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Dispatch(Dispatch),
     Copy(Copy),
-    /// Zeros.
+    /// Fills a range with zeros.
     Clear {
         target: Name,
         range: Range<u64>,
     },
 }
 
-/// Dispatches that are repeated, in each turn with the step block that follows.
+/// Dispatches that are repeated, with the next step block in each iteration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// Those of one turn, in [`Program::dispatches`].
+    /// The dispatches of one iteration, as indices into [`Program::dispatches`].
     dispatches: Range<usize>,
     turns: usize,
 }
@@ -150,14 +150,14 @@ pub(crate) struct Program {
     pub(crate) bindings: Vec<Binding>,
     dispatches: Vec<Dispatch>,
     segments: Vec<Segment>,
-    /// Bytes from one step block to the next.
+    /// The bytes from one step block to the next.
     pub(crate) step_stride: u32,
     /// Copies after the last dispatch.
     pub(crate) after: Vec<Copy>,
 }
 
 impl Program {
-    /// Adds dispatches that run `turns` times, one after the other, each with its own step block in each turn.
+    /// Adds dispatches that run `turns` times, one after another, each with its own step block in each iteration.
     pub(crate) fn repeat(&mut self, turns: usize, dispatches: impl IntoIterator<Item = Dispatch>) -> Result<()> {
         let start = self.dispatches.len();
         for dispatch in dispatches {
@@ -169,7 +169,7 @@ impl Program {
         Ok(())
     }
 
-    /// Every dispatch in order. Nothing is allocated.
+    /// Returns every dispatch in order, without allocating.
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
         self.segments.iter().flat_map(move |segment| {
             (0..segment.turns).flat_map(move |turn| {
@@ -180,17 +180,18 @@ impl Program {
         })
     }
 
-    /// Every command in order.
+    /// Returns every command in order.
     pub(crate) fn commands(&self) -> impl Iterator<Item = Command> + '_ {
         self.dispatches().map(Command::Dispatch).chain(self.after.iter().copied().map(Command::Copy))
     }
 
-    /// How many dispatches there are.
+    /// Returns the number of dispatches.
     pub(crate) fn dispatch_count(&self) -> usize {
         self.segments.iter().map(|segment| segment.turns * segment.dispatches.len()).sum()
     }
 
-    /// The ends of the submissions, as counts of dispatches from the start: one for a program of ordinary length.
+    /// Returns the ends of the submissions, as counts of dispatches from the start: just one for a program of ordinary
+    /// length.
     pub(crate) fn submission_ends(&self, most_work: u64) -> Vec<usize> {
         let (mut ends, mut count, mut work) = (Vec::new(), 0, 0_u64);
         for dispatch in self.dispatches() {
@@ -207,28 +208,28 @@ impl Program {
         ends
     }
 
-    /// The size of an array; 0 for one that is not in the table.
+    /// Returns the size of an array; 0 if it is not in the table.
     pub(crate) fn bytes(&self, name: Name) -> u64 {
         self.arrays.iter().find(|array| array.name == name).map_or(0, |array| array.bytes)
     }
 
-    /// The arrays that are not the caller's.
+    /// Returns the arrays that are not the caller's.
     pub(crate) fn scratch(&self) -> Vec<Array> {
         self.arrays.iter().copied().filter(|array| array.owner == Owner::Scratch).collect()
     }
 
-    /// The memory of the whole table.
+    /// Returns the memory of the whole table.
     pub(crate) fn memory(&self) -> u64 {
         memory(&self.arrays)
     }
 }
 
-/// The memory of a table of arrays.
+/// Returns the memory of a table of arrays.
 pub(crate) fn memory(arrays: &[Array]) -> u64 {
     arrays.iter().map(|array| array.bytes).fold(0, u64::saturating_add)
 }
 
-/// Checks a table of arrays against what a device can hold, and bind.
+/// Checks a table of arrays against the device's limits of memory and binding.
 pub(crate) fn check_arrays(arrays: &[Array], limits: &DeviceLimits) -> Result<()> {
     arrays.iter().try_for_each(|array| check_array(array, limits))
 }

@@ -4,10 +4,10 @@ use crate::config::RecurrentConfig;
 use crate::error::Result;
 use crate::plan::limits::DeviceLimits;
 
-/// Values of h of a workgroup, and rows; the constants of the shader.
+/// The values of h and the rows of a workgroup; constants of the shader.
 pub(crate) const TILE_VALUES: usize = 16;
 pub(crate) const TILE_ROWS: usize = 4;
-/// The shader's workgroup: values, and invocations that share a sum.
+/// The shader's workgroup size: values, and invocations that share a sum.
 pub(crate) const WORKGROUP: [u32; 3] = [TILE_VALUES as u32, 1, 16];
 
 pub(crate) fn groups(recurrent_size: usize, batch: usize, directions: usize) -> [u32; 3] {

@@ -18,25 +18,25 @@ pub(crate) struct SequenceTile {
 const HELD_VALUES: usize = 16;
 /// The largest H whose weights a workgroup of 256 invocations can hold.
 pub(crate) const MAX_HELD: usize = 64;
-/// Rows of a line of the grid, as a dimension of it is limited; `ROWS_OF_LINE` of the shader.
+/// The rows per line of the grid, whose dimensions are limited; `ROWS_OF_LINE` of the shader.
 pub(crate) const ROWS_OF_LINE: usize = 32_768;
 /// The smallest workgroup.
 const MIN_UNITS: usize = 16;
-/// The largest workgroup that is asked for, where a device has more.
+/// The largest workgroup that is used, even if a device allows more.
 const MAX_INVOCATIONS: u32 = 1024;
-/// No more invocations share a sum: each takes at least a block of four k.
+/// The values of k per block; an invocation that shares a sum takes at least one block.
 const BLOCK: usize = 4;
 
-/// The workgroup for a hidden size, on a device that can run it. The sum is split so that all invocations of a
-/// workgroup have work; a software adapter runs them in turn, and gains nothing from that.
+/// Returns the workgroup for a hidden size, if the device can run it. The sum is split so that all invocations of a
+/// workgroup have work; a software adapter runs them in turn and gains nothing from that.
 pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<SequenceTile> {
-    let refused =
+    let rejected =
         |why: &str| Error::Unsupported { what: format!("the sequence strategy for {config}"), why: why.to_owned() };
     if config.is_projected() {
-        return Err(refused("the projection of h is a dispatch of its own after each step"));
+        return Err(rejected("the projection of h is a dispatch of its own after each step"));
     }
     if config.cell.products().len() > 1 {
-        return Err(refused("the second product of a step is a dispatch of its own"));
+        return Err(rejected("the second product of a step is a dispatch of its own"));
     }
     let units = config.hidden_size.max(MIN_UNITS).checked_next_power_of_two().unwrap_or(usize::MAX);
     let held = units <= MAX_HELD;
@@ -47,13 +47,13 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
         false => {
             let most = (config.hidden_size / BLOCK).min(limits.workgroup_size[2] as usize);
             let split = (available / units).min(most).max(1);
-            // A power of two, so that the kernels that ship are known.
+            // A power of two, so that the set of kernels that ship is known.
             1 << split.ilog2()
         }
     };
     let mut tile = SequenceTile { units: u32::try_from(units).unwrap_or(u32::MAX), split: split as u32, held };
     let floats = config.cell.workgroup_floats();
-    // A larger workgroup than there is memory for is no reason to refuse a smaller one.
+    // Too little memory for a larger workgroup is no reason to reject a smaller one.
     while !held && tile.split > 1 && tile.workgroup_storage(floats) > limits.workgroup_storage.into() {
         tile.split /= 2;
     }
@@ -83,27 +83,27 @@ impl SequenceTile {
         [self.units, 1, self.split]
     }
 
-    /// Bytes of workgroup memory: h, and the partial sums of all gates.
+    /// Returns the bytes of workgroup memory: h, and the partial sums of all gates.
     fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let (units, split) = (u64::from(self.units), u64::from(self.split));
         units * (1 + split * gate_floats as u64) * size_of::<f32>() as u64
     }
 
-    /// The most steps of a dispatch, as its loops end at [`MAX_TURNS`] on some drivers.
+    /// Returns the most steps of a dispatch, as some drivers end its loops after [`MAX_TURNS`] iterations.
     pub(crate) fn max_steps(self, hidden_size: usize) -> usize {
         let product = if self.held { 0 } else { hidden_size.div_ceil(BLOCK * self.split as usize) };
-        // A step's own turn, and those of the sum of the parts.
+        // The step's own iteration, and those of the sum over the parts.
         let turns_of_step = 1 + product + self.split as usize;
         (MAX_TURNS / turns_of_step).max(1)
     }
 
-    /// A workgroup a row and direction; the rows in lines of the grid.
+    /// Returns the grid: one workgroup per row and direction, with the rows in lines.
     pub(crate) fn groups(self, batch: usize, directions: usize) -> [u32; 3] {
         [batch.min(ROWS_OF_LINE) as u32, batch.div_ceil(ROWS_OF_LINE) as u32, directions as u32]
     }
 }
 
-/// For people.
+/// Writes the tile for people.
 impl fmt::Display for SequenceTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weights = if self.held { "held in registers" } else { "read each step" };

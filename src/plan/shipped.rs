@@ -1,4 +1,4 @@
-//! The kernels that ship: all that a plan may dispatch, on whatever device.
+//! The kernels that ship: all kernels that a plan may dispatch, on any device.
 
 use crate::cell_kind::CellKind;
 use crate::plan::input_product::{self, InputProductTile};
@@ -7,8 +7,8 @@ use crate::plan::strategy::{Choice, Recurrence};
 use crate::plan::{sequence, step};
 use crate::precision::Precision;
 
-/// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with dropout and without, of
-/// one layer and of several.
+/// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with and without dropout, for
+/// one layer and for several.
 pub(crate) fn shipped() -> Vec<PipelineKey> {
     let mut keys = Vec::new();
     for (cell, precision) in CellKind::ALL.into_iter().flat_map(|cell| Precision::ALL.map(|p| (cell, p))) {
@@ -17,7 +17,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
             keys.push(key(sources(tile.kernel(), 0, false), choice(tile, ANY), false, dropout));
         }
         let products = cell.products().len();
-        // A projection may follow in the LSTM alone, the cell that carries more than h.
+        // Only the LSTM, the cell that carries more than h, may be followed by a projection.
         let last: &[bool] = if cell.states().len() > 1 { &[false, true] } else { &[false] };
         for product in 0..products {
             let mut add = |recurrence: Recurrence, hands_on| {
@@ -27,7 +27,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
             for &hands_on in if product + 1 == products { last } else { &[true] } {
                 step::TILES.into_iter().for_each(|tile| add(Recurrence::Steps(tile), hands_on));
             }
-            // Layers overlap, and a dispatch has a whole sequence, only where a step is one dispatch.
+            // Layers overlap, and a dispatch runs a whole sequence, only if a step is one dispatch.
             if products == 1 {
                 step::TILES.into_iter().for_each(|tile| add(Recurrence::Wavefront(tile), false));
                 sequence::tiles().for_each(|tile| add(Recurrence::Sequence(tile), false));
@@ -40,7 +40,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
     keys
 }
 
-/// The recurrence of a choice whose kernel does not depend on it.
+/// A recurrence for choices whose kernel does not depend on it.
 const ANY: Recurrence = Recurrence::Steps(step::TILES[0]);
 
 fn choice(input_product: InputProductTile, recurrence: Recurrence) -> Choice {
@@ -66,9 +66,9 @@ mod tests {
     use crate::plan::tests::limits;
     use crate::strategy::Strategy;
 
-    /// Plans over cells, shapes, strategies and devices dispatch all of them and no other.
+    /// Plans over cells, shapes, strategies and devices dispatch exactly these kernels.
     #[test]
-    fn what_ships_is_what_plans_dispatch() {
+    fn the_kernels_that_ship_are_those_that_plans_dispatch() {
         let mut planned = HashSet::new();
         let large = DeviceLimits { workgroup_invocations: 1024, workgroup_size: [1024, 1024, 64], ..limits() };
         let devices = [limits(), large, DeviceLimits { workgroup_invocations: 512, ..large }];
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kernel_is_named_once() {
+    fn no_kernel_is_listed_twice() {
         let all = shipped();
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
         assert!(all.iter().any(|key| key.sources.cell == CellKind::Rnn(Nonlinearity::Relu)));

@@ -14,40 +14,41 @@ use crate::plan::limits::DeviceLimits;
 pub(crate) enum StepTile {
     /// One row.
     OneRow { units: u32, split: u32 },
-    /// A few rows: an invocation has four of one unit.
+    /// A few rows: an invocation has four rows of one unit.
     FewRows(FewRows),
-    /// Many rows: an invocation has eight of two units.
+    /// Many rows: an invocation has eight rows of two units.
     ManyRows { units: u32, row_tiles: u32 },
 }
 
-/// How many invocations share a sum of the kernel of many rows; `SPLIT` of the shader.
+/// The number of invocations that share a sum in the kernel for many rows; `SPLIT` of the shader.
 pub(crate) const MANY_ROWS_SPLIT: u32 = 4;
 
-/// For errors.
+/// The name of the kernel in errors.
 const WHAT: &str = "the step kernel";
 
-/// Fewer workgroups than this leave a large GPU idle, whose compute units are about as many.
+/// The number of workgroups below which a large GPU, which has about this many compute units, is partly idle.
 const GROUPS: usize = 128;
 
-/// Every tile that [`tile`] chooses from. Those of a GPU: the fewer rows there are to spread over the invocations, the
-/// more of them share a sum, so that few rows keep the whole GPU busy as well; the more rows and units there are, the
-/// more of them share what an invocation loads. Those of a software adapter, which runs the invocations of a workgroup
-/// in turn, a vector of them at a time, and gathers what each of them loads: it gains nothing from sharing a sum, and
-/// everything from loading little.
+/// Every tile that [`tile`] chooses from. On a GPU, the fewer rows there are to spread over the invocations, the more
+/// of them share a sum, so that few rows keep the whole GPU busy as well; the more rows and units there are, the more
+/// of them share what an invocation loads. A software adapter runs the invocations of a workgroup in turn, one vector
+/// of them at a time, and gathers what each of them loads: it gains nothing from sharing a sum, and everything from
+/// loading little.
 pub(crate) const TILES: [StepTile; 8] =
     [ONE_ROW, FOUR_ROWS, EIGHT_ROWS, SEVERAL_ROWS, MANY_ROWS, SOFTWARE_ONE_ROW, SOFTWARE_FEW_ROWS, SOFTWARE_MANY_ROWS];
 
 const ONE_ROW: StepTile = StepTile::OneRow { units: 8, split: 32 };
 const FOUR_ROWS: StepTile = StepTile::FewRows(FewRows { units: 16, row_tiles: 1, split: 16 });
 const EIGHT_ROWS: StepTile = StepTile::FewRows(FewRows { units: 16, row_tiles: 2, split: 8 });
-/// Sums of no more rows and units than any device has room for.
+/// A tile whose sums fit the workgroup memory of any device.
 const SEVERAL_ROWS: StepTile = StepTile::FewRows(FewRows { units: 8, row_tiles: 4, split: 8 });
 const MANY_ROWS: StepTile = StepTile::ManyRows { units: 8, row_tiles: 4 };
 const SOFTWARE_ONE_ROW: StepTile = StepTile::OneRow { units: 32, split: 1 };
 const SOFTWARE_FEW_ROWS: StepTile = StepTile::FewRows(FewRows { units: 32, row_tiles: 1, split: 4 });
 const SOFTWARE_MANY_ROWS: StepTile = StepTile::ManyRows { units: 16, row_tiles: 2 };
 
-/// The tile for a batch, and why: the best, or where a workgroup may not be so large a smaller one.
+/// Returns the tile for a batch and the reason for it: the best one, or a smaller one if the device does not allow a
+/// workgroup that large.
 pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
     let best = best_tile(config, batch, limits);
     match best.0.check_workgroup(config, limits) {
@@ -56,7 +57,7 @@ pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits
     }
 }
 
-/// The best tile for a batch, and why.
+/// Returns the best tile for a batch, and the reason for it.
 fn best_tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> (StepTile, &'static str) {
     if limits.software {
         const SHARE: &str = "several rows, on a software adapter, which share what is read";
@@ -88,7 +89,7 @@ impl StepTile {
         }
     }
 
-    /// The shader's override constants.
+    /// Returns the shader's override constants.
     pub(crate) fn overrides(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::OneRow { units, split } => vec![("UNITS", units), ("SPLIT", split)],
@@ -97,7 +98,7 @@ impl StepTile {
         }
     }
 
-    /// Hidden units and batch rows of a workgroup.
+    /// Returns the hidden units and batch rows of a workgroup.
     fn size(self) -> (usize, usize) {
         let (units, rows) = match self {
             Self::OneRow { units, .. } => (units, 1),
@@ -120,8 +121,8 @@ impl StepTile {
         [hidden_size.div_ceil(units) as u32, batch.div_ceil(rows) as u32, directions as u32]
     }
 
-    /// Bytes of workgroup memory: the staged h, and sums of all gates, of four rows at a time in the kernel of many
-    /// rows.
+    /// Returns the bytes of workgroup memory: the staged h, and sums of all gates, for four rows at a time in the
+    /// kernel for many rows.
     pub(crate) fn workgroup_storage(self, gate_floats: usize) -> u64 {
         let invocations = self.workgroup().iter().product::<u32>() as usize;
         let floats = match self {
@@ -144,7 +145,7 @@ impl StepTile {
     }
 }
 
-/// For people.
+/// Writes the tile for people.
 impl fmt::Display for StepTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (units, rows) = self.size();

@@ -1,4 +1,4 @@
-//! Which strategy a forward takes, and why: the one place that chooses.
+//! The choice of a forward's strategy, and the reason for it: the only place that chooses.
 
 use std::fmt;
 
@@ -13,18 +13,18 @@ use crate::plan::step::{self, StepTile};
 use crate::plan::wave;
 use crate::strategy::Strategy;
 
-/// How the recurrence is dispatched.
+/// The way in which the recurrence is dispatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Recurrence {
-    /// A dispatch a time step.
+    /// One dispatch per time step.
     Steps(StepTile),
-    /// A dispatch a chunk of them.
+    /// One dispatch per chunk of time steps.
     Sequence(SequenceTile),
-    /// A dispatch a time step of several layers, each at a chunk of its own.
+    /// One dispatch per time step of several layers, each at its own chunk.
     Wavefront(StepTile),
 }
 
-/// The kernels of a forward, and why the recurrence was chosen, for people.
+/// The kernels of a forward, and the reason for the choice of the recurrence, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) input_product: InputProductTile,
@@ -32,23 +32,26 @@ pub(crate) struct Choice {
     pub(crate) why: &'static str,
 }
 
-/// The recurrent weights, in bytes, that a workgroup of the sequence kernel may read anew in every step: more, and the step
-/// kernel is through sooner, as all of the GPU reads for it, although it has to start.
+/// The most bytes of recurrent weights that a workgroup of the sequence kernel may read in every step: with more, the
+/// step kernel finishes sooner, as the whole GPU reads for it, although it has to start.
 const STREAMED_BYTES: usize = 256 << 10;
-/// And only for so few rows and directions, as each of them reads all weights.
+/// The most rows and directions for that, as each of them reads all weights.
 const STREAMED_ROWS: usize = 16;
-/// A software adapter runs the rows in turn, and the step kernel shares what it loads among them.
+/// The most rows on a software adapter, which runs them in turn, while the step kernel shares what it loads among them.
 const SOFTWARE_ROWS: usize = 2;
 
-/// A step of fewer operations takes less time than its dispatch takes to start, on a small and on a large GPU.
+/// The operations of a step below which it takes less time than its dispatch takes to start, on small and large GPUs
+/// alike.
 const WAVE_FLOPS: u64 = 16_000_000;
-/// The recurrent weights of all layers, which a wave reads in every step, are to stay in the cache of a GPU.
+/// The most bytes of the recurrent weights of all layers, which a wave reads in every step, so that they stay in a
+/// GPU's cache.
 const RESIDENT_BYTES: usize = 8 << 20;
-/// Fewer steps than this, and the ends of the wave outweigh its middle.
+/// The number of steps below which the ends of the wave outweigh its middle.
 const WAVE_STEPS: usize = 16;
 
-/// The strategy that the task asks for, or the best one by what is known beforehand. The kernel and its tile depend on sizes and on
-/// the rows of the states, never on T: were they to depend on T, results would depend on how a sequence is cut.
+/// Chooses the strategy that the task requests, or the best one by what is known beforehand. The kernel and its tile
+/// depend on the sizes and on the rows of the states, never on T: otherwise results would depend on how a sequence is
+/// cut.
 pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimits) -> Result<Choice> {
     let rows = task.state_arrays.tile_batch;
     let (step, of_step) = step::tile(config, rows, limits);
@@ -71,9 +74,9 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
     let (recurrence, why) = match (task.strategy, task.tuned) {
         (Strategy::Auto, None) => best(),
         (Strategy::Auto, Some(tuned)) => {
-            asked(tuned, "the fastest when it was timed on this device").unwrap_or_else(|_| best())
+            asked(tuned, "the fastest when timed on this device").unwrap_or_else(|_| best())
         }
-        (strategy, _) => asked(strategy, "as asked for")?,
+        (strategy, _) => asked(strategy, "as requested")?,
     };
     Ok(Choice { input_product: input_product::tile(config, rows, limits), recurrence, why })
 }
@@ -82,7 +85,7 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
 pub(crate) type Constants = Vec<(&'static str, u32)>;
 
 impl Choice {
-    /// What the kernel of a role is specialised for.
+    /// Returns the constants that the kernel of a role is specialized for.
     pub(crate) fn constants(&self, role: Role, hands_on: bool, dropout: bool) -> Constants {
         let with =
             |name, flag: bool, of_tile: Constants| std::iter::once((name, u32::from(flag))).chain(of_tile).collect();
@@ -94,7 +97,7 @@ impl Choice {
     }
 }
 
-/// Why a workgroup a row is faster than a dispatch a step, if it is.
+/// Returns the reason that one workgroup per row is faster than one dispatch per step, if it is.
 fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, software: bool) -> Option<&'static str> {
     let rows = rows.saturating_mul(config.directions());
     if tile.held && (!software || rows <= SOFTWARE_ROWS) {
@@ -105,7 +108,8 @@ fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, soft
     soon.then_some("a workgroup reads its weights sooner than a dispatch starts")
 }
 
-/// Why it is faster to overlap layers, if it is. Every strategy of steps gives the same bits, so this may depend on T.
+/// Returns the reason that overlapping layers is faster, if it is. All strategies that dispatch steps give the same
+/// bits, so this may depend on T.
 fn wave_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'static str> {
     let weights = config.gate_rows() * config.recurrent_size();
     let flops = (2 * weights as u64).saturating_mul(task.extents.batch as u64);
@@ -115,7 +119,7 @@ fn wave_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'
 }
 
 impl Recurrence {
-    /// Whether layers overlap.
+    /// Returns true if layers overlap.
     pub(crate) fn is_wave(self) -> bool {
         matches!(self, Self::Wavefront(_))
     }
@@ -134,7 +138,7 @@ impl Recurrence {
         }
     }
 
-    /// The strategy by its public name.
+    /// Returns the strategy by its public name.
     pub(crate) fn strategy(self) -> Strategy {
         match self {
             Self::Steps(_) => Strategy::Step,
@@ -144,7 +148,7 @@ impl Recurrence {
     }
 }
 
-/// For people.
+/// Writes the recurrence for people.
 impl fmt::Display for Recurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

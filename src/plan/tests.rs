@@ -5,7 +5,7 @@ use crate::plan::kernel::{Kernel, Role};
 use crate::plan::params::{ChunkParams, SharedParams};
 use crate::plan::program::Dispatch;
 
-/// wgpu's `Limits::default()`, which every WebGPU device has.
+/// Returns wgpu's `Limits::default()`, which every WebGPU device supports.
 pub(super) fn limits() -> DeviceLimits {
     DeviceLimits {
         storage_binding: 128 << 20,
@@ -32,7 +32,7 @@ fn plan(config: &LstmConfig, time_steps: usize, batch: usize) -> Result<Plan> {
     plan_with(config, time_steps, batch, &limits())
 }
 
-/// The kernel of a dispatch, and the layer whose arrays it binds.
+/// Returns the kernel of a dispatch, and the layer whose arrays it binds.
 fn kernel_and_layer(plan: &Plan, dispatch: &Dispatch) -> (Kernel, usize) {
     let kernels_of_layer = plan.program.bindings.len() / plan.config.num_layers;
     let kernel = plan.program.bindings[dispatch.binding].pipeline.sources.kernel;
@@ -54,7 +54,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
         match kernel {
             Kernel::InputProduct | Kernel::InputProductFewRows => {
                 let steps = chunk.first_step..chunk.first_step + chunk.steps;
-                assert!(next.is_empty(), "the steps of the chunk before are all there");
+                assert!(next.is_empty(), "the previous chunk's steps are complete");
                 next = steps.map(|s| (layer, s)).rev().collect();
                 assert_eq!(dispatch.groups, [25, (chunk.steps * 100).div_ceil(64), 2]);
             }
@@ -71,7 +71,7 @@ fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
     assert_eq!(plan.dispatch_count(), 3 * (150 + 3));
 }
 
-/// A forward of steps on a GPU and on a software adapter.
+/// Plans a forward by steps on a GPU and on a software adapter.
 fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgroup_storage: u32) -> [Result<Plan>; 2] {
     [false, true].map(|software| {
         let roomy = DeviceLimits { storage_binding: 1 << 32, buffer: 1 << 32, ..limits() };
@@ -107,13 +107,13 @@ fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
         assert!(work[start..end].iter().sum::<u64>() <= limits::SUBMISSION_WORK);
         start = end;
     }
-    // 2 operations for each of 8·H² weights, row and step.
+    // Two operations per weight (8·H² of them), row and step.
     assert_eq!(long.flops(), 2 * 8 * 1024 * 1024 * 200 * 64);
 }
 
-/// Less memory means fewer steps at a time, to the point where a single step does not fit.
+/// Less memory means fewer steps at a time, down to the point where a single step does not fit.
 #[test]
-fn a_forward_stays_within_the_memory_that_it_may_take() {
+fn a_forward_stays_within_its_memory_limit() {
     let config = LstmConfig::new(64, 128).with_num_layers(3);
     let free = plan(&config, 500, 16).unwrap();
     let with = |forward_memory| plan_with(&config, 500, 16, &DeviceLimits { forward_memory, ..limits() });
@@ -131,10 +131,10 @@ fn a_forward_stays_within_the_memory_that_it_may_take() {
     );
 }
 
-/// By arithmetic alone none of these would be cut: dispatches that do next to nothing, weights that are read for one row, and
-/// a single product that would be the work of several submissions.
+/// By arithmetic alone, none of these would be cut: dispatches that do almost nothing, weights that are read for one
+/// row, and a single product that would be the work of several submissions.
 #[test]
-fn submissions_stay_short_whatever_they_spend_their_time_on() {
+fn submissions_stay_short_whatever_takes_their_time() {
     for (config, t, b) in [
         (LstmConfig::new(1, 1), 1_000_000, 1),
         (LstmConfig::new(8, 2048), 2000, 1),
@@ -158,13 +158,13 @@ fn the_chunk_keeps_gx_within_its_budget() {
         assert_eq!(plan.schedule.chunk_steps, steps, "{hidden} {batch}");
         assert!(plan.program.bytes(Name::Gx) <= GX_BUDGET);
     }
-    // One step that is larger than the budget is a chunk of its own, as long as a binding holds it.
+    // One step that is larger than the budget is a chunk of its own, as long as it fits a binding.
     let plan = plan(&LstmConfig::new(1, 1000), 3, 5000).unwrap();
     assert_eq!((plan.schedule.chunk_steps, plan.program.bytes(Name::Gx)), (1, 80_000_000));
 }
 
 #[test]
-fn limits_are_named_before_anything_else() {
+fn exceeded_limits_are_reported_before_anything_else() {
     let message = |config: LstmConfig, t, b| plan(&config, t, b).unwrap_err().to_string();
     assert_eq!(
         message(LstmConfig::new(1, 1000), 1, 10_000),
@@ -183,7 +183,7 @@ fn limits_are_named_before_anything_else() {
     assert_eq!(error, "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 4096");
 }
 
-/// Those of WebGPU and of OpenGL ES 3.1 (wgpu's downlevel defaults), which leave a little less workgroup memory.
+/// Covers WebGPU and OpenGL ES 3.1 (wgpu's downlevel defaults), which leave slightly less workgroup memory.
 #[test]
 fn every_batch_has_a_tile_that_fits_every_device() {
     for (batch, hidden) in BATCHES.into_iter().flat_map(|batch| [(batch, 5), (batch, 1024)]) {
@@ -195,9 +195,9 @@ fn every_batch_has_a_tile_that_fits_every_device() {
     }
 }
 
-/// Arithmetic on sizes that nothing holds comes before they are refused.
+/// Arithmetic on sizes that nothing can hold comes before they are rejected.
 #[test]
-fn sizes_beyond_all_limits_are_refused() {
+fn sizes_beyond_all_limits_are_rejected() {
     for (t, b) in [(16, 1 << 60), (1, usize::MAX), (0, usize::MAX), (usize::MAX, usize::MAX)] {
         let error = plan(&LstmConfig::new(3, 5).with_num_layers(2), t, b).unwrap_err();
         assert!(matches!(error, Error::Limit { .. }), "{error}");
@@ -219,7 +219,7 @@ fn the_input_products_own_limits_are_checked() {
 }
 
 #[test]
-fn sizes_beyond_everything_are_limits_too() {
+fn huge_sizes_are_limit_errors_too() {
     let deep = LstmConfig::new(1, 1).with_num_layers(100_000);
     let plan_of = |t, b| plan_with(&deep, t, b, &limits());
     // Without rows there is nothing to hold.
@@ -227,12 +227,12 @@ fn sizes_beyond_everything_are_limits_too() {
     assert!(plan_of(usize::MAX, usize::MAX).is_err());
     assert_eq!(
         plan_of(20_000_000, 1).unwrap_err().to_string(),
-        "the parameters of all chunks needs 125004800000 of max_buffer_size, the device has 268435456"
+        "the parameter buffer needs 125004800000 of max_buffer_size, the device has 268435456"
     );
 }
 
 #[test]
-fn with_a_projection_every_step_is_followed_by_it() {
+fn a_projection_follows_every_step() {
     let config = LstmConfig::new(10, 40).with_proj_size(7).with_num_layers(2);
     let plan = plan(&config, 3, 5).unwrap();
     let kernels: Vec<_> = plan.program.dispatches().map(|d| kernel_and_layer(&plan, &d).0).collect();
@@ -248,17 +248,18 @@ fn with_a_projection_every_step_is_followed_by_it() {
 }
 
 #[test]
-fn a_plan_says_what_it_does_and_why() {
+fn a_plan_explains_what_it_does_and_why() {
     let plan = plan(&LstmConfig::new(10, 400).with_num_layers(3).with_bidirectional(true), 150, 100).unwrap();
     assert_eq!(
         format!("{plan:#}"),
         "LSTM(10, 400, num_layers=3, bidirectional=true) over T = 150, B = 100\n  \
-         input product  16 units x 64 rows; 3 chunks of up to 52 steps, gx of 63.48 MiB: more would not keep a GPU busier\n  \
+         input product  16 units x 64 rows; 3 chunks of up to 52 steps, gx of 63.48 MiB: \
+         more would not keep a GPU busier\n  \
          strategy       step: many rows and units, which share what is read of both\n  \
          workgroup      16 units x 32 rows, sum split 4-fold\n  \
          dispatches     459 in 7 submissions\n  \
-         operations     269.760 G, a multiply-add counted as two\n  \
-         device memory  252.66 MiB beside the weights"
+         operations     269.760 G, counting a multiply-add as two\n  \
+         device memory  252.66 MiB in addition to the weights"
     );
     let small = format!("{plan}");
     assert!(small.starts_with("step (16 units x 32 rows, sum split 4-fold), 150 steps in 3 chunks"), "{small}");
@@ -277,11 +278,11 @@ fn the_strategy_follows_from_sizes_and_device() {
         // All weights in registers.
         (LstmConfig::new(64, 64), 100, 1, Strategy::Sequence, Strategy::Sequence),
         (LstmConfig::new(64, 64), 100, 1000, Strategy::Sequence, Strategy::Step),
-        // 256 KiB of weights, read anew for each row.
+        // 256 KiB of weights, read again for each row.
         (LstmConfig::new(64, 128), 100, 16, Strategy::Sequence, Strategy::Step),
         (LstmConfig::new(64, 128), 100, 17, Strategy::Step, Strategy::Step),
         (LstmConfig::new(64, 129), 100, 1, Strategy::Step, Strategy::Step),
-        // Layers that overlap, but not where a step keeps a GPU busy, or where there are few.
+        // Overlapping layers, except if a step keeps a GPU busy or there are few steps.
         (stack.clone(), 100, 1, Strategy::Wavefront, Strategy::Step),
         (stack.clone(), 100, 64, Strategy::Step, Strategy::Step),
         (stack.clone(), 10, 1, Strategy::Step, Strategy::Step),
@@ -292,7 +293,7 @@ fn the_strategy_follows_from_sizes_and_device() {
         assert_eq!(strategy_of(&config, t, b, &gpu), expected, "{name}");
         assert_eq!(strategy_of(&config, t, b, &software), on_software, "{name} on a software adapter");
     }
-    // 256 invocations own 256 units at most.
+    // 256 invocations own at most 256 units.
     let task = Task::forward(Extents::batched(&LstmConfig::new(1, 257).0, 3, 1));
     let asked = Task { strategy: Strategy::Sequence, ..task };
     assert!(matches!(Plan::new(&LstmConfig::new(1, 257).0, Precision::F32, asked, &gpu), Err(Error::Limit { .. })));
@@ -300,7 +301,7 @@ fn the_strategy_follows_from_sizes_and_device() {
 
 /// Each layer's step comes after its input product and the layer below's chunk, in waves that overlap.
 #[test]
-fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
+fn a_wave_runs_every_step_of_every_layer_once_and_in_order() {
     for (layers, t) in [(2, 16), (3, 50), (5, 101), (32, 20)] {
         let config = LstmConfig::new(10, 16).with_num_layers(layers);
         let task = Task::forward(Extents::batched(&config.0, t, 1));
@@ -314,14 +315,14 @@ fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
             let bytes = dispatch.groups[2] as usize * size_of::<ChunkParams>();
             bytemuck::pod_collect_to_vec(&content[start..start + bytes])
         };
-        // How far the input product and the recurrence of each layer are.
+        // The progress of the input product and the recurrence of each layer.
         let (mut produced, mut done) = (vec![0; layers], vec![0; layers]);
         for dispatch in plan.program.dispatches() {
             let chunks = chunks_at(&dispatch);
             let (kernel, layer) = kernel_and_layer(&plan, &dispatch);
             if kernel.role() == Role::InputProduct {
                 let end = chunks[0].first_step + chunks[0].steps;
-                assert!(layer == 0 || done[layer - 1] >= end, "its input is there");
+                assert!(layer == 0 || done[layer - 1] >= end, "its input is ready");
                 produced[layer] = end;
                 continue;
             }
@@ -338,9 +339,10 @@ fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
     }
 }
 
-/// Overlapping layers takes room for all their outputs: where it is not there and nobody asked for it, steps do.
+/// Overlapping layers needs room for all their outputs: if it is missing and the wavefront was not requested, the plan
+/// uses steps.
 #[test]
-fn a_wave_that_does_not_fit_gives_way() {
+fn a_wave_that_does_not_fit_gives_way_to_steps() {
     let config = LstmConfig::new(10, 256).with_num_layers(4);
     let wave = plan(&config, 100, 1).unwrap();
     let less = DeviceLimits { forward_memory: wave.device_bytes() - wave.program.bytes(Name::Gx), ..limits() };
@@ -351,7 +353,7 @@ fn a_wave_that_does_not_fit_gives_way() {
     assert!(matches!(Plan::new(&config.0, Precision::F32, asked, &less), Err(Error::Limit { .. })));
 }
 
-/// The largest tile that keeps a large GPU busy; the same for every T.
+/// The tile is the largest that keeps a large GPU busy, and the same for every T.
 #[test]
 fn the_tile_follows_from_rows_and_units() {
     let size = |hidden: usize, batch: usize| {
@@ -373,9 +375,10 @@ fn the_tile_follows_from_rows_and_units() {
     }
 }
 
-/// Fewer steps at a time save more than gx alone, and cost blocks of chunks: whatever some number of chunks fits is accepted.
+/// Fewer steps at a time save more than gx alone, but cost blocks of chunks: any limit that some number of chunks
+/// satisfies is accepted.
 #[test]
-fn memory_that_some_number_of_chunks_fits_is_enough() {
+fn a_memory_limit_that_some_number_of_chunks_satisfies_is_enough() {
     for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
         let config = LstmConfig::new(1, 2).with_num_layers(2);
         let task = Task { strategy, ..Task::forward(Extents::batched(&config.0, 3000, 1)) };
@@ -392,9 +395,9 @@ fn memory_that_some_number_of_chunks_fits_is_enough() {
     }
 }
 
-/// A device with large workgroups and little memory for them takes smaller ones.
+/// A device with large workgroups and little memory for them gets smaller ones.
 #[test]
-fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
+fn a_sequence_uses_a_workgroup_that_fits_the_memory() {
     let large = DeviceLimits { workgroup_invocations: 1024, workgroup_size: [1024, 1024, 64], ..limits() };
     for (hidden, invocations) in [(65, 256), (100, 256), (256, 256), (257, 1024), (1000, 1024)] {
         let config = LstmConfig::new(1, hidden);
@@ -405,18 +408,15 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
     }
 }
 
-/// A strategy that was timed and found the fastest was not asked for: where it does not fit, steps do.
+/// A strategy that was found fastest by timing was not requested: if it does not fit, the plan uses steps.
 #[test]
-fn what_was_timed_gives_way_as_well() {
+fn a_timed_strategy_that_does_not_fit_gives_way_to_steps() {
     let config = LstmConfig::new(4, 65).with_num_layers(6);
     let task = Task::forward(Extents::batched(&config.0, 400, 4));
     let steps = Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
     let tuned = Task { tuned: Some(Strategy::Wavefront), ..task };
     let wave = Plan::new(&config.0, Precision::F32, tuned, &limits()).unwrap();
-    assert_eq!(
-        (wave.strategy(), wave.choice.why),
-        (Strategy::Wavefront, "the fastest when it was timed on this device")
-    );
+    assert_eq!((wave.strategy(), wave.choice.why), (Strategy::Wavefront, "the fastest when timed on this device"));
     let less = DeviceLimits { forward_memory: steps.device_bytes(), ..limits() };
     assert_eq!(Plan::new(&config.0, Precision::F32, tuned, &less).unwrap().strategy(), Strategy::Step);
 }
