@@ -1,4 +1,4 @@
-//! The arrays of a program in device memory: each name a range of a buffer.
+//! The arrays of a program in device memory: each name stands for a range of a buffer.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ impl BufferRange {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.offset, size })
     }
 
-    /// The first `bytes` of the range.
+    /// Returns the first `bytes` bytes of the range.
     pub(crate) fn first(&self, bytes: u64) -> Self {
         Self { bytes: bytes.min(self.bytes), ..self.clone() }
     }
@@ -37,7 +37,8 @@ impl BufferRange {
 pub(crate) struct Arrays(Vec<(Name, BufferRange)>);
 
 impl Arrays {
-    /// Makes buffers for all arrays of a table that are not there yet. Their contents are zeros, as wgpu makes every buffer.
+    /// Creates buffers for the arrays of a table that are missing. They contain zeros, as wgpu initializes every
+    /// buffer.
     pub(crate) async fn add_missing(&mut self, gpu: &GuardedDevice, table: &[Array]) -> Result<()> {
         let missing: Vec<_> = table.iter().filter(|array| self.find(array.name).is_none()).collect();
         let make = || -> Vec<_> {
@@ -51,7 +52,7 @@ impl Arrays {
         Ok(())
     }
 
-    /// Sets an array, in place of one that was there.
+    /// Sets an array, replacing any existing one of that name.
     pub(crate) fn set(&mut self, name: Name, range: BufferRange) {
         match self.0.iter_mut().find(|(of, _)| *of == name) {
             Some((_, old)) => *old = range,
@@ -63,23 +64,23 @@ impl Arrays {
         self.0.iter().find(|(of, _)| *of == name).map(|(_, range)| range)
     }
 
-    /// The range of an array of the program that these are the arrays of.
+    /// Returns the range of an array of the program.
     pub(crate) fn get(&self, name: Name) -> Result<&BufferRange> {
         self.find(name).ok_or_else(|| missing(name))
     }
 
-    /// Part of an array: its buffer, and the bytes there.
+    /// Returns part of an array: its buffer, and the range of bytes in it.
     pub(crate) fn part(&self, name: Name, range: Range<u64>) -> Result<(&wgpu::Buffer, Range<u64>)> {
         let BufferRange { buffer, offset, .. } = self.get(name)?;
         Ok((buffer, offset + range.start..offset + range.end))
     }
 
-    /// Whether each array of a table is there, and large enough.
+    /// Returns true if each array of a table exists and is large enough.
     pub(crate) fn fit(&self, table: &[Array]) -> bool {
         table.iter().all(|array| self.find(array.name).is_some_and(|range| range.bytes >= array.bytes))
     }
 
-    /// The larger of the sizes in a table and here.
+    /// Returns a table with the larger of the sizes in `table` and here.
     pub(crate) fn at_least(&self, table: &[Array]) -> Vec<Array> {
         let of = |array: &Array| {
             let here = self.find(array.name).map_or(0, |range| range.bytes);
@@ -89,9 +90,9 @@ impl Arrays {
     }
 }
 
-/// A program binds what its table has; this would be a defect of the writer.
+/// Returns the error for an array that the program's table lacks, which would be a bug in the program's writer.
 pub(crate) fn missing(name: Name) -> Error {
-    Error::Gpu { during: "looking up an array", message: format!("{name} is not there") }
+    Error::Gpu { during: "looking up an array", message: format!("{name} is missing") }
 }
 
 fn label(name: Name) -> String {

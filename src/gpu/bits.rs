@@ -1,5 +1,6 @@
 //! Prints a hash of the results of every kernel over a battery of shapes, with the tiles of real GPUs and with those of
-//! software adapters. tests/bits.sh compares two commits by it: a change that is not meant to change a number changes no hash.
+//! software adapters. tests/bits.sh compares two commits by it: a change that is not meant to change a number changes
+//! no hash.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::options::Options;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
 
-/// FNV-1a, 64 bits.
+/// Returns the 64-bit FNV-1a hash.
 fn hash(values: impl Iterator<Item = f32>) -> u64 {
     let bytes = values.flat_map(|value| value.to_bits().to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -50,7 +51,7 @@ fn print<K: Kind>(software: bool, config: &Config<K>, t: usize, b: usize, precis
     }
 }
 
-/// WGPU_RNN_REQUIRE_GPU=1 cargo test --lib gpu::bits -- --ignored --nocapture
+/// Run with: WGPU_RNN_REQUIRE_GPU=1 cargo test --lib gpu::bits -- --ignored --nocapture
 #[test]
 #[ignore = "prints hashes for tests/bits.sh; it checks nothing by itself"]
 fn print_hashes() {
@@ -74,7 +75,7 @@ fn print_hashes() {
             print(software, &relu.clone().with_num_layers(2), 7, b, Precision::F32);
             print(software, &GruConfig::new(6, 20).with_num_layers(2).with_bidirectional(true), 7, b, Precision::F16);
         }
-        // A tile of many rows and units takes a hidden size that keeps a large GPU busy.
+        // The kernel with tiles of many rows and units needs a hidden size that keeps a large GPU busy.
         for b in [17, 64] {
             print(software, &LstmConfig::new(4, 1024), 1, b, Precision::F32);
             print(software, &GruConfig::new(4, 1024), 1, b, Precision::F32);

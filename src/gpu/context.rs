@@ -1,4 +1,4 @@
-//! What models on one device share: the device, what it can hold, and its compiled kernels.
+//! The state that models on one device share: the device, its limits, and its compiled kernels.
 
 use crate::error::{Error, Result};
 use crate::gpu::adapter::{self, Chosen};
@@ -7,7 +7,7 @@ use crate::gpu::pipeline::Pipelines;
 use crate::gpu::tuned::Tuned;
 use crate::plan::limits::{BindingLimits, DeviceLimits, SUBMISSION_WORK};
 
-/// The features that are used where a device has them.
+/// The features that are used if a device has them.
 pub(crate) const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE;
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// A device of our own: with all that the adapter can hold.
+    /// Opens a device owned by this crate, with everything that the adapter supports.
     pub(crate) async fn open(chosen: &Chosen) -> Result<Self> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-rnn"),
@@ -37,12 +37,12 @@ impl Context {
         Ok(Self::over(GuardedDevice::own(device, queue)))
     }
 
-    /// A caller's device, used as it is.
+    /// Uses a caller's device as it is.
     pub(crate) fn borrow(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::over(GuardedDevice::borrowed(device, queue))
     }
 
-    /// Plans as for a real GPU, even if this is a software adapter.
+    /// Makes plans as for a real GPU, even if this is a software adapter.
     pub(crate) fn with_hardware_tiles(mut self) -> Self {
         self.limits.software = false;
         self
@@ -71,9 +71,9 @@ fn binding_limits(limits: &wgpu::Limits) -> BindingLimits {
     }
 }
 
-/// Returns the most work of one submission. OpenGL's software adapters do the work while they take it, some 1 G
-/// operations per second, and all OpenGL devices share a lock for that time, which wgpu gives up on, with a panic,
-/// after six seconds.
+/// Returns the most work of one submission. OpenGL's software adapters do the work during the submission, at about 1 G
+/// operations per second, and all OpenGL devices share a lock during that time, which wgpu gives up waiting for, with a
+/// panic, after six seconds.
 fn submission_work(info: &wgpu::AdapterInfo) -> u64 {
     let blocks = info.backend == wgpu::Backend::Gl && adapter::is_software(info);
     if blocks { SUBMISSION_WORK / 50 } else { SUBMISSION_WORK }
@@ -81,7 +81,7 @@ fn submission_work(info: &wgpu::AdapterInfo) -> u64 {
 
 fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
     DeviceLimits {
-        // Shaders index elements with u32, and some backends (Metal) state more than 4 GiB.
+        // Shaders index elements with u32, and some backends (Metal) report more than 4 GiB.
         storage_binding: limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX) & !3),
         buffer: limits.max_buffer_size,
         groups_per_dimension: limits.max_compute_workgroups_per_dimension,
@@ -106,10 +106,10 @@ fn device_limits(limits: &wgpu::Limits) -> DeviceLimits {
 mod tests {
     use super::*;
 
-    /// A software adapter does some 1 G operations per second, and whoever waits for the lock gives up after six
+    /// A software adapter does about 1 G operations per second, and wgpu gives up waiting for the lock after six
     /// seconds.
     #[test]
-    fn a_software_adapter_of_opengl_gives_its_lock_back_in_time() {
+    fn a_software_adapter_of_opengl_releases_its_lock_in_time() {
         let info = |backend| wgpu::AdapterInfo::new(wgpu::DeviceType::Cpu, backend);
         assert!(submission_work(&info(wgpu::Backend::Gl)) <= 1_000_000_000);
         assert_eq!(submission_work(&info(wgpu::Backend::Vulkan)), SUBMISSION_WORK);

@@ -1,4 +1,4 @@
-//! A wgpu device whose calls are answered with errors: rejected calls, lost devices and failed waits alike.
+//! A wgpu device whose failures become errors: rejected calls, lost devices and failed waits alike.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -10,8 +10,8 @@ use crate::gpu::unanswered::Unanswered;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::wait::{deliver_news, go_on_panicking, wait_here, wait_on_thread};
 
-/// The errors that calls are asked for. wgpu panics in browsers on a scope for internal errors, which none of our calls
-/// raise there.
+/// The kinds of errors that calls are checked for. In browsers, wgpu panics on a scope for internal errors, which none
+/// of the crate's calls raise there.
 #[cfg(not(target_arch = "wasm32"))]
 const FILTERS: [wgpu::ErrorFilter; 3] =
     [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
@@ -22,29 +22,29 @@ const FILTERS: [wgpu::ErrorFilter; 2] = [wgpu::ErrorFilter::OutOfMemory, wgpu::E
 pub(crate) struct GuardedDevice {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    /// Why the device is gone. A device has one lost callback, so a caller's own device has none of ours; there a loss
-    /// shows when a result is waited for.
+    /// The reason that the device was lost. A device has only one lost callback, so a caller's own device has none of
+    /// the crate's; there, a loss is noticed when a result is waited for.
     lost: Arc<OnceLock<String>>,
     /// Bytes written since the last wait for writes.
     pub(crate) unflushed: Arc<AtomicUsize>,
-    /// The questions of one call for the errors that it raised.
+    /// The pending error scopes of one call.
     #[cfg(target_arch = "wasm32")]
     unanswered: Option<Unanswered>,
 }
 
 impl GuardedDevice {
-    /// A device of our own, which reports its loss to us.
+    /// Wraps a device owned by this crate, which records its loss.
     pub(crate) fn own(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let guarded = Self::borrowed(device, queue);
         let lost = Arc::clone(&guarded.lost);
         guarded.device.set_device_lost_callback(move |reason, message| {
-            // Later calls of the callback change nothing: the first reason is the cause.
+            // Later invocations of the callback change nothing: the first reason is the cause.
             let _ = lost.set(format!("{reason:?} {message}").trim().to_owned());
         });
         guarded
     }
 
-    /// A caller's device: its error and loss handlers stay untouched.
+    /// Wraps a caller's device: its error and loss handlers stay untouched.
     pub(crate) fn borrowed(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self {
             device,
@@ -56,9 +56,9 @@ impl GuardedDevice {
         }
     }
 
-    /// Returns the device for one call, at whose end stands [`settle`](Self::settle). In a browser each question for
-    /// errors is a round trip to another process, so that those of a call are asked one after the other and answered
-    /// together. Natively every answer is there at once.
+    /// Returns the device for one call, which ends with [`settle`](Self::settle). In a browser, each query of an error
+    /// scope is a round trip to another process, so the queries of a call are issued one after another and awaited
+    /// together. Native drivers answer every query immediately.
     pub(crate) fn for_call(&self) -> Self {
         Self {
             device: self.device.clone(),
@@ -70,7 +70,7 @@ impl GuardedDevice {
         }
     }
 
-    /// Returns the first error that a call raised and that it was not told of yet. Until then its results may be wrong.
+    /// Returns the first error of this call that has not been returned yet. Until then, its results may be wrong.
     pub(crate) async fn settle(&self) -> Result<()> {
         #[cfg(target_arch = "wasm32")]
         if let Some(unanswered) = &self.unanswered {
@@ -83,8 +83,8 @@ impl GuardedDevice {
         Ok(())
     }
 
-    /// An error if the device is known to be gone. After a loss wgpu answers calls with misleading errors or none, so
-    /// this is asked first.
+    /// Returns an error if the device is known to be lost. After a loss, wgpu answers calls with misleading errors or
+    /// none, so this is checked first.
     pub(crate) fn check_alive(&self, during: &'static str) -> Result<()> {
         match self.lost.get() {
             Some(reason) => Err(Error::DeviceLost { during, reason: reason.clone() }),
@@ -92,7 +92,7 @@ impl GuardedDevice {
         }
     }
 
-    /// Runs wgpu calls and collects the error that any of them raised. Error scopes see the calls of this thread only,
+    /// Runs wgpu calls and returns the error that any of them raised. Error scopes see only the calls of this thread,
     /// and leave the handlers of a caller's device alone.
     pub(crate) async fn scoped<T>(&self, during: &'static str, calls: impl FnOnce() -> T) -> Result<T> {
         self.check_alive(during)?;
@@ -113,10 +113,10 @@ impl GuardedDevice {
         Ok(value)
     }
 
-    /// Returns what an error of wgpu is to the caller: on a lost device, where calls are rejected for other reasons,
-    /// the loss.
+    /// Converts an error of wgpu. On a lost device, where calls are rejected for misleading reasons, returns the loss
+    /// instead.
     fn error(&self, during: &'static str, error: wgpu::Error) -> Error {
-        // A poll delivers the news of a loss.
+        // Polling delivers the notification of a loss.
         #[cfg(not(target_arch = "wasm32"))]
         deliver_news(&self.device);
         if let Err(lost) = self.check_alive(during).and_then(|()| self.probe(during)) {
@@ -129,21 +129,22 @@ impl GuardedDevice {
         }
     }
 
-    /// Returns an error if the device does not take work any more. A caller's own device tells us of its loss in no
-    /// other way, and after it calls are rejected for reasons that mislead.
+    /// Returns an error if the device no longer accepts work. This is the only way to learn of the loss of a caller's
+    /// own device, after which calls are rejected for misleading reasons.
     fn probe(&self, during: &'static str) -> Result<()> {
         #[cfg(not(target_arch = "wasm32"))]
         {
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
             let submission = self.queue.submit([]);
-            // What this call raises says nothing new.
+            // An error of this call carries no new information.
             drop(scope.pop());
             wait_here(&self.device, &submission, go_on_panicking).map_err(|reason| self.lost_error(during, reason))?;
         }
         self.check_alive(during)
     }
 
-    /// The loss of the device, seen as a failed wait or mapping; later calls will report the same.
+    /// Returns the error for a loss of the device that showed as a failed wait or mapping; later calls will return the
+    /// same.
     pub(crate) fn lost_error(&self, during: &'static str, reason: String) -> Error {
         Error::DeviceLost { during, reason: self.lost.get_or_init(|| reason).clone() }
     }
@@ -162,14 +163,14 @@ impl GuardedDevice {
                 Wait::Async => wait_on_thread(&self.device, &submission).await,
             };
             waited.map_err(|reason| {
-                // The callback knows better why.
+                // The callback knows the reason better.
                 deliver_news(&self.device);
                 self.lost_error(during, reason)
             })?;
         }
         #[cfg(target_arch = "wasm32")]
         {
-            // The browser polls by itself.
+            // The browser polls on its own.
             let (_, _) = (submission, wait);
             let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
             self.queue.on_submitted_work_done(move || {

@@ -2,7 +2,7 @@
 
 use wgpu::{Backends, PowerPreference};
 
-/// Returns all adapters of `backends` that have compute shaders; a browser gives the one that it prefers.
+/// Returns all adapters of `backends` that have compute shaders; in a browser, only the one that it prefers.
 pub(crate) async fn adapters(backends: Backends, preference: PowerPreference) -> Vec<wgpu::Adapter> {
     let mut adapters = all_adapters(backends, preference).await;
     adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
@@ -11,7 +11,7 @@ pub(crate) async fn adapters(backends: Backends, preference: PowerPreference) ->
 
 #[cfg(not(target_arch = "wasm32"))]
 async fn all_adapters(backends: Backends, _: PowerPreference) -> Vec<wgpu::Adapter> {
-    // Backends that this build or system cannot have would only be other names for the same set.
+    // Backends that this build or system cannot have would only give the same set another key.
     let backends = backends & wgpu::Instance::enabled_backend_features();
     let (gl, others) = (backends & Backends::GL, backends - Backends::GL);
     let mut adapters = Vec::new();
@@ -24,9 +24,9 @@ async fn all_adapters(backends: Backends, _: PowerPreference) -> Vec<wgpu::Adapt
     adapters
 }
 
-/// Returns the instance of all our devices with these backends. wgpu numbers the objects of each instance on their own,
-/// and takes an object of another instance for one of its own that has the same number; within an instance it knows a
-/// device's objects.
+/// Returns the instance shared by all of the crate's devices with these backends. wgpu numbers the objects of each
+/// instance separately and mistakes an object of another instance for its own object of the same number; within one
+/// instance, it can tell devices' objects apart.
 #[cfg(not(target_arch = "wasm32"))]
 fn shared_instance(backends: Backends) -> wgpu::Instance {
     use parking_lot::Mutex;
@@ -40,18 +40,18 @@ fn shared_instance(backends: Backends) -> wgpu::Instance {
     instance
 }
 
-/// Returns the adapters of OpenGL, which are looked for once in a process. An instance has one EGL context, which only
-/// one thread may use at a time, and each adapter guards it with a lock of its own: two adapters of one instance panic
-/// where two threads use them (wgpu-hal's `BadAccess`). All devices of one adapter share its lock, and know each
-/// other's buffers as well.
+/// Returns the adapters of OpenGL, which are enumerated once per process. An instance has one EGL context, which only
+/// one thread may use at a time, and each adapter guards it with its own lock: two adapters of one instance panic when
+/// two threads use them (wgpu-hal's `BadAccess`). All devices of one adapter share its lock, and can tell each
+/// other's buffers apart.
 #[cfg(not(target_arch = "wasm32"))]
 fn gl_adapters() -> &'static [wgpu::Adapter] {
     static ADAPTERS: std::sync::OnceLock<Vec<wgpu::Adapter>> = std::sync::OnceLock::new();
-    // wgpu answers at once here, so that nothing is waited for while others wait for this.
+    // wgpu answers immediately here, so this does not wait for anything while other threads wait for it.
     ADAPTERS.get_or_init(|| pollster::block_on(new_instance(Backends::GL).enumerate_adapters(Backends::GL)))
 }
 
-/// Without WebGPU in the browser, wgpu would have no backend, and panics.
+/// Returns the adapter that the browser prefers. Without WebGPU in the browser, wgpu would have no backend and panic.
 #[cfg(target_arch = "wasm32")]
 async fn all_adapters(backends: Backends, preference: PowerPreference) -> Vec<wgpu::Adapter> {
     if !backends.contains(Backends::BROWSER_WEBGPU) || !wgpu::util::is_browser_webgpu_supported().await {

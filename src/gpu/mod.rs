@@ -1,4 +1,4 @@
-//! The GPU path: everything that names a wgpu type.
+//! The GPU path: all code that names a wgpu type.
 
 pub(crate) mod adapter;
 pub(crate) mod arrays;
@@ -21,7 +21,7 @@ mod wait;
 mod weights;
 pub(crate) mod workspace;
 
-/// Whether a call may block the calling thread until the GPU is done, or must leave it free.
+/// How a call waits for the GPU: blocking the calling thread, or leaving it free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     #[cfg(not(target_arch = "wasm32"))]

@@ -25,13 +25,13 @@ use crate::real::Real;
 use crate::strategy::Strategy;
 use crate::weights::LayerWeights;
 
-/// How many sets of buffers a model keeps for calls to come; the one unused longest goes first.
+/// The number of buffer sets that a model keeps for later calls; the least recently used one is dropped first.
 const KEPT_SETS: usize = 4;
 
-/// What a user may set on a model that is placed.
+/// The settings of a placed model.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
-    /// The most device memory of a forward.
+    /// The most device memory that a forward may take.
     forward_memory: u64,
     strategy: Strategy,
 }
@@ -42,10 +42,10 @@ pub(crate) struct GpuModel {
     pub(super) config: RecurrentConfig,
     pub(super) weights: PackedWeights,
     settings: Mutex<Settings>,
-    /// Workspaces that no call is using. A call takes one out, so calls from several threads never share one.
+    /// The workspaces that no call is using. A call takes one out, so calls from several threads never share one.
     idle: Mutex<Vec<Workspace>>,
-    /// Scratch of `encode`. Recorded work may run any time later; it is shared by all recordings of a shape, as a queue runs
-    /// them one after the other and none leaves anything in it for the next.
+    /// The scratch arrays of `encode`. Recorded work may run at any later time; all recordings of a shape share them,
+    /// because a queue runs them one after another and none leaves anything in them for the next.
     encode_scratch: Mutex<Vec<Arc<(Plan, Arrays)>>>,
 }
 
@@ -89,32 +89,33 @@ impl GpuModel {
         Plan::new(&self.config, self.weights.precision, task, &self.limits())
     }
 
-    /// What the device can hold.
+    /// Returns the limits of the device.
     pub(crate) fn device_limits(&self) -> &DeviceLimits {
         &self.context.limits
     }
 
-    /// The device's limits, and the model's own.
+    /// Returns the limits of the device combined with the model's own.
     fn limits(&self) -> DeviceLimits {
         let stacked_weights = self.weights.are_stacked();
         DeviceLimits { forward_memory: self.forward_memory(), stacked_weights, ..self.context.limits }
     }
 
-    /// The most device memory that a forward may take.
+    /// Returns the most device memory that a forward may take.
     pub(super) fn forward_memory(&self) -> u64 {
         self.settings.lock().forward_memory
     }
 
-    /// Sets how much device memory a forward may take. Buffers that are kept for calls to come may take more, and go.
+    /// Sets the most device memory that a forward may take, and drops the buffers kept for later calls, which may
+    /// exceed it.
     pub(crate) fn set_forward_memory(&self, bytes: u64) {
         self.settings.lock().forward_memory = bytes;
         self.idle.lock().clear();
         self.encode_scratch.lock().clear();
     }
 
-    /// Sets the strategy of the calls to come, unless it cannot run this model.
+    /// Sets the strategy of later calls, unless it cannot run this model.
     pub(crate) fn set_strategy(&self, strategy: Strategy) -> Result<()> {
-        // What a forward may take is asked of each forward.
+        // The memory limit is checked for each forward.
         let limits = DeviceLimits { forward_memory: u64::MAX, ..self.limits() };
         let task = Task { strategy, ..Task::forward(Extents::batched(&self.config, 1, 1)) };
         Plan::new(&self.config, self.weights.precision, task, &limits)?;
@@ -126,7 +127,8 @@ impl GpuModel {
         self.settings.lock().strategy
     }
 
-    /// The task with the strategy that it asks for, else the one that is set, else the one that was found to be fastest.
+    /// Returns the task with the strategy that it requests, otherwise the one that is set, otherwise the one that
+    /// tuning found fastest.
     pub(crate) fn with_strategy(&self, task: Task) -> Task {
         let asked = [task.strategy, self.strategy()].into_iter().find(|&strategy| strategy != Strategy::Auto);
         match asked {
@@ -135,7 +137,7 @@ impl GpuModel {
         }
     }
 
-    /// What the fastest strategy of a task depends on.
+    /// Returns the properties of a task that its fastest strategy depends on.
     pub(super) fn class(&self, task: &Task) -> Class {
         let config = &self.config;
         Class {
@@ -150,13 +152,13 @@ impl GpuModel {
         }
     }
 
-    /// The plan of a forward between arrays of the host.
+    /// Returns the plan of a forward between arrays on the host.
     pub(crate) fn plan_forward(&self, task: Task) -> Result<Plan> {
         self.plan(self.with_strategy(task))
     }
 
-    /// `input` and `states` have the sizes that the call stands for, which is not empty. Gives the arrays that the call's results
-    /// name, see [`Plan::results`].
+    /// Runs a forward. `input` and `states` have the sizes that the call implies; the call is not empty. Returns the
+    /// arrays that the call's results name, see [`Plan::results`].
     pub(crate) async fn forward<F: Real>(
         &self,
         call: &Call,
@@ -167,7 +169,7 @@ impl GpuModel {
         let gpu = &self.context.gpu.for_call();
         gpu.check_alive("starting a forward")?;
         let task = self.with_strategy(call.task);
-        // Buffers fit a plan: another limit of memory, or another strategy, is another plan. The limit empties the list.
+        // Buffers fit one plan: another memory limit or strategy makes another plan. Setting the limit clears the list.
         let mut workspace = match take(&self.idle, |workspace| workspace.asked == task) {
             Some(workspace) => workspace,
             None => self.new_workspace(task).await?,
@@ -190,7 +192,7 @@ impl GpuModel {
         Ok(results)
     }
 
-    /// Buffers for a new shape. Those that are kept for other shapes must not be why there is no memory for them.
+    /// Creates buffers for a new shape, dropping those kept for other shapes if memory runs out.
     async fn new_workspace(&self, task: Task) -> Result<Workspace> {
         let plan = self.plan(task)?;
         let make = || Workspace::new(&self.context, &self.weights, task, plan.clone(), Arrays::default());
@@ -203,8 +205,8 @@ impl GpuModel {
         }
     }
 
-    /// The plan of a recording. The wavefront copies the output, which a caller's buffer need not allow; steps give the same bits
-    /// without.
+    /// Returns the plan of a recording. The wavefront copies the output, which a caller's buffer need not allow;
+    /// without that, steps give the same bits.
     pub(crate) fn plan_recording(&self, task: Task, output: &wgpu::Buffer) -> Result<Plan> {
         let task = self.with_strategy(Task { results: Results::OnDevice, ..task });
         let plan = self.plan(task)?;
@@ -218,7 +220,7 @@ impl GpuModel {
         Err(Error::Buffer { name: "output", expected, got: format!("{:?}", output.usage()) })
     }
 
-    /// Records a forward over the caller's arrays, by the plan of its task.
+    /// Records a forward over the caller's arrays, following the plan of its task.
     pub(crate) async fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -232,7 +234,7 @@ impl GpuModel {
         let (plan, scratch) = &*shared;
         let mut arrays = scratch.clone();
         let before = self.give(plan, &mut arrays, given).await?;
-        // Recordings may wait side by side for their submission, so that what each call says is copied when it runs.
+        // Several recordings may await submission at the same time, so each call's parameters are copied when it runs.
         let words = call.words();
         let make = || transfer::filled_buffer(&context.gpu.device, "call", bytemuck::cast_slice(&words));
         let said = context.gpu.scoped("creating the scratch buffers", make).await?;
@@ -244,7 +246,8 @@ impl GpuModel {
         context.gpu.scoped("recording a forward", || run::record(encoder, commands, &bound, &arrays)).await?
     }
 
-    /// Puts the caller's arrays among those of a plan; gives the commands that bring the initial states to where they are read.
+    /// Adds the caller's arrays to those of a plan. Returns the commands that copy the initial states to where they are
+    /// read.
     async fn give(
         &self,
         plan: &Plan,
@@ -295,14 +298,14 @@ impl GpuModel {
     }
 }
 
-/// Takes the first that fits out of a list.
+/// Takes the first element that fits out of a list.
 fn take<T>(list: &Mutex<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Option<T> {
     let mut list = list.lock();
     let at = list.iter().position(fits)?;
     Some(list.remove(at))
 }
 
-/// Adds to a list that keeps the newest few.
+/// Adds an element to a list that keeps the newest few.
 fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
     let mut list = list.lock();
     if list.len() >= KEPT_SETS {

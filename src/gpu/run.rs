@@ -1,4 +1,4 @@
-//! Runs programs: binds arrays to kernels, records commands, cuts them into submissions.
+//! The execution of programs: binding arrays to kernels, recording commands, and cutting them into submissions.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ struct BoundKernel {
     pipeline: Arc<Pipeline>,
     storage: wgpu::BindGroup,
     params: wgpu::BindGroup,
-    /// How many dynamic offsets the parameters take.
+    /// The number of dynamic offsets that the parameters take.
     blocks: usize,
 }
 
 impl Bound {
-    /// Binds the arrays, and compiles kernels that are new to the device.
+    /// Binds the arrays, compiling kernels that are new to the device.
     pub(crate) async fn new(
         context: &Context,
         bindings: &[Binding],
@@ -53,7 +53,7 @@ impl Bound {
     }
 }
 
-/// Records commands. Dispatches that follow each other are one compute pass, and recording them allocates nothing here.
+/// Records commands. Consecutive dispatches form one compute pass, and recording them allocates nothing here.
 pub(crate) fn record(
     encoder: &mut wgpu::CommandEncoder,
     commands: impl Iterator<Item = Command>,
@@ -106,7 +106,7 @@ fn record_copy(encoder: &mut wgpu::CommandEncoder, copy: &Copy, arrays: &Arrays)
     Ok(())
 }
 
-/// Submits a program behind the commands `before`, in parts that end where `ends` says; at most two parts are in flight.
+/// Submits the commands `before`, then a program, in parts that end at `ends`; at most two parts are in flight.
 pub(crate) async fn submit(
     gpu: &GuardedDevice,
     before: Vec<Command>,

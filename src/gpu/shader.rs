@@ -19,7 +19,7 @@ macro_rules! files {
 }
 
 impl Sources {
-    /// The files in order. A file may use names of any other: WGSL asks for no order.
+    /// Returns the files in order. A file may use names from any other: WGSL does not require an order.
     pub(crate) fn files(self) -> impl Iterator<Item = &'static File> {
         let chunks: &[File] = if self.wave { files!["base/wave.wgsl"] } else { files!["base/one_chunk.wgsl"] };
         let of_cell: [&[File]; 3] = match self.kernel.role() {
@@ -33,13 +33,13 @@ impl Sources {
         [chunks].into_iter().chain(of_cell).chain([of_kernel(self.kernel)]).flatten()
     }
 
-    /// The WGSL.
+    /// Returns the WGSL source.
     pub(crate) fn compose(self) -> String {
         self.files().map(|file| format!("// shaders/{}\n{}", file.name, file.text)).collect::<Vec<_>>().join("\n")
     }
 }
 
-/// The gates of the input product.
+/// Returns the gates of the input product.
 fn gates(cell: CellKind) -> &'static [File] {
     match cell {
         CellKind::Lstm => files!["cell/gates_4.wgsl"],
@@ -48,7 +48,7 @@ fn gates(cell: CellKind) -> &'static [File] {
     }
 }
 
-/// A product of a step, and the cell that it is fused with.
+/// Returns a product of a step and the cell that it is fused with.
 fn cell(cell: CellKind, product: usize) -> &'static [File] {
     match (cell, product) {
         (CellKind::Lstm, _) => files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/lstm.wgsl"],
@@ -74,12 +74,12 @@ fn cell(cell: CellKind, product: usize) -> &'static [File] {
     }
 }
 
-/// The vector that the weights multiply.
+/// Returns the vector that the weights multiply.
 fn operand(product: usize) -> &'static [File] {
     if product == 0 { files!["operand/h.wgsl"] } else { files!["operand/gated.wgsl"] }
 }
 
-/// How the weights of so many gates of a unit are packed.
+/// Returns the packing of the weights of `gates` gates of a unit.
 fn weights(precision: Precision, gates: usize) -> &'static [File] {
     match (precision, gates) {
         (Precision::F32, _) => files!["weights/f32.wgsl"],
@@ -90,7 +90,7 @@ fn weights(precision: Precision, gates: usize) -> &'static [File] {
     }
 }
 
-/// All files besides those of the cell, of its weights and of the number of chunks. The last is the kernel's own.
+/// Returns all files except those of the cell, its weights and the number of chunks. The last is the kernel's own.
 fn of_kernel(kernel: Kernel) -> &'static [File] {
     match kernel {
         Kernel::InputProduct => files![
@@ -168,7 +168,7 @@ fn of_kernel(kernel: Kernel) -> &'static [File] {
     }
 }
 
-/// The kernel's entry point in its file.
+/// Returns the name of the kernel's entry point.
 pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::InputProduct => "input_product",

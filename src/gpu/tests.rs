@@ -1,4 +1,4 @@
-//! Paths that only large work takes, with small work and smaller thresholds.
+//! Tests of code paths that only large work takes, using small work and lower thresholds.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) fn context() -> Option<Context> {
     match pollster::block_on(adapter::choose(&GpuOptions::new())) {
         Ok(chosen) => Some(pollster::block_on(Context::open(&chosen)).unwrap()),
         Err(error @ Error::NoAdapter { .. }) if !required => {
-            // Straight to stderr: what a passing test prints is hidden.
+            // Written directly to stderr, because the output of a passing test is hidden.
             let _ = writeln!(std::io::stderr(), "SKIPPED: {error}");
             None
         }
@@ -50,8 +50,8 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
         let computed = pollster::block_on(model.forward(&call, &input, None, wait)).unwrap();
         Some((submissions, computed))
     };
-    // A dispatch is the work of 1,000,000 operations and its own few. A threshold below any makes each a submission, and each
-    // step a chunk of its own.
+    // Each dispatch counts as 1,000,000 operations plus its own few. A threshold below that makes each dispatch a
+    // submission, and each step a chunk.
     for (strategy, thresholds) in [
         (Strategy::Step, [(14_500_000, 2), (1, 2 * (12 + 12))]),
         (Strategy::Sequence, [(100_000_000, 2), (1, 2 * (12 + 12))]),
@@ -68,7 +68,7 @@ fn a_forward_in_several_submissions_gives_the_bits_of_one() {
     }
 }
 
-/// The tiles of real GPUs and of software adapters, on whatever adapter there is.
+/// Runs the tiles of real GPUs and of software adapters on any adapter.
 #[test]
 fn every_tile_gives_the_numbers_of_the_reference() {
     for software in [false, true] {
@@ -84,12 +84,12 @@ fn every_tile_gives_the_numbers_of_the_reference() {
                 check_tile(&context, RnnConfig::new(inputs, hidden).with_num_layers(layers), batch);
             }
         }
-        // More than a staged tile of h, and more than a slice of x.
+        // Larger than a staged tile of h, and than a slice of x.
         check_tile(&context, LstmConfig::new(5, 600), 2);
         check_tile(&context, LstmConfig::new(5, 600), 5);
         check_tile(&context, GruConfig::new(16_390, 9), 3);
         check_tile(&context, GruConfig::new(16_390, 9), 5);
-        // Many rows and units: the wide tile of a GPU, with rows and units to spare.
+        // Many rows and units: the wide tile of a GPU, partly filled in both dimensions.
         check_tile(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
         check_tile(&context, GruConfig::new(5, 41), 43 * 32 - 5);
     }
@@ -104,7 +104,7 @@ fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
     let x = Tensor::new([4, batch, config.input_size()], input.clone()).unwrap().cast::<f64>().unwrap();
     let reference = layer.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
     let (expected, _) = reference.forward(&x, None).unwrap();
-    // The terms of the longest sum that makes a gate, as everywhere.
+    // The number of terms of the longest sum of a gate, as in the other tests.
     let terms = 2 * config.hidden_size().max(config.input_size()) + config.hidden_size() + 2;
     let tolerance = terms as f64 * f64::from(f32::EPSILON);
     for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
@@ -126,7 +126,7 @@ fn check_tile<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
 #[test]
 fn an_upload_in_several_writes_arrives_whole() {
     let Some(context) = context() else { return };
-    // More than a flush, and no multiple of a write.
+    // More than the flush threshold, and not a multiple of the write size.
     let words: Vec<u32> = (0..(80 << 20) / 4 + 3).collect();
     let bytes: &[u8] = bytemuck::cast_slice(&words);
     use wgpu::BufferUsages as Use;
@@ -143,9 +143,10 @@ fn an_upload_in_several_writes_arrives_whole() {
     }
 }
 
-/// A recording over a buffer that cannot be copied to takes steps, which give the same bits, unless a wavefront was asked for.
+/// A recording over an output that cannot be copied to runs in steps, which give the same bits, unless a wavefront was
+/// requested.
 #[test]
-fn a_recording_does_without_a_copy_that_nobody_asked_for() {
+fn a_recording_avoids_a_copy_that_nobody_requested() {
     let Some(mut context) = context() else { return };
     context.limits.software = false;
     let context = Arc::new(context);
@@ -162,7 +163,7 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     model.set_strategy(Strategy::Wavefront).unwrap();
     assert!(matches!(strategy(Use::STORAGE), Err(Error::Buffer { name: "output", .. })));
 
-    // What was timed is of a precision and a batch, not of a length.
+    // Tuning results depend on the precision and the batch, not on the length.
     let of = |model: &GpuModel, t, b| model.class(&Task::forward(Extents::batched(&config.0, t, b)));
     let halves = pollster::block_on(place(Precision::F16)).unwrap();
     assert_eq!(of(&model, 7, 20), of(&model, 50, 20));
@@ -170,14 +171,14 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     assert_ne!(of(&model, 7, 20), of(&halves, 7, 20));
 }
 
-/// Prints a hash of the bits of every result over shapes, cells, precisions, strategies and both sets of tiles, to be compared
-/// before and after a change to the kernels:
+/// Prints a hash of the bits of every result over shapes, cells, precisions, strategies and both sets of tiles, for
+/// comparison before and after a change to the kernels:
 ///
 /// ```text
 /// cargo test --lib bits_of_every_kernel -- --ignored --nocapture | grep ^bits
 /// ```
 #[test]
-#[ignore = "prints, and proves nothing by itself"]
+#[ignore = "prints hashes; it checks nothing by itself"]
 fn bits_of_every_kernel() {
     for software in [false, true] {
         let Some(mut context) = context() else { return };
@@ -224,25 +225,25 @@ fn print_bits<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) 
     }
 }
 
-/// wgpu runs a program's own callbacks on whichever thread polls, and after a panic of one leaves out those that were due with it:
-/// here ours, on the thread that waits for a readback.
+/// wgpu runs a program's own callbacks on whichever thread polls and, after a panic in one of them, skips the other
+/// callbacks that were due: here the crate's, on the thread that waits for a readback.
 #[test]
-fn a_readback_outlives_a_panic_of_somebodys_callback() {
+fn a_readback_survives_a_panic_in_a_callback_of_the_program() {
     use wgpu::BufferUsages as Use;
     let Some(context) = context() else { return };
     let gpu = &context.gpu;
     let make = |usage| transfer::buffer(&gpu.device, "test", 16, usage);
     let (buffer, staging) = (make(Use::COPY_SRC | Use::COPY_DST), make(Use::MAP_READ | Use::COPY_DST));
-    let somebodys = make(Use::MAP_READ | Use::COPY_DST);
+    let of_program = make(Use::MAP_READ | Use::COPY_DST);
     let numbers = [1.0, 2.0, 3.0, 4.0];
     gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&numbers));
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     encoder.copy_buffer_to_buffer(&buffer, 0, &staging, 0, 16);
     let submission = gpu.queue.submit([encoder.finish()]);
     let (sender, receiver) = std::sync::mpsc::channel();
-    somebodys.map_async(wgpu::MapMode::Read, .., move |_| {
+    of_program.map_async(wgpu::MapMode::Read, .., move |_| {
         sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
-        panic!("on purpose");
+        panic!("deliberate");
     });
     let got = pollster::block_on(transfer::read_back::<f32>(gpu, &staging, submission, Wait::Async, &[16]));
     assert_eq!(got.unwrap(), [numbers]);

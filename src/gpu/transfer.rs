@@ -1,4 +1,4 @@
-//! Bytes to and from the device.
+//! Transfers to and from the device.
 
 use std::sync::atomic::Ordering;
 
@@ -7,15 +7,15 @@ use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
 use crate::real::Real;
 
-/// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there
-/// is lost, not only the write.
+/// The most bytes of one write. `write_buffer` stages its data immediately, and if memory runs out there, the whole
+/// device is lost.
 const WRITE_BYTES: usize = 16 << 20;
-/// What a write counts for at least: so much is kept for each, however small.
+/// The fewest bytes that a write counts as: this much is kept for each one, however small.
 const LEAST_BYTES: usize = 4 << 10;
-/// After so many bytes the writes are submitted and waited for, so that their staging memory is freed.
+/// The bytes after which writes are submitted and waited for, so that their staging memory is freed.
 const FLUSH_BYTES: usize = 64 << 20;
 
-/// Creates a buffer. Call it within an error scope.
+/// Creates a buffer. Must be called within an error scope.
 pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(&format!("wgpu-rnn {label}")),
@@ -25,10 +25,10 @@ pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu
     })
 }
 
-/// Creates a buffer that holds `bytes`, for recordings to copy from. Call it within an error scope.
+/// Creates a buffer that holds `bytes`, for recordings to copy from. Must be called within an error scope.
 ///
-/// The host writes it in place. Any other use than these two would have wgpu write to a staging buffer, and keep that
-/// and the copy from it until the next submission, also if the recording is dropped.
+/// The host writes directly into it. With any other usage, wgpu would write to a staging buffer and keep that, and the
+/// copy from it, until the next submission, even if the recording is dropped.
 pub(crate) fn filled_buffer(
     device: &wgpu::Device,
     label: &str,
@@ -45,7 +45,7 @@ pub(crate) fn filled_buffer(
     Ok(buffer)
 }
 
-/// Writes `bytes` to `buffer` from `offset` on; in effect before any work submitted later.
+/// Writes `bytes` to `buffer` from `offset` on. The write takes effect before any work submitted later.
 pub(crate) async fn upload(
     gpu: &GuardedDevice,
     buffer: &wgpu::Buffer,
@@ -57,7 +57,7 @@ pub(crate) async fn upload(
     for (i, window) in bytes.chunks(WRITE_BYTES).enumerate() {
         let offset = offset + (i * WRITE_BYTES) as u64;
         gpu.scoped(during, || gpu.queue.write_buffer(buffer, offset, window)).await?;
-        // Counted over all uploads of the device. Two threads may both flush, which does no harm.
+        // Counts the uploads of all calls on the device. Two threads may both flush, which does no harm.
         let counted = window.len().max(LEAST_BYTES);
         if gpu.unflushed.fetch_add(counted, Ordering::Relaxed) + counted >= FLUSH_BYTES {
             gpu.unflushed.store(0, Ordering::Relaxed);
@@ -68,8 +68,8 @@ pub(crate) async fn upload(
     Ok(())
 }
 
-/// Maps a staging buffer whose copies were submitted, and takes out the arrays that lie in it one behind the other,
-/// each of so many bytes.
+/// Maps a staging buffer whose copies were submitted, and returns the arrays that it holds, one after another, with the
+/// given sizes in bytes.
 pub(crate) async fn read_back<F: Real>(
     gpu: &GuardedDevice,
     staging: &wgpu::Buffer,
@@ -81,20 +81,20 @@ pub(crate) async fn read_back<F: Real>(
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     gpu.scoped(during, || {
         staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            // Nobody listens when the caller dropped its future.
+            // Nobody is listening if the caller dropped its future.
             let _ = sender.send(result);
         });
     })
     .await?;
-    // In a browser the answer comes by itself, after the submission, and asking for the submission would be a round
-    // trip more.
+    // In a browser the mapping completes on its own, after the submission; waiting for the submission would be another
+    // round trip.
     #[cfg(not(target_arch = "wasm32"))]
     gpu.until_done(submission, wait, during).await?;
     #[cfg(target_arch = "wasm32")]
     let (_, _) = (submission, wait);
-    // Another thread's poll may have taken the answer and be about to give it, so that it can come after the wait.
-    // There is none where a callback of the program's own panicked before it was given; the buffer is mapped then as
-    // well.
+    // Another thread's poll may have taken this callback and be about to call it, so the result can arrive after the
+    // wait. It never arrives if one of the program's own callbacks panicked before this one was called; the buffer is
+    // mapped in that case too.
     if let Some(Err(error)) = receiver.receive().await {
         return Err(gpu.lost_error(during, error.to_string()));
     }
@@ -103,7 +103,7 @@ pub(crate) async fn read_back<F: Real>(
         staging.unmap();
         taken
     });
-    // Not mapped, or unmapped in the time since: only the loss of the device does that.
+    // Not mapped, or unmapped in the meantime: only the loss of the device causes that.
     unmapped.await?.map_err(|error| gpu.lost_error(during, error.to_string()))
 }
 

@@ -1,4 +1,4 @@
-//! Timing the strategies on the device itself, once for a class of shapes.
+//! Tuning: timing the strategies on the device itself, once per class of shapes.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,12 @@ use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::strategy::Strategy;
 
-/// Rounds, in each of which every strategy runs once; the first is for compilation and buffers, and is not counted.
+/// The number of rounds. Every strategy runs once per round; the first round is for compilation and buffers, and is not
+/// counted.
 const ROUNDS: usize = 6;
 
 impl GpuModel {
-    /// Times a forward of zeros with each strategy that can run, in turn, and has the fastest taken from now on.
+    /// Times a forward of zeros with each strategy that can run, in turn, and selects the fastest from now on.
     pub(crate) async fn tune(&self, call: &Call, input: &[f32]) -> Result<Strategy> {
         let named = Strategy::ALL.into_iter().filter(|&strategy| strategy != Strategy::Auto);
         let calls = named.map(|strategy| (call.clone().with_strategy(strategy), Duration::MAX));
@@ -27,11 +28,11 @@ impl GpuModel {
             }
         }
         let Some((fastest, least)) = calls.iter().min_by_key(|(_, least)| least) else {
-            // Not even steps run: the reason is the error.
+            // Not even steps can run: return the reason.
             return self.plan_forward(call.task).map(|plan| plan.strategy());
         };
         let strategy = fastest.task.strategy;
-        log::info!("{}, B = {}: {strategy} is the fastest, {least:?}", self.config, call.extents().batch);
+        log::info!("{}, B = {}: {strategy} is the fastest with {least:?}", self.config, call.extents().batch);
         self.context.tuned.insert(self.class(&call.task), strategy);
         Ok(strategy)
     }

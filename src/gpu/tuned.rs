@@ -1,4 +1,4 @@
-//! What was found out about the strategies on a device.
+//! The results of tuning on a device.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,8 @@ use crate::cell_kind::CellKind;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
 
-/// What a strategy's time depends on, beside the device and T. Without T, so that results do not depend on how a sequence is cut.
+/// The properties that a strategy's time depends on, apart from the device and T. T is left out so that results do not
+/// depend on how a sequence is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Class {
     pub(crate) cell: CellKind,
@@ -26,7 +27,7 @@ pub(crate) struct Class {
 pub(crate) struct Tuned(Mutex<HashMap<Class, Strategy>>);
 
 impl Tuned {
-    /// The strategy of a class, if it was timed.
+    /// Returns the strategy of a class, if it was timed.
     pub(crate) fn get(&self, class: Class) -> Option<Strategy> {
         self.0.lock().get(&class).copied()
     }

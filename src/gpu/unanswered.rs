@@ -1,4 +1,4 @@
-//! Questions for errors that a browser has not answered yet.
+//! Queries of error scopes that a browser has not answered yet.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 type Question = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 
-/// The questions of one call, each with what was being done, in the order of asking.
+/// The queries of one call, each with the operation that it belongs to, in the order in which they were issued.
 #[derive(Default)]
 pub(crate) struct Unanswered(RefCell<Vec<(&'static str, Question)>>);
 
@@ -26,6 +26,6 @@ impl Unanswered {
 
 impl fmt::Debug for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} questions for errors", self.0.borrow().len())
+        write!(f, "{} pending error scopes", self.0.borrow().len())
     }
 }

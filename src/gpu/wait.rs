@@ -1,27 +1,27 @@
-//! Waiting for a native device, which makes progress only while somebody polls it. A browser polls by itself.
+//! Waiting for a native device, which makes progress only while it is polled. A browser polls on its own.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-/// How a poll ended that did not succeed.
+/// The reason that a poll did not succeed.
 #[derive(Debug)]
 enum Failed {
     /// The work takes longer than one poll waits.
     TimedOut,
     /// The device is lost, for this reason.
     Lost(String),
-    /// A callback of the program's own panicked, which says nothing about the device; the poll may have ended before
-    /// others.
+    /// One of the program's own callbacks panicked, which says nothing about the device; the poll may have skipped
+    /// other callbacks.
     CallbackPanicked(Box<dyn Any + Send>),
 }
 
-/// Polls the device. wgpu panics where a poll finds it lost; here that is an error like any other.
+/// Polls the device. wgpu panics if a poll finds the device lost; this function returns an error like any other.
 fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), Failed> {
     match catch_unwind(AssertUnwindSafe(|| device.poll(kind))) {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(wgpu::PollError::Timeout)) => Err(Failed::TimedOut),
-        // A wait for a submission that the device never took: it was lost before.
+        // The submission was never accepted, so the device was lost before.
         Ok(Err(error)) => Err(Failed::Lost(error.to_string())),
         Err(panic) => match panic.downcast_ref::<String>() {
             Some(message) if message.contains("Device::poll") => Err(Failed::Lost(message.clone())),
@@ -30,19 +30,20 @@ fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), Failed> {
     }
 }
 
-/// Has wgpu call the lost callback, if the device is lost. A panic of a callback of the program's own goes on in this
-/// thread, which is the one that wgpu called it on.
+/// Makes wgpu call the lost callback if the device is lost. A panic in one of the program's own callbacks is resumed on
+/// this thread, on which wgpu called it.
 pub(super) fn deliver_news(device: &wgpu::Device) {
     if let Err(Failed::CallbackPanicked(panic)) = poll(device, wgpu::PollType::Poll) {
         resume_unwind(panic);
     }
 }
 
-/// How long one poll waits at most. All OpenGL devices share a lock that wgpu holds for that time, and gives up on,
-/// with a panic, after six seconds.
+/// The longest time that one poll waits. All OpenGL devices share a lock that wgpu holds during that time, and gives up
+/// waiting for, with a panic, after six seconds.
 const POLL_TIME: Duration = Duration::from_millis(50);
 
-/// Waits on this thread until a submission is done, however long that takes; on failure returns why the device is lost.
+/// Waits on this thread until a submission is done, however long that takes. On failure, returns the reason that the
+/// device was lost.
 pub(super) fn wait_here(
     device: &wgpu::Device,
     submission: &wgpu::SubmissionIndex,
@@ -59,26 +60,26 @@ pub(super) fn wait_here(
     }
 }
 
-/// The caller's thread is the one that wgpu called the callback on.
+/// Resumes a callback's panic on the caller's thread, on which wgpu called the callback.
 pub(super) fn go_on_panicking(panic: Box<dyn Any + Send>) {
     resume_unwind(panic)
 }
 
-/// A native device makes progress only while somebody polls it. A thread of its own does so for the time of the wait,
-/// so that the caller's executor neither blocks nor spins.
+/// Waits for a submission without blocking. A native device makes progress only while it is polled, so a separate
+/// thread does so during the wait, and the caller's executor neither blocks nor spins.
 pub(super) async fn wait_on_thread(device: &wgpu::Device, submission: &wgpu::SubmissionIndex) -> Result<(), String> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     let (of_thread, submission_of_thread) = (device.clone(), submission.clone());
     let spawned = std::thread::Builder::new().name("wgpu-rnn wait".to_owned()).spawn(move || {
-        // A panic was reported as one of this thread, and ends nothing else. Each callback is called once, so that the
-        // wait comes to an end.
+        // The panic was already reported for this thread and ends nothing else. Each callback is called only once, so
+        // the wait terminates.
         let ended = wait_here(&of_thread, &submission_of_thread, drop);
-        // Nobody listens when the caller dropped its future.
+        // Nobody is listening if the caller dropped its future.
         let _ = sender.send(ended);
     });
     match spawned {
-        Ok(_) => receiver.receive().await.unwrap_or_else(|| Err("the thread that waited panicked".to_owned())),
-        // To block is better than to fail.
+        Ok(_) => receiver.receive().await.unwrap_or_else(|| Err("the waiting thread panicked".to_owned())),
+        // Blocking is better than failing.
         Err(_) => wait_here(device, submission, go_on_panicking),
     }
 }

@@ -1,4 +1,4 @@
-//! Weights as the kernels read them: packed once, when a model is placed on a device.
+//! The weights in the layout that the kernels read: packed once, when a model is placed on a device.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,7 +22,7 @@ use crate::tensor::element_count;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
 
-/// The packed weights of a model, by the names that programs call them.
+/// The packed weights of a model, keyed by the names that programs use.
 #[derive(Debug)]
 pub(crate) struct PackedWeights {
     pub(crate) precision: Precision,
@@ -36,12 +36,12 @@ impl PackedWeights {
         self.arrays.get(&name)
     }
 
-    /// Whether the recurrent weights of all layers are in one buffer each, for dispatches over several layers.
+    /// Returns true if the recurrent weights of all layers are in one buffer each, for dispatches over several layers.
     pub(crate) fn are_stacked(&self) -> bool {
         self.arrays.keys().any(|name| matches!(name, Name::AllWeights(_)))
     }
 
-    /// Packs and uploads the weights of all layers, each of them D entries of `layers`.
+    /// Packs and uploads the weights of all layers, each of which takes D entries of `layers`.
     pub(crate) async fn place<F: Real>(
         context: &Context,
         config: &RecurrentConfig,
@@ -77,7 +77,8 @@ impl PackedWeights {
         Ok(Self { precision, arrays })
     }
 
-    /// Buffers for the recurrent weights of all layers, if the layers of the model can overlap and the device can hold them.
+    /// Creates buffers for the recurrent weights of all layers, if the model's layers can overlap and the device can
+    /// hold the buffers.
     async fn stacked(
         context: &Context,
         config: &RecurrentConfig,
@@ -105,7 +106,7 @@ impl PackedWeights {
     }
 }
 
-/// The bytes from a layer to the next in a buffer that all layers share.
+/// Returns the bytes from one layer to the next in a buffer that all layers share.
 fn bytes_of_layer(config: &RecurrentConfig, array: WeightArray, precision: Precision) -> u64 {
     let (elements, precision) = match array {
         WeightArray::Hh(_) => (wave::weights_of_layer(config), precision),
@@ -114,7 +115,7 @@ fn bytes_of_layer(config: &RecurrentConfig, array: WeightArray, precision: Preci
     (elements * words(config.cell.gates(), precision) * size_of::<u32>()) as u64
 }
 
-/// Checks whether the device can hold a layer.
+/// Checks that the device can hold a layer.
 fn check_layer(context: &Context, config: &RecurrentConfig, layer: usize, precision: Precision) -> Result<()> {
     for matrix in Matrix::of_layer(config, layer, precision) {
         let (what, bytes) =
@@ -125,7 +126,7 @@ fn check_layer(context: &Context, config: &RecurrentConfig, layer: usize, precis
     Ok(())
 }
 
-/// 32-bit words that the weights of all gates of one unit take.
+/// Returns the number of 32-bit words that the weights of all gates of one unit take.
 pub(crate) const fn words(gates: usize, precision: Precision) -> usize {
     match precision {
         Precision::F32 => gates,
@@ -139,14 +140,14 @@ struct Matrix {
     parameter: ParameterKind,
     columns: usize,
     units: usize,
-    /// Those of the parameter that it holds.
+    /// The gates of the parameter that it holds.
     gates: Range<usize>,
     block: usize,
     precision: Precision,
 }
 
 impl Matrix {
-    /// Those of a layer.
+    /// Returns the matrices of a layer.
     fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
         let units = config.hidden_size;
         let weights = |array, parameter, columns, gates| Self {
@@ -187,7 +188,7 @@ impl Matrix {
         all
     }
 
-    /// Units of whole blocks.
+    /// Returns the number of units, rounded up to whole blocks.
     fn padded_units(&self) -> usize {
         self.units.next_multiple_of(self.block)
     }
@@ -199,9 +200,10 @@ impl Matrix {
     }
 }
 
-/// `[D, units / block, columns, block, gates]` from each direction's `[gates·units, columns]`: the gates of one hidden unit side by
-/// side, neighbouring units next to each other, so that a row of invocations reads one contiguous stretch of vectors, and reads on
-/// in memory from column to column. Units that fill up the last block have zeros, and so has a missing bias. As f16, two gates share a word, the first in its low half.
+/// Packs a matrix into `[D, units / block, columns, block, gates]` from each direction's `[gates·units, columns]`: the
+/// gates of one hidden unit are adjacent, and so are neighboring units, so that a row of invocations reads contiguous
+/// vectors and advances through memory from column to column. Units that fill up the last block are zeros, and so is a
+/// missing bias. As f16, two gates share a word, the first in its low half.
 fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<u32>> {
     let &Matrix { columns, units, block, precision, .. } = matrix;
     let padded_units = matrix.padded_units();
@@ -253,7 +255,7 @@ mod tests {
             block,
             precision,
         };
-        // An element's value is its place: direction, gate, unit, column.
+        // An element's value encodes its position: direction, gate, unit, column.
         let value = |d: usize, gate: usize, unit: usize, k: usize| d * 1000 + gate * 100 + unit * 10 + k + 1;
         let of = |d: usize| {
             let place = |i: usize| value(d, i / 2 / 3, i / 2 % 3, i % 2) as f64;
@@ -263,13 +265,13 @@ mod tests {
         let packed = pack(&matrix(2, 2, Precision::F32), &[Some(&forward), Some(&reverse)]).unwrap();
         let mut expected = Vec::new();
         for (d, block, k) in (0..2).flat_map(|d| [(d, 0, 0), (d, 0, 1), (d, 1, 0), (d, 1, 1)]) {
-            // The fourth unit fills up the second block.
+            // The fourth unit is padding of the second block.
             for (unit, gate) in (0..2).flat_map(|unit| (0..4).map(move |gate| (2 * block + unit, gate))) {
                 expected.push(if unit < 3 { value(d, gate, unit, k) as f32 } else { 0.0 });
             }
         }
         assert_eq!(packed.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>(), expected);
-        // The same numbers as halves, which all of them are exactly.
+        // The same numbers as halves, which represent all of them exactly.
         let halves = pack(&matrix(2, 2, Precision::F16), &[Some(&forward), Some(&reverse)]).unwrap();
         let unpacked = halves.iter().flat_map(|word| [*word as u16, (word >> 16) as u16]);
         assert!(unpacked.map(|bits| f16::from_bits(bits).to_f32().to_bits()).eq(packed.iter().copied()));

@@ -1,4 +1,4 @@
-//! A plan with arrays and bound kernels: made once, used for every call that it fits.
+//! A plan with arrays and bound kernels: created once, used for every call that it fits.
 
 use crate::call::{Call, Task};
 use crate::error::Result;
@@ -21,18 +21,18 @@ pub(crate) struct Workspace {
     /// At least as large as the plan needs.
     pub(crate) arrays: Arrays,
     bound: Bound,
-    /// The input is an array of somebody else's.
+    /// True if the input is somebody else's array.
     pub(crate) reads_given_input: bool,
-    /// Where each submission ends, in dispatches from the start.
+    /// The end of each submission, as a count of dispatches from the start.
     ends: Vec<usize>,
-    /// Whether the parameters are those of the plan.
+    /// True if the parameter buffer holds this plan's parameters.
     has_params: bool,
-    /// What the call's array holds; empty while that is not known.
+    /// The content of the call's array; empty while unknown.
     call_words: Vec<u32>,
 }
 
 impl Workspace {
-    /// Makes the arrays that are not given, and binds all.
+    /// Creates the arrays that are not given, and binds all of them.
     pub(crate) async fn new(
         context: &Context,
         weights: &PackedWeights,
@@ -47,7 +47,7 @@ impl Workspace {
         Ok(Self { asked, plan, arrays, bound, reads_given_input, ends, has_params, call_words })
     }
 
-    /// Takes over a plan of another shape, which the arrays are large enough for.
+    /// Switches to a plan of another shape, for which the arrays are large enough.
     pub(crate) async fn reshape(
         &mut self,
         context: &Context,
@@ -63,7 +63,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Reads the input from another array.
+    /// Makes the program read its input from another array.
     pub(crate) async fn set_input(
         &mut self,
         context: &Context,
@@ -78,7 +78,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Puts what the call says where the kernels read it. Calls that follow each other mostly say the same.
+    /// Uploads the call's parameters. Consecutive calls mostly have the same ones, which are not uploaded again.
     pub(crate) async fn upload_call(&mut self, gpu: &GuardedDevice, call: &Call, wait: Wait) -> Result<()> {
         if !self.has_params {
             self.write(gpu, Name::Params, 0, &self.plan.filled_params(), wait).await?;
@@ -93,7 +93,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Puts input and call where the kernels read them.
+    /// Uploads the input and the call's parameters.
     pub(crate) async fn upload<F: Real>(
         &mut self,
         gpu: &GuardedDevice,
@@ -105,7 +105,7 @@ impl Workspace {
         self.upload_call(gpu, call, wait).await
     }
 
-    /// Puts initial states, each `[L·D, B, ·]`, where the first step reads them.
+    /// Uploads initial states, each `[L·D, B, ·]`, to where the first step reads them.
     pub(crate) async fn upload_states<F: Real>(&self, gpu: &GuardedDevice, states: &[&[F]], wait: Wait) -> Result<()> {
         for (s, &state) in states.iter().enumerate() {
             let mut rest: &[u8] = bytemuck::cast_slice(state);
@@ -123,7 +123,7 @@ impl Workspace {
         transfer::upload(gpu, buffer, offset + at, bytes, wait).await
     }
 
-    /// Submits the program behind the commands `before`.
+    /// Submits the commands `before`, then the program.
     pub(crate) async fn submit(
         &self,
         gpu: &GuardedDevice,
@@ -133,7 +133,7 @@ impl Workspace {
         run::submit(gpu, before, &self.plan.program, &self.ends, &self.bound, &self.arrays, wait).await
     }
 
-    /// The results, once `submission` has left them in the readback.
+    /// Returns the results once `submission` has copied them to the readback.
     pub(crate) async fn read_back<F: Real>(
         &self,
         gpu: &GuardedDevice,

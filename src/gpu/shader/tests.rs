@@ -1,4 +1,4 @@
-//! Every composed shader, checked without a GPU: it is valid, and it agrees with the Rust side.
+//! Checks of every composed shader without a GPU: it is valid, and it agrees with the Rust side.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use crate::plan::step::StepTile;
 use crate::plan::strategy::{Choice, Recurrence};
 use crate::plan::{input_product, projection, sequence, step};
 
-/// What WebGPU has without any feature: unpacking f16 is core.
+/// The capabilities of WebGPU without any feature: unpacking f16 is core.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
 
 fn validator() -> Validator {
     Validator::new(ValidationFlags::all(), CAPABILITIES)
 }
 
-/// Every kernel for every cell and product of a step that it runs.
+/// Returns every kernel with every cell and product of a step that it runs.
 fn sources(precision: Precision, wave: bool) -> impl Iterator<Item = Sources> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
     all.flat_map(move |(kernel, cell)| {
@@ -83,13 +83,13 @@ fn bindings_are_those_of_the_rust_side() {
         }
         storage.sort_by_key(|&(binding, _)| binding);
         params.sort_by_key(|&(binding, _)| binding);
-        // A layout may have buffers that one kernel of the role does without.
+        // A layout may have buffers that one kernel of the role does not use.
         let expected: Vec<_> = sources.storage_access().into_iter().enumerate().collect();
         assert!(storage.iter().all(|binding| expected.contains(binding)), "{sources:?}: {storage:?}");
         let of_role = |binding: &usize| storage.iter().any(|(at, _)| at == binding);
         let unused: Vec<usize> = (0..expected.len()).filter(|binding| !of_role(binding)).collect();
         let hands_on = sources.cell.products().len() > 1 && sources.kernel.role() == Role::Recurrence;
-        assert!(unused.is_empty() || hands_on, "{sources:?}: {unused:?} are bound for nothing");
+        assert!(unused.is_empty() || hands_on, "{sources:?}: {unused:?} are bound but not used");
         let expected: Vec<_> = sources.parameters().enumerate().collect();
         assert_eq!(params, expected, "{sources:?}");
         let blocks = params.iter().filter(|(_, parameter)| matches!(parameter, Parameter::Block(_))).count();
@@ -97,10 +97,10 @@ fn bindings_are_those_of_the_rust_side() {
     }
 }
 
-/// Names, offsets and sizes of the parameter structs.
+/// Compares names, offsets and sizes of the parameter structs.
 #[test]
 fn parameter_blocks_are_laid_out_as_in_rust() {
-    // The fields of a Rust struct of u32, in order, out of its Debug form.
+    // Returns the fields of a Rust struct of u32, in order, parsed from its Debug form.
     fn fields(debug: String) -> Vec<String> {
         let inside = debug.split_once('{').unwrap().1.trim_end_matches('}');
         inside.split(',').map(|field| field.split(':').next().unwrap().trim().to_owned()).collect()
@@ -120,7 +120,7 @@ fn parameter_blocks_are_laid_out_as_in_rust() {
             let Some((_, ty)) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)) else {
                 panic!("no struct {name} in {kernel:?}")
             };
-            let naga::TypeInner::Struct { members, span } = &ty.inner else { panic!("{name} is no struct") };
+            let naga::TypeInner::Struct { members, span } = &ty.inner else { panic!("{name} is not a struct") };
             let shader: Vec<_> = members.iter().map(|m| (m.name.clone().unwrap(), m.offset as usize)).collect();
             let expected: Vec<_> = fields.iter().cloned().zip((0..).map(|i| i * 4)).collect();
             assert_eq!((&shader, *span as usize), (&expected, *size), "{name}");
@@ -128,7 +128,7 @@ fn parameter_blocks_are_laid_out_as_in_rust() {
     }
 }
 
-/// The value of a module-level `const`.
+/// Returns the value of a module-level `const`.
 fn constant(module: &naga::Module, name: &str) -> usize {
     let (_, constant) = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).unwrap();
     match module.global_expressions[constant.init] {
@@ -164,7 +164,7 @@ fn tile_constants_are_those_of_the_plan() {
     }
 }
 
-/// How weights are packed.
+/// Compares the packing of weights.
 #[test]
 fn blocks_of_units_are_those_of_the_host() {
     for (_, module) in parsed().filter(|(sources, _)| sources.kernel != Kernel::Projection) {
@@ -202,7 +202,7 @@ fn override_constants_are_those_of_the_rust_side() {
     }
 }
 
-/// The host packs G floats a unit. WGSL would lay out an array of vec3 in steps of four.
+/// The host packs G floats per unit. WGSL would lay out an array of vec3 with a stride of four floats.
 #[test]
 fn packed_gates_are_as_wide_as_the_host_packs_them() {
     for precision in [Precision::F32, Precision::F16] {
@@ -212,7 +212,7 @@ fn packed_gates_are_as_wide_as_the_host_packs_them() {
 
 fn check_packing(sources: Sources, module: &naga::Module) {
     let Sources { kernel, cell, product, precision, .. } = sources;
-    // Of the product at hand.
+    // The gates of the current product.
     let gates = match kernel.role() {
         Role::Recurrence => cell.products()[product].len(),
         _ => cell.gates(),
@@ -244,7 +244,7 @@ fn check_packing(sources: Sources, module: &naga::Module) {
     assert_eq!(seen, of_role + in_workgroup, "{kernel:?} {cell:?}");
 }
 
-/// The code of a file as words and single characters, without comments.
+/// Returns the code of a file as words and single characters, without comments.
 fn tokens(text: &str) -> Vec<&str> {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -263,12 +263,12 @@ fn tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
-/// The names that a file declares for all of a kernel, and the names of others that it uses. A name that it gives to
-/// something of its own, a parameter, a field or a variable, is none of the others'.
+/// Returns the names that a file declares at module scope, and the names from other files that it uses. A name that the
+/// file gives to a parameter, field or variable of its own is not counted as another file's.
 fn names(text: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
     let tokens = tokens(text);
     let (mut depth, mut declared, mut local, mut used) = (0, BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    // `var<storage, read> x`: the name follows the bracket.
+    // `var<storage, read> x`: the name follows the angle brackets.
     let mut awaited = false;
     for (at, &token) in tokens.iter().enumerate() {
         let before = at.checked_sub(1).map_or("", |before| tokens[before]);
@@ -300,7 +300,7 @@ fn names(text: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
     (declared, used)
 }
 
-/// What the head of a file says that it needs: names, each with where it is from.
+/// Returns the names that the head of a file lists as needed, each with the file that it comes from.
 fn needs(text: &str) -> Vec<(String, String)> {
     let head: String = text.lines().map_while(|line| line.strip_prefix("//")).collect::<Vec<_>>().join("");
     let Some((_, needs)) = head.split_once("Needs: ") else { return Vec::new() };
@@ -312,7 +312,8 @@ fn needs(text: &str) -> Vec<(String, String)> {
     needs.split(';').flat_map(of_entry).collect()
 }
 
-/// A folder stands for any of its files, and each role has one file of bindings, or two with the operand of a step.
+/// Returns true if `file` is one that `from` stands for. A folder stands for any of its files, and each role has one
+/// file of bindings, or two with the operand of a step.
 fn is_from(file: &str, from: &str) -> bool {
     const BINDINGS: [&str; 3] = ["input_product/bindings.wgsl", "step/recurrence.wgsl", "step/projection.wgsl"];
     match from {
@@ -322,7 +323,7 @@ fn is_from(file: &str, from: &str) -> bool {
 }
 
 #[test]
-fn a_file_says_at_its_head_which_names_it_takes_from_others() {
+fn the_head_of_a_file_lists_the_names_that_it_takes_from_others() {
     for (precision, wave) in [(Precision::F32, false), (Precision::F16, true)] {
         for sources in sources(precision, wave) {
             let files = sources.files();
