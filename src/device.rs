@@ -1,4 +1,4 @@
-//! Where a model runs.
+//! Devices: the GPU or CPU that a model runs on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::gpu::context::{self, Context};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::instance;
 
-/// Where models run: a GPU, or the CPU. Cheap to clone; clones share the device and its compiled kernels.
+/// A device that models run on: a GPU or the CPU. Cheap to clone; clones share the device and its compiled kernels.
 ///
 /// ```
 /// use wgpu_rnn::Device;
@@ -28,34 +28,36 @@ pub struct Device {
 #[derive(Clone, Debug)]
 pub(crate) enum Backend {
     Cpu {
-        /// The most threads of a forward.
+        /// The maximum number of threads of a forward.
         threads: usize,
     },
     Gpu(Arc<Context>),
 }
 
 impl Device {
-    /// Opens the best real GPU; where there is none, returns the CPU, as a software adapter is slower than the CPU
-    /// path. [`reason`](Self::reason) says which and why. A software adapter that `WGPU_ADAPTER_NAME` names is used.
+    /// Opens the best real GPU. If there is none, returns the CPU, as a software adapter is slower than the CPU path.
+    /// [`reason`](Self::reason) says which device was chosen and why. A software adapter that `WGPU_ADAPTER_NAME` names
+    /// is used.
     ///
-    /// This cannot fail: the CPU is always there. In `async` code and in the browser, use [`GpuOptions::open_or_cpu`].
+    /// This cannot fail: the CPU is always available. In `async` code and in the browser, use
+    /// [`GpuOptions::open_or_cpu`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn auto() -> Self {
         pollster::block_on(GpuOptions::new().open_or_cpu())
     }
 
-    /// Opens a GPU that fits `options`; a software adapter (lavapipe, SwiftShader, WARP) where it is the only one that
-    /// fits. In `async` code and in the browser, use [`GpuOptions::open`].
+    /// Opens a GPU that fits `options`, or a software adapter (lavapipe, SwiftShader, WARP) if nothing else fits. In
+    /// `async` code and in the browser, use [`GpuOptions::open`].
     ///
     /// # Errors
-    /// As [`GpuOptions::open`].
+    /// The errors of [`GpuOptions::open`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn gpu(options: &GpuOptions) -> Result<Self> {
         pollster::block_on(options.clone().open())
     }
 
-    /// Opens every real GPU, each once even where several backends show it, dedicated ones first. The environment
-    /// variables of [`GpuOptions`] apply; a software adapter is among them only if `WGPU_ADAPTER_NAME` names it.
+    /// Opens every real GPU, dedicated ones first, each once even if several backends expose it. The environment
+    /// variables of [`GpuOptions`] apply; a software adapter is included only if `WGPU_ADAPTER_NAME` names it.
     ///
     /// ```no_run
     /// use wgpu_rnn::Device;
@@ -68,7 +70,7 @@ impl Device {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when there is none, [`Error::RequestDevice`] when a driver rejects the request.
+    /// [`Error::NoAdapter`] if there is none, [`Error::RequestDevice`] if a driver rejects the request.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn gpus() -> Result<Vec<Self>> {
         pollster::block_on(async {
@@ -88,11 +90,11 @@ impl Device {
 
     /// Returns the CPU, with as many threads as the process may use.
     pub fn cpu() -> Self {
-        Self::on_cpu("the CPU was asked for".to_owned())
+        Self::on_cpu("the CPU was requested".to_owned())
     }
 
-    /// Returns the CPU, where a forward uses at most `threads` threads: the calling one and up to `threads` − 1 more.
-    /// Small layers use fewer, and f64 uses one. The number changes no bit of a result.
+    /// Returns the CPU, with at most `threads` threads per forward: the calling one and up to `threads` − 1 more. Small
+    /// layers use fewer, and f64 uses one. The number of threads changes no bit of a result.
     ///
     /// # Errors
     /// [`Error::Config`] if `threads` is 0.
@@ -101,7 +103,7 @@ impl Device {
             return Err(Error::Config { argument: "threads", expected: "at least 1", got: "0".to_owned() });
         }
         let plural = if threads == 1 { "" } else { "s" };
-        let reason = format!("the CPU was asked for, with at most {threads} thread{plural}");
+        let reason = format!("the CPU was requested, with at most {threads} thread{plural}");
         Ok(Self { backend: Backend::Cpu { threads }, reason })
     }
 
@@ -110,9 +112,9 @@ impl Device {
     }
 
     /// Returns a device that runs on the caller's wgpu device and queue. They are never destroyed, and the device's
-    /// error and loss handlers stay the caller's. The model's limits are the device's: request it with what the adapter
-    /// has if models are large, and with [`optional_features`](Self::optional_features) if they are to do what they do
-    /// on a device of the crate's own.
+    /// error and loss handlers stay the caller's. Models are subject to the device's limits: for large models, request
+    /// it with the adapter's limits, and with [`optional_features`](Self::optional_features) if models are to do
+    /// everything that they do on a device opened by this crate.
     ///
     /// ```no_run
     /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor, wgpu};
@@ -128,7 +130,7 @@ impl Device {
     ///     })
     ///     .await?;
     ///
-    /// // The program goes on using its device, whose buffers models can read and write.
+    /// The program keeps using its device, whose buffers models can read and write.
     /// let shared = Device::from_wgpu(device.clone(), queue.clone());
     /// let lstm = Lstm::random(LstmConfig::new(4, 8), 0)?.to(&shared)?;
     /// let (output, state) = lstm.forward(&Tensor::zeros([10, 2, 4])?, None)?;
@@ -137,45 +139,45 @@ impl Device {
     /// ```
     ///
     /// # Panics
-    /// wgpu panics at the first use if the two are not of one `request_device` call; it gives no way to tell before.
+    /// wgpu panics at the first use if the two do not come from the same `request_device` call; it offers no way to
+    /// check.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let context = Arc::new(Context::borrow(device, queue));
         Self { backend: Backend::Gpu(context), reason: "the caller's own device".to_owned() }
     }
 
     /// Returns the device with the tiles and the choice of strategies of a real GPU, which a software adapter then runs
-    /// as well: for tests of what GPUs run, on machines without one.
+    /// as well: for testing what GPUs run on machines without one.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on the CPU, and on a device that has clones or models.
+    /// [`Error::Unsupported`] on the CPU, and on a device that already has clones or models.
     #[doc(hidden)]
     pub fn with_hardware_tiles(self) -> Result<Self> {
         let Backend::Gpu(context) = self.backend else { return Err(needs_gpu("tiles of a GPU")) };
         let what = || format!("other tiles for {}", adapter::describe(&context.info));
-        let shared = Error::Unsupported { what: what(), why: "others use the device already".to_owned() };
+        let shared = Error::Unsupported { what: what(), why: "the device is already in use".to_owned() };
         let context = Arc::try_unwrap(context).map_err(|_| shared)?.with_hardware_tiles();
         Ok(Self { backend: Backend::Gpu(Arc::new(context)), reason: self.reason })
     }
 
-    /// Returns the features that models use where a device has them, which is `PIPELINE_CACHE`, to be asked for on a
-    /// device of the caller's own: `required_features: adapter.features() & Device::optional_features()`. None is
-    /// required.
+    /// Returns the features that models use if a device has them, currently `PIPELINE_CACHE`. Request them for a device
+    /// of your own: `required_features: adapter.features() & Device::optional_features()`. None is required.
     pub const fn optional_features() -> wgpu::Features {
         context::OPTIONAL_FEATURES
     }
 
-    /// Compiles all kernels, of this device and its clones, through a cache of the caller's, so that a program that
-    /// keeps [`get_data`](wgpu::PipelineCache::get_data) in a file may start sooner the next time: the example
-    /// `warm_start` shows how. Most drivers of desktop GPUs keep a cache of their own already, and gain little.
+    /// Makes this device and its clones compile all kernels through the caller's cache, so that a program that keeps
+    /// [`get_data`](wgpu::PipelineCache::get_data) in a file may start faster the next time: the example `warm_start`
+    /// shows how. Most drivers of desktop GPUs already keep their own cache and gain little.
     ///
-    /// To make one from a file is up to the caller, as it takes `unsafe`: nothing proves that a driver wrote what is in
-    /// the file.
+    /// Creating a cache from a file is up to the caller, as it takes `unsafe`: nothing proves that a driver wrote the
+    /// file's contents.
     ///
     /// # Errors
     /// [`Error::Unsupported`] on a device without [`Features::PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE) (only
     /// Vulkan has it; open a device of your own with [`optional_features`](Self::optional_features)), or once a kernel
-    /// was compiled: set the cache before the first model runs. A cache of another device is reported by the first
-    /// model that runs, with [`Error::Gpu`]; one of another `wgpu::Instance` cannot be told, and wgpu panics.
+    /// has been compiled: set the cache before the first model runs. The first model that runs reports a cache of
+    /// another device with [`Error::Gpu`]. A cache of another `wgpu::Instance` cannot be detected, and wgpu panics.
     pub fn set_pipeline_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
         let Backend::Gpu(context) = &self.backend else { return Err(needs_gpu("a pipeline cache")) };
         if !context.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
@@ -187,20 +189,20 @@ impl Device {
         context.pipelines.set_cache(cache)
     }
 
-    /// Returns the adapters with compute shaders that are there, of all backends, in the drivers' order. A GPU that
-    /// several backends show is there several times.
+    /// Returns the available adapters with compute shaders, of all backends, in the drivers' order. A GPU that several
+    /// backends expose is listed several times.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn adapters() -> Vec<wgpu::AdapterInfo> {
         let adapters = pollster::block_on(instance::adapters(wgpu::Backends::all(), Default::default()));
         adapters.iter().map(wgpu::Adapter::get_info).collect()
     }
 
-    /// Returns why this device was chosen, in words.
+    /// Returns the reason for choosing this device, in words.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Returns whether models run on a GPU or a software adapter.
+    /// Returns true if models run on a GPU or a software adapter.
     pub fn is_gpu(&self) -> bool {
         matches!(self.backend, Backend::Gpu(_))
     }
@@ -227,10 +229,10 @@ impl Device {
 }
 
 impl GpuOptions {
-    /// Opens a GPU that fits; a software adapter (lavapipe, SwiftShader, WARP) where it is the only one that fits.
+    /// Opens a GPU that fits, or a software adapter (lavapipe, SwiftShader, WARP) if nothing else fits.
     ///
-    /// [`Device::gpu`] does the same and blocks. Natively a driver answers while it is asked, so that this future is
-    /// ready at once; in a browser it waits.
+    /// [`Device::gpu`] does the same and blocks. Native drivers answer immediately, so that this future is ready at
+    /// once; in a browser it waits.
     ///
     /// ```no_run
     /// use wgpu_rnn::GpuOptions;
@@ -242,15 +244,15 @@ impl GpuOptions {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when no adapter fits, [`Error::RequestDevice`] when the driver rejects the request.
+    /// [`Error::NoAdapter`] if no adapter fits, [`Error::RequestDevice`] if the driver rejects the request.
     pub async fn open(self) -> Result<Device> {
         Device::open(adapter::choose(&self).await?).await
     }
 
-    /// Opens the best real GPU that fits, or a software adapter that the options or the environment name; where there
-    /// is none, returns the CPU. [`Device::reason`] says which and why.
+    /// Opens the best real GPU that fits, or a software adapter that the options or the environment name. If there is
+    /// none, returns the CPU. [`Device::reason`] says which device was chosen and why.
     ///
-    /// [`Device::auto`] does the same with options that leave everything open, and blocks.
+    /// [`Device::auto`] does the same with default options, and blocks.
     pub async fn open_or_cpu(self) -> Device {
         let fallback = |why: String| {
             log::info!("running on the CPU: {why}");
@@ -263,7 +265,7 @@ impl GpuOptions {
     }
 }
 
-/// "CPU", or the adapter with its backend and kind.
+/// Writes "CPU", or the adapter with its backend and kind.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.backend {
@@ -273,7 +275,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// The error of GPU-only calls on a model that is on the CPU.
+/// Returns the error of GPU-only calls on a model that is on the CPU.
 pub(crate) fn needs_gpu(what: &str) -> Error {
     Error::Unsupported { what: format!("{what} on the CPU"), why: "place the model on a GPU device".to_owned() }
 }

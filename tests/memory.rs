@@ -1,7 +1,7 @@
-//! Memory that grows with a caller's sizes: where it cannot be had, the answer is an error and not an abort.
+//! Memory that grows with a caller's sizes: if it cannot be allocated, the result is an error instead of an abort.
 //!
-//! An allocator of this test program's own fails one large request after the other, until the call has all it asks for.
-//! A request that the crate does not make fallibly aborts the program, and the test with it.
+//! An allocator of this test program fails one large request after another, until the call gets everything it requests.
+//! A request that the crate makes infallibly aborts the program, and with it the test.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
@@ -12,10 +12,11 @@ use wgpu_rnn::{
     ConcatGates, Device, Error, Lstm, LstmConfig, LstmState, PackedSequence, Precision, Result, Tensor, TensorFile,
 };
 
-/// Requests from this size on are counted: above what has a bounded length, below every array of the tests.
+/// Requests of at least this size are counted: larger than anything of bounded length, smaller than every array of the
+/// tests.
 const LARGE: usize = 16 << 10;
 
-/// How many large requests are still granted before one fails.
+/// The number of large requests that are still granted before one fails.
 static GRANTED: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 struct Failing;
@@ -25,7 +26,7 @@ fn is_granted(size: usize) -> bool {
     size < LARGE || GRANTED.fetch_update(SeqCst, SeqCst, count) != Ok(0)
 }
 
-// SAFETY: every call goes to the system's allocator as it came, or returns null, which the contract allows.
+// SAFETY: every call is forwarded unchanged to the system's allocator or returns null, which the contract allows.
 unsafe impl GlobalAlloc for Failing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_granted(layout.size()) { unsafe { System.alloc(layout) } } else { std::ptr::null_mut() }
@@ -43,22 +44,22 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
-/// Calls with the first large request failing, then the second, and so on, until none does.
+/// Runs the call with the first large request failing, then the second, and so on, until none does.
 fn fail_each<T>(name: &str, least: usize, call: impl Fn() -> Result<T>) -> T {
-    // The switch is the whole program's.
+    // The switch applies to the whole program.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for failing in 0..1000 {
         GRANTED.store(failing, SeqCst);
         let result = call();
-        // If a request has failed, the count has gone below zero, which switches it off: no later one fails.
+        // If a request has failed, the count has dropped below zero, which switches it off: no later request fails.
         let failed = GRANTED.swap(usize::MAX, SeqCst) == usize::MAX;
         match result {
             Ok(value) if !failed => {
                 assert!(failing >= least, "{name}: only {failing} large requests");
                 return value;
             }
-            Ok(_) => panic!("{name}: request {failing} failed, and nobody noticed"),
+            Ok(_) => panic!("{name}: request {failing} failed without an error"),
             Err(Error::TooLarge { .. }) => {}
             Err(error) => panic!("{name}: {error:?}"),
         }
@@ -97,7 +98,7 @@ fn files() {
     fail_each("save", 0, || lstm.save_safetensors(path, ""));
     let file = TensorFile::open(path).unwrap();
     fail_each("open", 0, || TensorFile::open(path));
-    // The array and the piece that is read at a time.
+    // The array, and the buffer for reading it piece by piece.
     let tensor = fail_each("tensor", 2, || file.tensor::<f32>("weight_ih_l0")).unwrap();
     assert_eq!(fail_each("from_safetensors", 6, || Lstm::from_safetensors(path, "")), lstm);
     let bytes = fail_each("serialize", 1, || TensorFile::serialize(&[("x", &tensor)]));
@@ -127,8 +128,7 @@ fn forwards_on_the_cpu() {
     fail_each("precision", 5, || lstm.place(&device).precision(Precision::F16).run());
     let x = Tensor::zeros([3, 100, 96]).unwrap();
     let state = LstmState { h: Tensor::zeros([1, 100, 72]).unwrap(), c: Tensor::zeros([1, 100, 80]).unwrap() };
-    // The scalar path multiplies by ndarray's matrix product, whose work space has a bounded length, but is not asked
-    // for fallibly.
+    // The scalar path uses ndarray's matrix product, whose workspace has a bounded size but is allocated infallibly.
     if !has_vectors() {
         eprintln!("SKIPPED: no forward on a machine without vectors");
         return;

@@ -1,25 +1,26 @@
-//! Finding and choosing an adapter.
+//! Enumeration and choice of adapters.
 
 use wgpu::{AdapterInfo, Backends, DeviceType, PowerPreference};
 
 use crate::error::{Error, Result};
 use crate::gpu::instance;
 
-/// How a GPU is chosen. What is left open is taken from wgpu's environment variables, and then by rank: real GPUs
-/// before software adapters, dedicated before integrated ones (the other way round for `PowerPreference::LowPower`).
+/// Options for choosing a GPU. Options that are not set are taken from wgpu's environment variables, and otherwise
+/// adapters are ranked: real GPUs before software adapters, dedicated before integrated ones (the other way round for
+/// `PowerPreference::LowPower`).
 ///
-/// | option | environment variable | else |
+/// | option | environment variable | default |
 /// |---|---|---|
 /// | [`with_name`](Self::with_name) | `WGPU_ADAPTER_NAME` | any |
 /// | [`with_pci_bus_id`](Self::with_pci_bus_id) | | any |
 /// | [`with_backends`](Self::with_backends) | `WGPU_BACKEND` | Vulkan, Metal, DX12, WebGPU |
 /// | [`with_power_preference`](Self::with_power_preference) | `WGPU_POWER_PREF` | high performance |
 ///
-/// OpenGL is used only when `with_backends` or `WGPU_BACKEND` names it: wgpu supports it second-best. All OpenGL
-/// devices of a process share one context and take turns.
+/// OpenGL is used only if `with_backends` or `WGPU_BACKEND` names it, because wgpu's support for it is second-tier. All
+/// OpenGL devices of a process share one context and take turns.
 ///
 /// [`Device::gpu`](crate::Device::gpu) opens a device and blocks; [`open`](Self::open) and
-/// [`open_or_cpu`](Self::open_or_cpu) are for `async` code, and for the browser, where nothing may block.
+/// [`open_or_cpu`](Self::open_or_cpu) are for `async` code and for the browser, where nothing may block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     name: Option<String>,
@@ -29,22 +30,22 @@ pub struct GpuOptions {
 }
 
 impl GpuOptions {
-    /// Returns options that leave everything open.
+    /// Returns options with nothing set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes only adapters whose name contains `name`, regardless of case; an empty name leaves it open.
+    /// Accepts only adapters whose name contains `name`, regardless of case; an empty name accepts any.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into()).filter(|name| !name.is_empty());
         self
     }
 
-    /// Takes only the GPU at this address of the PCI bus, which tells apart GPUs of the same name: `"0000:01:00.0"`, as
-    /// in [`AdapterInfo::device_pci_bus_id`]; `lspci`'s form without the domain and `nvidia-smi`'s with eight digits of
-    /// it are understood as well. An empty string leaves it open. Vulkan and DX12 tell the address, but DX12 only one
-    /// for all GPUs of a model.
+    /// Accepts only the GPU at this address of the PCI bus, which distinguishes GPUs of the same name:
+    /// `"0000:01:00.0"`, as in [`AdapterInfo::device_pci_bus_id`]; the forms of `lspci` (without the domain) and
+    /// `nvidia-smi` (with an eight-digit domain) work as well. An empty string accepts any. Vulkan and DX12 report the
+    /// address, but DX12 reports the same one for all GPUs of a model.
     ///
     /// ```no_run
     /// use wgpu_rnn::{Device, GpuOptions};
@@ -58,29 +59,29 @@ impl GpuOptions {
         self
     }
 
-    /// Takes only adapters of these backends.
+    /// Accepts only adapters of these backends.
     #[must_use]
     pub fn with_backends(mut self, backends: Backends) -> Self {
         self.backends = Some(backends);
         self
     }
 
-    /// Sets which adapters come first.
+    /// Sets the kind of adapter that is ranked first.
     #[must_use]
     pub fn with_power_preference(mut self, power_preference: PowerPreference) -> Self {
         self.power_preference = Some(power_preference);
         self
     }
 
-    /// Returns the options with the environment filled in where they are open.
+    /// Returns the options with unset ones filled in from the environment.
     fn with_env(&self) -> Self {
-        // An empty variable is one that nobody set on purpose.
+        // An empty variable counts as unset.
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let backends = || variable("WGPU_BACKEND").map(|list| Backends::from_comma_list(&list));
         let power_preference = || {
             let (value, preference) = (variable("WGPU_POWER_PREF")?, PowerPreference::from_env());
             if preference.is_none() {
-                log::warn!("WGPU_POWER_PREF is {value:?}, which is none of low, high and none");
+                log::warn!("WGPU_POWER_PREF is {value:?}, which is not one of low, high and none");
             }
             preference
         };
@@ -92,7 +93,7 @@ impl GpuOptions {
         }
     }
 
-    /// Whether one adapter is meant, so that a software adapter is taken like any other.
+    /// Returns true if the options name one adapter, so that a software adapter is accepted like any other.
     fn names_adapter(&self) -> bool {
         self.name.is_some() || self.pci_bus_id.is_some()
     }
@@ -105,10 +106,10 @@ impl GpuOptions {
     }
 }
 
-/// Describes what was wanted, for an error.
+/// Describes the request, for an error.
 impl std::fmt::Display for GpuOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Backends that this platform cannot have would only distract.
+        // Backends that this platform cannot have would be a distraction.
         let backends = self.backends.unwrap_or(Backends::PRIMARY) & wgpu::Instance::enabled_backend_features();
         let names: Vec<String> = backends.iter_names().map(|(name, _)| name.to_lowercase()).collect();
         if names.is_empty() {
@@ -138,18 +139,18 @@ fn pci_address(id: &str) -> Option<[u32; 4]> {
     parts.next().is_none().then_some(address)
 }
 
-/// An adapter that was chosen, and why.
+/// A chosen adapter, and the reason for choosing it.
 pub(crate) struct Chosen {
     pub(crate) adapter: wgpu::Adapter,
     pub(crate) reason: String,
 }
 
-/// Whether the adapter computes on a CPU (lavapipe, SwiftShader, WARP).
+/// Returns true if the adapter computes on a CPU (lavapipe, SwiftShader, WARP).
 pub(crate) fn is_software(info: &AdapterInfo) -> bool {
     info.device_type == DeviceType::Cpu
 }
 
-/// "NVIDIA H200 (Vulkan, discrete GPU)".
+/// Describes an adapter: "NVIDIA H200 (Vulkan, discrete GPU)".
 pub(crate) fn describe(info: &AdapterInfo) -> String {
     let kind = match info.device_type {
         DeviceType::DiscreteGpu => "discrete GPU",
@@ -161,7 +162,7 @@ pub(crate) fn describe(info: &AdapterInfo) -> String {
     format!("{} ({}, {kind})", info.name, info.backend)
 }
 
-/// Lower is better.
+/// Returns the rank of an adapter; lower is better.
 fn rank(info: &AdapterInfo, preference: PowerPreference) -> u32 {
     let by_power = match (info.device_type, preference) {
         (DeviceType::DiscreteGpu, PowerPreference::LowPower) => 1,
@@ -172,17 +173,17 @@ fn rank(info: &AdapterInfo, preference: PowerPreference) -> u32 {
         (DeviceType::Other, _) => 3,
         (DeviceType::Cpu, _) => 4,
     };
-    // One GPU is often there under several backends; the native one of the system comes first.
+    // One GPU is often exposed by several backends; the system's native one comes first.
     by_power * 2 + u32::from(info.backend == wgpu::Backend::Gl)
 }
 
 /// The adapters that were found for some options.
 struct Found {
-    /// With the environment filled in.
+    /// The options, with the environment filled in.
     options: GpuOptions,
     /// Best first.
     fitting: Vec<(AdapterInfo, wgpu::Adapter)>,
-    /// All of the backends, in words.
+    /// Descriptions of all adapters of the backends.
     all: Vec<String>,
 }
 
@@ -200,14 +201,14 @@ impl Found {
                 fitting.push((info, adapter));
             }
         }
-        // Stable: adapters of one rank stay in the driver's order.
+        // A stable sort: adapters of one rank stay in the driver's order.
         fitting.sort_by_key(|(info, _)| rank(info, preference));
         Self { options, fitting, all }
     }
 
     fn reason(&self, info: &AdapterInfo) -> String {
         match (&self.options.name, &self.options.pci_bus_id) {
-            (None, None) if is_software(info) => "no real GPU was found, and a GPU was asked for".to_owned(),
+            (None, None) if is_software(info) => "no real GPU was found, and a GPU was requested".to_owned(),
             (None, None) => format!("the best of {} adapter(s)", self.all.len()),
             (Some(name), None) => format!("its name contains {:?}", name.to_lowercase()),
             (_, Some(id)) => format!("it is at PCI bus id {id}"),
@@ -228,8 +229,8 @@ pub(crate) async fn choose(options: &GpuOptions) -> Result<Chosen> {
     }
 }
 
-/// Chooses the best real GPU that fits `options`, or a software adapter that they or the environment name; else returns
-/// the reason why there is none.
+/// Chooses the best real GPU that fits `options`, or a software adapter that they or the environment name. Otherwise
+/// returns the reason that there is none.
 pub(crate) async fn choose_real(options: &GpuOptions) -> Result<Chosen, String> {
     let found = Found::new(options).await;
     match found.fitting.first() {
@@ -241,7 +242,7 @@ pub(crate) async fn choose_real(options: &GpuOptions) -> Result<Chosen, String> 
     }
 }
 
-/// Chooses every real GPU once, and software adapters that the environment names.
+/// Chooses every real GPU once, and the software adapters that the environment names.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn choose_all() -> Result<Vec<Chosen>> {
     let found = Found::new(&GpuOptions::new()).await;
@@ -253,7 +254,7 @@ pub(crate) async fn choose_all() -> Result<Vec<Chosen>> {
         }
     }
     if taken.is_empty() {
-        return Err(found.none(", software adapters aside"));
+        return Err(found.none(", not counting software adapters"));
     }
     let count = taken.len();
     let chosen = |(at, (_, adapter)): (usize, &&(AdapterInfo, wgpu::Adapter))| Chosen {
@@ -263,7 +264,7 @@ pub(crate) async fn choose_all() -> Result<Vec<Chosen>> {
     Ok(taken.iter().enumerate().map(chosen).collect())
 }
 
-/// Whether two adapters of different backends are one GPU. Two of one backend never are.
+/// Returns true if two adapters of different backends are the same GPU. Two adapters of one backend never are.
 #[cfg(not(target_arch = "wasm32"))]
 fn is_same_gpu(a: &AdapterInfo, b: &AdapterInfo) -> bool {
     if a.backend == b.backend {
@@ -271,7 +272,7 @@ fn is_same_gpu(a: &AdapterInfo, b: &AdapterInfo) -> bool {
     }
     match (pci_address(&a.device_pci_bus_id), pci_address(&b.device_pci_bus_id)) {
         (Some(a), Some(b)) => a == b,
-        // OpenGL does not tell which device of a vendor it runs on.
+        // OpenGL does not report the id of the device that it runs on.
         _ => a.vendor == b.vendor && (a.device == b.device || a.device == 0 || b.device == 0),
     }
 }
@@ -295,7 +296,7 @@ mod tests {
         for id in ["0000:42:00.0", "0001:41:00.0", "0000:41:00.1", "0000:41:01.0", "41", "0:0000:41:00.0", "4g:00.0"] {
             assert!(!fits(id), "{id:?}");
         }
-        // An adapter that tells no address is at none.
+        // An adapter that reports no address does not match any.
         assert!(!GpuOptions::new().with_pci_bus_id("nonsense").fits(&gpu("", wgpu::Backend::Vulkan, 1)));
     }
 

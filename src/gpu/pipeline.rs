@@ -1,4 +1,4 @@
-//! Compiled kernels, each made once for a device.
+//! Compiled kernels, each compiled once per device.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -12,7 +12,7 @@ use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::shader;
 use crate::plan::kernel::{Access, Parameter, PipelineKey};
 
-/// A compiled kernel with the layouts of its two groups.
+/// A compiled kernel with the layouts of its two bind groups.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
@@ -28,29 +28,29 @@ pub(crate) struct Pipelines(Mutex<Compiled>);
 #[derive(Debug, Default)]
 struct Compiled {
     kernels: HashMap<PipelineKey, Arc<Pipeline>>,
-    /// Whether any was asked for; it may be under way.
+    /// True once any kernel has been requested; it may still be compiling.
     started: bool,
-    /// The caller's, whose data outlives the program.
+    /// The caller's cache, whose data outlives the program.
     cache: Option<wgpu::PipelineCache>,
 }
 
 impl Pipelines {
-    /// Kernels are compiled through `cache` from now on. What is compiled already would be missing in its data, which nobody
-    /// would notice but by slow starts.
+    /// Sets the cache through which kernels are compiled from now on. Kernels compiled earlier would be missing from
+    /// its data, which would show only as slow starts.
     pub(crate) fn set_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
         let mut compiled = self.0.lock();
         if compiled.started {
             return Err(Error::Unsupported {
                 what: "a pipeline cache on a device that has compiled kernels".to_owned(),
-                why: "they would be missing in it; set it before the first model runs".to_owned(),
+                why: "they would be missing from it; set it before the first model runs".to_owned(),
             });
         }
         compiled.cache = Some(cache);
         Ok(())
     }
 
-    /// The pipeline for `key`, compiled on first use. Two threads that ask at the same time may both compile; one result
-    /// stays.
+    /// Returns the pipeline for `key`, compiling it on first use. Two threads that request it at the same time may both
+    /// compile it; one result is kept.
     pub(crate) async fn get(&self, gpu: &GuardedDevice, key: &PipelineKey) -> Result<Arc<Pipeline>> {
         let (known, cache) = {
             let mut compiled = self.0.lock();
@@ -99,7 +99,7 @@ impl Pipeline {
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
-                // Every kernel writes its workgroup memory before it reads it; zeroing costs more than a small step.
+                // Every kernel writes its workgroup memory before reading it; zeroing takes longer than a small step.
                 zero_initialize_workgroup_memory: false,
             },
             cache,
@@ -120,14 +120,14 @@ impl Pipeline {
         })
     }
 
-    /// Binds the parameters; dynamic offsets choose among the blocks.
+    /// Binds the parameters; dynamic offsets select the blocks.
     pub(crate) fn bind_params(
         &self,
         device: &wgpu::Device,
         blocks: &BufferRange,
         call: &BufferRange,
     ) -> wgpu::BindGroup {
-        // One block of each size, from the start.
+        // One block of each size, at the start of the buffer.
         let parts = self.parameters.iter().map(|parameter| match parameter {
             Parameter::Block(bytes) => blocks.first(*bytes as u64),
             Parameter::Call => call.clone(),

@@ -16,29 +16,29 @@ use crate::tensor::{Tensor, TensorView};
 pub struct Push<'a, K: Kind, F: Real> {
     streams: &'a mut Streams<K, F>,
     chunk: Result<TensorView<'a, F>>,
-    /// All of them if `None`.
+    /// All slots if `None`.
     slots: Option<&'a [Slot]>,
     options: Options<'a>,
-    /// The memory that the output goes to, if not an array of its own.
+    /// The memory for the output, unless it goes to a new array.
     output: &'a mut [F],
 }
 
 impl<K: Kind, F: Real> Streams<K, F> {
-    /// Runs a chunk of T steps of all streams, in the order of [`slots`](Self::slots), and gives their output: input
-    /// `[T, B, I]` to output `[T, B, P]`, `[B, T, ·]` with batch_first, B being the number of slots.
-    /// [`request`](Self::request) pushes some of them, and does not block.
+    /// Runs a chunk of T steps of all streams, in the order of [`slots`](Self::slots), and returns their output: input
+    /// `[T, B, I]` to output `[T, B, P]`, or `[B, T, ·]` with batch_first, where B is the number of slots.
+    /// [`request`](Self::request) can push some of the slots, and does not have to block.
     ///
     /// # Errors
     /// [`Error::Shape`] for a chunk of the wrong shape, [`Error::Limit`] for one that the device cannot hold, both
-    /// before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
-    /// [view](AsView).
+    /// before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that does
+    /// not provide a [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn push(&mut self, chunk: &impl AsView<F>) -> Result<Tensor<F>> {
         pollster::block_on(Push::new(self, chunk).output(Wait::Blocking))
     }
 
-    /// Asks for a push of `chunk` that is more than [`push`](Self::push) says: some of the slots, rows of different
-    /// lengths, an output in the caller's memory, no blocking. See [`Request`].
+    /// Requests a push of `chunk` with options that [`push`](Self::push) does not have: some of the slots, lengths of
+    /// the rows, an output in the caller's memory, or no blocking. See [`Request`].
     ///
     /// ```
     /// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
@@ -54,17 +54,17 @@ impl<K: Kind, F: Real> Streams<K, F> {
     /// ```
     ///
     /// # Errors
-    /// When it runs, as [`push`](Self::push).
+    /// The errors of [`push`](Self::push), when the request runs.
     pub fn request<'a>(&'a mut self, chunk: &'a impl AsView<F>) -> Request<'a, Tensor<F>, Push<'a, K, F>> {
         Request::new(Push::new(self, chunk), |push, wait| Box::pin(push.output(wait)))
     }
 }
 
 impl<'a, T, K: Kind, F: Real> Request<'a, T, Push<'a, K, F>> {
-    /// Pushes some of the streams: row b of the chunk is the stream `slots[b]`. One slot may take an unbatched chunk
-    /// `[T, I]`.
+    /// Pushes some of the streams: row b of the chunk belongs to the stream `slots[b]`. A single slot accepts an
+    /// unbatched chunk `[T, I]`.
     ///
-    /// The request is answered with [`Error::Config`] for a slot that is not there or comes twice.
+    /// The request fails with [`Error::Config`] for a slot that does not exist or appears twice.
     pub fn slots(mut self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Self {
         self.question.slots = Some(slots.as_ref());
         self
@@ -72,10 +72,10 @@ impl<'a, T, K: Kind, F: Real> Request<'a, T, Push<'a, K, F>> {
 }
 
 impl<'a, K: Kind, F: Real> Request<'a, Tensor<F>, Push<'a, K, F>> {
-    /// Puts the output into the caller's memory, last dimension fastest.
+    /// Writes the output to the caller's memory, last dimension fastest.
     ///
-    /// The request is answered with [`Error::Length`] unless there is room for exactly the output; no stream has moved
-    /// on then.
+    /// The request fails with [`Error::Length`], before any stream has advanced, unless `output` has exactly the size
+    /// of the output.
     pub fn output_into(self, output: &'a mut [F]) -> Request<'a, (), Push<'a, K, F>> {
         let question = Push { output, ..self.question };
         Request::new(question, |push, wait| Box::pin(push.into_slice(wait)))
@@ -93,7 +93,7 @@ impl<'a, K: Kind, F: Real> Push<'a, K, F> {
         let extents = Extents::of_input(config, chunk.shape())?;
         let count = self.slots.unwrap_or(streams.slots()).len();
         if extents.batch != count {
-            let expected = format!("B = {count}, as there are so many slots to push");
+            let expected = format!("B = {count}, the number of slots to push");
             return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
         }
         let output_shape = extents.shape(config.output_size());

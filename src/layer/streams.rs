@@ -1,4 +1,4 @@
-//! Many independent streams through one layer, their states resident where it runs.
+//! Many independent streams through one layer, whose states stay where it runs.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,10 +16,10 @@ use crate::request::Request;
 use crate::session::Session;
 use crate::tensor::Tensor;
 
-/// The name of one stream of [`Streams`]. No two streams of a program ever have the same, so that one which was
-/// removed, or belongs to other streams, is found out.
+/// The name of one stream of [`Streams`]. No two streams of a program ever have the same name, so that a stream that
+/// was removed, or belongs to other streams, is detected.
 ///
-/// `&slot` serves as a list of one wherever several slots are asked for.
+/// `&slot` can be passed as a list of one wherever several slots are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u64);
 
@@ -36,15 +36,15 @@ impl AsRef<[Self]> for Slot {
     }
 }
 
-/// "slot 7".
+/// Writes "slot 7".
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "slot {}", self.0)
     }
 }
 
-/// Many independent live sequences through one layer: each slot is a stream with a state of its own, which stays on the
-/// device from push to push. [`Placed::streams`] makes it.
+/// Many independent live sequences through one layer: each slot is a stream with its own state, which stays on the
+/// device between pushes. [`Placed::streams`] creates them.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
@@ -65,20 +65,20 @@ impl fmt::Display for Slot {
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
-/// **A stream cut into pushes gives the bits of the whole**, wherever it is cut and whichever others are pushed with
-/// it. The capacity at the start chooses the kernel's tile: it is what a forward of so many rows takes, and streams of
-/// another capacity may round differently. Slots added later change nothing, so a program that starts with few and
-/// expects many should say so ([`Request::capacity`]): a tile for one row reads all weights for each row.
+/// **A stream cut into pushes gives the same bits as the whole**, wherever it is cut and whichever other streams are
+/// pushed with it. The initial capacity determines the tile of the kernel, as the batch of a forward would, so streams
+/// of another capacity may round differently. Slots added later make no difference, so a program that starts with few
+/// streams and expects many should say so ([`Request::capacity`]): a tile for one row reads all weights for each row.
 ///
-/// A push that is rejected (a wrong shape, an unknown slot, a limit) has changed nothing. After any other error, or
-/// when the future of an awaited call is dropped before its end, the states of its slots are unspecified:
+/// A push that is rejected (a wrong shape, an unknown slot, a limit) changes nothing. After any other error, or if the
+/// future of an awaited call is dropped before it completes, the states of its slots are unspecified:
 /// [`reset`](Self::reset) or [`restore`](Self::restore) them.
 pub struct Streams<K: Kind, F: Real = f32> {
     pub(super) layer: Placed<K, F>,
     pub(super) session: Session<F>,
-    /// In the order in which they were added, which is that of their names.
+    /// In the order in which they were added, which is the order of their names.
     slots: Vec<Slot>,
-    /// The row of the session's states that is each slot's.
+    /// The row of each slot in the session's states.
     rows: Vec<usize>,
     free: Vec<usize>,
 }
@@ -91,8 +91,8 @@ pub struct NewStreams<'a, K: Kind, F: Real> {
 }
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Makes as many streams with zero states, which stay where the layer is. They run in evaluation mode, whatever
-    /// mode is set later. [`Request::capacity`] makes room for more.
+    /// Creates `count` streams with zero states, which stay on the layer's device. They run in evaluation mode,
+    /// whatever mode is set later. [`Request::capacity`] makes room for more.
     ///
     /// ```
     /// use wgpu_rnn::{Device, Gru, GruConfig};
@@ -103,9 +103,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// ```
     ///
     /// # Errors
-    /// When it runs, [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a
-    /// sequence, and a stream has none; nor with dropout in training mode. [`Error::Limit`] or [`Error::TooLarge`] when
-    /// the states do not fit, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When the request runs: [`Error::Unsupported`] for a bidirectional layer, whose reverse direction starts at the
+    /// end of a sequence, which a stream does not have, and for dropout in training mode; [`Error::Limit`] or
+    /// [`Error::TooLarge`] if the states do not fit; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn streams(&self, count: usize) -> Request<'_, Streams<K, F>, NewStreams<'_, K, F>> {
         let question = NewStreams { placed: self, count, capacity: count };
         Request::new(question, |question, _| Box::pin(question.streams()))
@@ -113,7 +113,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
 }
 
 impl<T, K: Kind, F: Real> Request<'_, T, NewStreams<'_, K, F>> {
-    /// Makes room for as many streams as `capacity`, and kernels chosen for that many: for programs that start with few
+    /// Makes room for `capacity` streams and chooses kernels for that many: for programs that start with few streams
     /// and expect more.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.question.capacity = capacity;
@@ -127,7 +127,8 @@ impl<K: Kind, F: Real> NewStreams<'_, K, F> {
         if placed.drops_out() {
             return Err(Error::Unsupported {
                 what: "dropout over streams".to_owned(),
-                why: "a stream is the same however it is cut, and masks are a call's; set the mode to evaluation"
+                why: "a stream's results do not depend on how it is cut, but each call draws its own masks; \
+                      set the mode to evaluation"
                     .to_owned(),
             });
         }
@@ -154,17 +155,17 @@ impl<K: Kind, F: Real> Streams<K, F> {
         Ok(streams)
     }
 
-    /// Returns the slots in the order in which they were added: the order of the rows of [`push`](Self::push).
+    /// Returns the slots in the order in which they were added, which is the order of the rows of [`push`](Self::push).
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
-    /// Returns how many streams there is room for before [`add`](Self::add) has to make more.
+    /// Returns the number of streams that fit before [`add`](Self::add) has to make room.
     pub fn capacity(&self) -> usize {
         self.session.rows()
     }
 
-    /// Returns the layer that they go through.
+    /// Returns the layer that the streams go through.
     pub fn layer(&self) -> &Placed<K, F> {
         &self.layer
     }
@@ -174,16 +175,16 @@ impl<K: Kind, F: Real> Streams<K, F> {
         self.layer.config()
     }
 
-    /// Returns the device that they run on.
+    /// Returns the device that the streams run on.
     pub fn device(&self) -> &Device {
         self.layer.device()
     }
 
-    /// Adds a stream with a zero state. Where there is no room left, more is made; every state stays.
+    /// Adds a stream with a zero state, making room if necessary; all states are kept.
     ///
     /// # Errors
-    /// When it runs, [`Error::Limit`] or [`Error::TooLarge`] when there cannot be more states; [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// When the request runs: [`Error::Limit`] or [`Error::TooLarge`] if there is no room for more states;
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn add(&mut self) -> Request<'_, Slot> {
         Request::plain(move |wait| self.add_waiting(wait))
     }
@@ -191,14 +192,14 @@ impl<K: Kind, F: Real> Streams<K, F> {
     async fn add_waiting(&mut self, wait: Wait) -> Result<Slot> {
         let row = match self.free.last() {
             Some(&row) => {
-                // It may hold the state of a stream that was removed.
+                // The row may hold the state of a stream that was removed.
                 self.session.write(from_ref(&(row..row + 1)), None, wait).await?;
                 row
             }
             None => {
                 let old = self.session.rows();
                 match self.grow(old.saturating_mul(2)).await {
-                    // Room for many is not worth an error where there is room for one.
+                    // Failing to make room for many is no error as long as there is room for one.
                     Err(Error::Limit { .. } | Error::OutOfMemory { .. } | Error::TooLarge { .. }) => {
                         self.grow(old.saturating_add(1)).await?;
                     }
@@ -211,7 +212,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
         Ok(self.occupy(row))
     }
 
-    /// Makes room for as many streams, in the lists before the states.
+    /// Makes room for `rows` streams, in the lists before the states.
     async fn grow(&mut self, rows: usize) -> Result<()> {
         let old = self.session.rows();
         self.reserve(rows)?;
@@ -220,7 +221,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
         Ok(())
     }
 
-    /// Room in the lists for every row, so that no later call needs more.
+    /// Reserves room in the lists for every row, so that no later call needs more.
     fn reserve(&mut self, rows: usize) -> Result<()> {
         reserve(&mut self.slots, rows)?;
         reserve(&mut self.rows, rows)?;
@@ -234,10 +235,10 @@ impl<K: Kind, F: Real> Streams<K, F> {
         slot
     }
 
-    /// Ends a stream. Its name is never used again, its room is.
+    /// Ends a stream. Its name is never used again, but its room is.
     ///
     /// # Errors
-    /// [`Error::Config`] for a slot that is not there.
+    /// [`Error::Config`] for a slot that does not exist.
     pub fn remove(&mut self, slot: Slot) -> Result<()> {
         let at = self.position(slot)?;
         self.slots.remove(at);
@@ -248,19 +249,19 @@ impl<K: Kind, F: Real> Streams<K, F> {
     /// Sets the states of some streams to zeros, as at their start.
     ///
     /// # Errors
-    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// When the request runs: [`Error::Config`] for a slot that does not exist or appears twice;
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn reset<'a>(&'a mut self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Request<'a, ()> {
         let slots = slots.as_ref();
         Request::plain(move |wait| self.set(slots, None, wait))
     }
 
-    /// Reads the states of some streams, in one readback: h `[L, B, P]`, and of an LSTM c `[L, B, H]`, row b being that
-    /// of `slots[b]`. It is the state of a forward of B rows.
+    /// Reads the states of some streams in one readback: h `[L, B, P]` and, for an LSTM, c `[L, B, H]`; row b belongs
+    /// to `slots[b]`. It has the form of the state of a forward of B rows.
     ///
     /// # Errors
-    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::Limit`] for more than the
-    /// device can read back at once, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When the request runs: [`Error::Config`] for a slot that does not exist or appears twice; [`Error::Limit`] for
+    /// more than the device can read back at once; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn snapshot<'a>(&'a self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Request<'a, K::State<F>> {
         let slots = slots.as_ref();
         Request::plain(move |wait| self.read(slots, wait))
@@ -273,12 +274,12 @@ impl<K: Kind, F: Real> Streams<K, F> {
         K::state(shaped.collect::<Result<_>>()?)
     }
 
-    /// Sets the states of some streams to a snapshot, of whatever streams of a layer of this shape: row b goes to
-    /// `slots[b]`. One slot takes an unbatched state `[L, ·]` as well.
+    /// Sets the states of some streams to a snapshot, taken from any streams of a layer of this shape: row b goes to
+    /// `slots[b]`. A single slot also accepts an unbatched state `[L, ·]`.
     ///
     /// # Errors
-    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice, [`Error::Shape`] for a state of
-    /// another shape than a snapshot's; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// When the request runs: [`Error::Config`] for a slot that does not exist or appears twice; [`Error::Shape`] for a
+    /// state of another shape than a snapshot's; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn restore<'a>(
         &'a mut self,
         slots: &'a (impl AsRef<[Slot]> + ?Sized),
@@ -315,7 +316,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
         Ok(self.rows[self.position(slot)?])
     }
 
-    /// The rows of a push of some slots, or of all.
+    /// Returns the rows of a push of some slots, or of all.
     pub(super) fn rows_to_push(&self, slots: Option<&[Slot]>) -> Result<Vec<usize>> {
         match slots {
             Some(slots) => self.rows_of(slots),
@@ -323,7 +324,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
         }
     }
 
-    /// The rows of some slots, each of which comes once.
+    /// Returns the rows of some slots, each of which must appear once.
     fn rows_of(&self, slots: &[Slot]) -> Result<Vec<usize>> {
         let rows = copied(slots.iter().map(|&slot| self.row(slot)))?;
         let mut sorted = copied(slots.iter().copied().map(Ok))?;
@@ -335,14 +336,14 @@ impl<K: Kind, F: Real> Streams<K, F> {
     }
 }
 
-/// As of [`Display`](fmt::Display): states are not printed.
+/// Writes the same as [`Display`](fmt::Display): states are not printed.
 impl<K: Kind, F: Real> fmt::Debug for Streams<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Streams({self})")
     }
 }
 
-/// Number, layer and device: "3 streams through LSTM(10, 20) on CPU".
+/// Writes number, layer and device: "3 streams through LSTM(10, 20) on CPU".
 impl<K: Kind, F: Real> fmt::Display for Streams<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.slots.len() == 1 { "" } else { "s" };
@@ -350,7 +351,7 @@ impl<K: Kind, F: Real> fmt::Display for Streams<K, F> {
     }
 }
 
-/// Rows as ranges of those that follow each other, in their order.
+/// Returns rows as ranges of consecutive ones, in their order.
 fn runs(rows: &[usize]) -> Result<Vec<Range<usize>>> {
     let runs = || rows.chunk_by(|a, b| a + 1 == *b);
     let mut ranges = Vec::new();
@@ -359,7 +360,7 @@ fn runs(rows: &[usize]) -> Result<Vec<Range<usize>>> {
     Ok(ranges)
 }
 
-/// Makes room in a list for `count` elements, those that are there included.
+/// Makes room in a list for `count` elements, including the existing ones.
 fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<()> {
     list.try_reserve_exact(count.saturating_sub(list.len())).map_err(|_| Error::TooLarge {
         what: "a list of streams".to_owned(),
@@ -368,7 +369,7 @@ fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<()> {
     })
 }
 
-/// A list of what an iterator of known length gives, or its first error.
+/// Collects an iterator of known length, or returns its first error.
 fn copied<T>(elements: impl ExactSizeIterator<Item = Result<T>>) -> Result<Vec<T>> {
     let mut list = Vec::new();
     reserve(&mut list, elements.len())?;

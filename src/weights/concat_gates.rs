@@ -1,4 +1,4 @@
-//! The LSTM that people write by hand: one Linear per gate over the concatenation `[x, h]`.
+//! LSTMs written by hand, with one Linear per gate over the concatenation `[x, h]`.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub struct GateLinear<F = f32> {
 /// };
 /// let gates = ConcatGates { forget: linear(0.1)?, input: linear(0.2)?, output: linear(0.3)?, cell: linear(0.4)? };
 ///
-/// let lstm = Lstm::from_concat_gates(&[gates.clone()])?; // one entry for each layer
+/// let lstm = Lstm::from_concat_gates(&[gates.clone()])?; // one entry per layer
 /// assert_eq!(lstm.to_string(), "LSTM(3, 2)");
 /// let (output, _) = lstm.to(&Device::cpu())?.forward(&Tensor::zeros([7, 3])?, None)?; // [T, I]
 /// assert_eq!(output.shape(), [7, 2]);
@@ -53,10 +53,10 @@ pub struct ConcatGates<F = f32> {
 }
 
 impl ConcatGates {
-    /// Opens a file and reads the gates out of it, as [`from_tensor_file`](Self::from_tensor_file).
+    /// Opens a file and reads the gates from it, like [`from_tensor_file`](Self::from_tensor_file).
     ///
     /// # Errors
-    /// As [`TensorFile::open`] and [`from_tensor_file`](Self::from_tensor_file).
+    /// The errors of [`TensorFile::open`] and [`from_tensor_file`](Self::from_tensor_file).
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
     }
@@ -64,16 +64,16 @@ impl ConcatGates {
     /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on, as f32.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] without one of the four weights; otherwise as [`TensorFile::tensor`].
+    /// [`Error::MissingTensor`] if one of the four weights is missing; otherwise the errors of [`TensorFile::tensor`].
     pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
         Self::from_tensor_file_as(file, prefix)
     }
 
-    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// Does the same as [`from_tensor_file`](Self::from_tensor_file) in a given number type:
     /// `ConcatGates::from_tensor_file_as::<f64>(&file, prefix)`.
     ///
     /// # Errors
-    /// As [`from_tensor_file`](Self::from_tensor_file).
+    /// The errors of [`from_tensor_file`](Self::from_tensor_file).
     pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<ConcatGates<F>> {
         ConcatGates::read(file, prefix)
     }
@@ -99,7 +99,7 @@ impl<F: Real> ConcatGates<F> {
     /// Writes the file that [`from_safetensors`](ConcatGates::from_safetensors) reads.
     ///
     /// # Errors
-    /// As [`TensorFile::save`].
+    /// The errors of [`TensorFile::save`].
     pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
         let mut tensors = Vec::new();
         for (name, gate) in Self::NAMES.iter().zip([&self.forget, &self.input, &self.output, &self.cell]) {
@@ -111,7 +111,7 @@ impl<F: Real> ConcatGates<F> {
         TensorFile::save(path, &tensors)
     }
 
-    /// The gates in canonical order.
+    /// Returns the gates in canonical order.
     fn canonical(&self) -> [(&'static str, &GateLinear<F>); 4] {
         let mut gates = [("", &self.forget); 4];
         gates[lstm_gate::INPUT] = ("input", &self.input);
@@ -121,7 +121,7 @@ impl<F: Real> ConcatGates<F> {
         gates
     }
 
-    /// H and I, from the forget gate; the others are checked against them.
+    /// Returns H and I of the forget gate, against which the others are checked.
     fn sizes(&self) -> Result<(usize, usize)> {
         match *self.forget.weight.shape() {
             [hidden, columns] if columns > hidden && hidden > 0 => Ok((hidden, columns - hidden)),
@@ -133,7 +133,7 @@ impl<F: Real> ConcatGates<F> {
         }
     }
 
-    /// Canonical weights: rows of the four gates stacked, columns split at I.
+    /// Converts to canonical weights: rows of the four gates stacked, columns split at I.
     fn to_layer(&self) -> Result<LayerWeights<F>> {
         let (hidden, input) = self.sizes()?;
         let rows = CellKind::Lstm.gates() * hidden;
@@ -164,12 +164,12 @@ impl<F: Real> ConcatGates<F> {
             n if n == rows => Ok(layer.with_bias(Tensor::new([rows], bias_ih)?, Tensor::zeros([rows])?)),
             _ => Err(Error::MissingTensor {
                 name: "bias".to_owned(),
-                why: "a bias is in some of the four gates and must be in all or none".to_owned(),
+                why: "some of the four gates have a bias; either all or none must have one".to_owned(),
             }),
         }
     }
 
-    /// The other way: gates out of canonical weights. Both biases are added into one.
+    /// Extracts the gates from canonical weights, adding the two biases together.
     fn from_layer(weights: &LayerWeights<F>, hidden: usize, input: usize) -> Result<Self> {
         let gate = |index: usize| {
             let rows = index * hidden..(index + 1) * hidden;
@@ -196,7 +196,7 @@ impl<F: Real> ConcatGates<F> {
     }
 }
 
-/// The configuration and canonical weights of layers stacked on each other, first layer first.
+/// Returns the configuration and canonical weights of stacked layers, first layer first.
 pub(crate) fn import<F: Real>(layers: &[ConcatGates<F>]) -> Result<(RecurrentConfig, Vec<LayerWeights<F>>)> {
     let first = layers.first().ok_or(Error::Config {
         argument: "layers",
@@ -213,7 +213,7 @@ pub(crate) fn import<F: Real>(layers: &[ConcatGates<F>]) -> Result<(RecurrentCon
     Ok((config, weights))
 }
 
-/// The gates of every layer of a unidirectional model.
+/// Returns the gates of every layer of a unidirectional model.
 pub(crate) fn export<F: Real>(config: &RecurrentConfig, weights: &[LayerWeights<F>]) -> Result<Vec<ConcatGates<F>>> {
     if config.bidirectional {
         return Err(Error::Unsupported {

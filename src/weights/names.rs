@@ -8,7 +8,7 @@ use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 
-/// What a parameter is for.
+/// The role of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParameterKind {
     WeightIh,
@@ -21,7 +21,7 @@ pub(crate) enum ParameterKind {
 impl ParameterKind {
     pub(crate) const ALL: [Self; 5] = [Self::WeightIh, Self::WeightHh, Self::BiasIh, Self::BiasHh, Self::WeightHr];
 
-    /// The name in a cell; in a layer, the name before `_l{k}`.
+    /// Returns the name in a cell; in a layer, the name before `_l{k}`.
     pub(crate) const fn stem(self) -> &'static str {
         match self {
             Self::WeightIh => "weight_ih",
@@ -32,7 +32,7 @@ impl ParameterKind {
         }
     }
 
-    /// Whether a model has the parameter; if not, by which of its arguments.
+    /// Returns `Ok` if a model has the parameter; otherwise the argument that rules it out.
     pub(crate) fn is_in(self, config: &RecurrentConfig) -> Result<(), &'static str> {
         match self {
             Self::BiasIh | Self::BiasHh if !config.bias => Err("bias=false"),
@@ -41,7 +41,7 @@ impl ParameterKind {
         }
     }
 
-    /// The shape of the parameter in a layer.
+    /// Returns the shape of the parameter in a layer.
     pub(crate) fn shape(self, config: &RecurrentConfig, layer: usize) -> Vec<usize> {
         let rows = config.gate_rows();
         match self {
@@ -68,7 +68,7 @@ impl fmt::Display for Parameter {
     }
 }
 
-/// How the parameters of a layer and of a cell are called (`torch.nn.LSTM` and `torch.nn.LSTMCell`, "Variables").
+/// The naming of the parameters of a layer or a cell (`torch.nn.LSTM` and `torch.nn.LSTMCell`, "Variables").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Naming {
     /// `{stem}_l{k}[_reverse]`
@@ -78,7 +78,7 @@ pub(crate) enum Naming {
 }
 
 impl Naming {
-    /// The word for it in messages.
+    /// Returns the word for the module in messages.
     pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Layer => "layer",
@@ -86,7 +86,7 @@ impl Naming {
         }
     }
 
-    /// The full name of a parameter.
+    /// Returns the full name of a parameter.
     pub(crate) fn name(self, prefix: &str, parameter: Parameter) -> String {
         match self {
             Self::Layer => format!("{prefix}{parameter}"),
@@ -94,7 +94,7 @@ impl Naming {
         }
     }
 
-    /// A configuration in words: a cell is one layer, and called after its own class.
+    /// Describes a configuration in words: a cell is one layer, and is named after its own class.
     pub(crate) fn describe(self, config: &RecurrentConfig) -> String {
         match self {
             Self::Layer => config.to_string(),
@@ -102,7 +102,7 @@ impl Naming {
         }
     }
 
-    /// The prefixes under which there is a layer or cell: whatever stands before its first weight.
+    /// Returns the prefixes under which there is a layer or cell: everything before its first weight.
     pub(crate) fn prefixes<'a>(self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         let first = self.name("", Parameter { kind: ParameterKind::WeightIh, layer: 0, direction: 0 });
         let mut found: Vec<String> = names.filter_map(|n| n.strip_suffix(first.as_str())).map(str::to_owned).collect();
@@ -110,8 +110,8 @@ impl Naming {
         found
     }
 
-    /// Splits a name without its prefix into stem, layer and direction; `None` for any other name. Leading zeros are no
-    /// layer number of PyTorch's.
+    /// Splits a name without its prefix into stem, layer and direction; returns `None` for any other name. PyTorch's
+    /// layer numbers have no leading zeros.
     fn parse(self, name: &str) -> Option<(&str, usize, usize)> {
         match self {
             Self::Layer => {
@@ -135,9 +135,8 @@ type Named<'a> = (&'a str, (&'a str, usize, usize));
 /// Infers the configuration of the layer or cell under `prefix` from the names and shapes of its tensors; it must be of
 /// `cell`'s kind.
 ///
-/// Sizes come from the first layer's `weight_ih`, `weight_hh` and, of a projection, `weight_hr`; the rest from which
-/// names are there. A name that no layer of that configuration has is an error: it would be dropped in silence
-/// otherwise.
+/// Sizes come from the first layer's `weight_ih`, `weight_hh` and, with a projection, `weight_hr`; the rest from which
+/// names exist. A name that no layer of that configuration has is an error, as it would otherwise be dropped silently.
 pub(crate) fn infer<'a>(
     naming: Naming,
     cell: CellKind,
@@ -191,7 +190,7 @@ pub(crate) fn infer<'a>(
     Ok(config)
 }
 
-/// Checks that every parameter of `config` is there and has its shape.
+/// Checks that every parameter of `config` exists and has its shape.
 fn check_shapes<'a>(
     naming: Naming,
     config: &RecurrentConfig,
@@ -221,7 +220,7 @@ pub(super) fn check_shape(name: &str, expected: &[usize], got: &[usize]) -> Resu
     Err(Error::Shape { what: name.to_owned(), expected: format!("{expected:?}"), got: got.to_vec() })
 }
 
-/// The parameters under a prefix. A name that is one except for its layer number is an error.
+/// Returns the parameters under a prefix. A name that differs from a parameter's only in its layer number is an error.
 fn own_parameters<'a>(naming: Naming, prefix: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<Named<'a>>> {
     let mut own = Vec::new();
     for name in names {
@@ -231,7 +230,7 @@ fn own_parameters<'a>(naming: Naming, prefix: &str, names: impl Iterator<Item = 
         } else if naming == Naming::Cell {
             continue;
         } else if ParameterKind::ALL.iter().any(|kind| short.starts_with(&format!("{}_l", kind.stem()))) {
-            let why = "it is named like a parameter, but for its layer number".to_owned();
+            let why = "it is named like a parameter, except for its layer number".to_owned();
             return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
         }
     }
@@ -242,7 +241,7 @@ fn not_two_dimensional(what: String, got: &[usize]) -> Error {
     Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() }
 }
 
-/// H of a layer whose h is projected to `recurrent_size` values; `name` is one of its projections.
+/// Returns H of a layer whose h is projected to `recurrent_size` values; `name` is one of its projections.
 fn projected_from<'a>(
     cell: CellKind,
     prefix: &str,
@@ -251,7 +250,7 @@ fn projected_from<'a>(
     shape_of: impl Fn(&str) -> Option<&'a [usize]>,
 ) -> Result<usize> {
     if cell != CellKind::Lstm {
-        let why = format!("a projection is an LSTM's, and this is read as a {}", cell.name());
+        let why = format!("only an LSTM has a projection, and this is read as a {}", cell.name());
         return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
     }
     let what = format!("{prefix}weight_hr_l0");
@@ -265,7 +264,7 @@ fn projected_from<'a>(
     }
 }
 
-/// The error of a `weight_hh` whose rows are another cell's.
+/// Returns the error for a `weight_hh` with the rows of another cell.
 fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_size: usize) -> Error {
     let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
     let gates = weight_hh[0].checked_div(hidden_size).filter(|gates| gates * hidden_size == weight_hh[0]);
@@ -281,7 +280,8 @@ fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_si
 fn count_layers(own: &[Named<'_>]) -> Result<usize> {
     let highest = own.iter().max_by_key(|(_, (_, layer, _))| *layer);
     let Some((name, (_, layer, _))) = highest else { return Ok(1) };
-    // Every layer has a weight_ih, so a higher number than there are names is a gap, and no reason to count up to it.
+    // Every layer has a weight_ih, so a number beyond the count of names means a gap, and counting up to it is
+    // pointless.
     if *layer >= own.len() {
         let why = "layers are numbered from 0 without a gap".to_owned();
         return Err(Error::UnexpectedTensor { name: (*name).to_owned(), why });

@@ -1,4 +1,4 @@
-//! Named tensors in a safetensors file: the header is read at once, each tensor when it is asked for, with conversion.
+//! Named tensors in a safetensors file: the header is read when opening, each tensor on request, with conversion.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,11 +20,12 @@ use crate::weights::names::Naming;
 use crate::weights::tensor_writer::{MAX_HEADER_BYTES, Prepared};
 use crate::weights::whole_file;
 
-/// A safetensors file: named tensors of any type, converted to `f32` or `f64` as they are taken out.
+/// A safetensors file: named tensors of any type, converted to `f32` or `f64` when they are read.
 ///
-/// Opening reads the header alone; a tensor is read when it is asked for, so a layer out of a large checkpoint costs
-/// what the layer is. The file stays open, and threads may read from it at the same time. On Unix, one
-/// that is replaced meanwhile, as [`save`](Self::save) does, is read as it was; one that somebody shortens gives an error.
+/// Opening reads only the header; each tensor is read on request, so reading one layer from a large checkpoint takes
+/// only that layer's memory. The file stays open, and several threads may read from it at the same time. On Unix, a
+/// file that is replaced in the meantime, as [`save`](Self::save) does, still reads as it was; one that is shortened
+/// causes an error.
 ///
 /// ```
 /// use wgpu_rnn::{Tensor, TensorFile};
@@ -36,7 +37,7 @@ use crate::weights::whole_file;
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
-/// The layers of a file, without loading one:
+/// The following lists the layers of a file without loading them:
 ///
 /// ```no_run
 /// for layer in wgpu_rnn::TensorFile::open("model.safetensors")?.layers() {
@@ -46,7 +47,7 @@ use crate::weights::whole_file;
 /// ```
 pub struct TensorFile {
     source: Source,
-    /// The byte at which the data begins, behind the header.
+    /// The byte at which the data begins, after the header.
     data_start: u64,
     tensors: BTreeMap<String, TensorInfo>,
     metadata: BTreeMap<String, String>,
@@ -59,11 +60,11 @@ enum Source {
 }
 
 impl TensorFile {
-    /// Opens a file and reads its header. What cannot be read out of order, such as a pipe, is read whole.
+    /// Opens a file and reads its header. A file without random access, such as a pipe, is read completely.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::SafeTensors`] when it is not valid: the header must be JSON of at
-    /// most 100 MB, and the places of the tensors must cover the rest of the file without gap or overlap.
+    /// [`Error::Io`] if it cannot be read, [`Error::SafeTensors`] if it is not valid: the header must be JSON of at
+    /// most 100 MB, and the ranges of the tensors must cover the rest of the file without gap or overlap.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
@@ -79,10 +80,10 @@ impl TensorFile {
         Self::parse(source, path.display().to_string())
     }
 
-    /// Takes a file's bytes: a `Vec` as it is, a slice by a copy.
+    /// Reads a file from its bytes: a `Vec` is used as it is, a slice is copied.
     ///
     /// # Errors
-    /// [`Error::SafeTensors`] when they are not valid; [`Error::TooLarge`] when memory for a copy cannot be had.
+    /// [`Error::SafeTensors`] if they are not valid; [`Error::TooLarge`] if memory for a copy cannot be allocated.
     pub fn from_bytes(bytes: impl IntoElements<u8>) -> Result<Self> {
         Self::parse(Source::Bytes(bytes.into_elements("the file")?), "bytes".to_owned())
     }
@@ -90,7 +91,7 @@ impl TensorFile {
     fn parse(source: Source, origin: String) -> Result<Self> {
         let invalid = |source| Error::SafeTensors { origin: origin.clone(), source };
         let size = source.size()?;
-        // The header's own size stands before it.
+        // The header is preceded by its size.
         let mut prefix = [0; size_of::<u64>()];
         if size < prefix.len() as u64 {
             return Err(invalid(SafeTensorError::HeaderTooSmall));
@@ -106,7 +107,7 @@ impl TensorFile {
         let mut header = filled("the header of the file", &[data_start as usize - prefix.len()], 0_u8)?;
         source.read(prefix.len() as u64, &mut header)?;
         let header = std::str::from_utf8(&header).map_err(|reason| invalid(SafeTensorError::InvalidHeader(reason)))?;
-        // Checks that the places follow each other without gap or overlap, and fit shapes and types.
+        // Also checks that the ranges are contiguous, and match shapes and types.
         let header: Metadata = serde_json::from_str(header)
             .map_err(|reason| invalid(SafeTensorError::InvalidHeaderDeserialization(reason)))?;
         if data_start.checked_add(header.data_len() as u64) != Some(size) {
@@ -132,29 +133,29 @@ impl TensorFile {
         self.tensors.get(name).map(|info| info.dtype)
     }
 
-    /// Returns the file's own text, by keys (`__metadata__` of the format; `metadata=` of
+    /// Returns the file's metadata: text by key (`__metadata__` of the format; `metadata=` of
     /// `safetensors.torch.save_file`).
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// Returns the prefixes under which the file has a recurrent layer: whatever stands before a `weight_ih_l0`,
-    /// sorted. [`layers`](Self::layers) says what they are.
+    /// Returns the prefixes under which the file has a recurrent layer, sorted: everything before a `weight_ih_l0`.
+    /// [`layers`](Self::layers) describes the layers.
     pub fn recurrent_prefixes(&self) -> Vec<String> {
         Naming::Layer.prefixes(self.names())
     }
 
-    /// Returns the prefixes under which the file has a recurrent cell: whatever stands before a `weight_ih`, sorted.
+    /// Returns the prefixes under which the file has a recurrent cell, sorted: everything before a `weight_ih`.
     pub fn cell_prefixes(&self) -> Vec<String> {
         Naming::Cell.prefixes(self.names())
     }
 
-    /// Reads a tensor, converted to `F`: to the nearest value; beyond the range of `F`, to infinity.
-    /// `None` if the file has no tensor of that name.
+    /// Reads a tensor, converted to `F`: to the nearest value; beyond the range of `F`, to infinity. Returns `None` if
+    /// the file has no tensor of that name.
     ///
     /// # Errors
-    /// [`Error::Dtype`] for a type other than F32, F64, F16 and BF16; [`Error::Io`] when the file cannot be read;
-    /// [`Error::TooLarge`] when memory cannot be had.
+    /// [`Error::Dtype`] for a type other than F32, F64, F16 and BF16; [`Error::Io`] if the file cannot be read;
+    /// [`Error::TooLarge`] if memory cannot be allocated.
     pub fn tensor<F: Real>(&self, name: &str) -> Result<Option<Tensor<F>>> {
         let Some(info) = self.tensors.get(name) else { return Ok(None) };
         let data = match info.dtype {
@@ -167,17 +168,17 @@ impl TensorFile {
         Tensor::new(info.shape.as_slice(), data?).map(Some)
     }
 
-    /// Reads a tensor of whole numbers, flat; `None` if the file has no tensor of that name.
+    /// Reads a tensor of integers, flat; returns `None` if the file has no tensor of that name.
     ///
     /// # Errors
-    /// [`Error::UnexpectedTensor`] for a type other than I64 and I32; otherwise as [`tensor`](Self::tensor).
+    /// [`Error::UnexpectedTensor`] for a type other than I64 and I32; otherwise the errors of [`tensor`](Self::tensor).
     pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
         let Some(info) = self.tensors.get(name) else { return Ok(None) };
         let numbers = match info.dtype {
             Dtype::I64 => self.numbers(name, info, i64::from_le_bytes),
             Dtype::I32 => self.numbers(name, info, |b| i32::from_le_bytes(b).into()),
             other => {
-                let why = format!("expected whole numbers, I64 or I32, got {other}");
+                let why = format!("expected integers, I64 or I32, got {other}");
                 return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
             }
         };
@@ -208,34 +209,33 @@ impl TensorFile {
     /// Returns the bytes of a safetensors file with these tensors, in their own type.
     ///
     /// # Errors
-    /// [`Error::UnexpectedTensor`] for a name that comes twice or that the format keeps for itself;
-    /// [`Error::SafeTensors`] when the tensors' header would be larger than the format allows; [`Error::TooLarge`] when
-    /// memory cannot be had.
+    /// [`Error::UnexpectedTensor`] for a name that appears twice or that the format reserves; [`Error::SafeTensors`] if
+    /// the header would be larger than the format allows; [`Error::TooLarge`] if memory cannot be allocated.
     pub fn serialize<F: Real, S: AsRef<str>>(tensors: &[(S, &Tensor<F>)]) -> Result<Vec<u8>> {
         Prepared::new(tensors, &BTreeMap::new())?.to_bytes()
     }
 
     /// Writes a safetensors file, without a copy of the data in memory.
     ///
-    /// A regular file appears complete or not at all: it is written beside its place under a name that nobody has, and
-    /// moved there. One of the same name is replaced, and keeps its permissions and owner; its other hard links keep
-    /// the old contents. Symbolic links are followed, dangling ones too. A process that is killed meanwhile leaves a
-    /// file `.….partial`, which hinders nobody.
+    /// A regular file appears complete or not at all: it is written next to its destination under an unused name, and
+    /// then moved into place. An existing file of the same name is replaced; the new one takes over its permissions and
+    /// owner, while its other hard links keep the old contents. Symbolic links are followed, even dangling ones. A
+    /// process that is killed in the meantime leaves a file `.….partial` behind, which interferes with nothing.
     ///
-    /// In place, so that an error leaves a part of the contents, are written: what is no regular file, such as a pipe;
-    /// what is named by an open descriptor, such as `/dev/stdout`; and an existing file that cannot be replaced,
-    /// because its folder is read-only, it is a mount point of its own, or its owner cannot be kept.
+    /// The following are written in place, so that an error leaves partial contents: anything that is not a regular
+    /// file, such as a pipe; a file named by an open descriptor, such as `/dev/stdout`; and an existing file that
+    /// cannot be replaced, because its folder is read-only, it is a mount point, or its owner cannot be preserved.
     ///
     /// # Errors
-    /// As [`serialize`](Self::serialize), and [`Error::Io`] when the file cannot be written.
+    /// The errors of [`serialize`](Self::serialize), and [`Error::Io`] if the file cannot be written.
     pub fn save<F: Real, S: AsRef<str>>(path: impl AsRef<Path>, tensors: &[(S, &Tensor<F>)]) -> Result<()> {
         Self::save_with_metadata(path, tensors, &BTreeMap::new())
     }
 
-    /// [`save`](Self::save) with text by keys, which [`metadata`](Self::metadata) returns.
+    /// Does the same as [`save`](Self::save), adding text by key, which [`metadata`](Self::metadata) returns.
     ///
     /// # Errors
-    /// As [`save`](Self::save).
+    /// The errors of [`save`](Self::save).
     pub fn save_with_metadata<F: Real, S: AsRef<str>>(
         path: impl AsRef<Path>,
         tensors: &[(S, &Tensor<F>)],
@@ -248,7 +248,7 @@ impl TensorFile {
 }
 
 impl Source {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     fn size(&self) -> Result<u64> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.len() as u64),
@@ -268,7 +268,7 @@ impl Source {
                 read.map_err(|source| read_error(Path::new("bytes"), source))
             }
             Self::File { path, file } => {
-                // A seek and the read that follows it belong together.
+                // A seek and the read that follows it must not be separated.
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(into));
                 read.map_err(|source| read_error(path, source))
@@ -281,7 +281,7 @@ fn read_error(path: &Path, source: io::Error) -> Error {
     Error::Io { path: path.to_owned(), action: "read", source }
 }
 
-/// Origin and size, in one line.
+/// Writes origin and size in one line.
 impl fmt::Debug for TensorFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes: usize = self.tensors.values().map(|info| info.data_offsets.1 - info.data_offsets.0).sum();

@@ -11,13 +11,13 @@ use crate::memory::reserved;
 use crate::real::Real;
 use crate::tensor::Tensor;
 
-/// A header's largest size, by the format.
+/// The largest size of a header that the format allows.
 pub(super) const MAX_HEADER_BYTES: usize = 100_000_000;
 
-/// The header's entry of text, which no tensor may have for a name.
+/// The header's entry for metadata, whose name no tensor may have.
 const METADATA: &str = "__metadata__";
 
-/// A file's header and, in the order of their places, the tensors behind it.
+/// A file's header and, in the order of their ranges, the tensors that follow it.
 pub(super) struct Prepared<'a, F> {
     header: Vec<u8>,
     tensors: Vec<&'a Tensor<F>>,
@@ -33,7 +33,7 @@ impl<'a, F: Real> Prepared<'a, F> {
         let mut by_name = BTreeMap::new();
         for (name, tensor) in tensors {
             let why = match (name.as_ref(), by_name.insert(name.as_ref(), *tensor)) {
-                (METADATA, _) => "the format keeps this name for itself",
+                (METADATA, _) => "the format reserves this name",
                 (_, Some(_)) => "two tensors have this name",
                 (_, None) => continue,
             };
@@ -41,7 +41,7 @@ impl<'a, F: Real> Prepared<'a, F> {
         }
         let dtype = if size_of::<F>() == 8 { Dtype::F64 } else { Dtype::F32 };
         let json = |reason| error(SafeTensorError::JsonError(reason));
-        // Entries in a fixed order, so that the same tensors give the same bytes.
+        // A fixed order, so that the same tensors give the same bytes.
         let mut entries = Vec::new();
         if !metadata.is_empty() {
             entries.push(format!("{METADATA:?}:{}", serde_json::to_string(metadata).map_err(json)?));
@@ -56,7 +56,7 @@ impl<'a, F: Real> Prepared<'a, F> {
             start = end;
         }
         let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
-        // The data starts at a multiple of eight bytes; the format fills with spaces.
+        // The data starts at a multiple of eight bytes; the format pads with spaces.
         header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
         if header.len() > MAX_HEADER_BYTES {
             return Err(error(SafeTensorError::HeaderTooLarge));
@@ -64,7 +64,7 @@ impl<'a, F: Real> Prepared<'a, F> {
         Ok(Self { header, tensors: by_name.into_values().collect() })
     }
 
-    /// The bytes of the whole file.
+    /// Returns the bytes of the whole file.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         let data: usize = self.tensors.iter().map(|tensor| size_of_val(tensor.data())).sum();
         let size = size_of::<u64>() + self.header.len() + data;
@@ -81,7 +81,7 @@ impl<'a, F: Real> Prepared<'a, F> {
     }
 }
 
-/// Little-endian, as the format wants it.
+/// Writes numbers in little-endian order, as the format requires.
 fn write_numbers<F: Real>(writer: &mut dyn Write, numbers: &[F]) -> io::Result<()> {
     if cfg!(target_endian = "little") {
         return writer.write_all(bytemuck::cast_slice(numbers));

@@ -4,12 +4,12 @@ use wgpu_rnn::{AllStates, Config, Device, GruConfig, Kind, Layer, Lstm, LstmConf
 
 use crate::support::{bits, on_both, slice, state, uniform};
 
-/// Element `[index, t, b, ..]` of all states, as the row of a last state.
+/// Returns element `[index, t, b, ..]` of all states, as the row of a last state.
 fn at(all: &Tensor, index: usize, t: usize, b: usize) -> Vec<u64> {
     bits(&slice(&slice(&slice(all, 0, index..index + 1), 1, t..t + 1), 2, b..b + 1))
 }
 
-/// What a direction holds after time t is the last state of a forward over what it has read by then.
+/// The state of a direction after time t is the last state of a forward over what it has read by then.
 fn check_kind<K: Kind>(device: &Device, config: Config<K>) {
     let lengths = [6, 2, 0, 4, 6];
     let (t, b, padding) = (6, lengths.len(), -3.5);
@@ -53,7 +53,7 @@ fn check_kind<K: Kind>(device: &Device, config: Config<K>) {
         assert_eq!(tops.flat_map(|index| at(h, index, t, b)).collect::<Vec<_>>(), expected, "{name}");
     }
 
-    // The first layer's forward direction reads nothing but the past.
+    // The first layer's forward direction reads only the past.
     for t in 0..t {
         let beginning = slice(&x, time, 0..t + 1);
         let lengths = lengths.map(|length| length.min(t + 1));
@@ -68,7 +68,7 @@ fn check_kind<K: Kind>(device: &Device, config: Config<K>) {
 }
 
 #[test]
-fn all_states_are_those_between_the_steps() {
+fn all_states_are_the_states_between_the_steps() {
     on_both(|device| {
         for layers in [1, 2, 4] {
             for bidirectional in [false, true] {
@@ -100,7 +100,7 @@ fn all_states_of_unbatched_and_empty_input() {
             let got = run(&model, shape);
             assert_eq!((got.all.h.shape(), got.all.c.shape()), (expected, expected), "{shape:?}");
         }
-        // A forward of the same shape is none the wiser.
+        // A forward of the same shape is not affected.
         let x = uniform(&[5, 3], 4);
         let (output, last) = model.forward(&x, None).unwrap();
         let all = model.request(&x).all_states().run().unwrap();

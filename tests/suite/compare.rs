@@ -1,10 +1,10 @@
-//! Comparing arrays: who is wrong, where, and by how much. The comparer has failing tests of its own.
+//! Comparison of arrays: which elements are wrong, where, and by how much. The comparison has failing tests of its own.
 
 use std::fmt;
 
 use wgpu_rnn::Real;
 
-/// An element fits if it is within `absolute + relative·|expected|`; NaN fits NaN, and an infinity fits itself.
+/// The bound within which an element fits, `absolute + relative·|expected|`; NaN fits NaN, and an infinity fits itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     pub absolute: f64,
@@ -18,7 +18,8 @@ impl Tolerance {
         Self { absolute: bound, relative: bound }
     }
 
-    /// For an f32 sum of `terms` products whose sizes add up to about 1, which rounds by at most terms·ε.
+    /// Returns the bound for an f32 sum of `terms` products whose absolute values add up to about 1, which rounds by at
+    /// most terms·ε.
     pub fn of_f32_sum(terms: usize) -> Self {
         Self::both(terms as f64 * f64::from(f32::EPSILON))
     }
@@ -27,7 +28,7 @@ impl Tolerance {
         if got.is_nan() || expected.is_nan() {
             return got.is_nan() && expected.is_nan();
         }
-        // Of infinities only the same one fits: any bound relative to them would be infinite.
+        // An infinity fits only itself: any bound relative to it would be infinite.
         let finite = got.is_finite() && expected.is_finite();
         got == expected || finite && (got - expected).abs() <= self.absolute + self.relative * expected.abs()
     }
@@ -67,7 +68,7 @@ pub fn compare<F: Real, G: Real>(what: &str, got: &[F], expected: &[G], toleranc
 }
 
 #[test]
-fn what_fits_is_accepted() {
+fn fitting_elements_are_accepted() {
     compare(
         "x",
         &[1.0_f32, 0.0, f32::NAN, f32::INFINITY],
@@ -79,7 +80,7 @@ fn what_fits_is_accepted() {
 }
 
 #[test]
-fn what_does_not_fit_is_found() {
+fn elements_that_do_not_fit_are_found() {
     let t = Tolerance::both(1e-6);
     for (got, expected) in [
         (1.0, 1.00001),

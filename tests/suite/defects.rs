@@ -1,5 +1,5 @@
-//! Defects that other libraries were seen to have: each must be absent here, in every kind of layer, on the CPU and on the GPU.
-//! One more, a dropout mask that all layers share, is in dropout.rs.
+//! Defects found in other libraries: each must be absent here, in every kind of layer, on the CPU and on the GPU. One
+//! more, a dropout mask shared by all layers, is in dropout.rs.
 
 use wgpu_rnn::{
     Config, Device, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, RnnConfig, Tensor,
@@ -8,12 +8,12 @@ use wgpu_rnn::{
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, gpu, oracle, permute, reduction_length, slice, state, uniform};
 
-/// Something that must hold for a layer of any kind on any device.
+/// A property that must hold for a layer of any kind on any device.
 trait Claim {
     fn check<K: Kind>(&self, device: &Device, config: Config<K>);
 }
 
-/// Two layers deep.
+/// Checks layers of every kind with two layers each.
 fn for_every_kind(bidirectional: bool, claim: impl Claim) {
     for device in [Some(Device::cpu()), gpu()].iter().flatten() {
         let lstm = LstmConfig::new(5, 18).with_num_layers(2).with_bidirectional(bidirectional);
@@ -30,7 +30,7 @@ fn each_state<K: Kind>(state: &K::State<f32>, change: impl Fn(&Tensor) -> Tensor
     K::state(K::arrays(state).into_iter().map(change).collect()).unwrap()
 }
 
-/// `reverse` read by nobody, and run forward.
+/// The defect: `reverse` is accepted but ignored, and the layer runs forward.
 #[test]
 fn the_reverse_direction_runs_backwards() {
     struct Runs;
@@ -56,7 +56,7 @@ fn the_reverse_direction_runs_backwards() {
     for_every_kind(true, Runs);
 }
 
-/// Activations and lengths read, and dropped.
+/// The defect: activations and lengths are accepted but ignored.
 #[test]
 fn no_option_is_without_effect() {
     struct Differs;
@@ -78,7 +78,7 @@ fn no_option_is_without_effect() {
             ] {
                 assert_ne!(changed, plain, "{option} of {config} on {device}");
             }
-            // A square batch has the same shape either way.
+            // A square batch has the same shape in either layout.
             let square = uniform(&[6, 6, 5], 4);
             let run = |config: Config<K>| {
                 Layer::random(config, 1).unwrap().to(device).unwrap().forward(&square, None).unwrap().0
@@ -96,7 +96,7 @@ fn no_option_is_without_effect() {
     }
 }
 
-/// A batch above 1 stacked along the wrong axis; results that depend on the size of the batch.
+/// The defects: a batch above 1 is stacked along the wrong axis; results depend on the batch size.
 #[test]
 fn a_row_of_a_batch_is_the_row_alone() {
     struct Alone;
@@ -121,7 +121,7 @@ fn a_row_of_a_batch_is_the_row_alone() {
     for_every_kind(true, Alone);
 }
 
-/// A state that is ignored between the steps, or at the start.
+/// The defect: a state is ignored between steps, or at the start.
 #[test]
 fn every_state_is_carried() {
     struct Carried;
@@ -139,7 +139,7 @@ fn every_state_is_carried() {
                 let one = K::state(one.collect()).unwrap();
                 assert_ne!(output(&x, Some(&one)), output(&x, None), "state {changed} of {config} on {device}");
             }
-            // The same input at every step, and yet no step gives what the one before gave.
+            // The input is the same at every step, and yet no step gives the previous step's result.
             let same = permute(&slice(&x, 0, 0..1), 0, &[0, 0, 0]);
             let steps = model.forward(&same, None).unwrap().0;
             assert_ne!(bits(&slice(&steps, 0, 0..1)), bits(&slice(&steps, 0, 1..2)), "{config} on {device}");
@@ -149,7 +149,7 @@ fn every_state_is_carried() {
     for_every_kind(false, Carried);
 }
 
-/// tanh that is NaN for large arguments on some drivers.
+/// The defect: tanh is NaN for large arguments on some drivers.
 #[test]
 fn large_inputs_saturate() {
     struct Saturates;
@@ -165,7 +165,7 @@ fn large_inputs_saturate() {
     for_every_kind(false, Saturates);
 }
 
-/// A NaN that a clamp or a maximum swallows, or that leaves its row.
+/// The defect: a NaN is swallowed by a clamp or a maximum, or leaves its row.
 #[test]
 fn a_nan_stays_and_stays_in_its_row() {
     struct Stays;
@@ -173,9 +173,9 @@ fn a_nan_stays_and_stays_in_its_row() {
         fn check<K: Kind>(&self, device: &Device, config: Config<K>) {
             let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
             let x = uniform(&[4, 3, 5], 2);
-            let mut spoilt = x.clone();
-            spoilt.data_mut()[5 + 2] = f32::NAN; // t = 0, b = 1
-            let (clean, output) = (model.forward(&x, None).unwrap().0, model.forward(&spoilt, None).unwrap().0);
+            let mut tainted = x.clone();
+            tainted.data_mut()[5 + 2] = f32::NAN; // t = 0, b = 1
+            let (clean, output) = (model.forward(&x, None).unwrap().0, model.forward(&tainted, None).unwrap().0);
             let row = slice(&output, 1, 1..2);
             assert!(row.data().iter().all(|v| v.is_nan()), "{config} on {device}: {:?}", row.data());
             for row in [0, 2] {
@@ -187,7 +187,7 @@ fn a_nan_stays_and_stays_in_its_row() {
     for_every_kind(false, Stays);
 }
 
-/// A batch of one that fails on the GPU.
+/// The defect: a batch of one fails on the GPU.
 #[test]
 fn a_batch_of_one_runs() {
     struct Runs;
@@ -206,9 +206,9 @@ fn a_batch_of_one_runs() {
     for_every_kind(true, Runs);
 }
 
-/// A row of length 0: neither an error nor a spoilt neighbour.
+/// A row of length 0 is not an error and does not affect its neighbors.
 #[test]
-fn a_row_of_no_steps_keeps_its_state() {
+fn a_row_without_steps_keeps_its_state() {
     struct Keeps;
     impl Claim for Keeps {
         fn check<K: Kind>(&self, device: &Device, config: Config<K>) {

@@ -1,4 +1,4 @@
-//! Choosing a device, a caller's own device, a pipeline cache, small limits, and losing a device.
+//! Choosing a device, a caller's own device, pipeline caches, small limits, and losing a device.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use wgpu_rnn::{
 use crate::compare::{Tolerance, compare};
 use crate::support::{adapter_under_test, bits, gpu, own_device, slice, under_test, uniform};
 
-/// Says why a test did nothing. Straight to stderr: what a passing test prints is hidden.
+/// Prints the reason for skipping a test. Written directly to stderr, because the output of a passing test is hidden.
 fn skipped(why: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED, {why}: {test}");
@@ -20,10 +20,10 @@ fn model() -> Lstm {
 }
 
 #[test]
-fn auto_always_gives_a_device_that_works() {
+fn auto_always_returns_a_device_that_works() {
     let device = Device::auto();
     assert!(!device.reason().is_empty());
-    // A software adapter is never chosen unless it was named.
+    // A software adapter is only chosen if it was named.
     let named = std::env::var_os("WGPU_ADAPTER_NAME").is_some();
     let is_software = device.adapter_info().is_some_and(|info| info.device_type == wgpu::DeviceType::Cpu);
     assert!(named || !is_software, "{device}");
@@ -31,7 +31,7 @@ fn auto_always_gives_a_device_that_works() {
 }
 
 #[test]
-fn an_adapter_that_is_not_there_is_an_error_that_lists_what_is() {
+fn a_missing_adapter_is_an_error_that_lists_the_available_ones() {
     let error = Device::gpu(&GpuOptions::new().with_name("no such adapter")).unwrap_err();
     let Error::NoAdapter { found, .. } = &error else { panic!("{error}") };
     assert!(error.to_string().contains("with \"no such adapter\" in its name"), "{error}");
@@ -68,10 +68,10 @@ fn a_callers_device_is_used_and_left_alone() {
         let borrowed = Device::from_wgpu(device.clone(), queue.clone());
         assert_eq!(borrowed.reason(), "the caller's own device");
         let output = model().to(&borrowed).unwrap().forward(&x, None).unwrap().0;
-        // Other features are other kernels.
+        // Other features mean other kernels.
         compare("on a caller's device", output.data(), expected.data(), Tolerance::of_f32_sum(32)).unwrap();
     }
-    // Everything of ours is gone, the device lives.
+    // All of the crate's objects are gone, and the device still works.
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let usage = wgpu::BufferUsages::COPY_DST;
     let buffer =
@@ -82,7 +82,7 @@ fn a_callers_device_is_used_and_left_alone() {
 }
 
 #[test]
-fn opengl_devices_know_each_others_buffers() {
+fn opengl_devices_can_tell_each_others_buffers_apart() {
     let opengl = GpuOptions::new().with_backends(wgpu::Backends::GL);
     let [own, other] = match [Device::gpu(&opengl), Device::gpu(&opengl)] {
         [Ok(own), Ok(other)] => [own, other],
@@ -128,9 +128,9 @@ fn every_gpu_is_opened_once_and_found_by_its_bus_id() {
     assert!(malformed.contains(r#"at PCI bus id "second", which is not of the form "0000:01:00.0""#), "{malformed}");
 }
 
-/// In `async` code the same devices are opened by the same options.
+/// In `async` code, the same options open the same devices.
 #[test]
-fn async_doors_open_what_the_blocking_calls_open() {
+fn async_calls_open_the_same_devices_as_blocking_calls() {
     let auto = pollster::block_on(GpuOptions::new().open_or_cpu());
     assert_eq!((auto.to_string(), auto.reason()), (Device::auto().to_string(), Device::auto().reason()));
     let nothing = pollster::block_on(GpuOptions::new().with_name("no such adapter").open_or_cpu());
@@ -138,7 +138,7 @@ fn async_doors_open_what_the_blocking_calls_open() {
     let Some(gpu) = gpu() else { return };
     let opened = pollster::block_on(GpuOptions::new().open()).unwrap();
     assert_eq!((opened.to_string(), opened.reason()), (gpu.to_string(), gpu.reason()));
-    // An adapter that is named is taken, software or not.
+    // A named adapter is used, software or not.
     let named = pollster::block_on(GpuOptions::new().with_name(&gpu.adapter_info().unwrap().name).open_or_cpu());
     assert!(named.is_gpu(), "{named}");
 }
@@ -149,11 +149,11 @@ fn a_cpu_device_has_at_least_one_thread() {
     let device = Device::cpu_with(3).unwrap();
     assert_eq!(
         (device.to_string(), device.reason()),
-        ("CPU".to_owned(), "the CPU was asked for, with at most 3 threads")
+        ("CPU".to_owned(), "the CPU was requested, with at most 3 threads")
     );
 }
 
-/// An empty cache; `None` where there are none.
+/// Creates an empty cache; returns `None` if the device does not support caches.
 fn pipeline_cache(device: &Device) -> Option<wgpu::PipelineCache> {
     let (gpu, _) = device.wgpu()?;
     if !gpu.features().contains(wgpu::Features::PIPELINE_CACHE) {
@@ -161,7 +161,7 @@ fn pipeline_cache(device: &Device) -> Option<wgpu::PipelineCache> {
         return None;
     }
     let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: None, fallback: true };
-    // SAFETY: what must hold is about the data, and there is none.
+    // SAFETY: the requirements concern the data, and there is none.
     #[allow(unsafe_code)]
     let cache = unsafe { gpu.create_pipeline_cache(&descriptor) };
     Some(cache)
@@ -180,14 +180,15 @@ fn kernels_go_through_a_pipeline_cache_and_give_the_same_bits() {
     assert_eq!(bits(&model().to(&device).unwrap().forward(&x, None).unwrap().0), bits(&expected));
     assert!(!cache.get_data().unwrap().is_empty());
 
-    // Once kernels are compiled, they would be missing in it.
+    // Kernels that are already compiled would be missing from the cache.
     assert_eq!(
         device.set_pipeline_cache(cache.clone()).unwrap_err().to_string(),
-        "a pipeline cache on a device that has compiled kernels is not supported: they would be missing in it; set it before \
-         the first model runs"
+        "a pipeline cache on a device that has compiled kernels is not supported: they would be missing from it; \
+         set it before the first model runs"
     );
 
-    // It is used: one of another device is refused. Both are of one instance, as wgpu cannot tell objects of two.
+    // The cache is used: one of another device is rejected. Both devices belong to one instance, as wgpu cannot tell
+    // the objects of two instances apart.
     let adapter = adapter_under_test();
     let open = || {
         let required_features = adapter.features() & Device::optional_features();
@@ -202,14 +203,14 @@ fn kernels_go_through_a_pipeline_cache_and_give_the_same_bits() {
 }
 
 #[test]
-fn a_pipeline_cache_that_cannot_be_used_is_refused() {
+fn a_pipeline_cache_that_cannot_be_used_is_rejected() {
     let Some(gpu) = gpu() else { return };
     let Some(cache) = pipeline_cache(&gpu) else { return };
     assert_eq!(
         Device::cpu().set_pipeline_cache(cache.clone()).unwrap_err().to_string(),
         "a pipeline cache on the CPU is not supported: place the model on a GPU device"
     );
-    // A caller's device that did not ask for the feature.
+    // A caller's device that was opened without the feature.
     let (device, queue) = own_device(|_| {});
     let device = Device::from_wgpu(device, queue);
     assert_eq!(
@@ -221,7 +222,7 @@ fn a_pipeline_cache_that_cannot_be_used_is_refused() {
 }
 
 #[test]
-fn what_a_device_cannot_hold_is_named() {
+fn limits_of_a_device_are_named() {
     if gpu().is_none() {
         return;
     }
@@ -246,21 +247,21 @@ fn what_a_device_cannot_hold_is_named() {
     assert_eq!(forward(400, 1), "the input needs 4800 of max_storage_buffer_binding_size, the device has 4096");
     assert_eq!(forward(200, 1), "the output needs 6400 of max_storage_buffer_binding_size, the device has 4096");
 
-    // What fits runs, in as many chunks as the small binding asks for, and gives the bits of one chunk.
+    // A shape that fits runs, in as many chunks as the small binding requires, and gives the same bits as in one chunk.
     let x = uniform(&[120, 1, 3], 1);
     assert!(
         model.plan(120, 1).unwrap().to_string().contains("120 steps in 4 chunks"),
         "{}",
         model.plan(120, 1).unwrap()
     );
-    // Of the same features, so that the kernels are the same.
+    // The same features, so that the kernels are the same.
     let (device, queue) = own_device(|_| {});
     let large = Device::from_wgpu(device, queue);
     let whole = Lstm::random(LstmConfig::new(3, 8), 0).unwrap().to(&large).unwrap();
     assert!(whole.plan(120, 1).unwrap().to_string().contains("120 steps in 1 chunk,"));
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&whole.forward(&x, None).unwrap().0));
 
-    // Chunks and both directions, batch rows first: every stride differs.
+    // Chunks, both directions and batch-first layout: every stride differs.
     let config = LstmConfig::new(2, 3).with_num_layers(3).with_bidirectional(true).with_batch_first(true);
     let lstm = Lstm::random(config, 2).unwrap();
     let x = uniform(&[3, 40, 2], 3);
@@ -287,12 +288,12 @@ fn a_small_workgroup_is_named() {
 }
 
 #[test]
-fn a_lost_device_is_an_error_and_no_panic() {
+fn a_lost_device_is_an_error_not_a_panic() {
     if gpu().is_none() {
         return;
     }
     let x = uniform(&[4, 2, 3], 3);
-    // A device of ours knows of its loss.
+    // A device opened by the crate learns of its loss.
     let own = Device::gpu(&GpuOptions::new()).unwrap();
     let model_on_own = model().to(&own).unwrap();
     model_on_own.forward(&x, None).unwrap();
@@ -303,7 +304,7 @@ fn a_lost_device_is_an_error_and_no_panic() {
     }
     assert!(matches!(model().to(&own), Err(Error::DeviceLost { .. })));
 
-    // A caller's device says nothing until a result is asked for: still an error, whichever call meets it first.
+    // A caller's device reports nothing until a result is waited for: still an error, whichever call is first.
     let (device, queue) = own_device(|_| {});
     let model = model().to(&Device::from_wgpu(device.clone(), queue)).unwrap();
     model.forward(&x, None).unwrap();
@@ -314,9 +315,9 @@ fn a_lost_device_is_an_error_and_no_panic() {
     }
 }
 
-/// wgpu runs a program's own callbacks on whichever thread polls; a panic goes on there, and the device lives.
+/// wgpu runs a program's own callbacks on whichever thread polls; a panic resumes there, and the device stays usable.
 #[test]
-fn a_panic_of_somebodys_callback_is_no_loss_of_the_device() {
+fn a_panic_in_a_callback_of_the_program_is_no_device_loss() {
     if gpu().is_none() {
         return;
     }
@@ -327,9 +328,9 @@ fn a_panic_of_somebodys_callback_is_no_loss_of_the_device() {
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
     let readback =
         device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
-    readback.map_async(wgpu::MapMode::Read, .., |_| panic!("on purpose"));
+    readback.map_async(wgpu::MapMode::Read, .., |_| panic!("deliberate"));
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.forward(&x, None)));
-    assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "on purpose");
+    assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "deliberate");
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), expected);
 }
 
@@ -342,7 +343,7 @@ fn a_dropped_forward_leaves_the_model_usable() {
     let expected = model.forward(&x, None).unwrap().0;
     for _ in 0..3 {
         let mut future = model.request(&x).into_future();
-        // Far enough to have submitted.
+        // Far enough to have submitted work.
         let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         drop(future);
     }
@@ -352,14 +353,14 @@ fn a_dropped_forward_leaves_the_model_usable() {
 #[test]
 fn a_long_sequence_runs_in_several_chunks() {
     let Some(gpu) = gpu() else { return };
-    // More steps than a chunk has (4096), in the smallest of models.
+    // More steps than a chunk can have (4096), in the smallest model.
     let lstm = Lstm::random(LstmConfig::new(1, 1), 5).unwrap();
     let x = uniform(&[9000, 1], 6);
     let model = lstm.to(&gpu).unwrap();
     let (expected, _) = crate::support::oracle(&lstm, &x, None);
     for (strategy, dispatches) in [(Strategy::Step, 9003), (Strategy::Sequence, 6)] {
         model.set_strategy(strategy).unwrap();
-        // Submissions of OpenGL's software adapters are short, and a dispatch is no longer than they.
+        // Submissions on OpenGL's software adapters are short, and a dispatch is not longer than a submission.
         if gpu.adapter_info().unwrap().backend != wgpu::Backend::Gl {
             assert_eq!(model.plan(9000, 1).unwrap().as_gpu().unwrap().dispatch_count(), dispatches);
         }
@@ -369,7 +370,7 @@ fn a_long_sequence_runs_in_several_chunks() {
     }
 }
 
-/// Bytes of this crate's buffers on a device, by wgpu's own account; `None` where it keeps none.
+/// Returns the bytes of this crate's buffers on a device, as counted by wgpu; `None` if it does not count them.
 fn bytes_on(device: &Device) -> Option<u64> {
     let (device, _) = device.wgpu().unwrap();
     device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
@@ -378,9 +379,9 @@ fn bytes_on(device: &Device) -> Option<u64> {
     Some(own.map(|allocation| allocation.size).sum())
 }
 
-/// Buffers that a push leaves for the next are no reason to take more than a forward may.
+/// Buffers that a push leaves for the next one are no reason to exceed the memory limit of a forward.
 #[test]
-fn streams_stay_within_the_memory_that_a_forward_may_take() {
+fn streams_stay_within_the_memory_limit_of_a_forward() {
     if gpu().is_none() {
         return;
     }
@@ -397,7 +398,7 @@ fn streams_stay_within_the_memory_that_a_forward_may_take() {
         streams.request(&chunk).slots(&slots[..rows]).run().unwrap();
         bytes_on(&device).unwrap() - before
     };
-    // A long one, then a wide one; one behind the other they would take more.
+    // A long push, then a wide one; together they would exceed the limit.
     for (rows, steps) in [(1, 8000), (4096, 1), (1, 8000)] {
         let taken = push(rows, steps);
         assert!(taken <= limit, "{taken} bytes of {limit}, {rows} rows of {steps} steps");
@@ -408,9 +409,9 @@ fn streams_stay_within_the_memory_that_a_forward_may_take() {
     assert!(taken <= lower, "{taken} bytes of {lower}");
 }
 
-/// After `warm_up` a forward makes no buffers, in training mode either.
+/// After `warm_up`, a forward creates no buffers, in training mode either.
 #[test]
-fn a_forward_after_warm_up_makes_nothing() {
+fn a_forward_after_warm_up_creates_nothing() {
     if gpu().is_none() {
         return;
     }
@@ -447,10 +448,10 @@ fn less_memory_gives_the_same_bits() {
         model.forward(&x, None),
         Err(Error::Limit { limit: "the bytes that set_memory_limit allows", .. })
     ));
-    // A choice that takes no memory is free.
+    // Selecting a strategy takes no memory, so it succeeds.
     model.set_strategy(Strategy::Step).unwrap();
     model.set_strategy(Strategy::Auto).unwrap();
-    // Of streams too, for which buffers are there already.
+    // The same holds for streams, for which buffers already exist.
     model.set_memory_limit(u64::MAX);
     let mut streams = model.streams(9).run().unwrap();
     streams.push(&x).unwrap();
@@ -464,7 +465,8 @@ fn less_memory_gives_the_same_bits() {
     assert!(matches!(cpu.warm_up(&[6, 2, 4]).run(), Err(Error::Shape { .. })));
 }
 
-/// A device may hold smaller buffers than it could bind. What a plan accepts runs, and a stream's room to spare is no reason to fail.
+/// A device's largest buffer may be smaller than its largest binding. A shape that a plan accepts runs, and a stream's
+/// spare capacity is no reason to fail.
 #[test]
 fn buffers_that_are_smaller_than_bindings_are_respected() {
     let Some(gpu) = gpu() else { return };
@@ -476,7 +478,7 @@ fn buffers_that_are_smaller_than_bindings_are_respected() {
     let placed = lstm.to(&small).unwrap();
     placed.plan(100, 16).unwrap();
     assert_eq!(bits(&placed.forward(&x, None).unwrap().0), bits(&expected));
-    // A push of 65 steps leaves room for 128, whose arrays would be too large.
+    // A push of 65 steps reserves room for 128, whose arrays would be too large.
     let mut streams = placed.streams(16).run().unwrap();
     let pieces = [(0..65), (65..100)].map(|steps| streams.push(&slice(&x, 0, steps)).unwrap());
     assert_eq!(bits(&pieces[0]), bits(&slice(&expected, 0, 0..65)));

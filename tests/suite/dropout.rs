@@ -1,4 +1,4 @@
-//! Dropout: what PyTorch's rules say of it, and masks that every device agrees on.
+//! Dropout: PyTorch's rules, and masks that are the same on every device.
 
 use wgpu_rnn::{
     Config, Device, GruBuffers, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, Placed, Rnn,
@@ -14,7 +14,8 @@ fn train<K: Kind>(config: Config<K>, device: &Device, seed: u64) -> Placed<K> {
     placed
 }
 
-/// A stack whose layers pass on what they read: relu of the identity. Its last output is the input through every mask.
+/// Creates a stack whose layers pass on what they read: relu of the identity. Its last output is the input after every
+/// mask.
 fn pass_on(size: usize, layers: usize, p: f64, device: &Device, seed: u64) -> Placed<RnnKind> {
     let mut identity = Tensor::zeros([size, size]).unwrap();
     (0..size).for_each(|i| identity.data_mut()[i * size + i] = 1.0);
@@ -44,12 +45,12 @@ fn a_share_of_p_is_dropped_and_the_rest_is_scaled() {
             // Of n draws, 5 standard deviations: one run in two million fails by chance, and the seed is fixed.
             let dropped = output.data().iter().filter(|&&v| v == 0.0).count() as f64;
             assert!((dropped - n * p).abs() < 5.0 * (n * p * (1.0 - p)).sqrt(), "{dropped} of {n} at {p} on {device}");
-            // In every place of a row as often as elsewhere.
+            // Every position of a row is dropped equally often.
             for k in 0..40 {
                 let column = output.data().iter().skip(k).step_by(40).filter(|&&v| v == 0.0).count() as f64;
                 assert!((column - 400.0 * p).abs() < 5.0 * (400.0 * p * (1.0 - p)).sqrt(), "{column} in {k} at {p}");
             }
-            // h_n is taken before dropout: the first layer's is the input.
+            // h_n is taken before dropout: that of the first layer is the input.
             assert!(last.data()[..8 * 40].iter().all(|&v| v == 1.0), "{p} on {device}");
         }
     });
@@ -63,12 +64,13 @@ fn masks_differ_by_layer_and_by_call_and_follow_from_the_seed() {
         let one = pass_on(16, 2, 0.5, device, 7);
         let (first, second) = (mask(&one), mask(&one));
         assert_ne!(bits(&first), bits(&second), "two calls on {device}");
-        // The same seed, the same calls; another seed, others.
+        // The same seed gives the same masks, another seed different ones.
         let again = pass_on(16, 2, 0.5, device, 7);
         assert_eq!((bits(&mask(&again)), bits(&mask(&again))), (bits(&first), bits(&second)), "{device}");
         assert_ne!(bits(&mask(&pass_on(16, 2, 0.5, device, 8))), bits(&first), "{device}");
         assert_ne!(bits(&mask(&pass_on(16, 2, 0.5, device, 7 + (1 << 32)))), bits(&first), "{device}");
-        // Were a mask used for two layers, what passes the first would pass the second: a half, not a quarter.
+        // If two layers shared a mask, everything that passes the first would pass the second: a half instead of a
+        // quarter.
         let passed = mask(&pass_on(16, 3, 0.5, device, 7)).data().iter().filter(|&&v| v != 0.0).count() as f64;
         let n = x.data().len() as f64;
         assert!((passed - n / 4.0).abs() < 5.0 * (n * 3.0 / 16.0).sqrt(), "{passed} of {n} on {device}");
@@ -81,7 +83,7 @@ fn check_both_devices<K: Kind>(cpu: &Device, gpu: &Device, config: Config<K>) {
     let (x, initial) = (uniform(&shape, 2), state(&config, b, 3));
     let lengths = [9, 3, 0, 7, 9];
     let (on_cpu, on_gpu) = (train(config.clone(), cpu, 11), train(config.clone(), gpu, 11));
-    // Dropout doubles what a layer reads.
+    // Dropout doubles the values that a layer reads.
     let tolerance = Tolerance::of_f32_sum(2 * reduction_length(&config));
     for call in 0..3 {
         let expected = on_cpu.request(&x).state(&initial).lengths(&lengths).padding_value(2.0).run().unwrap();
@@ -92,7 +94,7 @@ fn check_both_devices<K: Kind>(cpu: &Device, gpu: &Device, config: Config<K>) {
             compare(&name, got.data(), expected.data(), tolerance).unwrap();
         }
     }
-    // A call that is refused draws nothing, and one with all states as much as any.
+    // A rejected call draws no masks, and one with all states draws as many as any other.
     assert!(on_gpu.forward(&Tensor::zeros([1, 1, 1, 1]).unwrap(), None).is_err());
     let expected = on_cpu.request(&x).lengths(&lengths).padding_value(2.0).all_states().run().unwrap();
     let got = on_gpu.request(&x).lengths(&lengths).padding_value(2.0).all_states().run().unwrap();
@@ -126,7 +128,7 @@ fn the_cpu_and_a_gpu_have_the_same_masks() {
 }
 
 #[test]
-fn nothing_is_dropped_at_0_in_evaluation_or_by_one_layer() {
+fn nothing_is_dropped_at_0_in_evaluation_or_with_one_layer() {
     on_both(|device| {
         let x = uniform(&[6, 3, 5], 2);
         let config = LstmConfig::new(5, 9).with_num_layers(2);
@@ -139,7 +141,7 @@ fn nothing_is_dropped_at_0_in_evaluation_or_by_one_layer() {
         placed.set_mode(Mode::Evaluation);
         assert_eq!(output(&placed), expected, "evaluation on {device}");
         let placed = Layer::random(config, 1).unwrap().with_dropout(0.5).unwrap().to(device).unwrap();
-        assert_eq!(output(&placed), expected, "as placed on {device}");
+        assert_eq!(output(&placed), expected, "after placing on {device}");
         let single = LstmConfig::new(5, 9);
         let expected =
             bits(&Layer::random(single.clone(), 1).unwrap().to(device).unwrap().forward(&x, None).unwrap().0);
@@ -154,10 +156,10 @@ fn everything_is_dropped_at_1() {
         let placed = pass_on(5, 2, 1.0, device, 7);
         let (output, _) = placed.forward(&x, None).unwrap();
         assert!(output.data().iter().all(|&v| v == 0.0), "{device}: {:?}", output.data());
-        // PyTorch multiplies with 0, so that NaN stays, in its row.
-        let mut spoilt = x.clone();
-        spoilt.data_mut()[4] = f32::NAN;
-        let (output, _) = placed.forward(&spoilt, None).unwrap();
+        // PyTorch multiplies by 0, so NaN stays in its row.
+        let mut tainted = x.clone();
+        tainted.data_mut()[4] = f32::NAN;
+        let (output, _) = placed.forward(&tainted, None).unwrap();
         let first = slice(&output, 1, 0..1);
         assert!(first.data().iter().all(|v| v.is_nan()), "{device}: {:?}", first.data());
         assert!(slice(&output, 1, 1..3).data().iter().all(|&v| v == 0.0), "{device}");
@@ -165,19 +167,19 @@ fn everything_is_dropped_at_1() {
 }
 
 #[test]
-fn streams_with_dropout_are_refused() {
+fn streams_with_dropout_are_rejected() {
     let placed = train(LstmConfig::new(5, 9).with_num_layers(2).with_dropout(0.5), &Device::cpu(), 7);
     assert_eq!(
         placed.streams(1).run().unwrap_err().to_string(),
-        "dropout over streams is not supported: a stream is the same however it is cut, and masks are a call's; \
-         set the mode to evaluation"
+        "dropout over streams is not supported: a stream's results do not depend on how it is cut, but each call draws \
+         its own masks; set the mode to evaluation"
     );
     assert!(train(LstmConfig::new(5, 9).with_num_layers(2), &Device::cpu(), 7).streams(1).run().is_ok());
 }
 
-/// Also one that is refused by the device's limits, which the CPU does not have.
+/// A call that is rejected by the device's limits, which the CPU does not have, draws no masks either.
 #[test]
-fn a_refused_call_draws_no_mask() {
+fn a_rejected_call_draws_no_mask() {
     if gpu().is_none() {
         return;
     }
@@ -186,12 +188,12 @@ fn a_refused_call_draws_no_mask() {
     let (cpu, gpu) = (train(config.clone(), &Device::cpu(), 5), train(config, &Device::from_wgpu(device, queue), 5));
     let x = uniform(&[4, 2, 3], 2);
     for _ in 0..2 {
-        let refused = gpu.forward(&Tensor::zeros([30_000, 2, 3]).unwrap(), None).unwrap_err();
-        assert!(matches!(refused, wgpu_rnn::Error::Limit { .. }), "{refused}");
+        let rejected = gpu.forward(&Tensor::zeros([30_000, 2, 3]).unwrap(), None).unwrap_err();
+        assert!(matches!(rejected, wgpu_rnn::Error::Limit { .. }), "{rejected}");
         let (expected, got) = (cpu.forward(&x, None).unwrap().0, gpu.forward(&x, None).unwrap().0);
-        compare("after a refused call", got.data(), expected.data(), Tolerance::of_f32_sum(64)).unwrap();
+        compare("after a rejected call", got.data(), expected.data(), Tolerance::of_f32_sum(64)).unwrap();
     }
-    // Nor does a refused recording, here of a strategy that copies the output.
+    // Neither does a rejected recording, here with a strategy that copies the output.
     let (device, _) = gpu.device().wgpu().unwrap();
     let buffer = |usage| {
         device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 1024, usage, mapped_at_creation: false })
@@ -200,8 +202,8 @@ fn a_refused_call_draws_no_mask() {
     let [input, output, h_n] = [storage, storage, storage | state].map(buffer);
     gpu.set_strategy(Strategy::Wavefront).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
-    let refused = gpu.encode(&mut encoder, 4, 2, &GruBuffers::new(&input, &output, &h_n)).unwrap_err();
-    assert!(matches!(refused, wgpu_rnn::Error::Buffer { name: "output", .. }), "{refused}");
+    let rejected = gpu.encode(&mut encoder, 4, 2, &GruBuffers::new(&input, &output, &h_n)).unwrap_err();
+    assert!(matches!(rejected, wgpu_rnn::Error::Buffer { name: "output", .. }), "{rejected}");
     let (expected, got) = (cpu.forward(&x, None).unwrap().0, gpu.forward(&x, None).unwrap().0);
-    compare("after a refused recording", got.data(), expected.data(), Tolerance::of_f32_sum(64)).unwrap();
+    compare("after a rejected recording", got.data(), expected.data(), Tolerance::of_f32_sum(64)).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Every bad input gets its error, by type and by exact words.
+//! Every invalid input gets its error, checked by type and by exact message.
 
 use std::error::Error as _;
 
@@ -12,7 +12,7 @@ use crate::support::{gpu, own_device, uniform};
 
 fn message<T>(result: Result<T, Error>) -> String {
     match result {
-        Ok(_) => panic!("an error was expected"),
+        Ok(_) => panic!("expected an error"),
         Err(error) => error.to_string(),
     }
 }
@@ -41,7 +41,7 @@ fn arguments_outside_their_range() {
 }
 
 #[test]
-fn sizes_that_no_machine_holds_are_refused() {
+fn sizes_that_no_machine_can_hold_are_rejected() {
     for config in [
         LstmConfig::new(usize::MAX, 2),
         LstmConfig::new(1, usize::MAX),
@@ -59,9 +59,9 @@ fn sizes_that_no_machine_holds_are_refused() {
     );
 }
 
-/// Sizes that hold nothing are no reason to ask for memory.
+/// Sizes that hold no elements are no reason to allocate memory.
 #[test]
-fn a_huge_batch_of_no_steps_is_an_answer_or_an_error() {
+fn a_huge_batch_without_steps_is_a_result_or_an_error() {
     for device in [Some(Device::cpu()), gpu()].iter().flatten() {
         let model = Lstm::random(LstmConfig::new(3, 5), 0).unwrap().to(device).unwrap();
         for batch in [1_usize << 40, usize::MAX] {
@@ -222,11 +222,13 @@ fn files_without_a_fitting_model() {
     };
     assert_eq!(
         load(&[("head.weight", &[1, 1])], ""),
-        "no recurrent layer under prefix \"\" (no tensor weight_ih_l0); the file has no tensor named like a recurrent layer's"
+        "no recurrent layer under prefix \"\" (no tensor weight_ih_l0); \
+        the file has no tensor named like a recurrent layer's"
     );
     assert_eq!(
         load(&[("b.weight_ih_l0", &[4, 1]), ("a.weight_ih_l0", &[4, 1])], "c."),
-        "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); the file has recurrent layers under [\"a.\", \"b.\"]"
+        "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); \
+        the file has recurrent layers under [\"a.\", \"b.\"]"
     );
     assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 is there");
     assert_eq!(load(&[("p.bias_hh_l0", &[4])], "p."), "tensor p.weight_ih_l0 is missing: p.bias_hh_l0 is there");
@@ -246,7 +248,7 @@ fn files_without_a_fitting_model() {
     for odd in ["p.weight_ih_l007", "p.weight_hh_l18446744073709551616", "p.weight_ih_l1_reversed"] {
         assert_eq!(
             load(&[("p.weight_ih_l0", &[4, 1]), ("p.weight_hh_l0", &[4, 1]), (odd, &[4, 1])], "p."),
-            format!("tensor {odd} does not fit: it is named like a parameter, but for its layer number")
+            format!("tensor {odd} does not fit: it is named like a parameter, except for its layer number")
         );
     }
     let huge = format!("weight_ih_l{}", usize::MAX);
@@ -266,7 +268,7 @@ fn files_without_a_fitting_model() {
         file(Dtype::F32, &[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 1]), ("weight_hr_l0", &[1, 2])]);
     assert_eq!(
         message(Gru::<f32>::from_tensor_file(&projected_gru, "")),
-        "tensor weight_hr_l0 does not fit: a projection is an LSTM's, and this is read as a GRU"
+        "tensor weight_hr_l0 does not fit: only an LSTM has a projection, and this is read as a GRU"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 2])], ""),
@@ -321,10 +323,10 @@ fn a_weight_beyond_the_range_of_f32_is_found() {
 }
 
 #[test]
-fn files_that_are_no_safetensors() {
+fn files_that_are_not_safetensors() {
     let missing = Lstm::from_safetensors("no/such/file.safetensors", "").unwrap_err();
     assert_eq!(missing.to_string(), "no/such/file.safetensors: the file could not be read");
-    // Printed as a chain, the reason comes once, and from the operating system.
+    // Printed as a chain, the reason appears once, with the operating system's message.
     let chain = format!("{:#}", anyhow::Error::from(missing));
     assert!(chain.starts_with("no/such/file.safetensors: the file could not be read: No such file"), "{chain}");
     assert_eq!(chain.matches("No such file").count(), 1, "{chain}");
@@ -349,7 +351,7 @@ fn files_that_are_no_safetensors() {
 }
 
 #[test]
-fn gates_that_do_not_fit_each_other() {
+fn gates_that_do_not_match_each_other() {
     let linear = |h: usize, columns: usize| GateLinear { weight: zeros(&[h, columns]), bias: Some(zeros(&[h])) };
     let good = || ConcatGates { forget: linear(2, 5), input: linear(2, 5), output: linear(2, 5), cell: linear(2, 5) };
     assert!(Lstm::from_concat_gates(&[good()]).is_ok());
@@ -363,7 +365,7 @@ fn gates_that_do_not_fit_each_other() {
     let no_bias = GateLinear { weight: zeros(&[2, 5]), bias: None };
     assert_eq!(
         import(ConcatGates { output: no_bias, ..good() }),
-        "tensor bias is missing: a bias is in some of the four gates and must be in all or none"
+        "tensor bias is missing: some of the four gates have a bias; either all or none must have one"
     );
     let wrong_bias = GateLinear { weight: zeros(&[2, 5]), bias: Some(zeros(&[3])) };
     assert_eq!(import(ConcatGates { input: wrong_bias, ..good() }), "input.bias: expected shape [2], got [3]");
@@ -392,11 +394,11 @@ fn names_that_a_file_cannot_hold() {
     );
     assert_eq!(
         message(TensorFile::serialize(&[("__metadata__", &a)])),
-        "tensor __metadata__ does not fit: the format keeps this name for itself"
+        "tensor __metadata__ does not fit: the format reserves this name"
     );
 }
 
-/// One limit lowered at a time, each to less than the kernels need.
+/// Lowers one limit at a time to less than the kernels need.
 #[test]
 fn every_limit_of_a_device_is_named() {
     if gpu().is_none() {

@@ -1,4 +1,4 @@
-//! Large pre-activations saturate: finite and right, where some drivers' tanh gives NaN from 89 on.
+//! Large pre-activations saturate: results are finite and correct, even if a driver's tanh gives NaN from 89 on.
 
 use wgpu_rnn::{Device, LayerWeights, Lstm, LstmConfig, LstmState, Tensor};
 
@@ -10,7 +10,7 @@ fn pre_activations_of_any_size_saturate() {
     let devices = [Some(Device::cpu()), gpu()];
     for device in devices.iter().flatten() {
         for size in [1.0, 15.0, 16.0, 87.0, 89.0, 1e3, 1e4, 1e20, 3e38_f32] {
-            // One input of ±1 or 0 times a weight of `size`; nothing is summed, so nothing but the activations rounds.
+            // One input of ±1 or 0 times a weight of `size`: there is no sum, so only the activations round.
             let weight_ih = Tensor::new([4, 1], [size, -size, size, size]).unwrap();
             let lstm = Lstm::new(
                 LstmConfig::new(1, 1).with_bias(false),
@@ -31,7 +31,7 @@ fn pre_activations_of_any_size_saturate() {
 
 /// Random models whose weights are scaled until every gate saturates.
 #[test]
-fn saturated_random_models_stay_right() {
+fn saturated_random_models_stay_correct() {
     let Some(gpu) = gpu() else { return };
     for scale in [30.0_f32, 100.0, 1e3] {
         let config = LstmConfig::new(6, 10).with_num_layers(2).with_bidirectional(true);
@@ -45,16 +45,17 @@ fn saturated_random_models_stay_right() {
         let x = uniform(&[1, 5, 6], 22);
         let (output, _) = lstm.to(&gpu).unwrap().forward(&x, None).unwrap();
         let (expected, _) = oracle(&lstm, &x, None);
-        // A sum of 28 terms (two layers' inputs and hidden units) that add up to about `scale` rounds by 28·ε·scale, of which a
-        // sigmoid passes on a quarter; where that would be all of its range, it says nothing, so scales stay below.
+        // A sum of 28 terms (two layers' inputs and hidden units) that add up to about `scale` rounds by 28·ε·scale, of
+        // which a sigmoid passes on a quarter. The bound is meaningless once that exceeds the sigmoid's range, so
+        // scales stay below.
         let tolerance = Tolerance::both(28.0 * f64::from(f32::EPSILON) * f64::from(scale) / 4.0);
         compare(&format!("scale {scale}"), output.data(), expected.data(), tolerance).unwrap();
     }
 }
 
-/// A gate that is all but shut holds back even the largest cell state.
+/// A nearly closed gate holds back even the largest cell state.
 #[test]
-fn a_shut_gate_is_shut() {
+fn a_closed_gate_is_closed() {
     for device in [Some(Device::cpu()), gpu()].iter().flatten() {
         for (forget, c_0) in [(-100.0_f32, 1e38_f32), (-200.0, f32::MAX), (-95.0, 1e35)] {
             let zeros = |shape: &[usize]| Tensor::zeros(shape).unwrap();
@@ -64,7 +65,7 @@ fn a_shut_gate_is_shut() {
             let state = LstmState { h: zeros(&[1, 1]), c: Tensor::new([1, 1], [c_0]).unwrap() };
             let (_, last) = lstm.to(device).unwrap().forward(&zeros(&[1, 1]), Some(&state)).unwrap();
             let (_, expected) = oracle(&lstm, &zeros(&[1, 1]), Some(&state));
-            // Below the least normal f32, 1.2e-38, a device may round to 0.
+            // Below the smallest normal f32, 1.2e-38, a device may round to 0.
             let tolerance = Tolerance { absolute: 1.2e-38 * f64::from(c_0), relative: 1e-5 };
             compare(&format!("{forget} {c_0} on {device}"), last.c.data(), expected.c.data(), tolerance).unwrap();
         }

@@ -1,4 +1,4 @@
-//! The public types as people see them and as programs may use them.
+//! The public types: their formatting, traits and accessors.
 
 use wgpu_rnn::{
     AllStates, Cell, CellState, ConcatGates, Config, CpuPlan, Device, Error, GateLinear, GpuOptions, GpuPlan, Gru,
@@ -9,7 +9,7 @@ use wgpu_rnn::{
 
 use crate::support::{bits, on_both, uniform};
 
-/// Every type that a program may keep may be kept anywhere. Requests run on whatever thread.
+/// Every type that a program may keep can be kept anywhere. Requests run on any thread.
 #[test]
 fn public_types_are_send_and_sync() {
     fn both<T: Send + Sync>() {}
@@ -52,7 +52,7 @@ fn public_types_are_send_and_sync() {
     send::<Request<'static, (), questions::NewStreams<'static, LstmKind, f32>>>();
 }
 
-/// A million weights are not printed, wherever they are; what is printed is a line.
+/// Weights are never printed; the output is a single line.
 #[test]
 fn debug_is_a_line() {
     fn line(value: &dyn std::fmt::Debug, expected: &str) {
@@ -75,7 +75,7 @@ fn debug_is_a_line() {
 }
 
 #[test]
-fn what_people_may_print_is_in_words() {
+fn display_is_readable() {
     on_both(|device| {
         let lstm = Lstm::random(LstmConfig::new(10, 20), 0).unwrap();
         assert_eq!(lstm.to_string(), "LSTM(10, 20)");
@@ -94,7 +94,7 @@ fn what_people_may_print_is_in_words() {
     assert_eq!([Nonlinearity::Tanh, Nonlinearity::Relu].map(|name| name.to_string()), ["tanh", "relu"]);
 }
 
-/// PyTorch's names, each of which reads what `with_…` has set.
+/// Getters have PyTorch's names, and return what `with_…` has set.
 #[test]
 fn getters_read_what_setters_set() {
     let config = LstmConfig::new(3, 9);
@@ -113,7 +113,7 @@ fn getters_read_what_setters_set() {
     assert!(rnn.config().batch_first() && rnn.config().dropout() == 0.5);
 }
 
-/// A configuration that was not checked may have any sizes; nothing that it is asked overflows.
+/// An unchecked configuration may have any sizes; none of its methods overflows.
 #[test]
 fn sizes_of_any_configuration_do_not_overflow() {
     let config = LstmConfig::new(3, usize::MAX).with_num_layers(usize::MAX).with_bidirectional(true);
@@ -127,7 +127,7 @@ fn sizes_of_any_configuration_do_not_overflow() {
     assert!(matches!(Gru::random(none, 0), Err(Error::Config { argument: "num_layers", .. })));
 }
 
-/// Clones are one model: weights, mode and strategy are shared, and the layer comes back as it was.
+/// Clones are the same model: weights, mode and strategy are shared, and the layer is returned as it was.
 #[test]
 fn a_placed_model_is_shared_by_its_clones() {
     on_both(|device| {
@@ -143,15 +143,15 @@ fn a_placed_model_is_shared_by_its_clones() {
         std::thread::scope(|scope| scope.spawn(|| one.set_mode(Mode::Evaluation)).join().unwrap());
         drop(one);
         assert_eq!(bits(&other.forward(&x, None).unwrap().0), expected, "{device}");
-        // Back to the host and to another device.
+        // Places the layer on another device.
         let again = other.layer().to(&Device::cpu()).unwrap();
         assert_eq!(again.forward(&x, None).unwrap().0.shape(), [4, 2, 8]);
     });
 }
 
-/// Nothing that a program for GPUs calls is an error where there is none.
+/// Nothing that a program for GPUs calls is an error on the CPU.
 #[test]
-fn the_cpu_takes_every_call_of_a_portable_program() {
+fn the_cpu_accepts_every_call_of_a_portable_program() {
     let lstm = Lstm::random(LstmConfig::new(3, 8).with_num_layers(2), 1).unwrap().to(&Device::cpu()).unwrap();
     let x = uniform(&[4, 2, 3], 2);
     let expected = lstm.forward(&x, None).unwrap();
@@ -165,9 +165,9 @@ fn the_cpu_takes_every_call_of_a_portable_program() {
     lstm.warm_up(&[4, 2, 3]).run().unwrap();
 }
 
-/// The plan of the CPU tells what is there: the threads of this machine, the lanes of its vectors.
+/// The plan of the CPU reports the threads of this machine and the lanes of its vectors.
 #[test]
-fn the_plan_of_the_cpu_is_that_of_this_machine() {
+fn the_plan_of_the_cpu_describes_this_machine() {
     let available = std::thread::available_parallelism().unwrap().get();
     let plan = |config: LstmConfig, t, b| {
         let placed = Lstm::random(config, 1).unwrap().to(&Device::cpu()).unwrap();
@@ -178,7 +178,7 @@ fn the_plan_of_the_cpu_is_that_of_this_machine() {
     };
     let small = plan(LstmConfig::new(3, 8), 4, 2);
     assert_eq!(small.threads(), 1);
-    // 2·(I·G·H + H·G·H)·T·B of multiplications and additions.
+    // 2·(I·G·H + H·G·H)·T·B multiplications and additions.
     assert_eq!(small.flops(), 2 * (3 * 32 + 8 * 32) * 4 * 2);
     let large = plan(LstmConfig::new(128, 256).with_bidirectional(true), 100, 32);
     assert_eq!(large.flops(), 2 * 2 * (128 * 1024 + 256 * 1024) * 100 * 32);
@@ -199,7 +199,7 @@ fn the_plan_of_the_cpu_is_that_of_this_machine() {
     assert!((1..=32).contains(&large.tile_rows()) && (1..=100).contains(&large.chunk_steps()));
     assert!(large.to_string().starts_with(large.instruction_set()), "{large}");
     assert!(format!("{large:#}").contains("LSTM(128, 256, bidirectional=true) over T = 100, B = 32"), "{large:#}");
-    // Any shape has one: none divides by zero or overflows.
+    // Any shape has a plan, without a division by zero or an overflow.
     for (t, b) in [(0, 3), (3, 0), (usize::MAX, 2), (2, usize::MAX), (usize::MAX, usize::MAX)] {
         plan(LstmConfig::new(3, 8).with_bidirectional(true), t, b);
     }

@@ -1,4 +1,4 @@
-//! Files as they are opened: what they hold is told without loading it, and what is loaded is what was meant.
+//! Opening files: their contents are described without loading them, and the intended model is loaded.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use wgpu_rnn::{
 
 use crate::support::uniform;
 
-/// A checkpoint with several models, other tensors and text.
+/// Writes a checkpoint with several models, other tensors and metadata.
 fn checkpoint(path: &std::path::Path) {
     let folder = tempfile::tempdir().unwrap();
     let part = |name: &str| folder.path().join(name);
@@ -31,7 +31,7 @@ fn checkpoint(path: &std::path::Path) {
 }
 
 #[test]
-fn a_file_says_what_it_holds() {
+fn a_file_describes_its_contents() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     checkpoint(&path);
@@ -58,7 +58,7 @@ fn a_file_says_what_it_holds() {
     assert!(debug.len() < 120 + path.display().to_string().len() && debug.contains("tensors: "), "{debug}");
 }
 
-/// Each of the layers is what [`TensorFile::layer`] said, and only that one is loaded.
+/// Each layer matches the description of [`TensorFile::layer`], and no other is loaded.
 #[test]
 fn any_layer_is_the_layer_of_its_kind() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,10 +88,10 @@ fn any_layer_is_the_layer_of_its_kind() {
     assert!(AnyLayer::from_tensor_file(&file, "no.").is_err());
 }
 
-/// The file is larger than any machine's memory, and sparse: opening and reading a layer out of it touches neither.
+/// The file is sparse and larger than any machine's memory: opening it and reading one layer must not read the rest.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_layer_is_read_out_of_a_file_larger_than_memory() {
+fn a_layer_is_read_from_a_file_larger_than_memory() {
     use std::io::{Seek, SeekFrom, Write};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("huge");
@@ -99,15 +99,20 @@ fn a_layer_is_read_out_of_a_file_larger_than_memory() {
     let (ih, hh) = (lstm.layers()[0].weight_ih(), lstm.layers()[0].weight_hh());
     let huge: u64 = 1 << 42;
     let (a, b) = (huge + 4 * ih.data().len() as u64, huge + 4 * (ih.data().len() + hh.data().len()) as u64);
-    let header = format!(
-        r#"{{"huge":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{huge}]}},"weight_ih_l0":{{"dtype":"F32","shape":[12,2],"data_offsets":[{huge},{a}]}},"weight_hh_l0":{{"dtype":"F32","shape":[12,3],"data_offsets":[{a},{b}]}}}}"#,
-        huge / 4
-    );
+    let entry = |name: &str, shape: &str, from: u64, to: u64| {
+        format!(r#""{name}":{{"dtype":"F32","shape":[{shape}],"data_offsets":[{from},{to}]}}"#)
+    };
+    let tensors = [
+        entry("huge", &(huge / 4).to_string(), 0, huge),
+        entry("weight_ih_l0", "12,2", huge, a),
+        entry("weight_hh_l0", "12,3", a, b),
+    ];
+    let header = format!("{{{}}}", tensors.join(","));
     let mut file = std::fs::File::create(&path).unwrap();
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(header.as_bytes()).unwrap();
     if file.seek(SeekFrom::Current(huge as i64)).and_then(|_| file.set_len(8 + header.len() as u64 + b)).is_err() {
-        eprintln!("SKIPPED: the file system has no file of 4 TiB");
+        eprintln!("SKIPPED: the file system does not support files of 4 TiB");
         return;
     }
     for tensor in [ih, hh] {
@@ -118,7 +123,7 @@ fn a_layer_is_read_out_of_a_file_larger_than_memory() {
 }
 
 #[test]
-fn threads_read_one_file() {
+fn threads_read_one_file_at_the_same_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let tensors: Vec<(String, Tensor)> = (0..8).map(|k| (format!("t{k}"), uniform(&[30_000], k))).collect();
@@ -138,7 +143,7 @@ fn threads_read_one_file() {
 }
 
 #[test]
-fn a_file_that_is_cut_while_it_is_open_is_an_error() {
+fn a_file_that_is_truncated_while_open_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     TensorFile::save(&path, &[("x", &uniform(&[100], 1))]).unwrap();
@@ -155,9 +160,9 @@ fn a_file_that_is_cut_while_it_is_open_is_an_error() {
     }
 }
 
-/// A header whose places overlap, leave gaps, or are not what shape and type say.
+/// The defect: a header whose ranges overlap, leave gaps, or contradict shape and type.
 #[test]
-fn places_that_do_not_fit_are_errors() {
+fn invalid_ranges_are_errors() {
     let file = |tensors: &str, data: usize| {
         let header = format!("{{{tensors}}}");
         let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat();
@@ -176,13 +181,13 @@ fn places_that_do_not_fit_are_errors() {
     assert!(file(&one("a", 4, 12), 12).is_err());
     let overflow = format!(r#""a":{{"dtype":"F32","shape":[{0},{0},0],"data_offsets":[0,0]}}"#, usize::MAX);
     assert!(file(&overflow, 0).is_err());
-    // A header's length that would overflow, or take more memory than there is.
+    // A header length that would overflow, or exceed the available memory.
     for length in [u64::MAX, u64::MAX - 7, 1 << 40, 100_000_001] {
         assert!(TensorFile::from_bytes([&length.to_le_bytes()[..], b"{}"].concat()).is_err());
     }
 }
 
-/// Writes a file as PyTorch does: names and shapes alone.
+/// Writes a file as PyTorch does: names and shapes only.
 fn without_metadata<K: Kind>(config: Config<K>, path: &std::path::Path) {
     wgpu_rnn::Layer::random(config, 1).unwrap().save_safetensors(path, "p.").unwrap();
     let file = TensorFile::open(path).unwrap();
@@ -196,7 +201,7 @@ fn a_configuration_is_compared_with_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     without_metadata(LstmConfig::new(3, 5).with_num_layers(2).with_batch_first(true), &path);
-    // The file does not say batch_first; the configuration does.
+    // The file does not record batch_first; the configuration states it.
     assert!(!Lstm::from_safetensors(&path, "p.").unwrap().config().batch_first());
     let config = LstmConfig::new(3, 5).with_num_layers(2).with_batch_first(true).with_dropout(0.5);
     let lstm = Lstm::from_safetensors_with(config.clone(), &path, "p.").unwrap();
@@ -232,9 +237,9 @@ fn a_configuration_is_compared_with_the_file() {
     );
 }
 
-/// A model that was saved is the same model when it is read, its configuration included.
+/// A saved model is read back as the same model, including its configuration.
 #[test]
-fn saving_records_what_weights_do_not_tell() {
+fn saving_records_the_arguments_that_weights_do_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     for batch_first in [false, true] {
@@ -253,7 +258,7 @@ fn saving_records_what_weights_do_not_tell() {
             assert_eq!(RnnCell::from_safetensors(&cell_path, "a.").unwrap(), cell);
         }
     }
-    // A file that says batch-first is not run time-first by a configuration that forgot it.
+    // A file that records batch-first is not run time-first because a configuration omits it.
     Lstm::random(LstmConfig::new(2, 3).with_batch_first(true), 1).unwrap().save_safetensors(&path, "a.").unwrap();
     assert_eq!(
         Lstm::from_safetensors_with(LstmConfig::new(2, 3), &path, "a.").unwrap_err().to_string(),
@@ -286,7 +291,7 @@ fn metadata_is_read_as_python_writes_it() {
     assert!(load(&[("a.nonlinearity", "sigmoid")]).is_err());
 }
 
-/// f32 without a word, f64 by name.
+/// The default is f32; f64 is requested by name.
 #[test]
 fn the_number_type_is_inferred() {
     let folder = tempfile::tempdir().unwrap();

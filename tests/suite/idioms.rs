@@ -1,4 +1,4 @@
-//! The README's table of PyTorch's idioms: each row runs as it is written there.
+//! The README's table of PyTorch idioms: each row runs as it is written there.
 
 use wgpu_rnn::{
     Device, Error, Gru, GruConfig, Lstm, LstmCell, LstmCellConfig, LstmConfig, LstmState, Mode, Nonlinearity,
@@ -7,29 +7,28 @@ use wgpu_rnn::{
 
 use crate::support::uniform;
 
-/// The code of the table's right column.
+/// Returns the code in the table's right column.
 fn idioms() -> Vec<String> {
     let readme = include_str!("../../README.md");
     let rows = readme.lines().skip_while(|line| !line.starts_with("| in PyTorch | here |")).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|'));
-    // The left column has the pipes and backticks of Python; the right one begins after the last "` | " or text before
-    // " | ".
+    // The left column contains pipes and backticks of Python; the right one begins after the last " | ".
     let right = rows.map(|row| row.trim_end_matches(" |").rsplit_once(" | ").unwrap().1);
     right.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// Code without what rustfmt may change.
+/// Returns code without anything that rustfmt may change.
 fn bare(code: &str) -> String {
     code.split_whitespace().collect::<String>().replace(",)", ")")
 }
 
 #[test]
-fn every_idiom_of_the_readme_is_run_here() {
+fn every_idiom_of_the_readme_runs_here() {
     let here = bare(include_str!("idioms.rs").rsplit("// The rows.").next().unwrap());
     let idioms = idioms();
     assert!(idioms.len() >= 25, "{idioms:?}");
     for idiom in idioms {
-        assert!(here.contains(&bare(&idiom)), "not run here: {idiom}");
+        assert!(here.contains(&bare(&idiom)), "does not run here: {idiom}");
     }
 }
 

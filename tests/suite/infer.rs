@@ -1,4 +1,4 @@
-//! The `infer` example as a user meets it: files in, file out, messages and exit status.
+//! The `infer` example as a user runs it: input files, output file, messages and exit status.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,7 +11,7 @@ use wgpu_rnn::{
 
 use crate::support::{bits, gpu, state, uniform};
 
-/// Cargo builds examples beside the tests' own folder.
+/// Returns the command of the example, which Cargo builds next to the tests' own folder.
 fn infer() -> Command {
     let tests = std::env::current_exe().unwrap();
     let path = tests.parent().unwrap().parent().unwrap().join("examples/infer");
@@ -43,8 +43,8 @@ impl Folder {
         command.args(more).output().unwrap()
     }
 
-    /// The message of a run that must fail and leave no output file.
-    fn refused(&self, more: &[&str], status: i32) -> String {
+    /// Returns the message of a run that must fail and leave no output file.
+    fn rejected(&self, more: &[&str], status: i32) -> String {
         let output = self.infer(more);
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(status), "{message}");
@@ -58,7 +58,7 @@ fn read(path: &Path, name: &str) -> Tensor {
 }
 
 #[test]
-fn a_run_writes_what_the_library_computes() {
+fn a_run_writes_the_results_of_the_library() {
     let folder = Folder::new();
     let config = LstmConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
     let lstm = Lstm::random(config.clone(), 1).unwrap();
@@ -67,7 +67,7 @@ fn a_run_writes_what_the_library_computes() {
     let both = [("input", &x), ("h_0", &initial.h), ("c_0", &initial.c)];
     let swapped = LstmState { h: uniform(&[4, 3, 6], 4), c: uniform(&[4, 3, 6], 5) };
     let batch_first = [("input", &x), ("h_0", &swapped.h), ("c_0", &swapped.c)];
-    // The example opens a device of its own, with the tiles of its own.
+    // The example opens its own device, with that device's tiles.
     let own = gpu().map(|_| Device::gpu(&GpuOptions::new()).unwrap());
     for device in [Some(Device::cpu()), own].iter().flatten() {
         let name = if device.is_gpu() { "gpu" } else { "cpu" };
@@ -112,11 +112,11 @@ fn run_kind<K: Kind>(layer: Layer<K>, flags: &[&str], name: &str) {
     std::fs::remove_file(folder.path("output")).unwrap();
     folder.save("input", &[("input", &x), ("c_0", &x)]);
     let message = "error: DIR/input.safetensors: has c_0, but the model is no LSTM and has no cell state\n";
-    assert_eq!(folder.refused(&["--device", "cpu"], 1), message);
+    assert_eq!(folder.rejected(&["--device", "cpu"], 1), message);
 }
 
 #[test]
-fn gru_and_rnn_are_recognised_by_their_weights() {
+fn gru_and_rnn_are_recognized_by_their_weights() {
     let gru = GruConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
     let rnn = RnnConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
     let relu = rnn.clone().with_nonlinearity(Nonlinearity::Relu);
@@ -130,7 +130,7 @@ fn gru_and_rnn_are_recognised_by_their_weights() {
 }
 
 #[test]
-fn lengths_in_the_input_file_are_the_rows_own() {
+fn lengths_in_the_input_file_apply_to_its_rows() {
     let folder = Folder::new();
     let lstm = Lstm::random(LstmConfig::new(2, 3).with_bidirectional(true), 1).unwrap();
     lstm.save_safetensors(folder.path("model"), "").unwrap();
@@ -146,9 +146,9 @@ fn lengths_in_the_input_file_are_the_rows_own() {
         std::fs::write(folder.path("input"), safetensors::serialize(views, None).unwrap()).unwrap();
     };
     write(&[4, -1, 2]);
-    assert_eq!(folder.refused(&["--device", "cpu"], 1), "error: DIR/input.safetensors: a length is -1, below 0\n");
+    assert_eq!(folder.rejected(&["--device", "cpu"], 1), "error: DIR/input.safetensors: a length is -1, below 0\n");
     write(&[4, 5, 2]);
-    assert!(folder.refused(&["--device", "cpu"], 1).contains("got 5 for row 1, with T = 4"));
+    assert!(folder.rejected(&["--device", "cpu"], 1).contains("got 5 for row 1, with T = 4"));
     write(&[4, 1, 2]);
     let run = folder.infer(&["--device", "cpu"]);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
@@ -158,37 +158,37 @@ fn lengths_in_the_input_file_are_the_rows_own() {
 }
 
 #[test]
-fn bad_files_are_refused() {
+fn invalid_files_are_rejected() {
     let folder = Folder::new();
-    let no_file = folder.refused(&["--device", "cpu"], 1);
+    let no_file = folder.rejected(&["--device", "cpu"], 1);
     assert!(no_file.starts_with("error: DIR/model.safetensors: the file could not be read: No such file"), "{no_file}");
 
     Lstm::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "a.").unwrap();
     std::fs::write(folder.path("input"), b"nonsense").unwrap();
-    let nonsense = folder.refused(&["--device", "cpu"], 1);
+    let nonsense = folder.rejected(&["--device", "cpu"], 1);
     assert!(nonsense.starts_with("error: DIR/input.safetensors: not a valid safetensors file"), "{nonsense}");
 
     folder.save("input", &[("x", &uniform(&[1, 1, 4], 0))]);
-    assert_eq!(folder.refused(&[], 1), "error: DIR/input.safetensors: has no tensor \"input\", only [\"x\"]\n");
+    assert_eq!(folder.rejected(&[], 1), "error: DIR/input.safetensors: has no tensor \"input\", only [\"x\"]\n");
     let x = uniform(&[2, 1, 4], 0);
     let h = uniform(&[1, 1, 6], 0);
     folder.save("input", &[("input", &x), ("h_0", &h)]);
     let message = "error: DIR/input.safetensors: has only one of h_0 and c_0; an LSTM takes both or neither\n";
-    assert_eq!(folder.refused(&[], 1), message);
+    assert_eq!(folder.rejected(&[], 1), message);
     folder.save("input", &[("input", &x), ("c_0", &h)]);
-    assert_eq!(folder.refused(&[], 1), message);
+    assert_eq!(folder.rejected(&[], 1), message);
     assert_eq!(
-        folder.refused(&["--nonlinearity", "relu"], 1),
+        folder.rejected(&["--nonlinearity", "relu"], 1),
         "error: --nonlinearity is for an RNN, and the model is none\n"
     );
     folder.save("input", &[("input", &uniform(&[2, 1, 5], 0))]);
     assert_eq!(
-        folder.refused(&["--device", "cpu"], 1),
+        folder.rejected(&["--device", "cpu"], 1),
         "error: input: expected shape [T, B, I] or unbatched [T, I] with I = 4, got [2, 1, 5]\n"
     );
     folder.save("input", &[("input", &x)]);
     assert_eq!(
-        folder.refused(&["--prefix", "b."], 1),
+        folder.rejected(&["--prefix", "b."], 1),
         "error: DIR/model.safetensors: no recurrent layer under prefix \"b.\" (no tensor b.weight_ih_l0); \
          the file has recurrent layers under [\"a.\"]\n"
     );
@@ -217,24 +217,24 @@ fn several_models_need_a_prefix() {
     folder.save("model", &names.map(|name| (name, &tensor)));
     folder.save("input", &[("input", &uniform(&[2, 1], 0))]);
     let message = "error: DIR/model.safetensors: has several models, name one with --prefix: [\"a.\", \"b.\"]\n";
-    assert_eq!(folder.refused(&["--device", "cpu"], 1), message);
+    assert_eq!(folder.rejected(&["--device", "cpu"], 1), message);
     assert!(folder.infer(&["--device", "cpu", "--prefix", "b."]).status.success());
 }
 
 #[test]
-fn bad_arguments_are_refused() {
+fn invalid_arguments_are_rejected() {
     let folder = Folder::new();
-    assert!(folder.refused(&["--device", "tpu"], 2).contains("invalid value 'tpu'"));
-    assert!(folder.refused(&["--nonsense"], 2).contains("--nonsense"));
-    let both = folder.refused(&["--device", "cpu", "--adapter", "llvmpipe"], 2);
+    assert!(folder.rejected(&["--device", "tpu"], 2).contains("invalid value 'tpu'"));
+    assert!(folder.rejected(&["--nonsense"], 2).contains("--nonsense"));
+    let both = folder.rejected(&["--device", "cpu", "--adapter", "llvmpipe"], 2);
     assert_eq!(both, "error: --adapter names a GPU adapter and cannot be used with --device cpu\n");
     assert_eq!(infer().output().unwrap().status.code(), Some(2));
 }
 
-/// As on a machine without any driver: the loader is pointed at no driver at all.
+/// Simulates a machine without any driver by pointing the loader at none.
 #[cfg(target_os = "linux")]
 #[test]
-fn without_a_driver_auto_runs_on_the_cpu_and_gpu_says_why_not() {
+fn without_a_driver_auto_runs_on_the_cpu_and_gpu_reports_the_reason() {
     let folder = Folder::new();
     Lstm::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "").unwrap();
     folder.save("input", &[("input", &uniform(&[2, 1, 4], 0))]);
@@ -257,7 +257,7 @@ fn without_a_driver_auto_runs_on_the_cpu_and_gpu_says_why_not() {
     let gpu = run("gpu");
     let message = String::from_utf8(gpu.stderr).unwrap();
     assert_eq!(gpu.status.code(), Some(1));
-    assert!(message.contains("none was found: is a driver of theirs installed?"), "{message}");
+    assert!(message.contains("none was found; is a GPU driver installed?"), "{message}");
     let auto = run("auto");
     let printed = String::from_utf8(auto.stdout).unwrap();
     assert!(auto.status.success());

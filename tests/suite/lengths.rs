@@ -1,4 +1,4 @@
-//! Rows of different lengths: each is what it would be alone.
+//! Rows of different lengths: each gives the same results as alone.
 
 use wgpu_rnn::{Config, Device, GruKind, Kind, Layer, LstmConfig, LstmKind, Nonlinearity, RnnKind, Tensor};
 
@@ -16,7 +16,7 @@ fn every_kind(check: impl Fn(&Device, bool)) {
     }
 }
 
-fn rows_are_what_they_are_alone<K: Kind>(config: Config<K>, device: &Device) {
+fn check_rows_alone<K: Kind>(config: Config<K>, device: &Device) {
     let b = LENGTHS.len();
     let placed = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
     let (x, initial) = (uniform(&[T, b, 5], 2), state(&config, b, 3));
@@ -40,40 +40,34 @@ fn rows_are_what_they_are_alone<K: Kind>(config: Config<K>, device: &Device) {
 }
 
 #[test]
-fn a_row_is_what_it_would_be_alone() {
+fn a_row_gives_the_same_results_as_alone() {
     every_kind(|device, bidirectional| {
-        rows_are_what_they_are_alone(
-            Config::<LstmKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional),
-            device,
-        );
+        check_rows_alone(Config::<LstmKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional), device);
         let projected = Config::<LstmKind>::new(5, 9).with_proj_size(4).with_num_layers(2);
-        rows_are_what_they_are_alone(projected.with_bidirectional(bidirectional), device);
-        rows_are_what_they_are_alone(
-            Config::<GruKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional),
-            device,
-        );
+        check_rows_alone(projected.with_bidirectional(bidirectional), device);
+        check_rows_alone(Config::<GruKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional), device);
         let rnn = Config::<RnnKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional);
-        rows_are_what_they_are_alone(rnn.clone(), device);
-        rows_are_what_they_are_alone(rnn.with_nonlinearity(Nonlinearity::Relu), device);
+        check_rows_alone(rnn.clone(), device);
+        check_rows_alone(rnn.with_nonlinearity(Nonlinearity::Relu), device);
     });
 }
 
 #[test]
-fn what_stands_behind_a_row_is_never_read() {
+fn values_past_a_rows_end_are_never_read() {
     every_kind(|device, bidirectional| {
         let config = LstmConfig::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional);
         let placed = Layer::random(config, 1).unwrap().to(device).unwrap();
         let x = uniform(&[T, LENGTHS.len(), 5], 2);
-        let mut spoilt = x.clone();
-        for (at, value) in spoilt.data_mut().iter_mut().enumerate() {
+        let mut tainted = x.clone();
+        for (at, value) in tainted.data_mut().iter_mut().enumerate() {
             let (t, row) = (at / 5 / LENGTHS.len(), at / 5 % LENGTHS.len());
             if t >= LENGTHS[row] {
                 *value = f32::NAN;
             }
         }
-        // NaN as the padding of the layers between would show in the states.
+        // NaN as padding between the layers would show in the states.
         let (output, last) = placed.request(&x).lengths(&LENGTHS).run().unwrap();
-        let (again, again_last) = placed.request(&spoilt).lengths(&LENGTHS).padding_value(f64::NAN).run().unwrap();
+        let (again, again_last) = placed.request(&tainted).lengths(&LENGTHS).padding_value(f64::NAN).run().unwrap();
         assert_eq!(bits(&last.h), bits(&again_last.h), "{device}");
         assert_eq!(bits(&last.c), bits(&again_last.c), "{device}");
         for (row, &length) in LENGTHS.iter().enumerate() {
@@ -84,12 +78,12 @@ fn what_stands_behind_a_row_is_never_read() {
 }
 
 #[test]
-fn full_lengths_are_no_lengths() {
+fn full_lengths_are_the_same_as_none() {
     every_kind(|device, bidirectional| {
         let placed =
             Layer::random(LstmConfig::new(5, 9).with_bidirectional(bidirectional), 1).unwrap().to(device).unwrap();
         let x = uniform(&[T, 3, 5], 2);
-        // A call with lengths leaves none behind for the next.
+        // The lengths of one call do not affect the next.
         placed.request(&x).lengths(&[1, 2, 3]).run().unwrap();
         let (expected, _) = placed.forward(&x, None).unwrap();
         let (output, _) = placed.request(&x).lengths(&[T; 3]).run().unwrap();

@@ -1,8 +1,8 @@
-//! The test suite. GPU tests run on whatever adapter wgpu finds, software ones included.
+//! The test suite. GPU tests run on any adapter that wgpu finds, including software ones.
 //!
-//! With `WGPU_RNN_TEST_TILES=hardware` a software adapter runs the tiles and strategies of a real GPU.
+//! With `WGPU_RNN_TEST_TILES=hardware`, a software adapter runs the tiles and strategies of a real GPU.
 //!
-//! With `WGPU_RNN_REQUIRE_GPU=1` a missing adapter is a failure; without it each GPU test says that it was skipped.
+//! With `WGPU_RNN_REQUIRE_GPU=1`, a missing adapter is a failure; without it, each GPU test prints that it was skipped.
 
 mod all_states;
 mod battery;

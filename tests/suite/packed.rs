@@ -1,4 +1,4 @@
-//! Packed sequences: PyTorch's parts, there and back.
+//! Packed sequences: compatible with PyTorch's parts, in both directions.
 
 use wgpu_rnn::{PackedSequence, Tensor};
 
@@ -6,7 +6,7 @@ use crate::golden::fixtures;
 use crate::support::uniform;
 
 #[test]
-fn parts_are_pytorchs() {
+fn parts_are_those_of_pytorch() {
     let mut seen = 0;
     for path in fixtures() {
         let file = wgpu_rnn::TensorFile::open(&path).unwrap();
@@ -19,7 +19,7 @@ fn parts_are_pytorchs() {
         let input = tensor("input");
         let packed = PackedSequence::pack(&input, &lengths, batch_first).unwrap();
         let name = path.display();
-        // PyTorch's sort is free to exchange rows of equal length; with its order, everything else follows.
+        // PyTorch's sort may swap rows of equal length; given its order, everything else follows.
         let theirs = integers("packed.sorted_indices").unwrap();
         let of_sorted = |rows: &[usize]| rows.iter().map(|&row| lengths[row]).collect::<Vec<_>>();
         assert_eq!(of_sorted(packed.sorted_indices()), of_sorted(&theirs), "{name}");
@@ -40,7 +40,7 @@ fn parts_are_pytorchs() {
 }
 
 #[test]
-fn what_is_packed_is_padded_back() {
+fn packing_and_padding_are_inverse() {
     let lengths = [3, 1, 5, 5, 2];
     for (batch_first, shape) in [(false, [5, 5, 2]), (true, [5, 5, 2])] {
         let x = uniform(&shape, 1);
@@ -60,7 +60,7 @@ fn what_is_packed_is_padded_back() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn invalid_arguments_are_named() {
     let x = Tensor::<f32>::zeros([3, 2, 1]).unwrap();
     let pack = |lengths: &[usize]| PackedSequence::pack(&x, lengths, false).unwrap_err().to_string();
     assert_eq!(pack(&[1]), "lengths: expected shape [2] (a length for each batch row), got [1]");

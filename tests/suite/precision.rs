@@ -1,4 +1,4 @@
-//! Weights as f16: the layer of the rounded weights, no more and no less.
+//! Weights as f16: exactly the layer with rounded weights.
 
 use wgpu_rnn::{
     Config, Device, Error, GruConfig, Kind, Layer, LayerWeights, LstmCell, LstmCellConfig, LstmConfig, Precision,
@@ -8,7 +8,7 @@ use wgpu_rnn::{
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, on_both, oracle, reduction_length, uniform};
 
-/// Eleven significant bits, by arithmetic of f64 that knows nothing of formats.
+/// Rounds to eleven significant bits by f64 arithmetic that is independent of number formats.
 fn rounded(tensor: &Tensor) -> Tensor {
     let mut rounded = tensor.clone();
     for v in rounded.data_mut() {
@@ -41,12 +41,13 @@ fn check<K: Kind>(device: &Device, config: Config<K>, batch: usize) {
     let output = layer.place(device).precision(Precision::F16).run().unwrap().forward(&x, None).unwrap().0;
     let tolerance = Tolerance::of_f32_sum(reduction_length(&config));
     compare(&name, output.data(), oracle(&by_hand, &x, None).0.data(), tolerance).unwrap();
-    // The rounding is there, and F32 is what `to` does.
+    // Rounding has an effect, and `to` uses F32.
     let plain = layer.to(device).unwrap().forward(&x, None).unwrap().0;
     assert_ne!(bits(&output), bits(&plain), "{name}");
     let explicit = layer.place(device).precision(Precision::F32).run().unwrap().forward(&x, None).unwrap().0;
     assert_eq!(bits(&explicit), bits(&plain), "{name}");
-    // |w·x| is below 1/sqrt(H) a term, and six steps of a stable recurrence add little: far from 0, and far below a mistake.
+    // Each |w·x| is below 1/sqrt(H), and six steps of a stable recurrence add little: well above 0, and far below what
+    // a mistake would cause.
     let off = output.data().iter().zip(plain.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(off < 0.01, "{name}: {off}");
 }
@@ -63,7 +64,7 @@ fn f16_is_the_layer_of_the_rounded_weights() {
     });
 }
 
-/// A cell is a layer of one step.
+/// A cell is a layer with one step.
 #[test]
 fn a_cell_of_f16_is_the_layer_of_f16() {
     on_both(|device| {

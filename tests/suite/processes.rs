@@ -1,4 +1,4 @@
-//! What belongs to a whole process, each in a child process of its own: its wgpu instances, its memory, its threads.
+//! Properties of a whole process, each tested in a separate child process: its wgpu instances, its memory, its threads.
 
 use std::io::Write;
 use std::process::Command;
@@ -9,7 +9,7 @@ use wgpu_rnn::{Device, Error, GpuOptions, Gru, GruBuffers, GruConfig, Lstm, Lstm
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, gpu, oracle, uniform};
 
-/// Runs a test of this file, which is ignored otherwise, in a process of its own.
+/// Runs a test of this file, which is otherwise ignored, in a separate process.
 fn in_child(test: &str, variables: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([&format!("processes::{test}"), "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
@@ -19,7 +19,7 @@ fn in_child(test: &str, variables: &[(&str, &str)]) {
     assert!(output.status.success() && ran, "{test} with {variables:?}: {}\n{stdout}\n{stderr}", output.status);
 }
 
-/// Runs `work` on some threads that start at the same time.
+/// Runs `work` on several threads that start at the same time.
 fn at_once(threads: usize, work: impl Fn() + Sync) {
     let start = Barrier::new(threads);
     std::thread::scope(|scope| {
@@ -41,7 +41,7 @@ fn opengl() -> GpuOptions {
     GpuOptions::new().with_backends(wgpu::Backends::GL)
 }
 
-/// A forward on a device gives the numbers of the oracle.
+/// Checks that a forward on a device agrees with the reference.
 fn check_forward(device: &Device) {
     let lstm = Lstm::random(LstmConfig::new(3, 5), 1).unwrap();
     let x = uniform(&[4, 2, 3], 3);
@@ -59,7 +59,7 @@ fn find_and_open_at_once() {
     });
 }
 
-/// Among the backends is OpenGL, whose context belongs to one thread at a time.
+/// The backends include OpenGL, whose context belongs to one thread at a time.
 #[test]
 fn devices_are_found_and_opened_on_several_threads_at_once() {
     for backends in ["", "gl", "vulkan,gl"] {
@@ -91,17 +91,17 @@ fn opengl_devices_run_on_several_threads_at_once() {
     }
 }
 
-/// Bytes that this process has in memory.
+/// Returns the resident memory of this process in bytes.
 #[cfg(target_os = "linux")]
 fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    // The page size of every Linux that has these tests run is 4 KiB or more.
+    // The page size of every Linux that runs these tests is at least 4 KiB.
     pages.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "run by recordings_that_are_dropped_leave_nothing"]
+#[ignore = "run by dropped_recordings_leave_nothing_behind"]
 fn drop_recordings() {
     use wgpu::BufferUsages as Use;
     let Some(gpu) = gpu() else { return };
@@ -118,33 +118,33 @@ fn drop_recordings() {
             model.encode(&mut encoder, 1, rows, &GruBuffers::new(&input, &output, &h_n)).unwrap();
         }
     };
-    // What is kept for the recordings to come is there after the first.
+    // Everything that is kept for later recordings exists after the first few.
     record(50);
     let before = resident_bytes();
     record(1000);
     let grown = resident_bytes().saturating_sub(before);
-    // Lengths and rows of each are 160 kB: a tenth of them must not have stayed.
+    // The lengths and rows of each recording take 160 kB: less than a tenth of that in total may remain.
     assert!(grown < 16_000_000, "{grown} bytes");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn recordings_that_are_dropped_leave_nothing() {
+fn dropped_recordings_leave_nothing_behind() {
     in_child("drop_recordings", &[]);
 }
 
-/// Threads of this process that the crate started.
+/// Returns the number of threads of this process that the crate started.
 #[cfg(target_os = "linux")]
 fn own_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    // A thread that has ended since has no name.
+    // A thread that has ended in the meantime has no name.
     let names = tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default());
     names.filter(|name| name.trim_end() == "wgpu-rnn").count()
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "run by a_cpu_device_uses_no_more_threads_than_it_may"]
+#[ignore = "run by a_cpu_device_stays_within_its_number_of_threads"]
 fn count_threads() {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
@@ -170,16 +170,16 @@ fn count_threads() {
             done.store(true, Ordering::Relaxed);
             counter.join().unwrap()
         });
-        // The caller's thread is one of them. A busy machine may start none.
-        assert!(most < threads, "{most} more threads, of {threads} in all");
+        // The caller's thread counts as one of them. A busy machine may start none.
+        assert!(most < threads, "{most} additional threads, with a limit of {threads} in total");
         if most + 1 < threads {
-            skipped(format!("{most} more threads were seen, of {threads} in all"));
+            skipped(format!("{most} additional threads were seen, with a limit of {threads} in total"));
         }
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_cpu_device_uses_no_more_threads_than_it_may() {
+fn a_cpu_device_stays_within_its_number_of_threads() {
     in_child("count_threads", &[]);
 }

@@ -1,11 +1,11 @@
-//! What holds for every LSTM, whatever its numbers; each property on the CPU and on the GPU.
+//! Properties that hold for every LSTM, whatever its numbers; each is checked on the CPU and on the GPU.
 
 use wgpu_rnn::{Config, Device, GruConfig, Kind, Layer, LayerWeights, Lstm, LstmConfig, LstmState, RnnConfig, Tensor};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, on_both, permute, reduction_length, slice, state, uniform};
 
-/// Models with T and B that take each kind of tile.
+/// Returns models with T and B that use each kind of tile.
 fn models() -> Vec<(LstmConfig, usize, usize)> {
     vec![
         (LstmConfig::new(5, 13), 7, 1),
@@ -29,7 +29,7 @@ fn check_chunks<K: Kind>(device: &Device, config: Config<K>, t: usize, b: usize)
 }
 
 #[test]
-fn a_sequence_in_chunks_is_the_whole_bit_for_bit() {
+fn a_sequence_in_chunks_gives_the_bits_of_the_whole() {
     on_both(|device| {
         for (config, t, b) in models() {
             let (i, h, layers) = (config.input_size(), config.hidden_size(), config.num_layers());
@@ -69,14 +69,14 @@ fn the_reverse_direction_is_a_forward_model_on_reversed_input() {
                 (0..b).flat_map(|b| (0..21).map(move |u| (b, u))).filter_map(|(b, u)| h.get(&[0, d, b, u])).collect();
             assert_eq!(got, of_direction, "h of direction {d} on {device}");
         }
-        // PyTorch's documentation: h_n is the output at the end that each direction reaches.
+        // PyTorch's documentation: h_n is the output at the end that each direction reaches last.
         assert_eq!(output.get(&[t - 1, 0, 0, 3]), h.get(&[0, 0, 0, 3]));
         assert_eq!(output.get(&[0, 0, 1, 3]), h.get(&[0, 1, 0, 3]));
     });
 }
 
 #[test]
-fn batch_rows_do_not_know_their_neighbours() {
+fn batch_rows_are_independent_of_their_neighbors() {
     on_both(|device| {
         let config = LstmConfig::new(7, 18).with_num_layers(2).with_bidirectional(true);
         let model = Lstm::random(config.clone(), 6).unwrap().to(device).unwrap();
@@ -91,7 +91,7 @@ fn batch_rows_do_not_know_their_neighbours() {
         assert_eq!(bits(&permuted), bits(&permute(&output, 1, &order)), "{device}");
         assert_eq!(bits(&permuted_last.c), bits(&of(&last).c), "{device}");
 
-        // Alone, a row gives the same numbers; another tile may add in another order.
+        // Alone, a row gives the same numbers; another tile may sum in another order.
         let row = 4..5;
         let alone = LstmState { h: slice(&initial.h, 1, row.clone()), c: slice(&initial.c, 1, row.clone()) };
         let (single, _) = model.forward(&slice(&x, 1, row.clone()), Some(&alone)).unwrap();
@@ -108,9 +108,9 @@ fn a_nan_stays_in_its_row() {
         let x = uniform(&[3, 6, 5], 7);
         let (clean, _) = model.forward(&x, None).unwrap();
         for bad in [f32::NAN, f32::INFINITY] {
-            let mut spoilt = x.clone();
-            spoilt.data_mut()[2 * 5 + 1] = bad; // t = 0, b = 2
-            let (output, _) = model.forward(&spoilt, None).unwrap();
+            let mut tainted = x.clone();
+            tainted.data_mut()[2 * 5 + 1] = bad; // t = 0, b = 2
+            let (output, _) = model.forward(&tainted, None).unwrap();
             for b in (0..6).filter(|&b| b != 2) {
                 assert_eq!(
                     bits(&slice(&output, 1, b..b + 1)),
@@ -132,7 +132,7 @@ fn the_same_call_gives_the_same_bits() {
             let model = Lstm::random(config.clone(), 9).unwrap().to(device).unwrap();
             let x = uniform(&[t, b, config.input_size()], 10);
             let (first, _) = model.forward(&x, None).unwrap();
-            // Another shape and a state in between leave nothing behind.
+            // A call with another shape and a state in between has no effect.
             model.forward(&uniform(&[2, b + 1, config.input_size()], 11), Some(&state(&config, b + 1, 12))).unwrap();
             model.forward(&x, Some(&state(&config, b, 13))).unwrap();
             let (second, _) = model.forward(&x, None).unwrap();
@@ -197,7 +197,7 @@ fn several_threads_share_a_model() {
 }
 
 #[test]
-fn the_async_form_gives_the_same_and_is_send() {
+fn awaited_requests_give_the_same_results_and_are_send() {
     fn is_send<T: Send>(value: T) -> T {
         value
     }

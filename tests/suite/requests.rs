@@ -1,5 +1,4 @@
-//! Calls that are described first: whichever end is taken, and whatever is asked, the numbers are those of the plain
-//! call.
+//! Requests: whether run or awaited, and with any options, they give the numbers of the plain call.
 
 use std::future::IntoFuture;
 
@@ -10,14 +9,14 @@ use wgpu_rnn::{
 
 use crate::support::{bits, gpu, on_both, permute, slice, state, uniform};
 
-/// Runs a future on another thread: it compiles only if that may be.
+/// Runs a future on another thread, which only compiles if the future is `Send`.
 fn elsewhere<T: Send>(request: impl IntoFuture<Output = T, IntoFuture: Send>) -> T {
     let future = request.into_future();
     std::thread::scope(|scope| scope.spawn(|| pollster::block_on(future)).join().unwrap())
 }
 
 #[test]
-fn every_awaited_request_runs_on_another_thread_and_gives_what_the_blocking_one_gives() {
+fn every_awaited_request_runs_on_another_thread_with_the_results_of_the_blocking_one() {
     on_both(|device| {
         let layer = Lstm::random(LstmConfig::new(3, 8).with_num_layers(2), 1).unwrap();
         let lstm = elsewhere(layer.place(device).precision(Precision::F32)).unwrap();
@@ -56,7 +55,7 @@ fn every_awaited_request_runs_on_another_thread_and_gives_what_the_blocking_one_
     });
 }
 
-/// The last state alone is that of a whole forward, bit for bit, in every kind, with lengths and an initial state.
+/// The last state alone is that of a whole forward, bit for bit, for every kind, with lengths and an initial state.
 #[test]
 fn the_last_state_alone_is_that_of_a_whole_forward() {
     fn check<K: Kind>(device: &Device, config: Config<K>) {
@@ -64,7 +63,7 @@ fn the_last_state_alone_is_that_of_a_whole_forward() {
         let (x, initial) = (uniform(&[7, 3, 3], 2), state(&config, 3, 3));
         let asked = || model.request(&x).state(&initial).lengths(&[7, 2, 0]);
         let (_, expected) = asked().run().unwrap();
-        // Either order: what one call reads back must not be what the next one gets.
+        // Both orders: the results that one call reads back must not affect the next.
         for _ in 0..2 {
             let last = asked().last_state().run().unwrap();
             assert_eq!(last, expected, "{config} on {device}");
@@ -81,10 +80,10 @@ fn the_last_state_alone_is_that_of_a_whole_forward() {
     });
 }
 
-/// A device whose buffers are too small for the readback of the output, or for one buffer with output and states, still
-/// gives the last state: that the output is not read back shows where it could not be.
+/// A device whose buffers are too small for reading back the output, or both output and states, still returns the last
+/// state, which shows that the output is not read back.
 #[test]
-fn the_output_is_not_read_back_where_only_the_state_is_wanted() {
+fn the_output_is_not_read_back_if_only_the_state_is_wanted() {
     if gpu().is_none() {
         return;
     }
@@ -95,7 +94,7 @@ fn the_output_is_not_read_back_where_only_the_state_is_wanted() {
     let device = Device::from_wgpu(device, queue);
     let layer = Gru::random(GruConfig::new(1, 32), 1).unwrap();
     let gru = layer.to(&device).unwrap();
-    // The output is 2^18 bytes, the most that a buffer has; h comes on top of it in a readback of both.
+    // The output has 2^18 bytes, the most that a buffer can hold; a readback of both would add h to that.
     let x = uniform(&[1024, 2, 1], 2);
     let error = gru.forward(&x, None).unwrap_err();
     assert!(matches!(error, Error::Limit { ref what, .. } if what.contains("readback")), "{error}");
@@ -125,7 +124,7 @@ fn an_output_goes_into_memory_of_exactly_its_size() {
         let before = streams.snapshot(&streams.slots().to_vec()).run().unwrap();
         let error = streams.request(&x).output_into(&mut [0.0; 39]).run().unwrap_err();
         assert_eq!(error.to_string(), "output: shape [4, 2, 5] holds 40 elements, got 39");
-        // No stream has moved.
+        // No stream has advanced.
         assert_eq!(streams.snapshot(streams.slots()).run().unwrap(), before, "{device}");
         let mut memory = [0.0; 40];
         streams.request(&x).output_into(&mut memory).run().unwrap();
@@ -133,7 +132,7 @@ fn an_output_goes_into_memory_of_exactly_its_size() {
     });
 }
 
-/// Whatever slots are named, in whatever order, row b is the stream `slots[b]`; what is not named stays.
+/// For any slots in any order, row b is the stream `slots[b]`; slots that are not named keep their states.
 #[test]
 fn many_slots_are_read_and_set_as_one_batch() {
     fn check<K: Kind>(device: &Device, config: Config<K>) {
@@ -143,7 +142,7 @@ fn many_slots_are_read_and_set_as_one_batch() {
         let (_, last) = model.forward(&uniform(&[3, n, 3], 2), None).unwrap();
         streams.push(&uniform(&[3, n, 3], 2)).unwrap();
         let slots = streams.slots().to_vec();
-        // Neighbours, a run that goes backwards, and rows apart: more than a push would copy one by one.
+        // Neighbors, a run that goes backwards, and separate rows: more than a push would copy one by one.
         let order: Vec<usize> = (0..5).chain((20..30).rev()).chain([11, 17, 31, 33, 9, 7]).collect();
         let named: Vec<_> = order.iter().map(|&row| slots[row]).collect();
         let snapshot = streams.snapshot(&named).run().unwrap();
@@ -151,7 +150,7 @@ fn many_slots_are_read_and_set_as_one_batch() {
             let expected = permute(last, 1, &order);
             assert_eq!((got.shape(), bits(got)), (expected.shape(), bits(&expected)), "{config} on {device}");
         }
-        // The other way round, into the rows that the first batch was of.
+        // In the reverse order, into the rows of the first batch.
         let reversed: Vec<_> = named.iter().rev().copied().collect();
         streams.restore(&reversed, &snapshot).run().unwrap();
         streams.reset(&slots[38..]).run().unwrap();
@@ -166,13 +165,13 @@ fn many_slots_are_read_and_set_as_one_batch() {
                 assert_eq!(bits(&slice(got, 1, row..row + 1)), expected, "{config} on {device}, row {row}");
             }
         }
-        // A state of one row, with and without the dimension of the batch.
+        // A state of one row, with and without the batch dimension.
         let one = streams.snapshot(&slots[3]).run().unwrap();
         let unbatched = |array: &Tensor| Tensor::new([array.shape()[0], array.shape()[2]], array.data()).unwrap();
         let flat = K::state(K::arrays(&one).into_iter().map(unbatched).collect()).unwrap();
         streams.restore(&slots[39], &flat).run().unwrap();
         assert_eq!(streams.snapshot(&slots[39]).run().unwrap(), one, "{config} on {device}");
-        // None at all.
+        // No slots at all.
         let none: [wgpu_rnn::Slot; 0] = [];
         let empty = streams.snapshot(&none).run().unwrap();
         assert!(K::arrays(&empty).iter().all(|array| array.shape()[1] == 0));
@@ -187,7 +186,7 @@ fn many_slots_are_read_and_set_as_one_batch() {
     });
 }
 
-/// Slices, views and arrays of others are read where they lie.
+/// Slices, views and arrays of other crates are read in place.
 #[test]
 fn inputs_are_views() {
     on_both(|device| {
@@ -200,7 +199,7 @@ fn inputs_are_views() {
         assert_eq!(lstm.streams(2).run().unwrap().push(&view).unwrap(), expected.0);
         let error = TensorView::new([4, 2, 3], &x.data()[1..]).unwrap_err();
         assert_eq!(error.to_string(), "view: shape [4, 2, 3] holds 24 elements, got 23");
-        // The type of an input that says none is the model's.
+        // If the type of an input is not given, it is inferred from the model.
         let zeros = Tensor::zeros([4, 2, 3]).unwrap();
         lstm.forward(&zeros, None).unwrap();
         lstm.forward(&zeros, &expected.1).unwrap();
@@ -210,7 +209,7 @@ fn inputs_are_views() {
 
 #[cfg(feature = "ndarray")]
 #[test]
-fn arrays_of_ndarray_are_inputs_where_they_are_in_standard_layout() {
+fn ndarray_arrays_in_standard_layout_are_inputs() {
     use ndarray::{Array3, ArrayView2, s};
 
     let lstm = Lstm::random(LstmConfig::new(3, 8), 1).unwrap().to(&Device::cpu()).unwrap();
@@ -222,7 +221,7 @@ fn arrays_of_ndarray_are_inputs_where_they_are_in_standard_layout() {
     assert_eq!(lstm.forward(&array.into_dyn(), None).unwrap(), expected);
     let row = ArrayView2::from_shape((8, 3), x.data()).unwrap();
     assert_eq!(lstm.forward(&row.slice(s![..4, ..]), None).unwrap().0.shape(), [4, 8]);
-    // Every second row lies apart.
+    // Every second row: the elements are not contiguous.
     let error = lstm.forward(&row.slice(s![..;2, ..]), None).unwrap_err();
     assert_eq!(
         error.to_string(),

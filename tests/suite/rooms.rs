@@ -1,11 +1,11 @@
-//! The order of the modules: imports go downwards, by the path of the module.
+//! The order of the modules: imports go downwards, by module path.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Every module of src/, from the bottom up. A module may import those before it.
+/// Every module of src/, from the bottom up. A module may only import those before it.
 const ROOMS: [&str; 27] = [
-    // The words of the crate.
+    // The vocabulary of the crate.
     "error",
     "memory",
     "real",
@@ -21,10 +21,10 @@ const ROOMS: [&str; 27] = [
     "extents",
     "call",
     "packed",
-    // What a model is, and what a device is to do.
+    // Descriptions of models, and of the work of a device.
     "weights",
     "plan",
-    // Where it runs.
+    // The backends.
     "cpu",
     "gpu",
     "shaders",
@@ -33,7 +33,7 @@ const ROOMS: [&str; 27] = [
     "results",
     "model",
     "session",
-    // The public face.
+    // The public API.
     "request",
     "layer",
     "cell",
@@ -45,7 +45,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// The names that follow `crate::` in the code of a file, without those of braces.
+/// Returns the names that follow `crate::` in the code of a file, except names in braces.
 fn imports(text: &str) -> Vec<String> {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
@@ -63,10 +63,10 @@ fn imports_go_by_module_and_downwards() {
         if room == "lib" {
             continue;
         }
-        let own = *rank.get(room.as_str()).unwrap_or_else(|| panic!("{room} has no place in the order of the modules"));
+        let own = *rank.get(room.as_str()).unwrap_or_else(|| panic!("{room} is missing from the order of the modules"));
         let is_test = path.iter().any(|part| ["tests.rs", "bits.rs", "effects.rs"].iter().any(|test| part == *test));
         let text = std::fs::read_to_string(&file).unwrap();
-        // A module's own tests may use what is above it.
+        // A module's own tests may use modules above it.
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for import in imports(text) {
             match rank.get(import.as_str()) {
@@ -78,5 +78,5 @@ fn imports_go_by_module_and_downwards() {
         seen.push(room);
     }
     let unused: Vec<_> = ROOMS.iter().filter(|room| !seen.iter().any(|seen| seen == *room)).collect();
-    assert!(unused.is_empty(), "{unused:?} are no modules");
+    assert!(unused.is_empty(), "{unused:?} are not modules");
 }

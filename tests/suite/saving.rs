@@ -1,4 +1,4 @@
-//! Saving a file: whole or not at all where that can be had, in place where it cannot.
+//! Saving a file: completely or not at all if possible, otherwise in place.
 
 use std::path::Path;
 
@@ -18,9 +18,9 @@ fn count_files(folder: &Path) -> usize {
     std::fs::read_dir(folder).unwrap().count()
 }
 
-/// The writer of the format's own crate is the judge.
+/// The reference is the writer of the format's own crate.
 #[test]
-fn bytes_are_those_of_the_formats_own_writer() {
+fn the_bytes_are_those_of_the_formats_own_writer() {
     use safetensors::{Dtype, tensor::TensorView};
     let tensors = [("b", uniform(&[3, 2], 1)), ("a.x", uniform(&[5], 2)), ("empty", uniform(&[2, 0], 3))];
     let named: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
@@ -37,9 +37,9 @@ fn bytes_are_those_of_the_formats_own_writer() {
     assert_eq!(std::fs::read(&path).unwrap(), TensorFile::serialize(&named).unwrap());
 }
 
-/// Writers do not disturb each other, and a reader sees a whole file at any time.
+/// Writers do not disturb each other, and a reader sees a complete file at any time.
 #[test]
-fn a_file_that_several_threads_save_is_always_whole() {
+fn a_file_saved_by_several_threads_is_always_complete() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     let (small, large) = (uniform(&[3], 1), uniform(&[5000], 2));
@@ -56,10 +56,10 @@ fn a_file_that_several_threads_save_is_always_whole() {
     assert_eq!(count_files(folder.path()), 1);
 }
 
-/// A file that is open keeps the contents it had when it was opened.
+/// An open file keeps the contents that it had when it was opened.
 #[cfg(unix)]
 #[test]
-fn a_file_that_is_replaced_while_it_is_open_is_read_as_it_was() {
+fn a_file_that_is_replaced_while_open_is_read_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let (old, new) = (uniform(&[700], 1), uniform(&[3], 2));
@@ -93,9 +93,9 @@ mod unix {
 
     use super::*;
 
-    /// Partial files of a process that was killed have whatever names; the next process may have its id.
+    /// Partial files of a killed process may have any names; the next process may have its id.
     #[test]
-    fn leftovers_of_a_killed_process_hinder_nobody() {
+    fn leftovers_of_a_killed_process_do_not_interfere() {
         let folder = tempfile::tempdir().unwrap();
         for count in 0..100 {
             let name = format!(".wgpu-rnn-{}-{count}.partial", std::process::id());
@@ -108,12 +108,12 @@ mod unix {
     }
 
     #[test]
-    fn links_and_permissions_stay() {
+    fn links_and_permissions_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link, chain) = (folder.path().join("file"), folder.path().join("link"), folder.path().join("chain"));
         std::fs::write(&file, b"old").unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
-        symlink("file", &link).unwrap(); // relative to its folder, not to that of the process
+        symlink("file", &link).unwrap(); // relative to its own folder, not the process's
         symlink(&link, &chain).unwrap();
         save(&chain, &uniform(&[3], 1)).unwrap();
         assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -147,12 +147,12 @@ mod unix {
     }
 
     #[test]
-    fn the_owner_of_a_file_stays() {
+    fn the_owner_of_a_file_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, b"old").unwrap();
         if std::os::unix::fs::chown(&file, Some(12345), Some(54321)).is_err() {
-            eprintln!("SKIPPED: giving a file to another owner takes root");
+            eprintln!("SKIPPED: changing a file's owner requires root");
             return;
         }
         save(&file, &uniform(&[3], 1)).unwrap();
@@ -171,16 +171,16 @@ mod unix {
             eprintln!("SKIPPED: no mkfifo");
             return;
         }
-        // Larger than the buffer of a pipe, so that writer and reader must meet.
+        // Larger than a pipe's buffer, so that writer and reader must run at the same time.
         let x = uniform(&[50_000], 1);
         std::thread::scope(|scope| {
             scope.spawn(|| save(&pipe, &x).unwrap());
-            // A pipe is read as well, whole.
+            // A pipe is read completely.
             assert_eq!(read(&pipe), x);
         });
     }
 
-    /// Runs the `infer` example with an output path, in a shell that redirects it.
+    /// Runs the `infer` example in a shell that redirects its output.
     fn infer_in_shell(folder: &Path, line: &str) -> Vec<u8> {
         use wgpu_rnn::{Lstm, LstmConfig};
         let path = |name: &str| folder.join(format!("{name}.safetensors"));
@@ -204,11 +204,11 @@ mod unix {
         printed
     }
 
-    /// A file in the middle of what else is printed.
+    /// Finds a file in the middle of other output.
     fn assert_holds_output(bytes: &[u8], name: &str) {
         let at = bytes.windows(10).position(|part| part == br#"{"c_n":{"d"#);
         assert!(at.is_some_and(|at| at >= 8), "{name}");
-        // The header's size before it says where the data ends.
+        // The size before the header determines where the data ends.
         let start = at.unwrap() - 8;
         let header = u64::from_le_bytes(bytes[start..start + 8].try_into().unwrap()) as usize;
         // output [4, 3], h_n and c_n [1, 3], four bytes each
@@ -229,14 +229,14 @@ mod unix {
         assert_eq!(files(), 2);
         infer_in_shell(folder.path(), "$INFER $ARGUMENTS >(cat > copy) > /dev/null; wait $!");
         assert_holds_output(&std::fs::read(folder.path().join("copy")).unwrap(), ">(…)");
-        // Redirected into a file, the descriptor keeps its file: what the shell prints next is there.
+        // Redirected to a file, the descriptor keeps its file, to which the shell appends.
         infer_in_shell(folder.path(), "{ $INFER $ARGUMENTS /dev/stdout; echo the end; } > both");
         let both = std::fs::read(folder.path().join("both")).unwrap();
         assert!(both.windows(7).any(|part| part == b"the end"), "the file behind the descriptor was replaced");
         assert_eq!(files(), 4);
     }
 
-    /// Undoes on drop, so that a failed assertion leaves nothing mounted or immutable behind.
+    /// Undoes a change on drop, so that a failed assertion leaves nothing mounted or immutable behind.
     struct Undo<'a>(Command, &'a Path);
 
     impl Drop for Undo<'_> {
@@ -256,12 +256,12 @@ mod unix {
         std::fs::write(&inside, b"").unwrap();
         std::fs::write(&outside, vec![b'-'; 10_000]).unwrap();
         if !as_root("mount", &["--bind", outside.to_str().unwrap(), inside.to_str().unwrap()]) {
-            eprintln!("SKIPPED: a bind mount takes root");
+            eprintln!("SKIPPED: a bind mount requires root");
             return;
         }
         let _undo = Undo(Command::new("umount"), &inside);
         save(&inside, &uniform(&[3], 1)).unwrap();
-        // Nothing of the longer file before stays behind it.
+        // Nothing of the previous, longer contents remains at the end.
         assert_eq!(read(&outside), uniform(&[3], 1));
         assert_eq!(count_files(folder.path()), 2);
     }
@@ -274,7 +274,7 @@ mod unix {
         let file = locked.join("file");
         std::fs::write(&file, b"old").unwrap();
         std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o555)).unwrap();
-        // Permissions do not bind root, an immutable folder does.
+        // Permissions do not restrict root, but an immutable folder does.
         let is_bound = || std::fs::write(locked.join("probe"), b"").is_err();
         let mut undo = None;
         if !is_bound() {
@@ -287,12 +287,12 @@ mod unix {
         }
         if !is_bound() {
             let _ = std::fs::remove_file(locked.join("probe"));
-            eprintln!("SKIPPED: nothing here makes a folder read-only");
+            eprintln!("SKIPPED: there is no way to make a folder read-only");
             return;
         }
         save(&file, &uniform(&[3], 1)).unwrap();
         assert_eq!(read(&file), uniform(&[3], 1));
-        // A new file there is an error.
+        // Creating a new file there is an error.
         assert!(save(locked.join("new"), &uniform(&[3], 1)).is_err());
         drop(undo);
         std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o755)).unwrap();
@@ -300,13 +300,13 @@ mod unix {
 
     /// A file without write permission is not replaced, even if its folder allows it.
     #[test]
-    fn a_file_that_may_not_be_written_to_stays() {
+    fn a_file_without_write_permission_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, b"old").unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o444)).unwrap();
         if std::fs::OpenOptions::new().write(true).open(&file).is_ok_and(|mut file| file.flush().is_ok()) {
-            eprintln!("SKIPPED: permissions do not bind this user");
+            eprintln!("SKIPPED: permissions do not restrict this user");
             return;
         }
         assert!(save(&file, &uniform(&[3], 1)).is_err());

@@ -1,4 +1,4 @@
-//! Streams: cut anyhow, pushed with anyone, each is its own whole sequence bit for bit.
+//! Streams: however they are cut and pushed together, each gives its whole sequence bit for bit.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -9,7 +9,7 @@ use wgpu_rnn::{
 
 use crate::support::{bits, gpu, on_both, own_device, permute, slice, uniform};
 
-/// Rows of dimension 1 of `x`, each from its own time on: `[chunk, rows, ·]`, zeros behind the end of x.
+/// Gathers rows of dimension 1 of `x`, each from its own time on: `[chunk, rows, ·]`, with zeros past the end of x.
 fn gather(x: &Tensor, rows: &[usize], from: &[usize], chunk: usize) -> Tensor {
     let [t, _, features] = x.shape().try_into().unwrap();
     let at = |step: usize, row: usize, k: usize| {
@@ -20,7 +20,7 @@ fn gather(x: &Tensor, rows: &[usize], from: &[usize], chunk: usize) -> Tensor {
     Tensor::new([chunk, rows.len(), features], data.collect::<Vec<_>>()).unwrap()
 }
 
-/// Pushes chunks of random lengths to random slots until every stream is through, and compares with one forward of all.
+/// Pushes chunks of random lengths to random slots until every stream has ended, and compares with one forward of all.
 fn check_ragged<K: Kind>(device: &Device, config: Config<K>, slots: usize, t: usize) {
     let name = format!("{config} on {device}");
     let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
@@ -67,12 +67,12 @@ fn check_ragged<K: Kind>(device: &Device, config: Config<K>, slots: usize, t: us
 }
 
 #[test]
-fn a_thousand_streams_in_ragged_chunks_are_one_whole_run() {
+fn a_thousand_streams_in_ragged_chunks_equal_one_forward() {
     on_both(|device| check_ragged(device, LstmConfig::new(3, 10).with_num_layers(2), 1000, 9));
 }
 
 #[test]
-fn streams_of_every_kind_and_number_are_one_whole_run() {
+fn streams_of_every_kind_and_number_equal_one_forward() {
     on_both(|device| {
         for slots in [1, 5, 21] {
             check_ragged(device, LstmConfig::new(5, 18), slots, 11);
@@ -88,7 +88,7 @@ fn streams_of_every_kind_and_number_are_one_whole_run() {
     });
 }
 
-/// One push of all slots, of one step or many, in both layouts.
+/// One push of all slots, with one step or several, in both layouts.
 #[test]
 fn a_push_of_all_slots_takes_them_in_order() {
     on_both(|device| {
@@ -106,7 +106,7 @@ fn a_push_of_all_slots_takes_them_in_order() {
             let output = pollster::block_on(batch_first.request(&rows)).unwrap();
             assert_eq!((output.shape(), bits(&output)), (&[4, 1, 7][..], bits(&slice(&expected, 0, t..t + 1))));
         }
-        // Nothing to say: nothing changes.
+        // An empty push changes nothing.
         let before = streams.snapshot(&streams.slots()[1]).run().unwrap();
         assert_eq!(streams.push(&Tensor::zeros([0, 4, 3]).unwrap()).unwrap().shape(), [0, 4, 7]);
         let none = streams.request(&Tensor::zeros([2, 0, 3]).unwrap()).slots(&[]).run().unwrap();
@@ -115,9 +115,9 @@ fn a_push_of_all_slots_takes_them_in_order() {
     });
 }
 
-/// The whole of one stream, whatever happens to its neighbours.
+/// Returns the whole output of one stream, whatever happens to its neighbors.
 fn expect_alone(model: &Layer<wgpu_rnn::LstmKind>, device: &Device, x: &Tensor, streams: usize) -> Tensor {
-    // The tile is that of as many rows as the streams started with.
+    // The tile is the one for as many rows as the streams started with.
     let copies = permute(x, 1, &vec![0; streams]);
     slice(&model.to(device).unwrap().forward(&copies, None).unwrap().0, 1, 0..1)
 }
@@ -139,19 +139,19 @@ fn slots_come_and_go() {
         push(&mut streams, second, 0, 1);
         let early = streams.snapshot(&first).run().unwrap();
 
-        // More than there was room for: those that were there go on where they were.
+        // More than there is room for: existing streams continue where they were.
         let late: Vec<Slot> = (0..5).map(|_| streams.add().run().unwrap()).collect();
         push(&mut streams, late[4], 0, 2);
         push(&mut streams, first, 3, 5);
 
-        // A slot that was freed starts from zero again.
+        // A slot that reuses a freed row starts from zeros.
         streams.remove(second).unwrap();
         let reused = streams.add().run().unwrap();
         assert_ne!(reused, second);
         assert_eq!(streams.slots(), [&[first][..], &late, &[reused]].concat());
         push(&mut streams, reused, 0, 4);
 
-        // Back in time, elsewhere, and from the start.
+        // Restores an earlier state, also in another slot, and resets to the start.
         streams.restore(&first, &early).run().unwrap();
         push(&mut streams, first, 3, 8);
         pollster::block_on(streams.restore(&late[0], &early)).unwrap();
@@ -177,7 +177,7 @@ fn streams_may_start_with_none_and_outlive_their_model() {
     });
 }
 
-/// Calls from threads of their own, each with streams of one model.
+/// Pushes from several threads, each with its own streams of one model.
 #[test]
 fn several_threads_push_to_streams_of_one_model() {
     on_both(|device| {
@@ -199,13 +199,13 @@ fn several_threads_push_to_streams_of_one_model() {
 }
 
 #[test]
-fn what_streams_refuse() {
+fn invalid_calls_of_streams_are_rejected() {
     on_both(|device| {
         let both = Lstm::random(LstmConfig::new(3, 9).with_bidirectional(true), 1).unwrap().to(device).unwrap();
         assert_eq!(
             both.streams(2).run().unwrap_err().to_string(),
-            "a bidirectional layer over streams is not supported: its reverse direction starts at the end of a sequence, \
-             and a stream has none"
+            "a bidirectional layer over streams is not supported: its reverse direction starts at the end of \
+             a sequence, and a stream has none"
         );
         let model = Lstm::random(LstmConfig::new(3, 9).with_proj_size(4), 1).unwrap().to(device).unwrap();
         let mut streams = model.streams(2).run().unwrap();
@@ -214,7 +214,7 @@ fn what_streams_refuse() {
         let message = |result: wgpu_rnn::Result<Tensor>| result.unwrap_err().to_string();
         assert_eq!(
             message(streams.push(&zeros(&[5, 3, 3]))),
-            "input: expected shape B = 2, as there are so many slots to push, got [5, 3, 3]"
+            "input: expected shape B = 2, the number of slots to push, got [5, 3, 3]"
         );
         assert_eq!(
             message(streams.push(&zeros(&[5, 2, 4]))),
@@ -237,7 +237,7 @@ fn what_streams_refuse() {
             streams.restore(&slot, &state(&[1, 4], &[1, 4])).run().unwrap_err().to_string(),
             "c_0: expected shape [1, 1, 9] ([L, B, H], a row for each slot), got [1, 4]"
         );
-        // Neither a removed slot nor one of other streams is taken for another.
+        // Neither a removed slot nor one of other streams is mistaken for another.
         let foreign = model.streams(2).run().unwrap().slots()[0];
         streams.remove(other).unwrap();
         streams.add().run().unwrap();
@@ -250,15 +250,15 @@ fn what_streams_refuse() {
             assert_eq!(streams.snapshot(&gone).run().unwrap_err().to_string(), expected);
             assert_eq!(streams.restore(&gone, &state(&[1, 4], &[1, 9])).run().unwrap_err().to_string(), expected);
         }
-        // All of that left the streams as they were.
+        // None of that has changed the streams.
         assert!(streams.snapshot(&slot).run().unwrap().c.data().iter().all(|&v| v == 0.0));
     });
 }
 
-/// On a device that holds 1 MiB in a buffer: neither room to spare, nor states that nobody reads, nor room for twice as many
-/// slots is a reason to refuse what fits.
+/// On a device with buffers of 1 MiB, neither spare capacity, nor states that nobody reads, nor room for twice as many
+/// slots is a reason to reject a call that fits.
 #[test]
-fn what_fits_a_device_runs() {
+fn calls_that_fit_a_device_run() {
     if gpu().is_none() {
         return;
     }
@@ -284,7 +284,7 @@ fn what_fits_a_device_runs() {
     assert_eq!(streams.snapshot(&late).run().unwrap(), before);
     assert!(matches!(lstm.streams(20_000).run(), Err(Error::Limit { what, need: 1_280_000, .. }) if what == "a state"));
 
-    // What no step could do is refused before the first.
+    // A batch for which no step could run is rejected before the first step.
     let expected = "gx of one time step needs 1228800 of max_storage_buffer_binding_size, the device has 1048576";
     let cell = LstmCell::random(LstmCellConfig::new(1, 64), 1).unwrap().to(&device).unwrap();
     assert_eq!(cell.zero_state(1200).run().unwrap_err().to_string(), expected);
@@ -295,9 +295,9 @@ fn what_fits_a_device_runs() {
     assert_eq!(all.all.shape(), [3, 200, 20, 16]);
 }
 
-/// A call that is dropped in the middle leaves a state that has to be reset, and a stream that works from then on.
+/// A call that is dropped midway leaves a state that has to be reset, after which the stream works again.
 #[test]
-fn a_dropped_push_spoils_nothing_but_its_slots() {
+fn a_dropped_push_affects_only_its_slots() {
     fn poll_once(request: impl IntoFuture) {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let _ = std::pin::pin!(request.into_future()).poll(&mut context);
@@ -320,7 +320,7 @@ fn a_dropped_push_spoils_nothing_but_its_slots() {
         push(&mut streams, one, 0, 0, 8);
         push(&mut streams, other, 1, 6, 8);
 
-        // Steps of a cell go on as well, past those that wait.
+        // Steps of a cell also continue past dropped ones.
         let cell = GruCell::random(GruCellConfig::new(3, 9), 1).unwrap().to(device).unwrap();
         let mut state = cell.zero_state(2).run().unwrap();
         let x_t = uniform(&[2, 3], 5);
@@ -336,7 +336,7 @@ fn a_dropped_push_spoils_nothing_but_its_slots() {
 }
 
 #[test]
-fn a_lost_device_is_said_to_be_lost() {
+fn a_lost_device_is_reported_as_lost() {
     if gpu().is_none() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What tests share: the GPU under test, and seeded data.
+//! Shared by the tests: the GPU under test, and seeded data.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -7,13 +7,13 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use wgpu_rnn::{Config, Device, Error, GpuOptions, Kind, Layer, Real, Tensor, wgpu};
 
-/// The GPU under test, one for the whole process; `None` where there is no adapter and none is required.
+/// Returns the GPU under test, one for the whole process; `None` if there is no adapter and none is required.
 pub fn gpu() -> Option<Device> {
     static GPU: OnceLock<Option<Device>> = OnceLock::new();
     let device = GPU.get_or_init(|| match Device::gpu(&GpuOptions::new()) {
         Ok(device) => Some(under_test(device)),
         Err(error @ Error::NoAdapter { .. }) if std::env::var_os("WGPU_RNN_REQUIRE_GPU").is_none_or(|v| v != "1") => {
-            // Straight to stderr: what a passing test prints is hidden.
+            // Written directly to stderr, because the output of a passing test is hidden.
             let _ = writeln!(std::io::stderr(), "{error}");
             None
         }
@@ -26,13 +26,13 @@ pub fn gpu() -> Option<Device> {
     device.clone()
 }
 
-/// Returns a new device with the tiles under test: its own, or with `WGPU_RNN_TEST_TILES=hardware` those of a real GPU on
-/// a software adapter as well.
+/// Returns a device with the tiles under test: its own or, with `WGPU_RNN_TEST_TILES=hardware`, those of a real GPU
+/// even on a software adapter.
 pub fn under_test(device: Device) -> Device {
     match std::env::var_os("WGPU_RNN_TEST_TILES") {
         None => device,
         Some(tiles) if tiles == "hardware" => device.with_hardware_tiles().unwrap(),
-        Some(tiles) => panic!("WGPU_RNN_TEST_TILES={}: only hardware is known", tiles.display()),
+        Some(tiles) => panic!("WGPU_RNN_TEST_TILES={}: the only valid value is hardware", tiles.display()),
     }
 }
 
@@ -41,7 +41,7 @@ pub fn on_both(check: impl Fn(&Device)) {
     [Some(Device::cpu()), gpu()].iter().flatten().for_each(check);
 }
 
-/// The adapter of [`gpu`], in an instance of the caller's. Several adapters may be there, and differ in their bits.
+/// Returns the adapter of [`gpu`], in an instance of the caller's. Other adapters may exist, and give different bits.
 pub fn adapter_under_test() -> wgpu::Adapter {
     let under_test = gpu().unwrap();
     let wanted = under_test.adapter_info().unwrap();
@@ -51,7 +51,7 @@ pub fn adapter_under_test() -> wgpu::Adapter {
     adapters.into_iter().find(|adapter| same(adapter.get_info())).unwrap()
 }
 
-/// A device of the caller's with limits that it chose, on the adapter under test.
+/// Creates a caller's device with limits that it chose, on the adapter under test.
 pub fn own_device(limits: impl FnOnce(&mut wgpu::Limits)) -> (wgpu::Device, wgpu::Queue) {
     let adapter = adapter_under_test();
     let mut required_limits = adapter.limits();
@@ -60,17 +60,17 @@ pub fn own_device(limits: impl FnOnce(&mut wgpu::Limits)) -> (wgpu::Device, wgpu
     pollster::block_on(adapter.request_device(&descriptor)).unwrap()
 }
 
-/// Uniform in ±1, the same for a seed.
+/// Returns values uniform in ±1, always the same for a seed.
 pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = Pcg64::seed_from_u64(seed);
     let data: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..=1.0)).collect();
     Tensor::new(shape, data).unwrap()
 }
 
-/// A random state for a batch.
+/// Returns a random state for a batch.
 pub fn state<K: Kind>(config: &Config<K>, batch: usize, seed: u64) -> K::State<f32> {
     let layers = config.num_layers() * config.directions();
-    // h, which a projection makes narrower, and c.
+    // The sizes of h, which a projection makes smaller, and c.
     let sizes = [config.recurrent_size(), config.hidden_size()];
     let array = |s: usize| uniform(&[layers, batch, sizes[s]], seed + s as u64);
     K::state((0..K::STATES).map(array).collect()).unwrap()
@@ -80,7 +80,7 @@ pub fn to_f64<K: Kind>(state: &K::State<f32>) -> K::State<f64> {
     K::state(K::arrays(state).into_iter().map(|array| array.cast().unwrap()).collect()).unwrap()
 }
 
-/// The reference result: f64 on the CPU from the same f32 numbers.
+/// Returns the reference result: f64 on the CPU from the same f32 numbers.
 pub fn oracle<K: Kind>(
     layer: &Layer<K>,
     input: &Tensor,
@@ -90,7 +90,7 @@ pub fn oracle<K: Kind>(
     placed.forward(&input.cast().unwrap(), state.map(to_f64::<K>).as_ref()).unwrap()
 }
 
-/// The number of terms of the longest sum that makes a gate: inputs, hidden units, two biases.
+/// Returns the number of terms of the longest sum of a gate: inputs, hidden units, two biases.
 pub fn reduction_length<K: Kind>(config: &Config<K>) -> usize {
     let between = if config.num_layers() > 1 { config.directions() * config.hidden_size() } else { 0 };
     config.input_size().max(between) + config.hidden_size() + 2
@@ -100,7 +100,7 @@ pub fn bits<F: Real>(tensor: &Tensor<F>) -> Vec<u64> {
     tensor.data().iter().map(|v| v.to_f64().to_bits()).collect()
 }
 
-/// Rows `range` of dimension `dim`.
+/// Returns the rows `range` of dimension `dim`.
 pub fn slice<F: Real>(tensor: &Tensor<F>, dim: usize, range: std::ops::Range<usize>) -> Tensor<F> {
     let shape = tensor.shape();
     let inner: usize = shape[dim + 1..].iter().product();
@@ -111,7 +111,7 @@ pub fn slice<F: Real>(tensor: &Tensor<F>, dim: usize, range: std::ops::Range<usi
     Tensor::new(sliced, data).unwrap()
 }
 
-/// The rows of dimension `dim` that `order` names, in its order.
+/// Returns the rows of dimension `dim` that `order` lists, in its order.
 pub fn permute<F: Real>(tensor: &Tensor<F>, dim: usize, order: &[usize]) -> Tensor<F> {
     let shape = tensor.shape();
     let inner: usize = shape[dim + 1..].iter().product();

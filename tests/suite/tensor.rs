@@ -1,4 +1,4 @@
-//! Arrays of the host: shapes, views, indices, conversions.
+//! Arrays on the host: shapes, views, indices, conversions.
 
 use wgpu_rnn::{Error, Tensor, TensorView};
 
@@ -25,7 +25,7 @@ fn the_first_dimension_is_selected_without_a_copy() {
 }
 
 #[test]
-fn reshape_keeps_the_elements_where_they_are() {
+fn reshape_does_not_move_the_elements() {
     let x = uniform(&[4, 6], 1);
     let (copy, at) = (x.clone(), x.data().as_ptr());
     let x = x.reshape([2, 2, 6]).unwrap();
@@ -55,14 +55,14 @@ fn a_list_is_an_array_of_one_dimension() {
 }
 
 #[test]
-fn views_are_checked_as_arrays_are() {
+fn views_are_checked_like_arrays() {
     let data = [1.0_f32, 2.0, 3.0, 4.0];
     let view = TensorView::new([2, 2], &data).unwrap();
     assert_eq!(view, Tensor::new([2, 2], data).unwrap());
     assert_eq!(view.to_tensor().unwrap(), view);
     let message = TensorView::new([3, 2], &data).unwrap_err().to_string();
     assert_eq!(message, "view: shape [3, 2] holds 6 elements, got 4");
-    // Sizes whose product cannot be addressed are rejected wherever a zero stands.
+    // Sizes whose product cannot be addressed are rejected wherever a zero is.
     for shape in [[usize::MAX, 2, 0], [usize::MAX, 0, 2], [0, usize::MAX, 2]] {
         assert!(matches!(Tensor::<f32>::zeros(shape), Err(Error::TooLarge { .. })), "{shape:?}");
         assert!(matches!(TensorView::<f32>::new(shape, &[]), Err(Error::TooLarge { .. })), "{shape:?}");
@@ -88,7 +88,7 @@ mod with_ndarray {
     use super::*;
 
     #[test]
-    fn arrays_come_and_go_without_a_copy() {
+    fn arrays_are_converted_both_ways_without_a_copy() {
         let x = uniform(&[4, 3], 1);
         let (copy, at) = (x.clone(), x.data().as_ptr());
         let array = ArrayD::from(x);
@@ -112,7 +112,7 @@ mod with_ndarray {
         assert_eq!(Tensor::try_from(transposed.to_owned()).unwrap(), copy);
         assert!(matches!(TensorView::try_from(&transposed), Err(Error::Unsupported { .. })));
         assert_eq!(Tensor::try_from(array.slice(s![1..;2, ..])).unwrap().data(), [10.0, 11.0, 12.0, 30.0, 31.0, 32.0]);
-        // An owned part of a longer vector, which starts in the middle of it.
+        // An owned part of a longer vector, starting in its middle.
         let part = array.clone().slice_move(s![1..3, ..]);
         assert!(part.is_standard_layout());
         assert_eq!(Tensor::try_from(part).unwrap().data(), [10.0, 11.0, 12.0, 20.0, 21.0, 22.0]);

@@ -1,4 +1,4 @@
-//! Files and formats: what is written is read back, what PyTorch names is found, other number types are converted.
+//! Weights in files: round trips, PyTorch's names, and conversion of number types.
 
 use half::{bf16, f16};
 use safetensors::{Dtype, tensor::TensorView};
@@ -27,16 +27,16 @@ fn round_trip<F: Real>(prefix: &str) {
         assert_eq!(Lstm::from_tensor_file_as(&file, prefix).unwrap(), model);
         assert_eq!(file.recurrent_prefixes(), [prefix]);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no partial file stays behind");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no partial file remains");
 }
 
 #[test]
-fn what_is_saved_is_read_back() {
+fn a_saved_model_is_read_back() {
     round_trip::<f32>("");
     round_trip::<f64>("model.encoder.rnn.");
 }
 
-/// A file of `tensors` in another number type.
+/// Creates a file of `tensors` in another number type.
 fn file_of(dtype: Dtype, tensors: &[(&str, Vec<usize>, Vec<u8>)]) -> TensorFile {
     let views =
         tensors.iter().map(|(name, shape, bytes)| (*name, TensorView::new(dtype, shape.clone(), bytes).unwrap()));
@@ -58,14 +58,14 @@ fn half_precision_files_are_converted() {
 }
 
 #[test]
-fn a_seed_is_a_model() {
+fn a_seed_determines_the_model() {
     let config = LstmConfig::new(10, 16);
     let model = |seed| Lstm::random(config.clone(), seed).unwrap();
     assert_eq!(model(7), model(7));
     assert_ne!(model(7), model(8));
-    // The same numbers on every machine and with every release: what is saved as a seed must not change.
+    // The same numbers on every machine and in every release: a stored seed must keep its meaning.
     assert_eq!(&model(7).layers()[0].weight_ih().data()[..3], &[0.158355, -0.083800256, -0.12663269]);
-    // PyTorch's rule: uniform in ±1/√H. Of 1,700 draws some come near the bounds, and their mean near 0.
+    // PyTorch's rule: uniform in ±1/√H. Of 1,700 draws, some come close to the bounds, and their mean is close to 0.
     let draws: Vec<f32> = model(7)
         .layers()
         .iter()
@@ -98,13 +98,13 @@ fn one_linear_per_gate_is_the_same_lstm() {
     let again = Lstm::from_concat_gates(&read).unwrap();
     let x: Tensor<f64> = uniform(&[4, 2, 3], 3).cast().unwrap();
     let run = |model: &Lstm<f64>| model.to(&Device::cpu()).unwrap().forward(&x, None).unwrap().0;
-    // The two biases were added into one, so sums round differently.
+    // The two biases were added together, so sums round differently.
     compare("output", run(&again).data(), run(&model).data(), Tolerance::both(1e-14)).unwrap();
 }
 
-/// The definition, written out: gate = Linear([x, h]), as people write it by hand.
+/// The definition written out: gate = Linear([x, h]), as in hand-written LSTMs.
 #[test]
-fn gates_mean_what_their_names_say() {
+fn gates_match_their_names() {
     let model: Lstm<f64> = Lstm::random(LstmConfig::new(2, 3), 4).unwrap().cast().unwrap();
     let gates = model.to_concat_gates().unwrap().remove(0);
     let (x, mut h, mut c) = ([0.3, -0.7], [0.1, 0.2, -0.4], [0.5, -0.6, 0.7]);
