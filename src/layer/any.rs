@@ -1,4 +1,4 @@
-//! A layer of whichever kind a file has, for programs that take what comes.
+//! A layer whose kind is known only from a file.
 
 use std::fmt;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::weights::tensor_file::TensorFile;
 
 /// An [`Lstm`], [`Gru`] or [`Rnn`]. Displays as PyTorch prints it.
 ///
-/// The states of the kinds are of different types, so what runs a layer is generic over [`Kind`](crate::Kind), and a
-/// `match` leads there:
+/// The states of the kinds have different types, so code that runs a layer is generic over [`Kind`](crate::Kind), and a
+/// `match` leads to it:
 ///
 /// ```
 /// use wgpu_rnn::{AnyLayer, Device, GruConfig, Gru, Kind, Layer, Result, Tensor};
@@ -47,7 +47,7 @@ pub enum AnyLayer<F = f32> {
     Rnn(Rnn<F>),
 }
 
-/// Does the same for whichever layer it is.
+/// Evaluates the same expression for whichever layer it is.
 macro_rules! each {
     ($any:expr, $layer:ident => $do:expr) => {
         match $any {
@@ -59,28 +59,28 @@ macro_rules! each {
 }
 
 impl AnyLayer {
-    /// Reads the layer under `prefix`, whose kind follows from the rows of its weights: 4·H, 3·H or H. What weights do
-    /// not tell is as [`Layer::from_safetensors`](crate::Layer::from_safetensors) says.
+    /// Reads the layer under `prefix`, whose kind follows from the rows of its weights: 4·H, 3·H or H. Arguments that
+    /// weights do not record are handled as in [`Layer::from_safetensors`](crate::Layer::from_safetensors).
     ///
     /// # Errors
-    /// As [`Layer::from_safetensors`](crate::Layer::from_safetensors).
+    /// The errors of [`Layer::from_safetensors`](crate::Layer::from_safetensors).
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
     }
 
-    /// [`from_safetensors`](Self::from_safetensors) of a file that is open already.
+    /// Does the same as [`from_safetensors`](Self::from_safetensors) with a file that is already open.
     ///
     /// # Errors
-    /// As [`from_safetensors`](Self::from_safetensors).
+    /// The errors of [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
         Self::from_tensor_file_as(file, prefix)
     }
 
-    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// Does the same as [`from_tensor_file`](Self::from_tensor_file) in a given number type:
     /// `AnyLayer::from_tensor_file_as::<f64>(&file, prefix)`.
     ///
     /// # Errors
-    /// As [`from_safetensors`](Self::from_safetensors).
+    /// The errors of [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<AnyLayer<F>> {
         Ok(match file.layer(prefix)?.kind {
             LayerKind::Lstm => Lstm::from_tensor_file_as(file, prefix)?.into(),
@@ -91,7 +91,7 @@ impl AnyLayer {
 }
 
 impl<F: Real> AnyLayer<F> {
-    /// Returns which of the three it is.
+    /// Returns the kind of the layer.
     pub fn kind(&self) -> LayerKind {
         match self {
             Self::Lstm(_) => LayerKind::Lstm,
@@ -104,12 +104,12 @@ impl<F: Real> AnyLayer<F> {
         each!(self, layer => &layer.config.0)
     }
 
-    /// Returns I, the features of the input.
+    /// Returns I, the number of features of the input.
     pub fn input_size(&self) -> usize {
         self.config().input_size
     }
 
-    /// Returns H, the units of a layer and direction.
+    /// Returns H, the number of units per layer and direction.
     pub fn hidden_size(&self) -> usize {
         self.config().hidden_size
     }
@@ -119,32 +119,32 @@ impl<F: Real> AnyLayer<F> {
         self.config().proj_size
     }
 
-    /// Returns L.
+    /// Returns L, the number of layers.
     pub fn num_layers(&self) -> usize {
         self.config().num_layers
     }
 
-    /// Returns whether there are biases.
+    /// Returns true if there are biases.
     pub fn bias(&self) -> bool {
         self.config().bias
     }
 
-    /// Returns whether batched input and output are `[B, T, ·]` instead of `[T, B, ·]`.
+    /// Returns true if batched input and output are `[B, T, ·]` instead of `[T, B, ·]`.
     pub fn batch_first(&self) -> bool {
         self.config().batch_first
     }
 
-    /// Returns whether there are two directions.
+    /// Returns true if there are two directions.
     pub fn bidirectional(&self) -> bool {
         self.config().bidirectional
     }
 
-    /// Returns D·P, the features of the output.
+    /// Returns D·P, the number of features of the output.
     pub fn output_size(&self) -> usize {
         self.config().output_size()
     }
 
-    /// Returns the weights: index = layer·D + direction.
+    /// Returns the weights; the index is layer·D + direction.
     pub fn layers(&self) -> &[LayerWeights<F>] {
         each!(self, layer => layer.layers())
     }
@@ -156,10 +156,10 @@ impl<F: Real> AnyLayer<F> {
         self
     }
 
-    /// Writes the layer to a safetensors file, as [`Layer::save_safetensors`](crate::Layer::save_safetensors).
+    /// Writes the layer to a safetensors file, like [`Layer::save_safetensors`](crate::Layer::save_safetensors).
     ///
     /// # Errors
-    /// As [`Layer::save_safetensors`](crate::Layer::save_safetensors).
+    /// The errors of [`Layer::save_safetensors`](crate::Layer::save_safetensors).
     pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
         each!(self, layer => layer.save_safetensors(path, prefix))
     }
@@ -183,14 +183,14 @@ impl<F> From<Rnn<F>> for AnyLayer<F> {
     }
 }
 
-/// The layer in one line, without its weights.
+/// Writes the layer in one line, without its weights.
 impl<F: Real> fmt::Debug for AnyLayer<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         each!(self, layer => fmt::Debug::fmt(layer, f))
     }
 }
 
-/// As `print(module)` in PyTorch, in Rust's spelling.
+/// Prints like `print(module)` in PyTorch, in Rust's spelling.
 impl<F: Real> fmt::Display for AnyLayer<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.config().fmt(f)

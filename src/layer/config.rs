@@ -11,14 +11,14 @@ use crate::real::Real;
 use crate::tensor::{Tensor, TensorView};
 
 /// The configuration of a recurrent layer or cell: the arguments of `torch.nn.LSTM`, `GRU`, `RNN`, `LSTMCell`,
-/// `GRUCell` or `RNNCell` by the same names and with the same defaults. `with_…` sets an argument, the name alone reads
+/// `GRUCell` or `RNNCell` by the same names and with the same defaults. `with_…` sets an argument; the name alone reads
 /// it.
 ///
-/// [`LstmConfig`](crate::LstmConfig), [`GruConfig`](crate::GruConfig) and [`RnnConfig`](crate::RnnConfig) are those of
+/// [`LstmConfig`](crate::LstmConfig), [`GruConfig`](crate::GruConfig) and [`RnnConfig`](crate::RnnConfig) are for
 /// layers, [`LstmCellConfig`](crate::LstmCellConfig), [`GruCellConfig`](crate::GruCellConfig) and
-/// [`RnnCellConfig`](crate::RnnCellConfig) those of cells, which have the size of one layer.
+/// [`RnnCellConfig`](crate::RnnCellConfig) for cells, which have the size of one layer.
 ///
-/// Values are checked when a model is made from the configuration ([`Layer::new`](crate::Layer::new),
+/// Values are checked when a model is created from the configuration ([`Layer::new`](crate::Layer::new),
 /// [`Layer::random`](crate::Layer::random)): sizes must be > 0, `proj_size` below `hidden_size`, `dropout` from 0 to 1.
 ///
 /// ```
@@ -34,17 +34,17 @@ use crate::tensor::{Tensor, TensorView};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config<K, M = ForLayer>(pub(crate) RecurrentConfig, PhantomData<(K, M)>);
 
-/// The modules that a [`Config`] is for: [`ForLayer`] and [`ForCell`]. Sealed.
+/// The modules that a [`Config`] can be for: [`ForLayer`] and [`ForCell`]. Sealed.
 pub trait Module: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
     #[doc(hidden)]
     const SUFFIX: &'static str;
 }
 
-/// A configuration of a [`Layer`](crate::Layer).
+/// Marks the configuration of a [`Layer`](crate::Layer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForLayer {}
 
-/// A configuration of a [`Cell`](crate::Cell).
+/// Marks the configuration of a [`Cell`](crate::Cell).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForCell {}
 
@@ -63,44 +63,44 @@ mod sealed {
 }
 
 impl Config<LstmKind> {
-    /// Sets P: h is projected from H values to this many, fewer than H (Sak et al. 2014); 0, the default, is no
-    /// projection.
+    /// Sets P: h is projected from H values to this many, which must be fewer than H (Sak et al. 2014); 0, the default,
+    /// means no projection.
     #[must_use]
     pub fn with_proj_size(mut self, proj_size: usize) -> Self {
         self.0.proj_size = proj_size;
         self
     }
 
-    /// Returns P where h is projected, else 0.
+    /// Returns P if h is projected, otherwise 0.
     pub fn proj_size(&self) -> usize {
         self.0.proj_size
     }
 }
 
 impl<M: Module> Config<GruKind, M> {
-    /// Sets where the reset gate acts: after the recurrent product of the new gate (true, PyTorch's GRU and the
-    /// default), or before it (`reset_after=False` of Keras, `linear_before_reset=0` of ONNX; Cho et al. 2014):
+    /// Sets the position of the reset gate: after the recurrent product of the new gate (true, the default, as in
+    /// PyTorch's GRU), or before it (`reset_after=False` of Keras, `linear_before_reset=0` of ONNX; Cho et al. 2014):
     ///
     /// ```text
     /// after    n = tanh(W_in·x + b_in + r ⊙ (W_hn·h + b_hn))
     /// before   n = tanh(W_in·x + b_in + W_hn·(r ⊙ h) + b_hn)
     /// ```
     ///
-    /// Weights do not record it. A step of the second form has two products, and on a GPU two dispatches.
+    /// Weights do not record it. A step of the second form has two products, and thus two dispatches on a GPU.
     #[must_use]
     pub fn with_reset_after(mut self, reset_after: bool) -> Self {
         self.0.cell = if reset_after { CellKind::Gru } else { CellKind::GruResetBefore };
         self
     }
 
-    /// Whether the reset gate acts after the recurrent product of the new gate.
+    /// Returns true if the reset gate acts after the recurrent product of the new gate.
     pub fn reset_after(&self) -> bool {
         self.0.cell == CellKind::Gru
     }
 }
 
 impl<M: Module> Config<RnnKind, M> {
-    /// Sets what is applied to the sum of the products: tanh, the default, or relu.
+    /// Sets the function that is applied to the sum of the products: tanh, the default, or relu.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.0.cell = CellKind::Rnn(nonlinearity);
@@ -111,85 +111,85 @@ impl<M: Module> Config<RnnKind, M> {
     pub fn nonlinearity(&self) -> Nonlinearity {
         match self.0.cell {
             CellKind::Rnn(nonlinearity) => nonlinearity,
-            // Of another cell there is no configuration of this kind.
+            // No configuration of this kind has another cell.
             _ => Nonlinearity::default(),
         }
     }
 }
 
 impl<K: Kind, M: Module> Config<K, M> {
-    /// Makes a configuration with PyTorch's defaults, from `input_size` features to `hidden_size` units: one forward
+    /// Creates a configuration with PyTorch's defaults, from `input_size` features to `hidden_size` units: one forward
     /// layer with biases, time-major.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
         let KindCell(cell) = K::CELL;
         Self::of(RecurrentConfig::one_layer(cell, input_size, hidden_size))
     }
 
-    /// `config` is of this kind, and of one layer for a cell.
+    /// Wraps a configuration, which must be of this kind and, for a cell, of one layer.
     pub(crate) fn of(config: RecurrentConfig) -> Self {
         Self(config, PhantomData)
     }
 
-    /// Sets whether there are the biases `bias_ih` and `bias_hh`; by default there are.
+    /// Sets whether the biases `bias_ih` and `bias_hh` exist; by default they do.
     #[must_use]
     pub fn with_bias(mut self, bias: bool) -> Self {
         self.0.bias = bias;
         self
     }
 
-    /// Returns I, the features of the input.
+    /// Returns I, the number of features of the input.
     pub fn input_size(&self) -> usize {
         self.0.input_size
     }
 
-    /// Returns H, the units of a layer and direction, or of a cell.
+    /// Returns H, the number of units per layer and direction, or of a cell.
     pub fn hidden_size(&self) -> usize {
         self.0.hidden_size
     }
 
-    /// Returns whether there are biases.
+    /// Returns true if there are biases.
     pub fn bias(&self) -> bool {
         self.0.bias
     }
 }
 
 impl<K: Kind> Config<K> {
-    /// Sets L: layers stacked on each other, each fed with the output of the one below; 1 by default.
+    /// Sets L: the number of stacked layers, each fed with the output of the one below; 1 by default.
     #[must_use]
     pub fn with_num_layers(mut self, num_layers: usize) -> Self {
         self.0.num_layers = num_layers;
         self
     }
 
-    /// Sets whether batched input and output are `[B, T, ·]` instead of `[T, B, ·]`. States keep their shape, and
-    /// unbatched input is `[T, I]` either way: PyTorch's rule.
+    /// Sets whether batched input and output are `[B, T, ·]` instead of `[T, B, ·]`. As in PyTorch, states keep their
+    /// shape, and unbatched input is `[T, I]` either way.
     #[must_use]
     pub fn with_batch_first(mut self, batch_first: bool) -> Self {
         self.0.batch_first = batch_first;
         self
     }
 
-    /// Sets p: the probability with which an element of a layer's output is dropped, for all layers but the last, in
-    /// [training mode](crate::Mode::Training) alone; 0 to 1, 0 by default. What stays is scaled by 1/(1−p).
+    /// Sets p: the probability with which an element of a layer's output is dropped, for all layers except the last and
+    /// only in [training mode](crate::Mode::Training); 0 to 1, 0 by default. Kept elements are scaled by 1/(1−p).
     #[must_use]
     pub fn with_dropout(mut self, dropout: f64) -> Self {
         self.0.dropout = dropout;
         self
     }
 
-    /// Sets whether a second direction of each layer runs from the end of the sequence to its start.
+    /// Sets whether each layer has a second direction, which runs from the end of the sequence to its start.
     #[must_use]
     pub fn with_bidirectional(mut self, bidirectional: bool) -> Self {
         self.0.bidirectional = bidirectional;
         self
     }
 
-    /// Returns L, the layers stacked on each other.
+    /// Returns L, the number of stacked layers.
     pub fn num_layers(&self) -> usize {
         self.0.num_layers
     }
 
-    /// Returns whether batched input and output are `[B, T, ·]`.
+    /// Returns true if batched input and output are `[B, T, ·]`.
     pub fn batch_first(&self) -> bool {
         self.0.batch_first
     }
@@ -199,12 +199,12 @@ impl<K: Kind> Config<K> {
         self.0.dropout
     }
 
-    /// Returns whether each layer has a second direction.
+    /// Returns true if each layer has a second direction.
     pub fn bidirectional(&self) -> bool {
         self.0.bidirectional
     }
 
-    /// Returns D: 2 if bidirectional, else 1.
+    /// Returns D: 2 if bidirectional, otherwise 1.
     pub fn directions(&self) -> usize {
         self.0.directions()
     }
@@ -214,32 +214,33 @@ impl<K: Kind> Config<K> {
         self.0.recurrent_size()
     }
 
-    /// Returns D·P, the features of the output. Sizes that cannot be addressed are given as `usize::MAX`.
+    /// Returns D·P, the number of features of the output, or `usize::MAX` if that overflows.
     pub fn output_size(&self) -> usize {
         self.0.output_size()
     }
 
-    /// Returns an output `[…, D·P]` seen as `[…, D, P]`: forward at 0, reverse at 1 of the dimension before the last
-    /// (`output.view(T, B, D, H)` of PyTorch's documentation).
+    /// Returns a view of an output `[…, D·P]` as `[…, D, P]`: forward at 0, reverse at 1 of the second to last
+    /// dimension (`output.view(T, B, D, H)` of PyTorch's documentation).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the last dimension is not D·P.
+    /// [`Error::Shape`] if the last dimension is not D·P.
     pub fn split_output<'a, F: Real>(&self, output: &'a Tensor<F>) -> Result<TensorView<'a, F>> {
         let expected = self.0.output_size();
         let (Some((&last, outer)), 2..=3) = (output.shape().split_last(), output.shape().len()) else {
             return Err(shape_error("output", format!("[T, B, {expected}] or [T, {expected}]"), output));
         };
-        // A size that is too large for a number is no array's.
+        // No array has a size that overflows.
         if self.directions().checked_mul(self.recurrent_size()) != Some(last) {
             return Err(shape_error("output", format!("[…, {expected}]"), output));
         }
         output.view([outer, &[self.directions(), self.recurrent_size()]].concat())
     }
 
-    /// Returns a state `[L·D, …]` (`h` or `c`) seen as `[L, D, …]` (`h_n.view(L, D, B, H)` of PyTorch's documentation).
+    /// Returns a view of a state `[L·D, …]` (`h` or `c`) as `[L, D, …]` (`h_n.view(L, D, B, H)` of PyTorch's
+    /// documentation).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the first dimension is not L·D or the last is neither H nor P.
+    /// [`Error::Shape`] if the first dimension is not L·D or the last is neither H nor P.
     pub fn split_state<'a, F: Real>(&self, state: &'a Tensor<F>) -> Result<TensorView<'a, F>> {
         let (layers, h, p) = (self.0.layers_and_directions(), self.hidden_size(), self.recurrent_size());
         match state.shape() {
@@ -259,7 +260,7 @@ fn shape_error<F: Real>(what: &str, expected: String, got: &Tensor<F>) -> Error 
     Error::Shape { what: what.to_owned(), expected, got: got.shape().to_vec() }
 }
 
-/// As `print(module)` in PyTorch, in Rust's spelling: sizes, then what differs from the defaults.
+/// Prints like `print(module)` in PyTorch, in Rust's spelling: sizes, then the arguments that differ from the defaults.
 impl<K: Kind, M: Module> std::fmt::Display for Config<K, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.print(f, M::SUFFIX)

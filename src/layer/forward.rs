@@ -1,4 +1,4 @@
-//! A forward between arrays of the host.
+//! A forward between arrays on the host.
 
 use crate::as_view::AsView;
 #[cfg(doc)]
@@ -13,16 +13,17 @@ use crate::real::Real;
 use crate::request::{FromState, Request, Rows, check_output, sealed};
 use crate::tensor::{Tensor, TensorView};
 
-/// A forward that gives the states after every step: [`Request::all_states`].
+/// The results of a forward that returns the states after every step: [`Request::all_states`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AllStates<K: Kind, F: Real = f32> {
-    /// As of a forward: `[T, B, D·P]`, `[B, T, D·P]` with batch_first.
+    /// The output, as from any forward: `[T, B, D·P]`, or `[B, T, D·P]` with batch_first.
     pub output: Tensor<F>,
-    /// The last state, as of a forward: h `[L·D, B, P]`, c `[L·D, B, H]`.
+    /// The last state, as from any forward: h `[L·D, B, P]`, c `[L·D, B, H]`.
     pub last: K::State<F>,
-    /// The state after every step: h `[L·D, T, B, P]`, c `[L·D, T, B, H]`, unbatched without B, with batch_first the
-    /// same. At t stands what a direction holds after it has read time t; behind a row's end, the padding value.
+    /// The state after every step: h `[L·D, T, B, P]`, c `[L·D, T, B, H]`; without B if unbatched, and the same with
+    /// batch_first. Index t holds the state of a direction after it has read time t, or the padding value past a row's
+    /// end.
     pub all: K::State<F>,
 }
 
@@ -32,11 +33,11 @@ pub struct Forward<'a, K: Kind, F: Real> {
     input: Result<TensorView<'a, F>>,
     state: Option<&'a K::State<F>>,
     options: Options<'a>,
-    /// The memory that the output goes to, if not an array of its own.
+    /// The memory for the output, unless it goes to a new array.
     output: &'a mut [F],
 }
 
-/// The results that a forward is to give beside the last state.
+/// The results that a forward returns in addition to the last state.
 #[derive(Clone, Copy)]
 struct Wanted {
     output: bool,
@@ -44,8 +45,8 @@ struct Wanted {
 }
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Runs the layer: output and last state, as `module(input, state)` in PyTorch. The state of an LSTM is
-    /// [`LstmState`](crate::LstmState), `(h, c)`; of a GRU or RNN it is h, a [`Tensor`].
+    /// Runs the layer and returns output and last state, like `module(input, state)` in PyTorch. The state of an LSTM
+    /// is [`LstmState`](crate::LstmState), `(h, c)`; that of a GRU or RNN is h, a [`Tensor`].
     ///
     /// | | batched | batch_first | unbatched |
     /// |---|---|---|---|
@@ -56,13 +57,14 @@ impl<K: Kind, F: Real> Placed<K, F> {
     ///
     /// P is H, except for an LSTM with `proj_size`.
     ///
-    /// The state is `None` for zeros, `&state` or `Some(&state)`. B = 0 gives empty results; T = 0 gives the state
-    /// back, where PyTorch raises an error. [`request`](Self::request) asks for more, and does not block.
+    /// The state is `None` for zeros, `&state` or `Some(&state)`. B = 0 gives empty results; T = 0 returns the state
+    /// unchanged, where PyTorch raises an error. [`request`](Self::request) has more options, and does not have to
+    /// block.
     ///
     /// # Errors
     /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a shape that the device cannot
     /// hold, both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input
-    /// that is no [view](AsView).
+    /// that does not provide a [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward<'s>(
         &self,
@@ -73,8 +75,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
         pollster::block_on(forward.output_and_state(Wait::Blocking))
     }
 
-    /// Asks for a forward of `input` that is more than [`forward`](Self::forward) says: a state, rows of different
-    /// lengths, the states after every step, the last state alone, an output in the caller's memory, no blocking. See
+    /// Requests a forward of `input` with options that [`forward`](Self::forward) does not have: lengths of the rows,
+    /// the states after every step, only the last state, an output in the caller's memory, or no blocking. See
     /// [`Request`].
     ///
     /// ```
@@ -96,7 +98,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// ```
     ///
     /// # Errors
-    /// When it runs, as [`forward`](Self::forward).
+    /// The errors of [`forward`](Self::forward), when the request runs.
     #[expect(clippy::type_complexity, reason = "the result is PyTorch's pair, and what can be asked shows in the type")]
     pub fn request<'a>(
         &'a self,
@@ -107,22 +109,22 @@ impl<K: Kind, F: Real> Placed<K, F> {
 }
 
 impl<'a, K: Kind, F: Real> Request<'a, (Tensor<F>, K::State<F>), Forward<'a, K, F>> {
-    /// Gives the states after every step as well: h of all layers and c, for those who look into a model or go on from
+    /// Returns the states after every step as well: h of all layers and c, for inspecting a model or continuing from
     /// the middle of a sequence. On a GPU the kernels are the same, and there is one readback.
     pub fn all_states(self) -> Request<'a, AllStates<K, F>, Forward<'a, K, F>> {
         Request::new(self.question, |forward, wait| Box::pin(forward.every_state(wait)))
     }
 
-    /// Gives the last state alone. A GPU does not read the output back, which for a long sequence is most of what a
-    /// forward transfers.
+    /// Returns only the last state. A GPU then does not read the output back, which for a long sequence is most of the
+    /// data that a forward transfers.
     pub fn last_state(self) -> Request<'a, K::State<F>, Forward<'a, K, F>> {
         Request::new(self.question, |forward, wait| Box::pin(forward.last_state(wait)))
     }
 
-    /// Puts the output into the caller's memory, last dimension fastest, and gives the last state alone.
+    /// Writes the output to the caller's memory, last dimension fastest, and returns only the last state.
     ///
-    /// The request is answered with [`Error::Length`] unless there is room for exactly the output; nothing was computed
-    /// then. After any error `output` is as it was.
+    /// The request fails with [`Error::Length`], before any computation, unless `output` has exactly the size of the
+    /// output. After any error `output` is unchanged.
     pub fn output_into(self, output: &'a mut [F]) -> Request<'a, K::State<F>, Forward<'a, K, F>> {
         let question = Forward { output, ..self.question };
         Request::new(question, |forward, wait| Box::pin(forward.into_slice(wait)))

@@ -1,4 +1,4 @@
-//! The kinds of recurrent layers, as types: what differs between them in a function's signature.
+//! The kinds of recurrent layers, as types: the differences between them that show in function signatures.
 
 use crate::cell_kind::CellKind;
 use crate::cell_kind::Nonlinearity;
@@ -13,30 +13,30 @@ mod sealed {
     impl Sealed for super::RnnKind {}
 }
 
-/// A kind of recurrent layer: [`LstmKind`], [`GruKind`] or [`RnnKind`]. Sealed: the kernels exist for these.
+/// A kind of recurrent layer: [`LstmKind`], [`GruKind`] or [`RnnKind`]. Sealed, because only these have kernels.
 pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
-    /// The state between two calls: `(h, c)` as [`LstmState`] for an LSTM, h as a [`Tensor`] for the others. Of a layer
-    /// `[L·D, B, H]`, unbatched `[L·D, H]`; of a cell `[B, H]`, unbatched `[H]`; of one stream `[L, H]`; after every
-    /// step `[L·D, T, B, H]`.
+    /// The state between two calls: `(h, c)` as [`LstmState`] for an LSTM, h as a [`Tensor`] for the others. Its shape
+    /// is `[L·D, B, H]` for a layer, or `[L·D, H]` unbatched; `[B, H]` for a cell, or `[H]` unbatched; `[L, H]` for one
+    /// stream; and `[L·D, T, B, H]` after every step.
     type State<F: Real>: Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static;
 
     /// The cell that a layer of this kind has before any option is set.
     #[doc(hidden)]
     const CELL: KindCell;
 
-    /// How many arrays a state has: h, and c of an LSTM.
+    /// The number of arrays of a state: h, and c of an LSTM.
     const STATES: usize = Self::CELL.0.states().len();
 
-    /// The arrays of a state, h first.
+    /// Returns the arrays of a state, h first.
     #[doc(hidden)]
     fn arrays<F: Real>(state: &Self::State<F>) -> Vec<&Tensor<F>>;
 
-    /// A state of its arrays.
+    /// Builds a state from its arrays.
     #[doc(hidden)]
     fn state<F: Real>(arrays: Vec<Tensor<F>>) -> Result<Self::State<F>>;
 }
 
-/// The crate's own name of a cell; opaque to the outside.
+/// The crate's internal name of a cell; opaque to other crates.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct KindCell(pub(crate) CellKind);
@@ -56,10 +56,10 @@ pub enum RnnKind {}
 /// The state of an LSTM between two calls: `(h, c)` of PyTorch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LstmState<F = f32> {
-    /// The hidden state: of a layer `[L·D, B, P]`, unbatched `[L·D, P]`; index = layer·D + direction. P is H without a
-    /// projection.
+    /// The hidden state: `[L·D, B, P]` for a layer, or `[L·D, P]` unbatched; the index is layer·D + direction. P is H
+    /// without a projection.
     pub h: Tensor<F>,
-    /// The cell state: of a layer `[L·D, B, H]`, unbatched `[L·D, H]`.
+    /// The cell state: `[L·D, B, H]` for a layer, or `[L·D, H]` unbatched.
     pub c: Tensor<F>,
 }
 
@@ -106,7 +106,8 @@ impl Kind for RnnKind {
     }
 }
 
-/// The engine gives as many arrays as the cell's table says; a table that disagrees with the kind shows here.
+/// Converts the arrays to an array of known length. The engine returns as many as the cell's table lists; a table that
+/// disagrees with the kind shows here.
 fn exactly<F, const N: usize>(arrays: Vec<Tensor<F>>) -> Result<[Tensor<F>; N]> {
     let shape = |got: usize| Error::Shape { what: "states".to_owned(), expected: format!("[{N}]"), got: vec![got] };
     arrays.try_into().map_err(|arrays: Vec<_>| shape(arrays.len()))

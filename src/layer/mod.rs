@@ -1,4 +1,4 @@
-//! The public face: a recurrent layer on the host ([`Layer`]), on a device ([`Placed`]), and its kinds.
+//! The public API: a recurrent layer on the host ([`Layer`]), on a device ([`Placed`]), and its kinds.
 
 pub(crate) mod any;
 pub(crate) mod buffers;
@@ -35,7 +35,7 @@ use crate::weights::{self, LayerWeights, init, pytorch};
 
 /// `torch.nn.LSTM` with its weights: long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates).
 pub type Lstm<F = f32> = Layer<LstmKind, F>;
-/// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate
+/// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that applies the reset gate
 /// after the recurrent product).
 pub type Gru<F = f32> = Layer<GruKind, F>;
 /// `torch.nn.RNN` with its weights: the plain recurrent layer of Elman 1990, with tanh or relu.
@@ -75,7 +75,7 @@ pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
 /// Shapes and rules are those of [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html),
 /// [`torch.nn.GRU`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html) and
 /// [`torch.nn.RNN`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html); T is the number of time steps,
-/// B the batch, I `input_size`, H `hidden_size`, L `num_layers`, D 2 if bidirectional and else 1.
+/// B the batch, I `input_size`, H `hidden_size`, L `num_layers`, and D 2 if bidirectional, otherwise 1.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
@@ -97,30 +97,30 @@ pub struct Layer<K, F = f32> {
     layers: Arc<Vec<LayerWeights<F>>>,
 }
 
-/// What makes a model out of nothing but sizes or a file makes one of f32. For f64, on the CPU, there are
+/// Constructors that take only sizes or a file create models of f32. For f64, on the CPU, there are
 /// [`from_tensor_file_as`](Layer::from_tensor_file_as) and [`cast`](Layer::cast).
 impl<K: Kind> Layer<K> {
-    /// Makes a model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
-    /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every
+    /// Creates a model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initializes them
+    /// (`torch.nn.RNNBase.reset_parameters`), by a seeded generator: the same seed gives the same model on every
     /// machine, but not the numbers that PyTorch draws.
     ///
     /// # Errors
-    /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
+    /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] if memory for the weights cannot be allocated.
     pub fn random(config: Config<K>, seed: u64) -> Result<Self> {
         config.0.validate::<f32>()?;
         let layers = init::uniform(&config.0, seed)?.into();
         Ok(Self { config, layers })
     }
 
-    /// Reads a layer out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih_l0` and so on,
-    /// as `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias
-    /// follow from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16
-    /// are read.
+    /// Reads a layer from a safetensors file with PyTorch's names after `prefix`: `{prefix}weight_ih_l0` and so on, as
+    /// `safetensors.torch.save_file(module.state_dict(), path)` writes them. The number of layers, the directions and
+    /// the bias follow from the names, sizes from the shapes; tensors with other names are ignored. F32, F64, F16 and
+    /// BF16 can be read.
     ///
     /// # Arguments that weights do not record
-    /// PyTorch saves a layer with `batch_first=True` exactly like one without, and the wrong layout often runs without an
-    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity` and `dropout`. There are
-    /// three ways to give them:
+    /// PyTorch saves a layer with `batch_first=True` exactly like one without, and the wrong layout often runs without
+    /// an error: it merely swaps time steps and batch rows. Weights do not record `nonlinearity` and `dropout` either.
+    /// There are three ways to supply them:
     ///
     /// - Set them afterwards: [`with_batch_first`](Self::with_batch_first),
     ///   [`with_nonlinearity`](Layer::with_nonlinearity),
@@ -128,9 +128,9 @@ impl<K: Kind> Layer<K> {
     /// - State the whole configuration, which is compared with the file:
     ///   [`from_safetensors_with`](Self::from_safetensors_with).
     /// - Keep them in the file's metadata under the keys `{prefix}batch_first` (true or false), `{prefix}nonlinearity`
-    ///   (tanh or relu) and `{prefix}dropout`, from which they are read here.
-    ///   [`save_safetensors`](Self::save_safetensors) writes them; Python does by
-    ///   `save_file(lstm.state_dict(), path, metadata={"batch_first": str(lstm.batch_first)})`.
+    ///   (tanh or relu) and `{prefix}dropout`, from which this function reads them.
+    ///   [`save_safetensors`](Self::save_safetensors) writes them; in Python,
+    ///   `save_file(lstm.state_dict(), path, metadata={"batch_first": str(lstm.batch_first)})` does.
     ///
     /// ```no_run
     /// use wgpu_rnn::Lstm;
@@ -143,55 +143,55 @@ impl<K: Kind> Layer<K> {
     /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras).
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix,
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] if there is no model under the prefix,
     /// naming the prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`],
     /// [`Error::Dtype`] or [`Error::NonFinite`] with the tensor's name, also for a layer of another kind;
-    /// [`Error::Config`] for metadata with an unknown value; [`Error::TooLarge`] when memory cannot be had.
+    /// [`Error::Config`] for metadata with an unknown value; [`Error::TooLarge`] if memory cannot be allocated.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
     }
 
-    /// Reads the layer that `config` describes out of a safetensors file, as PyTorch's `load_state_dict` does: a file
-    /// that holds another layer is an error. Arguments that the file does not record are taken from `config`.
+    /// Reads the layer that `config` describes from a safetensors file, like PyTorch's `load_state_dict`: a file that
+    /// holds a different layer is an error. Arguments that the file does not record are taken from `config`.
     ///
     /// ```no_run
     /// use wgpu_rnn::{Lstm, LstmConfig};
     ///
-    /// // The line that made the model: nn.LSTM(80, 512, num_layers=3, batch_first=True)
-    /// let config = LstmConfig::new(80, 512).num_layers(3).batch_first(true);
+    /// // The line that created the model: nn.LSTM(80, 512, num_layers=3, batch_first=True)
+    /// let config = LstmConfig::new(80, 512).with_num_layers(3).with_batch_first(true);
     /// let lstm = Lstm::from_safetensors_with(config, "model.safetensors", "encoder.")?;
     /// # Ok::<(), wgpu_rnn::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::ConfigMismatch`] with every argument that the file contradicts; otherwise as
+    /// [`Error::ConfigMismatch`] with every argument that the file contradicts; otherwise the errors of
     /// [`from_safetensors`](Self::from_safetensors).
     pub fn from_safetensors_with(config: Config<K>, path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file_with(config, &TensorFile::open(path)?, prefix)
     }
 
-    /// [`from_safetensors`](Self::from_safetensors) of a file that is open already.
+    /// Does the same as [`from_safetensors`](Self::from_safetensors) with a file that is already open.
     ///
     /// # Errors
-    /// As [`from_safetensors`](Self::from_safetensors).
+    /// The errors of [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
         Self::from_tensor_file_as(file, prefix)
     }
 
-    /// [`from_safetensors_with`](Self::from_safetensors_with) of a file that is open already.
+    /// Does the same as [`from_safetensors_with`](Self::from_safetensors_with) with a file that is already open.
     ///
     /// # Errors
-    /// As [`from_safetensors_with`](Self::from_safetensors_with).
+    /// The errors of [`from_safetensors_with`](Self::from_safetensors_with).
     pub fn from_tensor_file_with(config: Config<K>, file: &TensorFile, prefix: &str) -> Result<Self> {
         let layers = pytorch::read_as_configured(Naming::Layer, &config.0, file, prefix)?;
         Self::checked(config, layers, prefix)
     }
 
-    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// Does the same as [`from_tensor_file`](Self::from_tensor_file) in a given number type:
     /// `Lstm::from_tensor_file_as::<f64>(&file, prefix)`.
     ///
     /// # Errors
-    /// As [`from_safetensors`](Self::from_safetensors).
+    /// The errors of [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Layer<K, F>> {
         let KindCell(cell) = K::CELL;
         let (config, layers) = pytorch::read(Naming::Layer, cell, file, prefix)?;
@@ -200,12 +200,12 @@ impl<K: Kind> Layer<K> {
 }
 
 impl<K: Kind, F: Real> Layer<K, F> {
-    /// Makes a model of the given weights, one entry for each layer and direction: index = layer·D + direction.
+    /// Creates a model from the given weights, one entry per layer and direction; the index is layer·D + direction.
     ///
     /// # Errors
-    /// [`Error::Config`] for a size of 0 (PyTorch's constructor rule); [`Error::Shape`], [`Error::MissingTensor`] or
-    /// [`Error::UnexpectedTensor`] when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or
-    /// infinite weight.
+    /// [`Error::Config`] for a size of 0 (PyTorch's rule for the constructor); [`Error::Shape`],
+    /// [`Error::MissingTensor`] or [`Error::UnexpectedTensor`] if the weights do not fit the configuration;
+    /// [`Error::NonFinite`] for a NaN or infinite weight.
     pub fn new(config: Config<K>, layers: Vec<LayerWeights<F>>) -> Result<Self> {
         Self::checked(config, layers, "")
     }
@@ -216,21 +216,21 @@ impl<K: Kind, F: Real> Layer<K, F> {
         Ok(Self { config, layers: layers.into() })
     }
 
-    /// Writes the model to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
+    /// Writes the model to a safetensors file under PyTorch's names after `prefix`, in its own number type.
     /// `module.load_state_dict(safetensors.torch.load_file(path))` reads it in PyTorch (with an empty prefix).
-    /// `batch_first`, `dropout` and an RNN's nonlinearity go into the file's metadata, from which
+    /// `batch_first`, `dropout` and an RNN's nonlinearity are stored in the file's metadata, from which
     /// [`from_safetensors`](Layer::from_safetensors) reads them.
     ///
     /// # Errors
-    /// As [`TensorFile::save`], which says when a file appears whole.
+    /// The errors of [`TensorFile::save`], which also describes when a file appears whole.
     pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
         pytorch::save(Naming::Layer, &self.config.0, &self.layers, path.as_ref(), prefix)
     }
 
-    /// Returns the same model in another number type, each weight the nearest value: f32 to f64 is exact.
+    /// Returns the same model in another number type, each weight rounded to the nearest value; f32 to f64 is exact.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
+    /// [`Error::NonFinite`] if a weight is beyond the range of `G`.
     pub fn cast<G: Real>(&self) -> Result<Layer<K, G>> {
         let layers = self.layers.iter().map(LayerWeights::cast).collect::<Result<_>>()?;
         Layer::new(self.config.clone(), layers)
@@ -243,11 +243,11 @@ impl<K: Kind, F: Real> Layer<K, F> {
         self
     }
 
-    /// Returns the same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
-    /// [training mode](crate::Mode::Training) alone.
+    /// Returns the same model with dropout of probability `p` between its layers, which weights do not record; it acts
+    /// only in [training mode](crate::Mode::Training).
     ///
     /// # Errors
-    /// [`Error::Config`] unless p is from 0 to 1.
+    /// [`Error::Config`] unless `p` is from 0 to 1.
     pub fn with_dropout(self, p: f64) -> Result<Self> {
         let config = self.config.with_dropout(p);
         config.0.validate::<F>()?;
@@ -259,24 +259,24 @@ impl<K: Kind, F: Real> Layer<K, F> {
         &self.config
     }
 
-    /// Returns the weights: index = layer·D + direction.
+    /// Returns the weights; the index is layer·D + direction.
     pub fn layers(&self) -> &[LayerWeights<F>] {
         &self.layers
     }
 }
 
 impl<F: Real> Layer<LstmKind, F> {
-    /// The LSTM that hand-written layers compute, one Linear per gate over `[x, h]`, first layer first.
+    /// Converts hand-written layers with one Linear per gate over `[x, h]`, first layer first, to an LSTM.
     ///
     /// # Errors
-    /// [`Error::Config`] without a layer; [`Error::Shape`] or [`Error::MissingTensor`] when gates do not fit each
-    /// other; [`Error::NonFinite`] for a NaN or infinite weight.
+    /// [`Error::Config`] if there is no layer; [`Error::Shape`] or [`Error::MissingTensor`] if the gates do not match
+    /// each other; [`Error::NonFinite`] for a NaN or infinite weight.
     pub fn from_concat_gates(layers: &[ConcatGates<F>]) -> Result<Self> {
         let (config, layers) = concat_gates::import(layers)?;
         Self::new(Config::of(config), layers)
     }
 
-    /// The same computation as one Linear per gate over `[x, h]`; the two biases are added into one.
+    /// Converts the LSTM to layers with one Linear per gate over `[x, h]`; the two biases are added together.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a bidirectional model or one with `proj_size`.
@@ -286,7 +286,7 @@ impl<F: Real> Layer<LstmKind, F> {
 }
 
 impl<F: Real> Layer<RnnKind, F> {
-    /// Returns the same model with another nonlinearity, which weights do not tell.
+    /// Returns the same model with another nonlinearity, which weights do not record.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.config = self.config.with_nonlinearity(nonlinearity);
@@ -294,14 +294,14 @@ impl<F: Real> Layer<RnnKind, F> {
     }
 }
 
-/// As of [`Display`](fmt::Display): weights are not printed.
+/// Writes the same as [`Display`](fmt::Display): weights are not printed.
 impl<K: Kind, F: Real> fmt::Debug for Layer<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Layer({self})")
     }
 }
 
-/// As `print(module)` in PyTorch, in Rust's spelling: "LSTM(10, 20, num_layers=2)".
+/// Prints like `print(module)` in PyTorch, in Rust's spelling: "LSTM(10, 20, num_layers=2)".
 impl<K: Kind, F: Real> fmt::Display for Layer<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.config.fmt(f)

@@ -28,9 +28,9 @@ impl<'a, M> Place<'a, M> {
 }
 
 impl<T, M> Request<'_, T, Place<'_, M>> {
-    /// Sets the numbers that weights are kept in: as f16, a step of few rows reads half as many bytes.
+    /// Sets the format in which weights are stored: as f16, a step of few rows reads half as many bytes.
     ///
-    /// The request is answered with [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
+    /// The request fails with [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.question.precision = precision;
         self
@@ -38,18 +38,18 @@ impl<T, M> Request<'_, T, Place<'_, M>> {
 }
 
 impl<K: Kind, F: Real> Layer<K, F> {
-    /// Places the layer on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for
-    /// another precision, and does not block.
+    /// Places the layer on a device, which packs and uploads the weights once. [`place`](Self::place) can choose
+    /// another precision, and does not have to block.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
+    /// [`Error::Limit`] if the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
     /// [`Error::Unsupported`] for f64 on a GPU.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to(&self, device: &Device) -> Result<Placed<K, F>> {
         pollster::block_on(Place::new(self, device).layer(Wait::Blocking))
     }
 
-    /// Asks for the layer on a device, with weights in a [precision](Request::precision). See [`Request`].
+    /// Requests the layer on a device, with weights in a given [precision](Request::precision). See [`Request`].
     ///
     /// ```
     /// use wgpu_rnn::{Device, Lstm, LstmConfig, Precision};
@@ -60,7 +60,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// ```
     ///
     /// # Errors
-    /// When it runs, as [`to`](Self::to).
+    /// The errors of [`to`](Self::to), when the request runs.
     pub fn place<'a>(&'a self, device: &'a Device) -> Request<'a, Placed<K, F>, Place<'a, Self>> {
         Request::new(Place::new(self, device), |place, wait| Box::pin(place.layer(wait)))
     }

@@ -1,4 +1,4 @@
-//! A layer on a device: what is set on it, and what it tells.
+//! A layer on a device: its settings and properties.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,11 +25,11 @@ use crate::strategy::Strategy;
 use crate::tensor::Tensor;
 
 /// A [`Layer`] on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
-/// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] makes it. May be used from several threads at once.
+/// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] creates it. May be used from several threads at once.
 ///
 /// Cheap to clone: clones are the same model, with the same weights, buffers and settings. It keeps the buffers of the
-/// last few shapes, so that a call of a shape that it knows creates nothing on the device, and the weights on the host,
-/// which [`layer`](Self::layer) gives back.
+/// last few shapes, so that a call with a known shape creates nothing on the device, and the weights on the host, which
+/// [`layer`](Self::layer) returns.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
@@ -39,7 +39,7 @@ use crate::tensor::Tensor;
 ///
 /// let x = Tensor::zeros([5, 2, 10])?; // [T, B, I]
 /// let (output, state) = lstm.forward(&x, None)?; // from a zero state
-/// let (output, state) = lstm.forward(&x, &state)?; // on from where the first call ended
+/// let (output, state) = lstm.forward(&x, &state)?; // continues where the first call ended
 /// let state = lstm.request(&x).state(&state).last_state().run()?; // without the output
 ///
 /// let elsewhere = lstm.clone();
@@ -57,12 +57,12 @@ struct Shared<K, F> {
     settings: Mutex<Settings>,
 }
 
-/// The settings of a model, on whatever device.
+/// The settings of a model, on any device.
 #[derive(Default)]
 struct Settings {
     /// `None` in evaluation mode.
     training: Option<Arc<Training>>,
-    /// The one that was asked for on the CPU, where there is nothing to choose.
+    /// The strategy requested on the CPU, where it has no effect.
     strategy: Strategy,
 }
 
@@ -76,11 +76,11 @@ impl<K: Kind, F: Real> Placed<K, F> {
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
-        // Settings are whole after every assignment, so a panic of another thread does not spoil them.
+        // Settings are consistent after every assignment, so a panic of another thread does not invalidate them.
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the layer, as it was placed.
+    /// Returns the layer that was placed.
     pub fn layer(&self) -> &Layer<K, F> {
         &self.0.layer
     }
@@ -90,25 +90,25 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.0.layer.config()
     }
 
-    /// Returns the device that it runs on.
+    /// Returns the device that the layer runs on.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
 
-    /// The shape of the output for an input of this shape.
+    /// Returns the shape of the output for an input of this shape.
     pub(super) fn output_shape(&self, input_shape: &[usize]) -> Result<Vec<usize>> {
         let config = &self.config().0;
         Ok(Extents::of_input(config, input_shape)?.shape(config.output_size()))
     }
 
-    /// Runs a forward of zeros, so that the first real one of this input shape compiles nothing and makes no buffers.
+    /// Runs a forward of zeros, so that the first real one of this input shape compiles nothing and creates no buffers.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
+    /// The errors of [`forward`](Self::forward), when the request runs.
     pub fn warm_up<'a>(&'a self, input_shape: &'a [usize]) -> Request<'a, ()> {
         Request::plain(async move |wait| {
             let zeros = Tensor::zeros(input_shape)?;
-            // The masks are none of the model's own, which are those of its calls.
+            // Draws its own masks, so that those of the model's calls stay the same.
             let training = self.drops_out().then(|| Training::new(0));
             let options = Options::new();
             let asked = Asked { options, training: training.as_ref(), output: true, all_states: false };
@@ -116,26 +116,28 @@ impl<K: Kind, F: Real> Placed<K, F> {
         })
     }
 
-    /// Bounds the device memory that a forward may take beside the weights, in bytes: what [`Plan::device_bytes`]
-    /// counts. Less means fewer steps at a time for the input product, and the same bits. Without a limit that product
-    /// takes 64 MiB at most, or one step. Up to four sets of buffers are kept for calls to come, of which each keeps to
-    /// the limit. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
+    /// Limits the device memory that a forward may take in addition to the weights, in bytes as counted by
+    /// [`Plan::device_bytes`]. Less memory means fewer steps at a time for the input product, and the same bits.
+    /// Without a limit, that product takes at most 64 MiB, or one step if that is larger. Up to four sets of buffers,
+    /// each within the limit, are kept for later calls. A call whose shape does not fit is rejected with
+    /// [`Error::Limit`].
     ///
-    /// On the CPU, which takes no device memory, this does nothing.
+    /// This has no effect on the CPU, which takes no device memory.
     pub fn set_memory_limit(&self, bytes: u64) {
         if let Engine::Gpu(model) = &self.model().engine {
             model.set_forward_memory(bytes);
         }
     }
 
-    /// Asks for a strategy of the recurrence instead of the one that is chosen by sizes and device or was found by
-    /// [`tune`](Self::tune); [`Strategy::Auto`] goes back to the choice. Streams keep the one that they started with.
+    /// Requests a strategy of the recurrence, instead of the one chosen by sizes and device or found by
+    /// [`tune`](Self::tune); [`Strategy::Auto`] returns to that choice. Streams keep the strategy that they started
+    /// with.
     ///
-    /// Strategies are a GPU's. On the CPU any is taken and kept, and has no effect.
+    /// Strategies apply to GPUs. On the CPU, any strategy is accepted and stored, and has no effect.
     ///
     /// # Errors
     /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this GPU, with the
-    /// reason; the one before stays then. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
+    /// reason; the previous strategy then stays. A call whose shape does not fit is rejected with [`Error::Limit`].
     pub fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         match &self.model().engine {
             Engine::Cpu(_) => {
@@ -146,7 +148,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         }
     }
 
-    /// Returns the strategy that was asked for; [`Strategy::Auto`] if none was.
+    /// Returns the requested strategy; [`Strategy::Auto`] if none was requested.
     pub fn strategy(&self) -> Strategy {
         match &self.model().engine {
             Engine::Cpu(_) => self.settings().strategy,
@@ -154,8 +156,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
         }
     }
 
-    /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in
-    /// PyTorch. It holds for the calls to come, of all clones.
+    /// Selects evaluation, the mode after placing, or training, in which dropout acts: `eval()` and `train()` in
+    /// PyTorch. It applies to all later calls, of all clones.
     pub fn set_mode(&self, mode: Mode) {
         self.settings().training = match mode {
             Mode::Evaluation => None,
@@ -176,11 +178,11 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.training().is_some() && self.config().0.dropped_layers() > 0
     }
 
-    /// Tells what a forward of T = `time_steps` and B = `batch` will do: on a GPU strategy, chunks, dispatches and
-    /// memory, on the CPU instruction set, threads and tiles.
+    /// Returns what a forward with T = `time_steps` and B = `batch` will do: on a GPU, strategy, chunks, dispatches and
+    /// memory; on the CPU, instruction set, threads and tiles.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the device cannot hold it.
+    /// [`Error::Limit`] if the device cannot hold it.
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
         let extents = Extents::batched(&self.config().0, time_steps, batch);
         match &self.model().engine {
@@ -193,14 +195,14 @@ impl<K: Kind, F: Real> Placed<K, F> {
     }
 }
 
-/// As of [`Display`](fmt::Display): weights are not printed.
+/// Writes the same as [`Display`](fmt::Display): weights are not printed.
 impl<K: Kind, F: Real> fmt::Debug for Placed<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Placed({self})")
     }
 }
 
-/// The layer and where it is: "LSTM(10, 20) on CPU".
+/// Writes the layer and its device: "LSTM(10, 20) on CPU".
 impl<K: Kind, F: Real> fmt::Display for Placed<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.config(), self.device())

@@ -1,4 +1,4 @@
-//! The plan of a forward, on whatever device.
+//! The plan of a forward, on any device.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use crate::cpu::plan::CpuPlan;
 use crate::plan::Plan as GpuPlan;
 use crate::strategy::Strategy;
 
-/// The plan of a forward of one shape: [`Placed::plan`](crate::Placed::plan). Its [`Display`](fmt::Display) is for
-/// people: a line, and with `{:#}` what was chosen and why.
+/// The plan of a forward of one shape: [`Placed::plan`](crate::Placed::plan). The [`Display`](fmt::Display) form is for
+/// people: one line, or with `{:#}` the choices and their reasons.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, Plan};
@@ -30,7 +30,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Returns the plan of a GPU: its dispatches and submissions. `None` on the CPU.
+    /// Returns the plan of a GPU, with its dispatches and submissions; `None` on the CPU.
     pub fn as_gpu(&self) -> Option<&GpuPlan> {
         match self {
             Self::Gpu(plan) => Some(plan),
@@ -38,12 +38,12 @@ impl Plan {
         }
     }
 
-    /// Returns the strategy of a GPU, which was chosen or asked for; never [`Strategy::Auto`]. `None` on the CPU.
+    /// Returns the strategy of a GPU, chosen or requested; never [`Strategy::Auto`]. `None` on the CPU.
     pub fn strategy(&self) -> Option<Strategy> {
         self.as_gpu().map(GpuPlan::strategy)
     }
 
-    /// Returns the floating-point operations of the matrix products, a multiply-add counted as two.
+    /// Returns the number of floating-point operations of the matrix products, counting a multiply-add as two.
     pub fn flops(&self) -> u64 {
         match self {
             Self::Gpu(plan) => plan.flops(),
@@ -51,8 +51,8 @@ impl Plan {
         }
     }
 
-    /// Returns the bytes of device memory that a forward with host input and output takes beside the weights; 0 on the
-    /// CPU.
+    /// Returns the bytes of device memory that a forward with host input and output takes in addition to the weights; 0
+    /// on the CPU.
     pub fn device_bytes(&self) -> u64 {
         match self {
             Self::Gpu(plan) => plan.device_bytes(),

@@ -1,4 +1,4 @@
-//! Finding the fastest strategy by trying.
+//! Tuning: finding the fastest strategy by trying.
 
 use crate::call::Call;
 #[cfg(doc)]
@@ -16,18 +16,18 @@ use crate::strategy::Strategy;
 use crate::tensor::Tensor;
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest.
-    /// [`Strategy::Auto`] takes it from now on for all models of these sizes on this [`Device`], for this batch and
-    /// sequences of any length, in streams for as many as there is room for; a strategy that was set stays. Without it,
-    /// strategies are chosen by what is known of GPUs in general.
+    /// Times a forward of zeros of this input shape with each strategy that can run it, and returns the fastest.
+    /// [`Strategy::Auto`] uses it from now on for all models of these sizes on this [`Device`], for this batch and
+    /// sequences of any length, and for streams with that capacity; a strategy that was set explicitly stays. Without
+    /// tuning, strategies are chosen by what is generally true of GPUs.
     ///
     /// It runs six forwards of each strategy, in turn, each with upload and readback. Strategies round differently: a
-    /// program that wants the same bits in every run sets the strategy that `tune` has given it once. A shape without
-    /// steps or rows times nothing, and gives the strategy that is set; so does the CPU, which has one way to run. It
-    /// blocks, and is not there on wasm32, which has no clock.
+    /// program that wants the same bits in every run should set the strategy that `tune` once returned. If the shape
+    /// has no steps or rows, or on the CPU, which has only one way to run, nothing is timed and the current strategy is
+    /// returned. This method blocks, and does not exist on wasm32, which has no clock.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
+    /// The errors of [`forward`](Self::forward).
     pub fn tune(&self, input_shape: &[usize]) -> Result<Strategy> {
         let extents = Extents::of_input(&self.config().0, input_shape)?;
         let (Engine::Gpu(model), false) = (&self.model().engine, extents.is_empty()) else {

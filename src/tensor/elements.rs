@@ -1,4 +1,4 @@
-//! The collections that an array takes its elements from.
+//! The collections that an array accepts as its elements.
 
 use crate::error::Result;
 use crate::memory;
@@ -12,11 +12,11 @@ mod sealed {
     impl<T, const N: usize> Sealed for &[T; N] {}
 }
 
-/// Elements that [`Tensor::new`](crate::Tensor::new) and [`TensorFile::from_bytes`](crate::TensorFile::from_bytes) take
-/// over: a `Vec` as it is, a slice or an array by a copy. Unlike `Into<Vec<T>>`, a copy for which there is no memory is
-/// an error. Sealed.
+/// Elements that [`Tensor::new`](crate::Tensor::new) and [`TensorFile::from_bytes`](crate::TensorFile::from_bytes)
+/// accept: a `Vec` is used as it is, a slice or an array is copied. Unlike with `Into<Vec<T>>`, running out of memory
+/// for a copy is an error. Sealed.
 pub trait IntoElements<T>: sealed::Sealed {
-    /// The elements in a vector; `what` names them in an error.
+    /// Returns the elements as a vector; `what` names them in an error.
     #[doc(hidden)]
     fn into_elements(self, what: &str) -> Result<Vec<T>>;
 }

@@ -1,4 +1,4 @@
-//! A dense host array whose shape is checked once, when it is made.
+//! A dense array on the host, whose shape is checked once, when it is created.
 
 mod elements;
 #[cfg(feature = "ndarray")]
@@ -26,13 +26,13 @@ use crate::real::Real;
 /// assert_eq!(x.get(&[2, 0]), None);
 /// assert!(Tensor::new([2, 3], vec![0.0_f32; 5]).is_err());
 ///
-/// // The first dimension, as x[1] in PyTorch: of an output [T, B, H], h of all rows at time 1.
+/// // Indexes the first dimension, like x[1] in PyTorch: for an output [T, B, H], h of all rows at time 1.
 /// assert_eq!(x.select(1).unwrap().data(), [3.0, 4.0, 5.0]);
 /// assert_eq!(x.reshape([3, 2])?.shape(), [3, 2]);
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
-/// `clone` ends the process where memory is short, as that of a `Vec` does; [`TensorView::to_tensor`] and
+/// `clone` aborts the process if memory runs out, as that of a `Vec` does; [`TensorView::to_tensor`] and
 /// [`cast`](Self::cast) return an error.
 #[derive(Clone, PartialEq)]
 pub struct Tensor<F = f32> {
@@ -41,22 +41,22 @@ pub struct Tensor<F = f32> {
 }
 
 impl<F: Real> Tensor<F> {
-    /// Makes an array of `shape` over `data`, last dimension fastest. A `Vec` is taken over without a copy, slices and
+    /// Creates an array of `shape` over `data`, last dimension fastest. A `Vec` is used without a copy, slices and
     /// arrays are copied; [`TensorView::new`] borrows a slice instead.
     ///
     /// # Errors
-    /// [`Error::Length`] when the shape does not hold exactly as many elements as `data`; [`Error::TooLarge`] when
-    /// memory for a copy cannot be had.
+    /// [`Error::Length`] if the shape does not hold exactly as many elements as `data`; [`Error::TooLarge`] if memory
+    /// for a copy cannot be allocated.
     pub fn new(shape: impl Into<Vec<usize>>, data: impl IntoElements<F>) -> Result<Self> {
         let (shape, data) = (shape.into(), data.into_elements("tensor")?);
         check_length::<F>("tensor", &shape, data.len())?;
         Ok(Self { shape, data })
     }
 
-    /// Makes an array of zeros.
+    /// Creates an array of zeros.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when memory for it cannot be had.
+    /// [`Error::TooLarge`] if memory for it cannot be allocated.
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Result<Self> {
         let shape = shape.into();
         let data = zeroed("tensor", &shape)?;
@@ -73,7 +73,7 @@ impl<F: Real> Tensor<F> {
         &self.data
     }
 
-    /// Returns the elements to change in place.
+    /// Returns the elements, mutably.
     pub fn data_mut(&mut self) -> &mut [F] {
         &mut self.data
     }
@@ -86,7 +86,7 @@ impl<F: Real> Tensor<F> {
     /// Converts to another number type, each element to the nearest value; beyond its range, to infinity.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when memory for it cannot be had.
+    /// [`Error::TooLarge`] if memory for it cannot be allocated.
     pub fn cast<G: Real>(&self) -> Result<Tensor<G>> {
         self.map(|value| G::from_f64(value.to_f64()))
     }
@@ -97,10 +97,10 @@ impl<F: Real> Tensor<F> {
         Ok(Tensor { shape: self.shape.clone(), data })
     }
 
-    /// Gives the array another shape for the same elements, without a copy.
+    /// Changes the shape of the array, keeping the elements without a copy; [`view`](Self::view) borrows instead.
     ///
     /// # Errors
-    /// [`Error::Length`] when that shape holds another number of elements. [`view`](Self::view) borrows instead.
+    /// [`Error::Length`] if that shape holds another number of elements.
     pub fn reshape(self, shape: impl Into<Vec<usize>>) -> Result<Self> {
         let shape = shape.into();
         check_length::<F>("reshape", &shape, self.data.len())?;
@@ -112,19 +112,19 @@ impl<F: Real> Tensor<F> {
         position(&self.shape, index).map(|at| self.data[at])
     }
 
-    /// Returns the elements along the last dimension at an `index` of the others: of an output `[T, B, H]`, `row(&[t,
+    /// Returns the elements along the last dimension at an `index` of the others: for an output `[T, B, H]`, `row(&[t,
     /// b])` is h of row b at time t. `None` outside the array or with the wrong number of dimensions.
     pub fn row(&self, index: &[usize]) -> Option<&[F]> {
         self.data.get(row_range(&self.shape, index)?)
     }
 
-    /// [`row`](Self::row) to change in place.
+    /// Returns the same elements as [`row`](Self::row), mutably.
     pub fn row_mut(&mut self, index: &[usize]) -> Option<&mut [F]> {
         self.data.get_mut(row_range(&self.shape, index)?)
     }
 
-    /// Borrows the array at `index` of the first dimension, `x[index]` in PyTorch: of an output `[T, B, H]`,
-    /// `select(t)` is `[B, H]` at time t. `None` outside the array, or of an array without dimensions.
+    /// Borrows the array at `index` of the first dimension, like `x[index]` in PyTorch: for an output `[T, B, H]`,
+    /// `select(t)` is `[B, H]` at time t. `None` outside the array, or if it has no dimensions.
     pub fn select(&self, index: usize) -> Option<TensorView<'_, F>> {
         let range = select_range(&self.shape, index)?;
         Some(TensorView::unchecked(self.shape[1..].to_vec(), self.data.get(range)?))
@@ -138,7 +138,7 @@ impl<F: Real> Tensor<F> {
     /// Borrows the same elements under another shape.
     ///
     /// # Errors
-    /// [`Error::Length`] when that shape holds another number of elements.
+    /// [`Error::Length`] if that shape holds another number of elements.
     pub fn view(&self, shape: impl Into<Vec<usize>>) -> Result<TensorView<'_, F>> {
         let shape = shape.into();
         check_length::<F>("view", &shape, self.data.len())?;
@@ -146,17 +146,17 @@ impl<F: Real> Tensor<F> {
     }
 }
 
-/// One dimension with these elements.
+/// Creates an array of one dimension with these elements.
 impl<F> From<Vec<F>> for Tensor<F> {
     fn from(data: Vec<F>) -> Self {
         Self { shape: vec![data.len()], data }
     }
 }
 
-/// The element at an index with one number for each dimension.
+/// Returns the element at an index with one number per dimension.
 ///
 /// # Panics
-/// Outside the array, or with the wrong number of dimensions; [`Tensor::get`] returns `None` there.
+/// Panics outside the array, or with the wrong number of dimensions; [`Tensor::get`] returns `None` instead.
 impl<F: Real, const N: usize> Index<[usize; N]> for Tensor<F> {
     type Output = F;
 
@@ -165,10 +165,10 @@ impl<F: Real, const N: usize> Index<[usize; N]> for Tensor<F> {
     }
 }
 
-/// [`Index`] to change in place.
+/// Returns the element at an index with one number per dimension, mutably.
 ///
 /// # Panics
-/// As [`Index`].
+/// Panics under the same conditions as [`Index`].
 impl<F: Real, const N: usize> IndexMut<[usize; N]> for Tensor<F> {
     fn index_mut(&mut self, index: [usize; N]) -> &mut F {
         &mut self.data[checked_position(&self.shape, &index)]
@@ -181,14 +181,14 @@ impl<F: Real> PartialEq<TensorView<'_, F>> for Tensor<F> {
     }
 }
 
-/// The shape and the first elements.
+/// Writes the shape and the first elements.
 impl<F: fmt::Debug> fmt::Debug for Tensor<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         debug("Tensor", &self.shape, &self.data, f)
     }
 }
 
-/// How many elements `Debug` prints.
+/// The number of elements that `Debug` prints.
 const PRINTED: usize = 8;
 
 fn debug<F: fmt::Debug>(name: &str, shape: &[usize], data: &[F], f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,7 +202,8 @@ fn debug<F: fmt::Debug>(name: &str, shape: &[usize], data: &[F], f: &mut fmt::Fo
     }
 }
 
-/// Returns the place of the element at `index` in an array's data; `None` outside it or with the wrong number of dimensions.
+/// Returns the position of the element at `index` in an array's data; `None` outside it or with the wrong number of
+/// dimensions.
 fn position(shape: &[usize], index: &[usize]) -> Option<usize> {
     if index.len() != shape.len() || index.iter().zip(shape).any(|(i, size)| i >= size) {
         return None;
@@ -210,20 +211,20 @@ fn position(shape: &[usize], index: &[usize]) -> Option<usize> {
     Some(index.iter().zip(shape).fold(0, |at, (i, size)| at * size + i))
 }
 
-/// [`position`] for an indexing operator.
+/// Returns the same as [`position`], for an indexing operator.
 #[expect(clippy::panic, reason = "indexing panics outside an array, as documented; `get` does not")]
 fn checked_position(shape: &[usize], index: &[usize]) -> usize {
     position(shape, index).unwrap_or_else(|| panic!("index {index:?} is outside an array of shape {shape:?}"))
 }
 
-/// Returns the place of the elements along the last dimension at an index of the others.
+/// Returns the range of the elements along the last dimension at an index of the others.
 fn row_range(shape: &[usize], index: &[usize]) -> Option<Range<usize>> {
     let (&size, others) = shape.split_last()?;
     let start = position(others, index)? * size;
     Some(start..start + size)
 }
 
-/// Returns the place of the elements at an index of the first dimension.
+/// Returns the range of the elements at an index of the first dimension.
 fn select_range(shape: &[usize], index: usize) -> Option<Range<usize>> {
     let (&count, inner) = shape.split_first()?;
     let size: usize = inner.iter().product();

@@ -1,6 +1,6 @@
-//! To and from `ndarray` (cargo feature `ndarray`).
+//! Conversions to and from `ndarray` (cargo feature `ndarray`).
 //!
-//! Conversions that never copy are `From`; those that may need a copy, and so memory, are `TryFrom`.
+//! Conversions that never copy are `From`; those that may need memory for a copy are `TryFrom`.
 
 use ndarray::{ArrayBase, ArrayD, ArrayViewD, Data, Dimension, IxDyn, OwnedRepr};
 
@@ -9,7 +9,7 @@ use crate::memory;
 use crate::real::Real;
 use crate::tensor::{Tensor, TensorView};
 
-/// Takes the elements over, without a copy.
+/// Moves the elements, without a copy.
 impl<F: Real> From<Tensor<F>> for ArrayD<F> {
     #[expect(clippy::expect_used, reason = "a tensor's shape was checked by ndarray's own rule when it was made")]
     fn from(tensor: Tensor<F>) -> Self {
@@ -32,10 +32,10 @@ impl<'a, F: Real> From<&'a Tensor<F>> for ArrayViewD<'a, F> {
     }
 }
 
-/// Takes the elements over: without a copy where they lie in row-major order, otherwise by one.
+/// Moves the elements if they are in row-major order; otherwise copies them.
 ///
 /// # Errors
-/// [`Error::TooLarge`] when memory for the copy cannot be had.
+/// [`Error::TooLarge`] if memory for the copy cannot be allocated.
 impl<F: Real, D: Dimension> TryFrom<ArrayBase<OwnedRepr<F>, D>> for Tensor<F> {
     type Error = Error;
 
@@ -46,7 +46,7 @@ impl<F: Real, D: Dimension> TryFrom<ArrayBase<OwnedRepr<F>, D>> for Tensor<F> {
         let (shape, count) = (array.shape().to_vec(), array.len());
         match array.into_raw_vec_and_offset() {
             (data, None | Some(0)) if data.len() == count => Ok(Self { shape, data }),
-            // A part of a longer vector.
+            // Part of a longer vector.
             (data, offset) => {
                 let start = offset.unwrap_or(0);
                 let part = data.get(start..start + count).unwrap_or_default();
@@ -59,7 +59,7 @@ impl<F: Real, D: Dimension> TryFrom<ArrayBase<OwnedRepr<F>, D>> for Tensor<F> {
 /// Copies the elements of any array, owned or borrowed, in any order.
 ///
 /// # Errors
-/// [`Error::TooLarge`] when memory for the copy cannot be had.
+/// [`Error::TooLarge`] if memory for the copy cannot be allocated.
 impl<F: Real, D: Dimension> TryFrom<ndarray::ArrayView<'_, F, D>> for Tensor<F> {
     type Error = Error;
 

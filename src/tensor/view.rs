@@ -33,14 +33,14 @@ impl<'a, F: Real> TensorView<'a, F> {
     /// Borrows `data`, last dimension fastest, as an array of `shape`.
     ///
     /// # Errors
-    /// [`Error::Length`] when the shape does not hold exactly `data.len()` elements.
+    /// [`Error::Length`] if the shape does not hold exactly `data.len()` elements.
     pub fn new(shape: impl Into<Vec<usize>>, data: &'a [F]) -> Result<Self> {
         let shape = shape.into();
         check_length::<F>("view", &shape, data.len())?;
         Ok(Self { shape, data })
     }
 
-    /// `shape` holds exactly the elements of `data`.
+    /// Creates a view; `shape` must hold exactly the elements of `data`.
     pub(super) fn unchecked(shape: Vec<usize>, data: &'a [F]) -> Self {
         Self { shape, data }
     }
@@ -60,37 +60,37 @@ impl<'a, F: Real> TensorView<'a, F> {
         position(&self.shape, index).map(|at| self.data[at])
     }
 
-    /// Returns the elements along the last dimension at an `index` of the others, as [`Tensor::row`].
+    /// Returns the elements along the last dimension at an `index` of the others, like [`Tensor::row`].
     pub fn row(&self, index: &[usize]) -> Option<&'a [F]> {
         self.data.get(row_range(&self.shape, index)?)
     }
 
-    /// Borrows the array at `index` of the first dimension, as [`Tensor::select`].
+    /// Borrows the array at `index` of the first dimension, like [`Tensor::select`].
     pub fn select(&self, index: usize) -> Option<TensorView<'a, F>> {
         let range = select_range(&self.shape, index)?;
         Some(Self::unchecked(self.shape[1..].to_vec(), self.data.get(range)?))
     }
 
-    /// Copies the elements into an array of their own, under this shape.
+    /// Copies the elements to a new array of the same shape.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when memory for it cannot be had.
+    /// [`Error::TooLarge`] if memory for it cannot be allocated.
     pub fn to_tensor(&self) -> Result<Tensor<F>> {
         Ok(Tensor { shape: self.shape.clone(), data: memory::copied("tensor", self.data)? })
     }
 }
 
-/// Borrows the whole array, as [`Tensor::as_view`].
+/// Borrows the whole array, like [`Tensor::as_view`].
 impl<'a, F: Real> From<&'a Tensor<F>> for TensorView<'a, F> {
     fn from(tensor: &'a Tensor<F>) -> Self {
         tensor.as_view()
     }
 }
 
-/// The element at an index with one number for each dimension.
+/// Returns the element at an index with one number per dimension.
 ///
 /// # Panics
-/// Outside the array, or with the wrong number of dimensions; [`TensorView::get`] returns `None` there.
+/// Panics outside the array, or with the wrong number of dimensions; [`TensorView::get`] returns `None` instead.
 impl<F: Real, const N: usize> Index<[usize; N]> for TensorView<'_, F> {
     type Output = F;
 
@@ -105,7 +105,7 @@ impl<F: Real> PartialEq<Tensor<F>> for TensorView<'_, F> {
     }
 }
 
-/// The shape and the first elements.
+/// Writes the shape and the first elements.
 impl<F: fmt::Debug> fmt::Debug for TensorView<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         debug("TensorView", &self.shape, self.data, f)

@@ -1,5 +1,5 @@
-//! Seeded initialisation by PyTorch's rule: every tensor, biases included, uniform in ±1/√H
-//! (`torch.nn.RNNBase.reset_parameters`). The numbers are not PyTorch's: its generator is another.
+//! Seeded initialization by PyTorch's rule: every tensor, biases included, is uniform in ±1/√H
+//! (`torch.nn.RNNBase.reset_parameters`). The numbers are not PyTorch's, which uses a different generator.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -11,7 +11,7 @@ use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
 
-/// Weights for every (layer, direction); the same seed gives the same weights on every machine.
+/// Returns weights for every (layer, direction); the same seed gives the same weights on every machine.
 pub(crate) fn uniform(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWeights>> {
     let bound = 1.0 / (config.hidden_size as f32).sqrt();
     let mut rng = Pcg64::seed_from_u64(seed);

@@ -1,4 +1,4 @@
-//! The recurrent layers and cells that a file has, told from its header alone.
+//! The recurrent layers and cells of a file, described from its header alone.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub enum LayerKind {
     Lstm,
     /// [`Gru`](crate::Gru) and [`GruCell`](crate::GruCell).
     Gru,
-    /// [`Rnn`](crate::Rnn) and [`RnnCell`](crate::RnnCell); the nonlinearity is not in the weights.
+    /// [`Rnn`](crate::Rnn) and [`RnnCell`](crate::RnnCell); the weights do not record the nonlinearity.
     Rnn,
 }
 
@@ -42,14 +42,14 @@ impl LayerKind {
     }
 }
 
-/// PyTorch's name: "LSTM", "GRU" or "RNN".
+/// Writes PyTorch's name: "LSTM", "GRU" or "RNN".
 impl fmt::Display for LayerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.cell().name())
     }
 }
 
-/// A recurrent layer in a file: the arguments of its PyTorch class as names and shapes tell them.
+/// A recurrent layer in a file: the arguments of its PyTorch class, as far as names and shapes show them.
 ///
 /// Displays as `LSTM(80, 512, num_layers=3, bidirectional=true) under "encoder.", F16`.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,23 +59,23 @@ pub struct LayerInfo {
     pub prefix: String,
     /// LSTM, GRU or RNN, by the rows of `weight_hh_l0`: 4·H, 3·H or H.
     pub kind: LayerKind,
-    /// I.
+    /// I: the number of features of the input.
     pub input_size: usize,
-    /// H.
+    /// H: the number of units.
     pub hidden_size: usize,
     /// P of an LSTM with a projection, otherwise 0.
     pub proj_size: usize,
-    /// L.
+    /// L: the number of layers.
     pub num_layers: usize,
-    /// `bias` of PyTorch: there are `bias_ih` and `bias_hh`.
+    /// `bias` of PyTorch: true if there are `bias_ih` and `bias_hh`.
     pub bias: bool,
     /// `bidirectional` of PyTorch: D is 2 if true, otherwise 1.
     pub bidirectional: bool,
     /// The number type of the first weight.
     pub dtype: Dtype,
-    /// The layout of input and output, if the file's metadata records it: weights do not.
+    /// The layout of input and output, if the file's metadata records it; weights do not.
     pub batch_first: Option<bool>,
-    /// The nonlinearity of an RNN, if the file's metadata records it: weights do not.
+    /// The nonlinearity of an RNN, if the file's metadata records it; weights do not.
     pub nonlinearity: Option<Nonlinearity>,
 }
 
@@ -94,7 +94,8 @@ impl fmt::Display for LayerInfo {
     }
 }
 
-/// A recurrent cell in a file, as [`LayerInfo`]. Displays as `GRUCell(10, 20) under "decoder.", F32`.
+/// A recurrent cell in a file, described like a layer by [`LayerInfo`]. Displays as `GRUCell(10, 20) under "decoder.",
+/// F32`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CellInfo {
@@ -102,15 +103,15 @@ pub struct CellInfo {
     pub prefix: String,
     /// LSTM, GRU or RNN, by the rows of `weight_hh`: 4·H, 3·H or H.
     pub kind: LayerKind,
-    /// I.
+    /// I: the number of features of the input.
     pub input_size: usize,
-    /// H.
+    /// H: the number of units.
     pub hidden_size: usize,
-    /// `bias` of PyTorch: there are `bias_ih` and `bias_hh`.
+    /// `bias` of PyTorch: true if there are `bias_ih` and `bias_hh`.
     pub bias: bool,
     /// The number type of `weight_ih`.
     pub dtype: Dtype,
-    /// The nonlinearity of an RNN cell, if the file's metadata records it: weights do not.
+    /// The nonlinearity of an RNN cell, if the file's metadata records it; weights do not.
     pub nonlinearity: Option<Nonlinearity>,
 }
 
@@ -127,19 +128,19 @@ impl fmt::Display for CellInfo {
 }
 
 impl TensorFile {
-    /// Returns the file's recurrent layers, by the order of their prefixes, without loading them.
+    /// Returns the file's recurrent layers, ordered by their prefixes, without loading them.
     ///
-    /// Tensors that are named like a layer but make none, because one is missing or of a wrong shape, are left out;
-    /// [`layer`](Self::layer) says what is wrong with it.
+    /// Tensors that are named like those of a layer but do not form one, because one is missing or has a wrong shape,
+    /// are left out; [`layer`](Self::layer) reports what is wrong with them.
     pub fn layers(&self) -> Vec<LayerInfo> {
         self.recurrent_prefixes().iter().filter_map(|prefix| self.layer(prefix).ok()).collect()
     }
 
-    /// Returns what the recurrent layer under `prefix` is, without loading it.
+    /// Returns the description of the recurrent layer under `prefix`, without loading it.
     ///
     /// # Errors
-    /// [`Error::NoModel`], [`Error::MissingTensor`], [`Error::UnexpectedTensor`] or [`Error::Shape`] as reading it
-    /// would give; [`Error::Config`] for metadata that records an unknown value.
+    /// [`Error::NoModel`], [`Error::MissingTensor`], [`Error::UnexpectedTensor`] or [`Error::Shape`], as when reading
+    /// it; [`Error::Config`] for metadata that records an unknown value.
     pub fn layer(&self, prefix: &str) -> Result<LayerInfo> {
         let (config, recorded, dtype) = self.describe(Naming::Layer, prefix)?;
         Ok(LayerInfo {
@@ -157,15 +158,15 @@ impl TensorFile {
         })
     }
 
-    /// Returns the file's recurrent cells, as [`layers`](Self::layers).
+    /// Returns the file's recurrent cells, like [`layers`](Self::layers).
     pub fn cells(&self) -> Vec<CellInfo> {
         self.cell_prefixes().iter().filter_map(|prefix| self.cell(prefix).ok()).collect()
     }
 
-    /// Returns what the recurrent cell under `prefix` is, without loading it.
+    /// Returns the description of the recurrent cell under `prefix`, without loading it.
     ///
     /// # Errors
-    /// As [`layer`](Self::layer).
+    /// The errors of [`layer`](Self::layer).
     pub fn cell(&self, prefix: &str) -> Result<CellInfo> {
         let (config, recorded, dtype) = self.describe(Naming::Cell, prefix)?;
         Ok(CellInfo {
@@ -180,7 +181,7 @@ impl TensorFile {
     }
 
     fn describe(&self, naming: Naming, prefix: &str) -> Result<(RecurrentConfig, Recorded, Dtype)> {
-        // Weights of no kind get the message of an LSTM's reader.
+        // Weights of no kind get the error of reading an LSTM.
         let cell = self.cell_kind(naming, prefix).unwrap_or(CellKind::Lstm);
         let config = names::infer(naming, cell, prefix, self.names(), |name| self.shape(name))?;
         let first = naming.name(prefix, Parameter { kind: ParameterKind::WeightIh, layer: 0, direction: 0 });
@@ -188,7 +189,7 @@ impl TensorFile {
         Ok((config, Recorded::read(self, prefix)?, self.dtype(&first).ok_or_else(missing)?))
     }
 
-    /// The kind by the rows of the first `weight_hh`: G·H.
+    /// Returns the kind by the rows of the first `weight_hh`: G·H.
     fn cell_kind(&self, naming: Naming, prefix: &str) -> Option<CellKind> {
         let shape = |kind| self.shape(&naming.name(prefix, Parameter { kind, layer: 0, direction: 0 }));
         let &[rows, recurrent] = shape(ParameterKind::WeightHh)? else { return None };

@@ -1,6 +1,6 @@
 //! Canonical weights: PyTorch's tensors in PyTorch's gate order, whatever file they came from.
 //!
-//! Formats end here: a reader makes [`LayerWeights`], and nothing behind this module knows where they came from.
+//! File formats end here: a reader creates [`LayerWeights`], and no other module depends on where they came from.
 
 pub(crate) mod concat_gates;
 pub(crate) mod init;
@@ -24,17 +24,17 @@ use crate::real::Real;
 use crate::tensor::Tensor;
 use crate::weights::names::{Parameter, ParameterKind, check_shape};
 
-/// The parameters of one layer and direction, by PyTorch's names, gates in PyTorch's order (LSTM i, f, g, o; GRU r, z,
-/// n); G is 4 for an LSTM, 3 for a GRU, 1 for an RNN.
+/// The parameters of one layer and direction, by PyTorch's names, with gates in PyTorch's order (LSTM i, f, g, o; GRU
+/// r, z, n); G is 4 for an LSTM, 3 for a GRU, 1 for an RNN.
 ///
 /// | tensor | shape |
 /// |---|---|
 /// | `weight_ih` | `[G·H, I]`; I of a layer above the first is D·P |
 /// | `weight_hh` | `[G·H, P]`; P is H without a projection |
 /// | `bias_ih`, `bias_hh` | `[G·H]`, both or neither |
-/// | `weight_hr` | `[P, H]`, of an LSTM with a projection |
+/// | `weight_hr` | `[P, H]`, for an LSTM with a projection |
 ///
-/// Shapes and values are checked when a model is made of them.
+/// Shapes and values are checked when a model is created from them.
 #[derive(Clone, PartialEq)]
 pub struct LayerWeights<F = f32> {
     weight_ih: Tensor<F>,
@@ -44,46 +44,46 @@ pub struct LayerWeights<F = f32> {
 }
 
 impl<F: Real> LayerWeights<F> {
-    /// Weights without biases.
+    /// Creates weights without biases.
     pub fn new(weight_ih: Tensor<F>, weight_hh: Tensor<F>) -> Self {
         Self { weight_ih, weight_hh, bias: None, weight_hr: None }
     }
 
-    /// The same with the two biases, which stay apart.
+    /// Adds the two biases, which stay separate.
     #[must_use]
     pub fn with_bias(mut self, bias_ih: Tensor<F>, bias_hh: Tensor<F>) -> Self {
         self.bias = Some((bias_ih, bias_hh));
         self
     }
 
-    /// The same with the weights that project h from H values to P: `[P, H]`, LSTM only.
+    /// Adds the weights that project h from H values to P: `[P, H]`, LSTM only.
     #[must_use]
     pub fn with_projection(mut self, weight_hr: Tensor<F>) -> Self {
         self.weight_hr = Some(weight_hr);
         self
     }
 
-    /// `[G·H, I]`: the input's weights.
+    /// Returns the weights of the input product, `[G·H, I]`.
     pub fn weight_ih(&self) -> &Tensor<F> {
         &self.weight_ih
     }
 
-    /// `[G·H, P]`: the hidden state's weights.
+    /// Returns the weights of the recurrent product, `[G·H, P]`.
     pub fn weight_hh(&self) -> &Tensor<F> {
         &self.weight_hh
     }
 
-    /// `[G·H]`: the bias of the input product.
+    /// Returns the bias of the input product, `[G·H]`.
     pub fn bias_ih(&self) -> Option<&Tensor<F>> {
         self.bias.as_ref().map(|(ih, _)| ih)
     }
 
-    /// `[G·H]`: the bias of the recurrent product.
+    /// Returns the bias of the recurrent product, `[G·H]`.
     pub fn bias_hh(&self) -> Option<&Tensor<F>> {
         self.bias.as_ref().map(|(_, hh)| hh)
     }
 
-    /// `[P, H]`: the weights that project h.
+    /// Returns the weights that project h, `[P, H]`.
     pub fn weight_hr(&self) -> Option<&Tensor<F>> {
         self.weight_hr.as_ref()
     }
@@ -92,7 +92,7 @@ impl<F: Real> LayerWeights<F> {
         self.map(Tensor::cast, Tensor::cast)
     }
 
-    /// The same with the two matrices that f16 is for rounded to it, in their own number type.
+    /// Rounds the two matrices that [`Precision::F16`] applies to, keeping their number type.
     fn rounded_to_f16(&self) -> Result<Self> {
         let same = |tensor: &Tensor<F>| tensor.as_view().to_tensor();
         let rounded = |tensor: &Tensor<F>| tensor.map(|v| F::from_f64(f16::from_f64(v.to_f64()).to_f64()));
@@ -128,7 +128,7 @@ impl<F: Real> LayerWeights<F> {
     }
 }
 
-/// The shapes of the tensors that there are; weights are not printed.
+/// Writes the shapes of the existing tensors; weights are not printed.
 impl<F: Real> fmt::Debug for LayerWeights<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LayerWeights(weight_ih {:?}, weight_hh {:?}", self.weight_ih.shape(), self.weight_hh.shape())?;
@@ -142,7 +142,8 @@ impl<F: Real> fmt::Debug for LayerWeights<F> {
     }
 }
 
-/// A model's weights as a device is to keep them: what f16 cannot hold is an error that calls it by `name`.
+/// Returns a model's weights as a device will store them. Values that f16 cannot represent are an error with the
+/// tensor's `name`.
 pub(crate) fn in_precision<'a, F: Real>(
     config: &RecurrentConfig,
     layers: &'a [LayerWeights<F>],
@@ -159,7 +160,7 @@ pub(crate) fn in_precision<'a, F: Real>(
     }
 }
 
-/// Checks number, shapes and values of a model's weights, which errors call by `name`.
+/// Checks number, shapes and values of a model's weights. Errors use `name` for the tensors.
 pub(crate) fn validate<F: Real>(
     config: &RecurrentConfig,
     layers: &[LayerWeights<F>],
@@ -195,7 +196,8 @@ pub(crate) fn validate<F: Real>(
     Ok(())
 }
 
-/// One NaN weight makes every output NaN without a trace of where it came from, so it is found here.
+/// Checks that a tensor is finite. A single NaN weight makes every output NaN without a trace of its origin, so it is
+/// rejected here.
 fn check_finite<F: Real>(name: &str, tensor: &Tensor<F>) -> Result<()> {
     let Some(flat) = tensor.data().iter().position(|v| !v.to_f64().is_finite()) else {
         return Ok(());

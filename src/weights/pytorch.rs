@@ -12,7 +12,7 @@ use crate::weights::names::{self, Naming, Parameter, ParameterKind};
 use crate::weights::recorded::Recorded;
 use crate::weights::tensor_file::TensorFile;
 
-/// The configuration and weights of the layer or cell under `prefix`, which must be of `cell`'s kind.
+/// Reads the configuration and weights of the layer or cell under `prefix`, which must be of `cell`'s kind.
 pub(crate) fn read<F: Real>(
     naming: Naming,
     cell: CellKind,
@@ -25,7 +25,7 @@ pub(crate) fn read<F: Real>(
     Ok((config, layers))
 }
 
-/// The weights of the layer or cell under `prefix`, which must be the one that `config` describes.
+/// Reads the weights of the layer or cell under `prefix`, which must be the one that `config` describes.
 pub(crate) fn read_as_configured<F: Real>(
     naming: Naming,
     config: &RecurrentConfig,
@@ -42,7 +42,7 @@ pub(crate) fn read_as_configured<F: Real>(
     load(naming, config, file, prefix)
 }
 
-/// The arguments that names and shapes tell, where they differ.
+/// Returns the arguments that names and shapes show and that differ.
 fn differences(config: &RecurrentConfig, found: &RecurrentConfig) -> Vec<ArgumentMismatch> {
     let mut mismatches = Vec::new();
     let mut compare = |argument, expected: &dyn ToString, got: &dyn ToString| {
@@ -60,7 +60,7 @@ fn differences(config: &RecurrentConfig, found: &RecurrentConfig) -> Vec<Argumen
     mismatches
 }
 
-/// Reads what `config` has, all of which is there.
+/// Reads the parameters of `config`, all of which exist.
 fn load<F: Real>(
     naming: Naming,
     config: &RecurrentConfig,
@@ -86,7 +86,7 @@ fn load<F: Real>(
     Ok(layers)
 }
 
-/// Writes a layer or cell under its full names, with what they do not tell in the file's metadata.
+/// Writes a layer or cell under its full names, with the arguments that weights do not record in the file's metadata.
 pub(crate) fn save<F: Real>(
     naming: Naming,
     config: &RecurrentConfig,

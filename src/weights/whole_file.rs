@@ -1,4 +1,4 @@
-//! Writing a file whole or not at all, and in place where the file system leaves no choice.
+//! Writing a file completely or not at all, or in place if the file system leaves no choice.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Writes `contents` to `path`.
 ///
-/// The file is written beside its place under a name that nobody has, and moved there: it appears complete or not at
-/// all, and another of that name stays as it was until then. Links are followed, dangling ones too.
+/// The file is written next to its destination under an unused name and then moved into place: it appears complete or
+/// not at all, and an existing file of that name stays as it was until then. Links are followed, even dangling ones.
 ///
-/// An existing file is written in place if it cannot be replaced: whatever is no regular file (a pipe, a device), a file
-/// that is reached through an open descriptor (`/dev/stdout`), and one whose folder, mount or owner does not allow it.
-/// An error then leaves a part of the contents.
+/// An existing file is written in place if it cannot be replaced: anything that is not a regular file (a pipe, a
+/// device), a file reached through an open descriptor (`/dev/stdout`), and a file whose folder, mount or owner does not
+/// allow replacing it. An error then leaves partial contents.
 pub(super) fn write(path: &Path, contents: impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let exists = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return write_in_place(path, contents),
@@ -20,25 +20,26 @@ pub(super) fn write(path: &Path, contents: impl Fn(&mut dyn Write) -> io::Result
         Err(error) => return Err(error),
     };
     if exists {
-        // A file that may not be written to is not replaced either.
+        // A file that may not be written to must not be replaced either.
         drop(OpenOptions::new().write(true).open(path)?);
     }
     match follow_links(path)? {
         Some(target) if replace(&target, exists, &contents)? => Ok(()),
-        // By the path as given: the file behind a descriptor may have no name any more.
+        // Uses the given path: the file behind a descriptor may no longer have a name.
         _ => write_in_place(path, contents),
     }
 }
 
-/// Returns the path behind all links that `path` ends in, or `None` behind a descriptor of a process.
+/// Returns the path at the end of all links from `path`, or `None` for a descriptor of a process.
 fn follow_links(path: &Path) -> io::Result<Option<PathBuf>> {
-    /// As many as Linux follows.
+    /// The number of links that Linux follows.
     const MOST: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MOST {
         let Ok(next) = fs::read_link(&path) else { return Ok(Some(path)) };
         let folder = folder_of(&path);
-        // Links there are not paths but descriptors: to replace the file would leave the descriptor with the old one.
+        // Links in there are not paths but descriptors: replacing the file would leave the descriptor pointing to the
+        // old one.
         if folder.canonicalize()?.starts_with("/proc") {
             return Ok(None);
         }
@@ -54,7 +55,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Writes beside `target` and moves the file there. Returns false, having changed nothing, where a target that exists
+/// Writes a file next to `target` and moves it there. Returns false, having changed nothing, if an existing target
 /// cannot be replaced.
 #[cfg(not(target_arch = "wasm32"))]
 fn replace(target: &Path, exists: bool, contents: impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
@@ -63,7 +64,7 @@ fn replace(target: &Path, exists: bool, contents: impl Fn(&mut dyn Write) -> io:
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // As any new file, less the umask; tempfile's default is for secrets.
+        // Like any new file, subject to the umask; tempfile's default is meant for secrets.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     let mut partial = match builder.tempfile_in(folder_of(target)) {
@@ -85,13 +86,13 @@ fn replace(target: &Path, exists: bool, contents: impl Fn(&mut dyn Write) -> io:
     }
 }
 
-/// Browsers have no files to replace.
+/// Returns false: browsers have no files to replace.
 #[cfg(target_arch = "wasm32")]
 fn replace(_: &Path, _: bool, _: impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Tells whether the folder or mount does not allow to replace a file, which may still be written to.
+/// Returns true if the folder or mount does not allow replacing a file, which may still be writable.
 #[cfg(not(target_arch = "wasm32"))]
 fn is_forbidden(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
