@@ -1,11 +1,11 @@
-//! The inputs of a model: any array on the host whose elements lie one behind the other.
+//! The inputs of a model: any array on the host whose elements are contiguous.
 
 use crate::error::Result;
 use crate::real::Real;
 use crate::tensor::{Tensor, TensorView};
 
-/// An array on the host that calls read without a copy: [`Tensor`], [`TensorView`], which puts a shape over a slice,
-/// and with the feature `ndarray` arrays and views of `ndarray` in standard layout.
+/// An array on the host that calls read without a copy: [`Tensor`], [`TensorView`] (a shape over a slice) and, with the
+/// feature `ndarray`, `ndarray`'s arrays and views in standard layout.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, TensorView};
@@ -17,11 +17,11 @@ use crate::tensor::{Tensor, TensorView};
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 pub trait AsView<F: Real = f32> {
-    /// Returns the array as a shape over its elements, last dimension fastest.
+    /// Returns a view of the array: a shape over its elements, last dimension fastest.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) for an array whose elements lie in another order, such as a
-    /// transposed one.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if the elements lie in another order, as in a transposed
+    /// array.
     fn try_as_view(&self) -> Result<TensorView<'_, F>>;
 }
 

@@ -1,4 +1,4 @@
-//! What one call asks of a model.
+//! One call of a model, checked.
 
 use crate::config::RecurrentConfig;
 use crate::dropout::Key;
@@ -9,28 +9,28 @@ use crate::real::Real;
 use crate::strategy::Strategy;
 use crate::tensor::zeroed;
 
-/// The shape of a call: all that a plan depends on beside the model and the device. Buffers that were made for a task fit every
-/// call of it.
+/// The shape of a call: everything that a plan depends on apart from the model and the device. Buffers made for a task
+/// fit every call of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     pub(crate) extents: Extents,
     pub(crate) state_arrays: StateArrays,
-    /// Whether dropout acts.
+    /// True if dropout is active.
     pub(crate) dropout: bool,
-    /// Whether the states after every step are wanted, not the last alone.
+    /// True if the states after every step are wanted, not only the last.
     pub(crate) all_states: bool,
-    /// How a GPU is to run the recurrence.
+    /// The requested strategy of the recurrence on a GPU.
     pub(crate) strategy: Strategy,
-    /// What was found to be the fastest way, where the choice is free.
+    /// The strategy that tuning found fastest, used if the choice is free.
     pub(crate) tuned: Option<Strategy>,
-    /// What a GPU gives back.
+    /// The results that a GPU returns.
     pub(crate) results: Results,
 }
 
 /// The results that a call reads back from a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Results {
-    /// None: they stay in arrays of the device.
+    /// None: they stay in arrays on the device.
     OnDevice,
     Output,
     States,
@@ -38,7 +38,7 @@ pub(crate) enum Results {
 }
 
 impl Task {
-    /// A forward of its own, in evaluation mode.
+    /// Returns the task of a separate forward in evaluation mode.
     pub(crate) fn forward(extents: Extents) -> Self {
         let state_arrays = StateArrays { rows: extents.batch, tile_batch: extents.batch };
         Self {
@@ -52,12 +52,12 @@ impl Task {
         }
     }
 
-    /// How many words [`Call::words`] gives.
+    /// Returns the number of words in [`Call::words`].
     pub(crate) fn word_count(&self, config: &RecurrentConfig) -> usize {
         self.keys_at().saturating_add(if self.dropout { 2 * (config.num_layers - 1) } else { 0 })
     }
 
-    /// Where among the words the dropout keys begin.
+    /// Returns the index among the words at which the dropout keys begin.
     pub(crate) fn keys_at(&self) -> usize {
         self.extents.batch.saturating_mul(2).saturating_add(1)
     }
@@ -66,10 +66,10 @@ impl Task {
 /// The arrays of the states: `[L·D, rows, ·]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StateArrays {
-    /// B of a forward; of streams, how many there is room for.
+    /// B for a forward, the capacity for streams.
     pub(crate) rows: usize,
-    /// The batch that tiles are chosen for. It is never the number of rows of one push: were it that, results would depend on
-    /// how many streams a push moves on.
+    /// The batch that tiles are chosen for. It is never the number of rows of one push, as results would then depend on
+    /// how many streams a push advances.
     pub(crate) tile_batch: usize,
 }
 
@@ -77,20 +77,20 @@ pub(crate) struct StateArrays {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Call {
     pub(crate) task: Task,
-    /// T for every row if `None`
+    /// T for every row if `None`.
     lengths: Option<Vec<usize>>,
-    /// b for row b if `None`
+    /// b for row b if `None`.
     state_rows: Option<Vec<usize>>,
-    /// What the output holds behind a row's end.
+    /// The value of the output past a row's end.
     pub(crate) padding_value: f64,
-    /// One for each layer but the last, where dropout acts.
+    /// One for each layer except the last, if dropout is active.
     dropout_keys: Vec<Key>,
 }
 
 impl Call {
-    /// A forward of its own, in evaluation mode. Lengths are `[B]`, in any order; none is the whole sequence for every row. A
-    /// length of 0 passes the row's state through, where PyTorch raises an error; a length above T is an error, where PyTorch
-    /// packs nonsense.
+    /// Checks a separate forward in evaluation mode. Lengths are `[B]`, in any order; `None` is the whole sequence for
+    /// every row. A length of 0 passes the row's state through, where PyTorch raises an error; a length above T is an
+    /// error, where PyTorch packs nonsense.
     pub(crate) fn new(extents: Extents, options: &Options<'_>) -> Result<Self> {
         let lengths = options.lengths.map(|lengths| check_lengths(&extents, lengths)).transpose()?;
         Ok(Self {
@@ -102,33 +102,33 @@ impl Call {
         })
     }
 
-    /// The same over states that are there already.
+    /// Sets the arrays of the states, which already exist.
     pub(crate) fn over(self, state_arrays: StateArrays) -> Self {
         Self { task: Task { state_arrays, ..self.task }, ..self }
     }
 
-    /// The same with row b moving on the state number `state_rows[b]`.
+    /// Makes row b advance the state number `state_rows[b]`.
     pub(crate) fn with_state_rows(self, state_rows: Vec<usize>) -> Self {
         Self { state_rows: Some(state_rows), ..self }
     }
 
-    /// The same with dropout, if there are keys.
+    /// Turns dropout on if there are keys.
     pub(crate) fn with_dropout(self, dropout_keys: Vec<Key>) -> Self {
         Self { task: Task { dropout: !dropout_keys.is_empty(), ..self.task }, dropout_keys, ..self }
     }
 
-    /// The same, run by a GPU with a strategy.
+    /// Sets the strategy of a GPU.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn with_strategy(self, strategy: Strategy) -> Self {
         Self { task: Task { strategy, ..self.task }, ..self }
     }
 
-    /// The same, giving the states after every step as well.
+    /// Returns the states after every step as well, if `all_states`.
     pub(crate) fn with_all_states(self, all_states: bool) -> Self {
         Self { task: Task { all_states, ..self.task }, ..self }
     }
 
-    /// The same, giving some of the results.
+    /// Sets the results to be returned.
     pub(crate) fn with_results(self, results: Results) -> Self {
         Self { task: Task { results, ..self.task }, ..self }
     }
@@ -137,18 +137,18 @@ impl Call {
         &self.task.extents
     }
 
-    /// The length of row `b`.
+    /// Returns the length of row `b`.
     pub(crate) fn length(&self, b: usize) -> usize {
         self.lengths.as_ref().map_or(self.task.extents.time_steps, |lengths| lengths[b])
     }
 
-    /// The row of the state arrays that row `b` moves on.
+    /// Returns the row of the state arrays that row `b` advances.
     pub(crate) fn state_row(&self, b: usize) -> usize {
         self.state_rows.as_ref().map_or(b, |rows| rows[b])
     }
 
-    /// The time of row `b` that a direction is at in step `step`. Reverse starts at the row's own end; beyond it, a step is its
-    /// own time, where there is nothing but padding. `time_of` of shaders/base/rows.wgsl.
+    /// Returns the time of row `b` in step `step` of a direction. The reverse direction starts at the row's own end;
+    /// past that, a step is its own time, where there is only padding. See `time_of` of shaders/base/rows.wgsl.
     pub(crate) fn time_of(&self, step: usize, direction: usize, b: usize) -> usize {
         match self.length(b) {
             length if direction == 1 && step < length => length - 1 - step,
@@ -156,12 +156,12 @@ impl Call {
         }
     }
 
-    /// The key of what `layer` reads, where dropout acts on it.
+    /// Returns the dropout key of what `layer` reads, if dropout acts on it.
     pub(crate) fn dropout_key(&self, layer: usize) -> Option<Key> {
         self.dropout_keys.get(layer.checked_sub(1)?).copied()
     }
 
-    /// State number `state` after every step, `[L·D, T, B, ·]`, before any step has filled it: padding.
+    /// Returns an array of state number `state` after every step, `[L·D, T, B, ·]`, filled with padding.
     pub(crate) fn padded_states<F: Real>(&self, config: &RecurrentConfig, state: usize) -> Result<Vec<F>> {
         let layers = config.layers_and_directions();
         let shape = [layers, self.task.extents.rows(), config.state_size(state)];
@@ -170,10 +170,10 @@ impl Call {
         Ok(array)
     }
 
-    /// What the shaders read, `call_words` of shaders/base/params.wgsl: `[B]` lengths, `[B]` state rows, the bits of the padding
-    /// value, the dropout keys.
+    /// Returns the words that the shaders read, `call_words` of shaders/base/params.wgsl: `[B]` lengths, `[B]` state
+    /// rows, the bits of the padding value, the dropout keys.
     pub(crate) fn words(&self) -> Vec<u32> {
-        // Lengths are at most T and rows fewer than there are states; both index a binding and so fit u32.
+        // Lengths are at most T, and rows are fewer than there are states; both index a binding and so fit u32.
         let batch = self.task.extents.batch;
         let numbers = (0..batch).map(|b| self.length(b)).chain((0..batch).map(|b| self.state_row(b)));
         let padding = (self.padding_value as f32).to_bits();

@@ -1,4 +1,5 @@
-//! What a cell is: all that the engine asks of one. ARCHITECTURE.md says what else a cell needs.
+//! The description of a cell: everything that the engine needs to know about one. ARCHITECTURE.md lists the other files
+//! that a cell needs.
 
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ pub enum Nonlinearity {
     Relu,
 }
 
-/// PyTorch's name: "tanh" or "relu".
+/// Writes PyTorch's name: "tanh" or "relu".
 impl std::fmt::Display for Nonlinearity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -38,12 +39,12 @@ pub(crate) enum CellKind {
 struct Description {
     /// PyTorch's name of the layer without `nn.`.
     name: &'static str,
-    /// With its article.
+    /// The name with its article.
     one: &'static str,
-    /// G: the gate pre-activations of a unit, which is the rows of a weight divided by H.
+    /// G: the number of gate pre-activations of a unit, which is the number of rows of a weight divided by H.
     gates: usize,
-    /// The recurrent products of a step in order, each by the gates that it gives. The first multiplies h, the second what the
-    /// first has made of h.
+    /// The recurrent products of a step in order, each as the range of gates that it yields. The first multiplies h;
+    /// the second multiplies the first product's result.
     products: &'static [Range<usize>],
     /// The arrays that the cell carries from step to step, h first.
     states: &'static [StateName],
@@ -70,53 +71,55 @@ impl CellKind {
         }
     }
 
-    /// PyTorch's name of the layer without `nn.`.
+    /// Returns PyTorch's name of the layer without `nn.`.
     pub(crate) const fn name(self) -> &'static str {
         self.description().name
     }
 
-    /// G: the gate pre-activations of a unit, which is the rows of a weight divided by H.
+    /// Returns G: the number of gate pre-activations of a unit, which is the number of rows of a weight divided by H.
     pub(crate) const fn gates(self) -> usize {
         self.description().gates
     }
 
-    /// The recurrent products of a step in order, each by the gates that it gives.
+    /// Returns the recurrent products of a step in order, each as the range of gates that it yields.
     pub(crate) const fn products(self) -> &'static [Range<usize>] {
         self.description().products
     }
 
-    /// Floats that the gates of one unit take in workgroup memory, where WGSL lays out three like four.
+    /// Returns the number of floats that the gates of one unit take in workgroup memory, where WGSL lays out three like
+    /// four.
     pub(crate) const fn workgroup_floats(self) -> usize {
         self.gates().next_power_of_two()
     }
 
-    /// The cell of the layer whose weights have `gates`·H rows, with its article. What weights do not show is PyTorch's default.
+    /// Returns the cell of a layer whose weights have `gates`·H rows, and its name with an article. Properties that
+    /// weights do not show have PyTorch's defaults.
     pub(crate) fn of_gates(gates: usize) -> Option<(Self, &'static str)> {
         let all = [Self::Lstm, Self::Gru, Self::Rnn(Nonlinearity::Tanh)];
         all.into_iter().find(|cell| cell.gates() == gates).map(|cell| (cell, cell.description().one))
     }
 
-    /// The arrays that the cell carries from step to step, h first.
+    /// Returns the arrays that the cell carries from step to step, h first.
     pub(crate) const fn states(self) -> &'static [StateName] {
         self.description().states
     }
 }
 
-/// How PyTorch calls a state before and after a forward.
+/// PyTorch's names of a state before and after a forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StateName {
     pub(crate) initial: &'static str,
     pub(crate) last: &'static str,
 }
 
-/// Where a gate stands in the canonical order of a GRU, which is PyTorch's: r, z, n.
+/// The index of each gate in the canonical order of a GRU, which is PyTorch's: r, z, n.
 pub(crate) mod gru_gate {
     pub(crate) const RESET: usize = 0;
     pub(crate) const UPDATE: usize = 1;
     pub(crate) const NEW: usize = 2;
 }
 
-/// Where a gate stands in the canonical order of an LSTM, which is PyTorch's: i, f, g, o.
+/// The index of each gate in the canonical order of an LSTM, which is PyTorch's: i, f, g, o.
 pub(crate) mod lstm_gate {
     pub(crate) const INPUT: usize = 0;
     pub(crate) const FORGET: usize = 1;
@@ -124,5 +127,5 @@ pub(crate) mod lstm_gate {
     pub(crate) const OUTPUT: usize = 3;
 }
 
-/// Most gates of any cell: the size of a unit's stack arrays on the CPU.
+/// The most gates of any cell: the size of a unit's arrays on the stack on the CPU.
 pub(crate) const MAX_GATES: usize = 4;

@@ -1,17 +1,17 @@
-//! What a recurrent layer is, before it has weights or a device.
+//! The configuration of a recurrent layer, before it has weights or a device.
 
 use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::error::{Error, Result};
 use crate::real::Real;
 use crate::tensor::element_count;
 
-/// What every recurrent layer has in common. Public types wrap it, so that one engine runs all cells.
+/// The configuration common to all recurrent layers. Public types wrap it, so that one engine runs all cells.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RecurrentConfig {
     pub(crate) cell: CellKind,
     pub(crate) input_size: usize,
     pub(crate) hidden_size: usize,
-    /// P where h is projected, else 0; LSTM only.
+    /// P if h is projected, otherwise 0; LSTM only.
     pub(crate) proj_size: usize,
     pub(crate) num_layers: usize,
     pub(crate) bias: bool,
@@ -22,7 +22,7 @@ pub(crate) struct RecurrentConfig {
 }
 
 impl RecurrentConfig {
-    /// One forward layer with PyTorch's defaults.
+    /// Returns the configuration of one forward layer with PyTorch's defaults.
     pub(crate) fn one_layer(cell: CellKind, input_size: usize, hidden_size: usize) -> Self {
         Self {
             cell,
@@ -37,70 +37,71 @@ impl RecurrentConfig {
         }
     }
 
-    /// How many layers read what dropout acts on; none if it never acts.
+    /// Returns the number of layers whose input dropout acts on; 0 if it never acts.
     pub(crate) fn dropped_layers(&self) -> usize {
         if self.dropout > 0.0 { self.num_layers.saturating_sub(1) } else { 0 }
     }
 
-    /// D.
+    /// Returns D: 2 if bidirectional, otherwise 1.
     pub(crate) fn directions(&self) -> usize {
         if self.bidirectional { 2 } else { 1 }
     }
 
-    // Products of sizes saturate, as those of a configuration that was not validated yet may be any.
+    // Products of sizes saturate, because the sizes of a configuration that has not been validated are arbitrary.
 
-    /// G·H, the rows of a layer's weights.
+    /// Returns G·H, the rows of a layer's weights.
     pub(crate) fn gate_rows(&self) -> usize {
         self.cell.gates().saturating_mul(self.hidden_size)
     }
 
-    /// Whether h is projected from H values to fewer.
+    /// Returns true if h is projected from H values to fewer.
     pub(crate) fn is_projected(&self) -> bool {
         self.proj_size > 0
     }
 
-    /// P: the size of h, which is H without a projection.
+    /// Returns P: the size of h, which is H without a projection.
     pub(crate) fn recurrent_size(&self) -> usize {
         if self.is_projected() { self.proj_size } else { self.hidden_size }
     }
 
-    /// D·P, the features of a layer's output.
+    /// Returns D·P, the features of a layer's output.
     pub(crate) fn output_size(&self) -> usize {
         self.directions().saturating_mul(self.recurrent_size())
     }
 
-    /// The features of state number `state` of the cell's table: P for h, H for what else is carried.
+    /// Returns the features of state number `state` of the cell's table: P for h, H for any other state.
     pub(crate) fn state_size(&self, state: usize) -> usize {
         if state == 0 { self.recurrent_size() } else { self.hidden_size }
     }
 
-    /// What [`state_size`](Self::state_size) is called: "P" or "H".
+    /// Returns the letter that [`state_size`](Self::state_size) goes by: "P" or "H".
     pub(crate) fn state_letter(&self, state: usize) -> &'static str {
         if state == 0 && self.is_projected() { "P" } else { "H" }
     }
 
-    /// I of layer `layer`: the model's for the first, the output of the layer below for the others.
+    /// Returns I of layer `layer`: the model's for the first, the output size of the layer below for the others.
     pub(crate) fn layer_input_size(&self, layer: usize) -> usize {
         if layer == 0 { self.input_size } else { self.output_size() }
     }
 
-    /// The most features that a layer reads.
+    /// Returns the largest number of features that a layer reads.
     pub(crate) fn widest_input(&self) -> usize {
         if self.num_layers > 1 { self.input_size.max(self.output_size()) } else { self.input_size }
     }
 
-    /// L·D: how many (layer, direction) there are, which is the first dimension of a state.
+    /// Returns L·D: the number of (layer, direction) pairs, which is the first dimension of a state.
     pub(crate) fn layers_and_directions(&self) -> usize {
         self.num_layers.saturating_mul(self.directions())
     }
 
-    /// Every (layer, direction) in the order of weights and states: index = layer·D + direction.
+    /// Returns every (layer, direction) in the order of weights and states: index = layer·D + direction.
     pub(crate) fn layer_directions(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let directions = self.directions();
         (0..self.num_layers).flat_map(move |layer| (0..directions).map(move |d| (layer, d)))
     }
 
-    /// PyTorch's constructor rules, and sizes that can be addressed, so that later products of sizes cannot overflow.
+    /// Checks PyTorch's rules for the constructor, and that sizes can be addressed, so that later products of sizes
+    /// cannot overflow.
     pub(crate) fn validate<F: Real>(&self) -> Result<()> {
         for (argument, value) in
             [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("num_layers", self.num_layers)]
@@ -118,7 +119,7 @@ impl RecurrentConfig {
             return Err(Error::Config { argument: "dropout", expected, got: self.dropout.to_string() });
         }
         if self.dropout > 0.0 && self.num_layers == 1 {
-            log::warn!("{self}: dropout acts after each layer but the last, and there is one layer");
+            log::warn!("{self}: dropout acts after each layer except the last, and there is only one layer");
         }
         let widest = self.input_size.max(self.hidden_size.saturating_mul(2));
         let all = [self.num_layers, self.directions(), self.cell.gates(), self.hidden_size, widest];
@@ -126,7 +127,7 @@ impl RecurrentConfig {
     }
 }
 
-/// As `print(module)` in PyTorch, in Rust's spelling: sizes, then what differs from the defaults.
+/// Prints like `print(module)` in PyTorch, in Rust's spelling: sizes, then the arguments that differ from the defaults.
 impl std::fmt::Display for RecurrentConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.print(f, "")
@@ -134,7 +135,7 @@ impl std::fmt::Display for RecurrentConfig {
 }
 
 impl RecurrentConfig {
-    /// Prints it with a suffix of the module's name: "" of a layer, "Cell" of a cell.
+    /// Prints the configuration with a suffix to the module's name: "" for a layer, "Cell" for a cell.
     pub(crate) fn print(&self, f: &mut std::fmt::Formatter<'_>, suffix: &str) -> std::fmt::Result {
         let c = self;
         write!(f, "{}{suffix}({}, {}", c.cell.name(), c.input_size, c.hidden_size)?;

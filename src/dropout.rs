@@ -1,5 +1,5 @@
-//! Dropout between layers: which elements are dropped, the same on every device. The equations, and the source of the random
-//! numbers, are in shaders/base/dropout.wgsl, the GPU twin.
+//! Dropout between layers, which drops the same elements on every device. The equations and the source of the random
+//! numbers are in shaders/base/dropout.wgsl, the GPU twin.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,26 +11,27 @@ pub(crate) type Key = [u32; 2];
 /// A probability in the form that both devices compare random bits with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Dropout {
-    /// An element stays if its bits are at least this: p·2^32.
+    /// The smallest random bits for which an element is kept: p·2^32.
     pub(crate) threshold: u32,
-    /// What stays is multiplied by this: 1/(1-p), and 0 where p is 1.
+    /// The factor for kept elements: 1/(1-p), or 0 if p is 1.
     pub(crate) scale: f64,
 }
 
 impl Dropout {
     /// `p` is in 0..=1.
     pub(crate) fn new(p: f64) -> Self {
-        // At p = 1 the threshold would be 2^32; the highest bits alone pass one below it, and the scale makes them 0.
+        // At p = 1 the threshold would be 2^32, so one value of the bits still passes; the scale of 0 drops it.
         let threshold = (p * (1_u64 << 32) as f64) as u32;
         Self { threshold, scale: if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 } }
     }
 
-    /// What a layer reads in place of `value`, the element number `element` of the output `[T, B, D·P]` below it.
+    /// Returns the value that a layer reads instead of `value`, element number `element` of the output `[T, B, D·P]`
+    /// below it.
     pub(crate) fn apply<F: Real>(self, key: Key, value: F, element: usize) -> F {
         let element = element as u64;
         let [bits, _] = threefry(key, [element as u32, (element >> 32) as u32]);
         if value.to_f64().is_nan() {
-            // As in PyTorch, which multiplies with 0: a NaN is not hidden by being dropped.
+            // As in PyTorch, which multiplies by 0, dropping a NaN does not hide it.
             value
         } else if bits >= self.threshold {
             value * F::from_f64(self.scale)
@@ -52,7 +53,7 @@ impl Training {
         Self { seed, calls: AtomicU64::new(0) }
     }
 
-    /// The keys of the next call, one for each of `layers` layers.
+    /// Returns the keys of the next call, one for each of `layers` layers.
     pub(crate) fn next_keys(&self, layers: usize) -> Vec<Key> {
         let halves = |number: u64| [number as u32, (number >> 32) as u32];
         let call = threefry(halves(self.seed), halves(self.calls.fetch_add(1, Ordering::Relaxed)));
@@ -63,7 +64,7 @@ impl Training {
 const EVEN_ROUNDS: [u32; 4] = [13, 15, 26, 6];
 const ODD_ROUNDS: [u32; 4] = [17, 29, 16, 24];
 
-/// Threefry-2x32, 20 rounds.
+/// Returns a block of Threefry-2x32 with 20 rounds.
 fn threefry(key: Key, counter: [u32; 2]) -> [u32; 2] {
     let keys = [key[0], key[1], 0x1bd1_1bda ^ key[0] ^ key[1]];
     let [mut a, mut b] = [counter[0].wrapping_add(keys[0]), counter[1].wrapping_add(keys[1])];
@@ -82,7 +83,7 @@ fn threefry(key: Key, counter: [u32; 2]) -> [u32; 2] {
 mod tests {
     use super::*;
 
-    /// The known answers of the generator's authors (Random123, `kat_vectors`).
+    /// The known-answer vectors of the generator's authors (Random123, `kat_vectors`).
     #[test]
     fn threefry_gives_the_known_answers() {
         let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];

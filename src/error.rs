@@ -1,26 +1,27 @@
-//! The one error type: what was expected, what came instead, and where.
+//! The error type of the crate: what was expected, what was given, and where.
 
 use std::path::PathBuf;
 
-/// What this crate returns in place of a value.
+/// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, found before any GPU work wherever that is possible.
+/// All errors of this crate, detected before any GPU work wherever that is possible.
 ///
-/// The message names the place first, then what was expected, then what came. An underlying error of the operating
-/// system or of the safetensors parser is not in the message: it is the [`source`](std::error::Error::source), as
-/// usual, and printed behind the message by whatever prints the chain (`{error:#}` of anyhow).
+/// A message first says where the error is, then what was expected, then what was given. Underlying errors of the
+/// operating system or the safetensors parser are not part of the message: they are the
+/// [`source`](std::error::Error::source), as usual, and are printed by anything that prints the chain (such as
+/// `{error:#}` of anyhow).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument is outside its range: PyTorch's rule for the argument of the same name, where it has one.
+    /// An argument is outside its range, which is PyTorch's for the argument of the same name if PyTorch has one.
     #[error("{argument}: expected {expected}, got {got}")]
     Config {
         /// The argument, by PyTorch's name.
         argument: &'static str,
         /// Its range.
         expected: &'static str,
-        /// The value that came.
+        /// The given value.
         got: String,
     },
 
@@ -29,9 +30,9 @@ pub enum Error {
     Shape {
         /// The array.
         what: String,
-        /// The expected shape, with the meaning of its dimensions where they are free.
+        /// The expected shape, with the meaning of dimensions that may vary.
         expected: String,
-        /// The shape that came.
+        /// The given shape.
         got: Vec<usize>,
     },
 
@@ -44,18 +45,18 @@ pub enum Error {
         shape: Vec<usize>,
         /// The number of elements of that shape.
         expected: usize,
-        /// The number of elements that came.
+        /// The number of elements given.
         got: usize,
     },
 
-    /// A size is beyond what this machine can address, or memory for it could not be had.
+    /// A size is beyond what this machine can address, or memory could not be allocated.
     #[error("{what}: {shape:?} elements of {bytes_each} bytes do not fit in memory")]
     TooLarge {
-        /// What would have that size.
+        /// The array or list of that size.
         what: String,
         /// The shape.
         shape: Vec<usize>,
-        /// The size of an element.
+        /// The size of an element in bytes.
         bytes_each: usize,
     },
 
@@ -70,7 +71,7 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A file or byte string is no valid safetensors.
+    /// A file or byte string is not valid safetensors.
     #[error("{origin}: not a valid safetensors file")]
     SafeTensors {
         /// The file, or "bytes".
@@ -79,12 +80,12 @@ pub enum Error {
         source: safetensors::SafeTensorError,
     },
 
-    /// A file holds another layer or cell than the configuration describes.
+    /// A file holds a different layer or cell than the configuration describes.
     #[error("{what} under prefix {prefix:?} differs from the configuration: {}", mismatch_words(mismatches))]
     ConfigMismatch {
         /// "layer" or "cell".
         what: &'static str,
-        /// The prefix that was asked for.
+        /// The requested prefix.
         prefix: String,
         /// Every argument that differs, in the order of PyTorch's signature.
         mismatches: Vec<ArgumentMismatch>,
@@ -93,13 +94,13 @@ pub enum Error {
     /// No model was found under the prefix.
     #[error("no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}", found_prefixes(what, found))]
     NoModel {
-        /// What was looked for: "layer" or "cell".
+        /// The kind of module: "layer" or "cell".
         what: &'static str,
-        /// The prefix that was asked for.
+        /// The requested prefix.
         prefix: String,
-        /// The tensor whose absence tells.
+        /// The tensor whose absence shows that there is no model.
         missing: String,
-        /// Prefixes under which there is one.
+        /// The prefixes under which there is a model.
         found: Vec<String>,
     },
 
@@ -108,25 +109,25 @@ pub enum Error {
     MissingTensor {
         /// The tensor's full name.
         name: String,
-        /// Why it must be there.
+        /// The reason that it is required.
         why: String,
     },
 
-    /// A tensor that belongs to the model's names does not fit the model.
+    /// A tensor whose name belongs to the model does not fit it.
     #[error("tensor {name} does not fit: {why}")]
     UnexpectedTensor {
         /// The tensor's full name.
         name: String,
-        /// Why it cannot be there.
+        /// The reason that it does not fit.
         why: String,
     },
 
-    /// A tensor has a type that weights cannot have.
+    /// A tensor has a data type that weights cannot have.
     #[error("tensor {name}: expected F32, F64, F16 or BF16, got {got}")]
     Dtype {
         /// The tensor's full name.
         name: String,
-        /// The type that came.
+        /// The tensor's type.
         got: String,
     },
 
@@ -141,26 +142,26 @@ pub enum Error {
         value: f64,
     },
 
-    /// Something that the crate cannot do (yet).
+    /// The crate does not support an operation (yet).
     #[error("{what} is not supported: {why}")]
     Unsupported {
-        /// What was asked for.
+        /// The operation.
         what: String,
-        /// The reason, or what to do in place of it.
+        /// The reason, or an alternative.
         why: String,
     },
 
-    /// No GPU adapter fits what was asked for.
+    /// No GPU adapter fits the request.
     #[error("no GPU adapter {wanted}; {}", found_adapters(found))]
     NoAdapter {
-        /// What was asked for.
+        /// The request.
         wanted: String,
-        /// The adapters that are there.
+        /// The available adapters.
         found: Vec<String>,
     },
 
-    /// An adapter gave no device.
-    #[error("{adapter}: the adapter gave no device: {reason}")]
+    /// An adapter returned no device.
+    #[error("{adapter}: the adapter returned no device: {reason}")]
     RequestDevice {
         /// The adapter.
         adapter: String,
@@ -171,13 +172,13 @@ pub enum Error {
     /// A limit of the device is too low for this model or shape.
     #[error("{what} needs {need} of {limit}, {}", available_words(limit, available))]
     Limit {
-        /// What needs it.
+        /// The array, kernel or other item that exceeds the limit.
         what: String,
         /// The limit, by wgpu's name.
         limit: &'static str,
-        /// How much is needed.
+        /// The amount needed.
         need: u64,
-        /// How much there is.
+        /// The amount available.
         available: u64,
     },
 
@@ -186,36 +187,36 @@ pub enum Error {
     Buffer {
         /// The buffer's role.
         name: &'static str,
-        /// What it must be.
+        /// The requirement.
         expected: String,
-        /// What it is.
+        /// The buffer's property.
         got: String,
     },
 
     /// The device ran out of memory.
     #[error("out of device memory while {during}: {message}")]
     OutOfMemory {
-        /// What was being done.
+        /// The operation that failed.
         during: &'static str,
-        /// The driver's words.
+        /// The driver's message.
         message: String,
     },
 
     /// The device is gone: it was destroyed, unplugged or reset. Results of the call are lost.
     #[error("the device was lost while {during}: {reason}")]
     DeviceLost {
-        /// What was being done.
+        /// The operation that failed.
         during: &'static str,
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
     },
 
-    /// wgpu refused a call: a defect of this crate, of the driver, or a foreign device's buffer.
-    #[error("wgpu refused a call while {during}: {message}")]
+    /// wgpu rejected a call: a defect of this crate or of the driver, or a buffer of another device.
+    #[error("wgpu rejected a call while {during}: {message}")]
     Gpu {
-        /// What was being done.
+        /// The operation that failed.
         during: &'static str,
-        /// wgpu's words.
+        /// wgpu's message.
         message: String,
     },
 }
@@ -237,7 +238,7 @@ fn mismatch_words(mismatches: &[ArgumentMismatch]) -> String {
     mismatches.iter().map(word).collect::<Vec<_>>().join("; ")
 }
 
-/// Limits of wgpu are the device's; another is the user's.
+/// wgpu's limits are properties of the device; any other limit was set by the user.
 fn available_words(limit: &str, available: &u64) -> String {
     let whose = if limit.starts_with("max_") { "the device has" } else { "which are" };
     format!("{whose} {available}")
@@ -252,7 +253,7 @@ fn found_prefixes(what: &str, found: &[String]) -> String {
 
 fn found_adapters(found: &[String]) -> String {
     if found.is_empty() {
-        return "none was found: is a driver of theirs installed?".to_owned();
+        return "none was found; is a GPU driver installed?".to_owned();
     }
     format!("found: {}", found.join(", "))
 }

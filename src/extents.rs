@@ -1,22 +1,22 @@
-//! The shape of one forward: what PyTorch's input and state shapes mean.
+//! The shape of one forward: the extents that PyTorch's input and state shapes stand for.
 
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 
-/// The extents of a checked input, and how its rows lie.
+/// The extents of a checked input, and the layout of its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Extents {
     /// T.
     pub(crate) time_steps: usize,
     /// B; 1 for unbatched input.
     pub(crate) batch: usize,
-    /// Whether the arrays have a batch dimension.
+    /// True if the arrays have a batch dimension.
     pub(crate) batched: bool,
-    /// Whether the rows of a batch row follow each other: `[B, T, ·]`.
+    /// True if the time steps of a batch row are contiguous: `[B, T, ·]`.
     pub(crate) batch_first: bool,
 }
 
-/// The distance, in rows, of neighbours in time and in the batch.
+/// The distance, in rows, between neighbors in time and in the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowStride {
     pub(crate) time: usize,
@@ -43,38 +43,39 @@ impl Extents {
         Ok(Self { time_steps, batch, batched, batch_first: batched && config.batch_first })
     }
 
-    /// A batch in the order of the configuration, as device buffers are described.
+    /// Returns a batch in the order of the configuration, which is the order of device buffers.
     pub(crate) fn batched(config: &RecurrentConfig, time_steps: usize, batch: usize) -> Self {
         Self { time_steps, batch, batched: true, batch_first: config.batch_first }
     }
 
-    /// T·B.
+    /// Returns T·B.
     pub(crate) fn rows(&self) -> usize {
         self.time_steps * self.batch
     }
 
-    /// Whether there is nothing to compute.
+    /// Returns true if there is nothing to compute.
     pub(crate) fn is_empty(&self) -> bool {
         self.time_steps == 0 || self.batch == 0
     }
 
-    /// How the rows of the input and of the last layer's output lie.
+    /// Returns the layout of the rows of the input and of the last layer's output.
     fn user_rows(&self) -> RowStride {
         if self.batch_first { RowStride { time: 1, batch: self.time_steps } } else { self.time_major_rows() }
     }
 
-    /// How the rows of everything between the layers lie.
+    /// Returns the layout of the rows of everything between the layers.
     fn time_major_rows(&self) -> RowStride {
         RowStride { time: self.batch, batch: 1 }
     }
 
-    /// How the rows of a layer's input and output lie: the user's order at both ends of the stack, time-major between.
+    /// Returns the layouts of the rows of a layer's input and output: the user's order at both ends of the stack,
+    /// time-major in between.
     pub(crate) fn layer_rows(&self, layer: usize, num_layers: usize) -> (RowStride, RowStride) {
         let at = |is_end: bool| if is_end { self.user_rows() } else { self.time_major_rows() };
         (at(layer == 0), at(layer + 1 == num_layers))
     }
 
-    /// The shape of input or output with `features` in the last dimension.
+    /// Returns the shape of an input or output with `features` in the last dimension.
     pub(crate) fn shape(&self, features: usize) -> Vec<usize> {
         match (self.batched, self.batch_first) {
             (false, _) => vec![self.time_steps, features],
@@ -83,22 +84,22 @@ impl Extents {
         }
     }
 
-    /// The shape of state number `state`: h `[L·D, B, P]`, c `[L·D, B, H]`, unbatched without B.
+    /// Returns the shape of state number `state`: h `[L·D, B, P]`, c `[L·D, B, H]`; without B if unbatched.
     pub(crate) fn state_shape(&self, config: &RecurrentConfig, state: usize) -> Vec<usize> {
         let layers = config.layers_and_directions();
         let size = config.state_size(state);
         if self.batched { vec![layers, self.batch, size] } else { vec![layers, size] }
     }
 
-    /// The shape of state number `state` after every step: `[L·D, T, B, ·]`, unbatched without B. As with all states,
-    /// batch_first changes nothing.
+    /// Returns the shape of state number `state` after every step: `[L·D, T, B, ·]`; without B if unbatched. As with
+    /// all states, batch_first makes no difference.
     pub(crate) fn all_states_shape(&self, config: &RecurrentConfig, state: usize) -> Vec<usize> {
         let mut shape = self.state_shape(config, state);
         shape.insert(1, self.time_steps);
         shape
     }
 
-    /// Checks state number `state`, which comes with the input.
+    /// Checks the shape of state number `state`, which is passed together with the input.
     pub(crate) fn check_state(&self, config: &RecurrentConfig, state: usize, shape: &[usize]) -> Result<()> {
         let expected = self.state_shape(config, state);
         let name = config.cell.states()[state].initial;

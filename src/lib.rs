@@ -1,10 +1,10 @@
-//! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) reaches (Vulkan, Metal, DX12), and on the CPU where
+//! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) supports (Vulkan, Metal, DX12), or on the CPU if
 //! there is none, with PyTorch's names, shapes and numbers.
 //!
 //! ```no_run
 //! use wgpu_rnn::{Device, Lstm, Tensor};
 //!
-//! let device = Device::auto(); // the best GPU, else the CPU
+//! let device = Device::auto(); // the best GPU, or the CPU
 //! let lstm = Lstm::from_safetensors("model.safetensors", "encoder.")?.to(&device)?;
 //!
 //! let x = Tensor::zeros([100, 8, lstm.config().input_size()])?; // [T, B, I]
@@ -15,16 +15,16 @@
 //! # Start here
 //! | to | see |
 //! |---|---|
-//! | run a trained PyTorch model | [`Lstm`], [`Gru`], [`Rnn`]: [`Layer::from_safetensors`], [`Layer::to`], [`Placed::forward`] |
-//! | make one without a file | [`LstmConfig`] and its kin with [`Layer::random`], or [`LayerWeights`] with [`Layer::new`] |
+//! | run PyTorch models | [`Lstm`], [`Gru`], [`Rnn`]: [`Layer::from_safetensors`], [`Layer::to`], [`Placed::forward`] |
+//! | create models without a file | [`LstmConfig`] etc. with [`Layer::random`], or [`LayerWeights`] with [`Layer::new`] |
 //! | choose where it runs | [`Device::auto`], [`Device::gpu`], [`Device::cpu`] |
-//! | ask more of a call: lengths, all states, the last alone, an output in your memory | [`Placed::request`] |
+//! | ask more of a call: lengths, all states, only the last, an output in your memory | [`Placed::request`] |
 //! | not block, in a server or a browser | `.await` a [`Request`] |
 //! | give it your arrays | [`Tensor`], [`TensorView`] over a slice, [`AsView`]; with feature `ndarray` its arrays |
 //! | follow live data | [`Placed::streams`], [`Streams`] |
 //! | step by hand, as `LSTMCell` does | [`LstmCell`], [`GruCell`], [`RnnCell`], [`CellState`] |
 //! | work within your own wgpu program | [`Device::from_wgpu`], [`Placed::encode`], [`LstmBuffers`] |
-//! | load an LSTM that was written by hand, one Linear for each gate | [`ConcatGates`] |
+//! | load a hand-written LSTM, one Linear per gate | [`ConcatGates`] |
 //! | read or write other tensors of a file | [`TensorFile`] |
 //! | exchange packed sequences with PyTorch | [`PackedSequence`] |
 //! | train with dropout | [`Placed::set_mode`], [`Mode`] |
@@ -33,28 +33,27 @@
 //!
 //! # How it fits together
 //! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on
-//! a [`Device`] ([`Placed`]): placing packs and uploads the weights, running only runs. A forward on a GPU is one
-//! submission and one readback; with buffers of your own, [`Placed::encode`] records it between your own passes without
-//! either.
+//! a [`Device`] ([`Placed`]): placing packs and uploads the weights, and running only runs. A forward on a GPU is one
+//! submission and one readback; with buffers of your own, [`Placed::encode`] records it between your own passes and
+//! needs neither.
 //!
 //! The everyday calls ([`to`](Layer::to), [`forward`](Placed::forward), [`push`](Streams::push),
-//! [`step`](PlacedCell::step), [`encode`](Placed::encode)) are plain blocking methods. Everything else that a call can
-//! ask is asked of a [`Request`], which has two ends: [`run`](Request::run) blocks, `.await` does not.
+//! [`step`](PlacedCell::step), [`encode`](Placed::encode)) are plain blocking methods. Every other option of a call is
+//! set on a [`Request`], which can be completed in two ways: [`run`](Request::run) blocks, `.await` does not.
 //!
 //! # Legend
 //! T time steps · B batch · I input features · H hidden size · P size of h (H without a projection) · L layers · D
-//! directions (1 or 2). Arrays are written with their shape, slowest dimension first. All numbers are plain values
+//! directions (1 or 2). Arrays are given with their shape, slowest dimension first. All numbers are plain values
 //! without units; files hold F32, F64, F16 or BF16, devices f32.
 //!
 //! # Number types
-//! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite is
-//! compared with.
+//! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: the test suite compares every GPU result with it.
 //!
 //! # Cargo features
 //! `ndarray`: conversions between [`Tensor`], [`TensorView`] and the arrays of the ndarray crate, version 0.17.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-// Whatever input comes, the answer is a value or an error.
+// Any input results in a value or an error.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod as_view;
@@ -115,7 +114,7 @@ pub use plan::Plan as GpuPlan;
 pub use precision::Precision;
 pub use real::Real;
 pub use request::Request;
-/// The number types that a file's tensors may have, and the errors of its format.
+/// The number types of tensors in files, and the errors of the file format.
 pub use safetensors::{Dtype, SafeTensorError};
 pub use shaders::{Shader, shaders};
 pub use strategy::Strategy;
@@ -124,10 +123,10 @@ pub use weights::LayerWeights;
 pub use weights::concat_gates::{ConcatGates, GateLinear};
 pub use weights::inventory::{CellInfo, LayerInfo, LayerKind};
 pub use weights::tensor_file::TensorFile;
-/// The version of wgpu whose types this crate's functions take and give.
+/// The version of wgpu whose types appear in this crate's API.
 pub use wgpu;
 
-/// The questions of a [`Request`]: what each sort of call can be asked besides its arguments.
+/// The questions of a [`Request`]: the options that each type of call has in addition to its arguments.
 pub mod questions {
     pub use crate::cell::placed::OneStep;
     pub use crate::layer::forward::Forward;
@@ -138,7 +137,7 @@ pub mod questions {
     pub use crate::request::{FromState, Plain, Rows};
 }
 
-/// The examples of the README compile.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

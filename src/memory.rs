@@ -1,14 +1,14 @@
-//! Memory that grows with a caller's sizes: reserved before it is filled, so that a shortage is an error and not an
-//! abort.
+//! Memory that grows with a caller's sizes: reserved before it is filled, so that running out of it is an error instead
+//! of an abort.
 //!
-//! `vec![..]`, `collect`, `to_vec` and `clone` end the process where the allocator has nothing left. Arrays whose
-//! length a caller or a file decides are made here instead; small ones of bounded length need none of this.
+//! `vec![..]`, `collect`, `to_vec` and `clone` abort the process if the allocator has no memory left. Arrays whose
+//! length depends on a caller or a file are created here instead; small ones of bounded length do not need this.
 
 use crate::error::{Error, Result};
 
-/// The number of elements of `shape`, if that many can be addressed.
+/// Returns the number of elements of `shape`, if that many can be addressed.
 ///
-/// Dimensions of zero do not hide others that are too large: `[usize::MAX, 0]` is rejected whatever the order.
+/// A dimension of zero does not hide others that are too large: `[usize::MAX, 0]` is rejected, whatever the order.
 pub(crate) fn element_count<T>(what: &str, shape: &[usize]) -> Result<usize> {
     let addressable = shape.iter().filter(|&&size| size > 0).try_fold(1_usize, |n, &size| n.checked_mul(size));
     let bytes = addressable.and_then(|n| n.checked_mul(size_of::<T>()));
@@ -18,7 +18,7 @@ pub(crate) fn element_count<T>(what: &str, shape: &[usize]) -> Result<usize> {
     }
 }
 
-/// An empty vector with room for exactly `shape`.
+/// Returns an empty vector with room for exactly `shape`.
 pub(crate) fn reserved<T>(what: &str, shape: &[usize]) -> Result<Vec<T>> {
     let count = element_count::<T>(what, shape)?;
     let mut data = Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn reserved<T>(what: &str, shape: &[usize]) -> Result<Vec<T>> {
     Ok(data)
 }
 
-/// `value` in every place of `shape`.
+/// Returns an array of `shape` filled with `value`.
 pub(crate) fn filled<T: Copy>(what: &str, shape: &[usize], value: T) -> Result<Vec<T>> {
     let count = element_count::<T>(what, shape)?;
     let mut data = reserved(what, shape)?;
@@ -34,19 +34,19 @@ pub(crate) fn filled<T: Copy>(what: &str, shape: &[usize], value: T) -> Result<V
     Ok(data)
 }
 
-/// Zeros for `shape`.
+/// Returns zeros of `shape`.
 pub(crate) fn zeroed<T: bytemuck::Zeroable + Copy>(what: &str, shape: &[usize]) -> Result<Vec<T>> {
     filled(what, shape, T::zeroed())
 }
 
-/// The elements of a slice in a vector of their own.
+/// Copies the elements of a slice to a new vector.
 pub(crate) fn copied<T: Copy>(what: &str, elements: &[T]) -> Result<Vec<T>> {
     let mut data = reserved(what, &[elements.len()])?;
     data.extend_from_slice(elements);
     Ok(data)
 }
 
-/// The first `count` elements of an iterator; shorter where it ends before.
+/// Collects the first `count` elements of an iterator, or fewer if it ends before.
 pub(crate) fn collected<T>(what: &str, count: usize, elements: impl IntoIterator<Item = T>) -> Result<Vec<T>> {
     let mut data = reserved(what, &[count])?;
     data.extend(elements.into_iter().take(count));

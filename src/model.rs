@@ -21,7 +21,7 @@ use crate::tensor::{Tensor, TensorView};
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
 
-/// A model whose weights lie where it runs.
+/// A model whose weights are stored where it runs.
 #[derive(Debug)]
 pub(crate) struct PlacedModel<F> {
     pub(crate) config: RecurrentConfig,
@@ -34,27 +34,27 @@ pub(crate) enum Engine<F> {
     Gpu(Arc<GpuModel>),
 }
 
-/// The wishes of a forward beside input and initial states.
+/// The options of a forward other than input and initial states.
 pub(crate) struct Asked<'a> {
     pub(crate) options: Options<'a>,
     /// `None` in evaluation mode.
     pub(crate) training: Option<&'a Training>,
-    /// Whether the output is wanted.
+    /// True if the output is wanted.
     pub(crate) output: bool,
-    /// Whether the states after every step are wanted.
+    /// True if the states after every step are wanted.
     pub(crate) all_states: bool,
 }
 
 /// The results of a forward, with shapes.
 pub(crate) struct Forward<F> {
-    /// Without elements if it was not asked for.
+    /// Empty if it was not requested.
     pub(crate) output: Tensor<F>,
     pub(crate) states: Vec<Tensor<F>>,
     pub(crate) all: Vec<Tensor<F>>,
 }
 
 impl<F: Real> PlacedModel<F> {
-    /// `layers` are validated, and have values of the precision.
+    /// Places a model. `layers` must be validated and rounded to the precision.
     pub(crate) async fn new(
         config: &RecurrentConfig,
         layers: &[LayerWeights<F>],
@@ -71,8 +71,8 @@ impl<F: Real> PlacedModel<F> {
         Ok(Self { config: config.clone(), engine })
     }
 
-    /// Checks shapes, runs, and gives the results their shapes. `states` are the initial ones in the order of the cell's
-    /// table, all of them or `None` for zeros.
+    /// Checks shapes, runs the model, and returns results with their shapes. `states` are all initial states in the
+    /// order of the cell's table, or `None` for zeros.
     pub(crate) async fn forward(
         &self,
         input: &TensorView<'_, F>,
@@ -98,7 +98,7 @@ impl<F: Real> PlacedModel<F> {
         let call = match training {
             None => call,
             Some(training) => {
-                // A call that the device refuses is no call.
+                // A call that the device rejects draws no masks.
                 if let (Engine::Gpu(model), false) = (&self.engine, extents.is_empty()) {
                     model.plan_forward(call.task)?;
                 }
@@ -117,7 +117,7 @@ impl<F: Real> PlacedModel<F> {
         })
     }
 
-    /// Runs arrays that have the sizes that the call stands for.
+    /// Runs on arrays that have the sizes that the call implies.
     pub(crate) async fn compute(
         &self,
         call: &Call,
@@ -127,7 +127,7 @@ impl<F: Real> PlacedModel<F> {
     ) -> Result<Computed<F>> {
         let (config, extents) = (&self.config, call.extents());
         match &self.engine {
-            // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
+            // T = 0 passes the state through (PyTorch rejects it); B = 0 has no rows.
             _ if extents.is_empty() => Ok(Computed {
                 output: zeroed("output", &extents.shape(config.output_size()))?,
                 states: initial_states(config, extents, states)?,
@@ -143,7 +143,7 @@ impl<F: Real> PlacedModel<F> {
     }
 }
 
-/// The given states, or zeros.
+/// Returns the given states, or zeros.
 fn initial_states<F: Real>(
     config: &RecurrentConfig,
     extents: &Extents,

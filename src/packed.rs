@@ -8,8 +8,8 @@ use crate::tensor::Tensor;
 /// `torch.nn.utils.rnn.PackedSequence`: the rows of a padded batch, longest first, time step by time step, without
 /// padding.
 ///
-/// It is a format for exchange with PyTorch. A forward takes padded input and lengths
-/// ([`Request::lengths`](crate::Request::lengths)), which [`pad`](Self::pad) gives.
+/// This is a format for exchanging data with PyTorch. A forward takes padded input and lengths
+/// ([`Request::lengths`](crate::Request::lengths)), which [`pad`](Self::pad) returns.
 ///
 /// ```
 /// use wgpu_rnn::{PackedSequence, Tensor};
@@ -29,13 +29,13 @@ pub struct PackedSequence<F = f32> {
 }
 
 impl<F: Real> PackedSequence<F> {
-    /// `pack_padded_sequence(input, lengths, batch_first, enforce_sorted=False)`. `input` is `[T, B, I]`, with
-    /// `batch_first` `[B, T, I]`; rows of equal length keep their order.
+    /// Packs a padded batch, like `pack_padded_sequence(input, lengths, batch_first, enforce_sorted=False)`. `input` is
+    /// `[T, B, I]`, or `[B, T, I]` with `batch_first`; rows of equal length keep their order.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless the input has three dimensions and there is a length for each row; [`Error::Config`] for
-    /// a length of 0 (PyTorch's rule: the format cannot hold it) or above T; [`Error::TooLarge`] when memory cannot be
-    /// had.
+    /// [`Error::Shape`] unless the input has three dimensions and there is one length per row; [`Error::Config`] for a
+    /// length of 0 (PyTorch's rule: the format cannot represent it) or above T; [`Error::TooLarge`] if memory cannot be
+    /// allocated.
     pub fn pack(input: &Tensor<F>, lengths: &[usize], batch_first: bool) -> Result<Self> {
         let (steps, batch, features) = match *input.shape() {
             [b, t, i] if batch_first => (t, b, i),
@@ -57,19 +57,19 @@ impl<F: Real> PackedSequence<F> {
             });
         }
         let mut sorted_indices = collected("sorted_indices", batch, 0..batch)?;
-        // The order of equal lengths is that of the rows; sorting in place takes no memory.
+        // Rows of equal length stay in order; sorting in place takes no memory.
         sorted_indices.sort_unstable_by_key(|&row| (std::cmp::Reverse(lengths[row]), row));
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let mut batch_sizes = reserved("batch_sizes", &[longest])?;
         let mut running = batch;
         for t in 0..longest {
-            // Longest rows first, so those that have ended stand at the end.
+            // The longest rows come first, so the rows that have ended are at the end.
             while lengths[sorted_indices[running - 1]] <= t {
                 running -= 1;
             }
             batch_sizes.push(running);
         }
-        // At most T·B, the rows of the input.
+        // At most T·B, the number of rows of the input.
         let shape = [batch_sizes.iter().sum(), features];
         let mut data = reserved("the packed rows", &shape)?;
         for (t, &size) in batch_sizes.iter().enumerate() {
@@ -81,12 +81,12 @@ impl<F: Real> PackedSequence<F> {
         Ok(Self { data: Tensor::new(shape, data)?, batch_sizes, sorted_indices })
     }
 
-    /// A packed sequence out of PyTorch's own parts.
+    /// Creates a packed sequence from PyTorch's parts.
     ///
     /// # Errors
     /// [`Error::Shape`] unless `data` is `[sum of batch_sizes, I]`; [`Error::Config`] unless `batch_sizes` are positive
-    /// and do not grow, and `sorted_indices` are the rows 0..B, each once; [`Error::TooLarge`] when memory cannot be
-    /// had.
+    /// and never increase, and `sorted_indices` are the rows 0..B, each once; [`Error::TooLarge`] if memory cannot be
+    /// allocated.
     pub fn from_parts(data: Tensor<F>, batch_sizes: Vec<usize>, sorted_indices: Vec<usize>) -> Result<Self> {
         let falling = batch_sizes.windows(2).all(|pair| pair[0] >= pair[1]) && !batch_sizes.contains(&0);
         if !falling {
@@ -109,11 +109,11 @@ impl<F: Real> PackedSequence<F> {
         }
     }
 
-    /// `pad_packed_sequence(self, batch_first, padding_value, total_length)`: the padded batch, `[T, B, I]` or with
-    /// `batch_first` `[B, T, I]`, and the lengths. T is the longest row or `total_length`.
+    /// Returns the padded batch, `[T, B, I]` or, with `batch_first`, `[B, T, I]`, and the lengths, like
+    /// `pad_packed_sequence(self, batch_first, padding_value, total_length)`. T is the longest row or `total_length`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a `total_length` below the longest row, [`Error::TooLarge`] when memory cannot be had.
+    /// [`Error::Config`] for a `total_length` below the longest row, [`Error::TooLarge`] if memory cannot be allocated.
     pub fn pad(
         &self,
         batch_first: bool,
@@ -142,25 +142,25 @@ impl<F: Real> PackedSequence<F> {
         Ok((Tensor::new(shape, padded)?, lengths))
     }
 
-    /// `[sum of batch_sizes, I]`: time step by time step, the rows that are still running.
+    /// Returns the rows that are still running, time step by time step: `[sum of batch_sizes, I]`.
     pub fn data(&self) -> &Tensor<F> {
         &self.data
     }
 
-    /// `[T]`: how many rows run at each time step.
+    /// Returns the number of rows that are running at each time step, `[T]`.
     pub fn batch_sizes(&self) -> &[usize] {
         &self.batch_sizes
     }
 
-    /// `[B]`: the row of the batch that stands at each place of the sorted order.
+    /// Returns the row of the batch at each position of the sorted order, `[B]`.
     pub fn sorted_indices(&self) -> &[usize] {
         &self.sorted_indices
     }
 
-    /// `[B]`: the place in the sorted order of each row of the batch.
+    /// Returns the position in the sorted order of each row of the batch, `[B]`.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when memory cannot be had.
+    /// [`Error::TooLarge`] if memory cannot be allocated.
     pub fn unsorted_indices(&self) -> Result<Vec<usize>> {
         let mut unsorted = zeroed("unsorted_indices", &[self.sorted_indices.len()])?;
         for (place, &row) in self.sorted_indices.iter().enumerate() {
@@ -170,7 +170,7 @@ impl<F: Real> PackedSequence<F> {
     }
 }
 
-/// The first numbers of a list, for an error that must stay readable, whatever its length.
+/// Returns the first numbers of a list, for an error that stays readable for any length.
 fn first_of(numbers: &[usize]) -> String {
     const SHOWN: usize = 16;
     match numbers.get(SHOWN..) {

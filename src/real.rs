@@ -3,23 +3,23 @@
 use std::fmt::{Debug, Display};
 
 mod sealed {
-    /// `LinalgScalar` is what the CPU's matrix product asks of its numbers; it is no part of the public contract.
+    /// `LinalgScalar` is required by the CPU's matrix product; it is not part of the public contract.
     pub trait Sealed: ndarray::LinalgScalar {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }
 
-/// A real number type: `f32` or `f64`. Sealed: the kernels exist for these two.
+/// A real number type: `f32` or `f64`. Sealed, because only these have kernels.
 pub trait Real: sealed::Sealed + bytemuck::Pod + Copy + PartialOrd + Debug + Display + Send + Sync + 'static {
     /// "f32" or "f64".
     const NAME: &'static str;
-    /// The nearest value of this type; beyond its range, infinity.
+    /// Returns the nearest value of this type; beyond its range, infinity.
     fn from_f64(value: f64) -> Self;
-    /// The same value in f64, exactly.
+    /// Returns the same value in f64, exactly.
     fn to_f64(self) -> f64;
-    /// The hyperbolic tangent.
+    /// Returns the hyperbolic tangent.
     fn tanh(self) -> Self;
-    /// The logistic function 1 / (1 + e^-x), 0 and 1 far out.
+    /// Returns the logistic function 1 / (1 + e^-x), which is 0 and 1 far from zero.
     fn sigmoid(self) -> Self;
 }
 
@@ -40,7 +40,7 @@ macro_rules! real {
                 $t::tanh(self)
             }
 
-            // With e^-|x| nothing overflows, and a nearly closed gate keeps its digits.
+            // With e^-|x| nothing overflows, and a nearly closed gate keeps its precision.
             fn sigmoid(self) -> Self {
                 let e = (-self.abs()).exp();
                 if self < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }

@@ -1,5 +1,5 @@
-//! Calls that are described first and run once it is said how, blocking or not: [`Request`], and the questions that
-//! tell what can be asked of each.
+//! Calls that are described first and then run, blocking or not: [`Request`], and the questions that define the options
+//! of each.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use crate::gpu::Wait;
 use crate::real::Real;
 use crate::tensor::element_count;
 
-/// Checks that a caller's memory is that of an output of this shape.
+/// Checks that a caller's memory has the size of an output of this shape.
 pub(crate) fn check_output<F: Real>(shape: Vec<usize>, memory: &[F]) -> Result<()> {
     let expected = element_count::<F>("output", &shape)?;
     if expected != memory.len() {
@@ -18,13 +18,13 @@ pub(crate) fn check_output<F: Real>(shape: Vec<usize>, memory: &[F]) -> Result<(
     Ok(())
 }
 
-/// A call on its way. In a browser nothing of wgpu leaves the thread that it was made on.
+/// A running call. In a browser, no wgpu object leaves the thread that created it.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 #[cfg(target_arch = "wasm32")]
 pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// Anything that a request may keep until it runs.
+/// Anything that a request may hold until it runs.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) trait MaybeSend: Send {}
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,18 +34,26 @@ pub(crate) trait MaybeSend {}
 #[cfg(target_arch = "wasm32")]
 impl<T> MaybeSend for T {}
 
-/// A call that does nothing until one of its two ends is taken: [`run`](Self::run) blocks the calling thread until the
-/// result is there, `.await` does not. `T` is the result; `Q`, the question, says what can be asked besides:
+/// A call that does nothing until it is completed in one of two ways: [`run`](Self::run) blocks the calling thread
+/// until the result is available, `.await` does not. `T` is the result; `Q`, the question, defines the options:
 ///
-/// | made by | can be asked |
+/// | created by | options |
 /// |---|---|
-/// | [`Placed::request`](crate::Placed::request) | `state`, `lengths`, `padding_value`, `all_states`, `last_state`, `output_into` |
-/// | [`Streams::request`](crate::Streams::request) | `slots`, `lengths`, `padding_value`, `output_into` |
-/// | [`Placed::request_encode`](crate::Placed::request_encode) | `lengths`, `padding_value` |
-/// | [`PlacedCell::request`](crate::PlacedCell::request) | `state` |
-/// | [`Layer::place`](crate::Layer::place), [`Cell::place`](crate::Cell::place) | `precision` |
-/// | [`Placed::streams`](crate::Placed::streams) | `capacity` |
-/// | all other requests | nothing |
+/// | [`Placed::request`] | `state`, `lengths`, `padding_value`, `all_states`, `last_state`, `output_into` |
+/// | [`Streams::request`] | `slots`, `lengths`, `padding_value`, `output_into` |
+/// | [`Placed::request_encode`] | `lengths`, `padding_value` |
+/// | [`PlacedCell::request`] | `state` |
+/// | [`Layer::place`], [`Cell::place`] | `precision` |
+/// | [`Placed::streams`] | `capacity` |
+/// | all other requests | none |
+///
+/// [`Placed::request`]: crate::Placed::request
+/// [`Streams::request`]: crate::Streams::request
+/// [`Placed::request_encode`]: crate::Placed::request_encode
+/// [`PlacedCell::request`]: crate::PlacedCell::request
+/// [`Layer::place`]: crate::Layer::place
+/// [`Cell::place`]: crate::Cell::place
+/// [`Placed::streams`]: crate::Placed::streams
 ///
 /// ```
 /// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
@@ -54,7 +62,7 @@ impl<T> MaybeSend for T {}
 /// let x = Tensor::zeros([5, 2, 2])?; // two rows of at most five steps
 ///
 /// let (output, h) = gru.request(&x).lengths(&[3, 5]).run()?;
-/// assert_eq!(output.get(&[3, 0, 0]), Some(0.0)); // padding behind the end of row 0
+/// assert_eq!(output.get(&[3, 0, 0]), Some(0.0)); // padding past the end of row 0
 /// assert_eq!(h.get(&[0, 0, 0]), output.get(&[2, 0, 0])); // h at the row's own end
 ///
 /// # pollster::block_on(async {
@@ -66,7 +74,7 @@ impl<T> MaybeSend for T {}
 /// ```
 ///
 /// The future of an awaited request is `Send`, except in browsers, and runs on any executor. The CPU path computes
-/// within its first poll: on a server, give it a thread of its own (`spawn_blocking`).
+/// within its first poll: on a server, run it on a separate thread (`spawn_blocking`).
 #[must_use = "a request does nothing until it is run or awaited"]
 pub struct Request<'a, T, Q = Plain<'a, T>> {
     pub(crate) question: Q,
@@ -78,17 +86,17 @@ impl<'a, T, Q> Request<'a, T, Q> {
         Self { question, start }
     }
 
-    /// Runs it and blocks the calling thread until the result is there.
+    /// Runs the call and blocks the calling thread until the result is available.
     ///
     /// # Errors
-    /// Those of the method that made the request.
+    /// The errors of the method that created the request.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(self) -> Result<T> {
         pollster::block_on((self.start)(self.question, Wait::Blocking))
     }
 }
 
-/// Runs it without blocking the calling thread.
+/// Runs the call without blocking the calling thread.
 impl<'a, T, Q> IntoFuture for Request<'a, T, Q> {
     type Output = Result<T>;
     type IntoFuture = Running<'a, T>;
@@ -104,7 +112,7 @@ impl<T, Q> fmt::Debug for Request<'_, T, Q> {
     }
 }
 
-/// The question of a [`Request`] that nothing else can be asked.
+/// The question of a [`Request`] without options.
 pub struct Plain<'a, T>(Box<dyn Start<'a, T> + 'a>);
 
 impl<'a, T: 'a> Request<'a, T> {
@@ -116,7 +124,7 @@ impl<'a, T: 'a> Request<'a, T> {
     }
 }
 
-/// `FnOnce(Wait)`, `Send` where futures are.
+/// `FnOnce(Wait)`, and `Send` wherever futures are.
 trait Start<'a, T>: MaybeSend {
     fn start(self: Box<Self>, wait: Wait) -> Running<'a, T>;
 }
@@ -140,19 +148,19 @@ pub(crate) mod sealed {
 }
 
 impl<'a, T, Q: Rows<'a>> Request<'a, T, Q> {
-    /// Sets how many time steps each batch row has, `[B]` in any order: what `pack_padded_sequence` with
-    /// `enforce_sorted=False` and `pad_packed_sequence` with `total_length=T` do in PyTorch. The reverse direction
-    /// starts at each row's own last element, states are those at each row's own end. A length of 0 passes the row's
-    /// state through, where PyTorch raises an error.
+    /// Sets the number of time steps of each batch row, `[B]` in any order, like `pack_padded_sequence` with
+    /// `enforce_sorted=False` and `pad_packed_sequence` with `total_length=T` in PyTorch. The reverse direction starts
+    /// at each row's own last element, and states are those at each row's own end. A length of 0 passes the row's state
+    /// through, where PyTorch raises an error.
     ///
-    /// The request is answered with [`Error::Shape`] unless there is a length for each row, and
-    /// with [`Error::Config`] for a length above T.
+    /// The request fails with [`Error::Shape`] unless there is one length per row, and with [`Error::Config`] for a
+    /// length above T.
     pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
         self.question.set_lengths(lengths);
         self
     }
 
-    /// Sets what the output, and the states after every step, hold behind a row's end; 0 by default.
+    /// Sets the value of the output, and of the states after every step, past a row's end; 0 by default.
     pub fn padding_value(mut self, padding_value: f64) -> Self {
         self.question.set_padding_value(padding_value);
         self
@@ -168,8 +176,8 @@ pub trait FromState<'a>: sealed::Sealed {
 }
 
 impl<'a, T, Q: FromState<'a>> Request<'a, T, Q> {
-    /// Sets the state to start from, of PyTorch's shape; `None` is zeros, as if nothing were said. `&state`,
-    /// `Some(&state)` and `None` are taken.
+    /// Sets the state to start from, in PyTorch's shape: `&state`, `Some(&state)` or `None`, which means zeros, the
+    /// default.
     pub fn state(mut self, state: impl Into<Option<&'a Q::State>>) -> Self {
         self.question.set_state(state.into());
         self

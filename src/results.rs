@@ -1,4 +1,4 @@
-//! What was read back, in the order of the results that a caller gets.
+//! Results that were read back, rearranged for the caller.
 
 use crate::call::{Call, Results};
 use crate::config::RecurrentConfig;
@@ -11,11 +11,11 @@ pub(crate) struct Computed<F> {
     pub(crate) output: Vec<F>,
     /// The last states, h first.
     pub(crate) states: Vec<Vec<F>>,
-    /// The states after every step, if asked for.
+    /// The states after every step, if requested.
     pub(crate) all: Vec<Vec<F>>,
 }
 
-/// Output and states out of what a GPU has read back, see [`Plan::results`](crate::plan::Plan::results).
+/// Arranges output and states from what a GPU has read back, see [`Plan::results`](crate::plan::Plan::results).
 pub(crate) fn arrange<F: Real>(config: &RecurrentConfig, call: &Call, arrays: Vec<Vec<F>>) -> Result<Computed<F>> {
     let mut arrays = arrays.into_iter();
     let output = match call.task.results {
@@ -26,7 +26,7 @@ pub(crate) fn arrange<F: Real>(config: &RecurrentConfig, call: &Call, arrays: Ve
     let mut all = Vec::new();
     if call.task.all_states {
         all.push(all_h(config, call, &arrays.collect::<Vec<_>>(), &output)?);
-        // c of all steps came in place of the last one.
+        // The array has c of all steps instead of the last one.
         for state in states.iter_mut().skip(1) {
             let (of_all_steps, last) = all_c(config, call, state)?;
             all.push(of_all_steps);
@@ -36,7 +36,7 @@ pub(crate) fn arrange<F: Real>(config: &RecurrentConfig, call: &Call, arrays: Ve
     Ok(Computed { output, states, all })
 }
 
-/// h `[L·D, T, B, P]` out of what each layer gave: `[T, B, D·P]`, the last in the user's order.
+/// Returns h `[L·D, T, B, P]` from the output of each layer: `[T, B, D·P]`, the last in the user's order.
 fn all_h<F: Real>(config: &RecurrentConfig, call: &Call, between: &[Vec<F>], output: &[F]) -> Result<Vec<F>> {
     let extents = call.extents();
     let (size, directions) = (config.recurrent_size(), config.directions());
@@ -54,7 +54,7 @@ fn all_h<F: Real>(config: &RecurrentConfig, call: &Call, between: &[Vec<F>], out
     Ok(all)
 }
 
-/// c `[L·D, T, B, H]`, and the last of it, out of c before and after each step: `[L, T + 1, D, B, H]`.
+/// Returns c `[L·D, T, B, H]` and its last step, from c before and after each step: `[L, T + 1, D, B, H]`.
 fn all_c<F: Real>(config: &RecurrentConfig, call: &Call, steps: &[F]) -> Result<(Vec<F>, Vec<F>)> {
     let extents = call.extents();
     let (size, directions, batch) = (config.hidden_size, config.directions(), extents.batch);

@@ -10,10 +10,10 @@ use crate::plan::shipped::shipped;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shader {
-    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`; fit for a
-    /// file's name.
+    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`; suitable
+    /// as a file name.
     pub name: String,
-    /// The whole module.
+    /// The complete module.
     pub source: String,
     /// The name of the compute entry point.
     pub entry_point: &'static str,
@@ -23,7 +23,8 @@ pub struct Shader {
 
 /// Returns every kernel that a model may run on some GPU, whatever its cell, shape, precision and strategy.
 ///
-/// They say what a shader compiler makes of this crate: the example `bench` writes them to files with `--shaders`.
+/// They allow checking how a shader compiler translates this crate: the example `bench` writes them to files with
+/// `--shaders`.
 ///
 /// ```
 /// let shaders = wgpu_rnn::shaders();
@@ -31,7 +32,7 @@ pub struct Shader {
 /// ```
 pub fn shaders() -> Vec<Shader> {
     let mut seen = HashSet::new();
-    // Cells that have the same gates share the input product, and the projection of h does not depend on the weights'
+    // Cells with the same gates share the input product, and the projection of h does not depend on the weights'
     // precision.
     let shaders = shipped().into_iter().map(|key| Shader::new(&key));
     shaders.filter(|shader| seen.insert((shader.source.clone(), shader.constants.clone()))).collect()
@@ -45,7 +46,7 @@ impl Shader {
         if sources.product > 0 {
             parts.push(format!("product{}", sources.product));
         }
-        // A flag that is off goes without saying.
+        // A flag that is off is left out.
         let said = constants.iter().filter(|(name, value)| *value > 0 || !FLAGS.contains(name));
         parts.extend(said.map(|(name, value)| match FLAGS.contains(name) {
             true => name.to_lowercase(),
@@ -63,10 +64,10 @@ impl Shader {
     }
 }
 
-/// Constants that are booleans.
+/// The constants that are booleans.
 const FLAGS: [&str; 3] = ["DROPOUT", "HANDS_ON", "HELD"];
 
-/// The name of a variant, as `rnn_tanh` for `Rnn(Tanh)`.
+/// Returns the name of a variant, such as `rnn_tanh` for `Rnn(Tanh)`.
 fn snake_case(variant: &str) -> String {
     let mut name = String::new();
     for c in variant.chars().filter(|c| c.is_alphanumeric()) {
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_shaders_apart() {
+    fn names_distinguish_shaders() {
         let shaders = shaders();
         let names: HashSet<_> = shaders.iter().map(|shader| &shader.name).collect();
         assert_eq!(names.len(), shaders.len());
