@@ -130,7 +130,7 @@ impl Device {
     ///     })
     ///     .await?;
     ///
-    /// The program keeps using its device, whose buffers models can read and write.
+    /// // The program keeps using its device, whose buffers models can read and write.
     /// let shared = Device::from_wgpu(device.clone(), queue.clone());
     /// let lstm = Lstm::random(LstmConfig::new(4, 8), 0)?.to(&shared)?;
     /// let (output, state) = lstm.forward(&Tensor::zeros([10, 2, 4])?, None)?;

@@ -16,7 +16,7 @@
 //! | to | see |
 //! |---|---|
 //! | run PyTorch models | [`Lstm`], [`Gru`], [`Rnn`]: [`Layer::from_safetensors`], [`Layer::to`], [`Placed::forward`] |
-//! | create models without a file | [`LstmConfig`] etc. with [`Layer::random`], or [`LayerWeights`] with [`Layer::new`] |
+//! | create models without a file | [`LstmConfig`] with [`Layer::random`], or [`LayerWeights`] with [`Layer::new`] |
 //! | choose where it runs | [`Device::auto`], [`Device::gpu`], [`Device::cpu`] |
 //! | ask more of a call: lengths, all states, only the last, an output in your memory | [`Placed::request`] |
 //! | not block, in a server or a browser | `.await` a [`Request`] |

@@ -62,7 +62,8 @@ macro_rules! with_sizes {
         with_sizes!(@ ($rows, $tiles), $gates, $simd, <$r, $t> $work,
             (6, 4) (5, 4) (4, 4) (3, 4) (2, 4) (1, 4) (1, 3) (6, 1) (5, 1) (4, 1) (3, 1) (2, 1))
     };
-    (@ $sizes:expr, $gates:ident, $simd:ident, <$r:ident, $t:ident> $work:expr, $(($rows:literal, $tiles:literal))+) => {
+    (@ $sizes:expr, $gates:ident, $simd:ident, <$r:ident, $t:ident> $work:expr,
+        $(($rows:literal, $tiles:literal))+) => {
         match $sizes {
             $(($rows, $tiles) if $rows * ($tiles * $gates + 1) < $simd::REGISTER_COUNT => {
                 const $r: usize = $rows;
