@@ -49,7 +49,7 @@ fn recording(criterion: &mut Criterion) {
     let placed = lstm.to(&device).expect("a model that fits");
     placed.set_strategy(Strategy::Step).expect("the strategy of every shape");
 
-    let dispatches = |t| placed.plan(t, 1).expect("a plan that fits").dispatch_count();
+    let dispatches = |t| placed.plan(t, 1).expect("a plan that fits").as_gpu().expect("a GPU").dispatch_count();
     assert_eq!(dispatches(1 + STEPS) - dispatches(1), STEPS);
 
     let mut group = criterion.benchmark_group("recording");
@@ -166,11 +166,11 @@ fn placing(criterion: &mut Criterion) {
 fn planning(criterion: &mut Criterion) {
     let Some(device) = gpu() else { return };
     let t = 100_000;
-    let lstm = Lstm::random(LstmConfig::new(8, 8).num_layers(2), 0).expect("a valid configuration");
+    let lstm = Lstm::random(LstmConfig::new(8, 8).with_num_layers(2), 0).expect("a valid configuration");
     let placed = lstm.to(&device).expect("a model that fits");
     placed.set_strategy(Strategy::Step).expect("the strategy of every shape");
     let plan = || placed.plan(black_box(t), 1).expect("a plan that fits");
-    assert!(plan().dispatch_count() > 2 * t);
+    assert!(plan().as_gpu().expect("a GPU").dispatch_count() > 2 * t);
     criterion.bench_function(&format!("planning/T={t},L=2"), |bencher| bencher.iter(plan));
 }
 
@@ -186,10 +186,10 @@ fn cell_step(criterion: &mut Criterion) {
     };
     for device in devices() {
         let placed = cell.to(&device).expect("a cell that fits");
-        let mut state = placed.zero_state(1).expect("a state that fits");
+        let mut state = placed.zero_state(1).run().expect("a state that fits");
         let mut step = || placed.step(black_box(&x), &mut state).expect("a step that fits");
         step();
-        check("cell", state.read().expect("a state that was written").h.data(), &expected, i + h + 2);
+        check("cell", state.read().run().expect("a state that was written").h.data(), &expected, i + h + 2);
         let mut step = || placed.step(black_box(&x), &mut state).expect("a step that fits");
         criterion.bench_function(&format!("cell step/I={i},H={h}/{device}"), |bencher| bencher.iter(&mut step));
     }

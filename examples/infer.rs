@@ -12,16 +12,17 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
-use wgpu_rnn::{GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, RecurrentLayer, RnnKind, Tensor, TensorFile};
+use wgpu_rnn::{AnyLayer, Kind, Layer, Nonlinearity, Tensor, TensorFile};
 
 use crate::place::Place;
 
 /// Runs an LSTM, GRU or RNN out of a safetensors file (PyTorch's tensor names) over an input out of another.
 ///
-/// The input file holds `input`, [T, B, I] or unbatched [T, I], and if wanted the initial state, [L·D, B, H] or unbatched
-/// [L·D, H] (h_0 of a projected LSTM has P in place of H): `h_0` and `c_0` for an LSTM (both or neither), `h_0` for the others; and `lengths`, int64 [B], where
-/// rows have different numbers of time steps. The output is 0 behind a row's end. The output file gets `output`, `h_n` and,
-/// of an LSTM, `c_n` as float32. What the model is follows from the rows of its weights: 4·H, 3·H or H.
+/// The input file holds `input`, [T, B, I] or unbatched [T, I], and if wanted the initial state, [L·D, B, H] or
+/// unbatched [L·D, H] (h_0 of a projected LSTM has P instead of H): `h_0` and `c_0` for an LSTM (both or neither),
+/// `h_0` for the others; and `lengths`, int64 [B], where rows have different numbers of time steps. The output is 0
+/// behind a row's end. The output file gets `output`, `h_n` and, of an LSTM, `c_n` as float32. Which model it is
+/// follows from the rows of its weights: 4·H, 3·H or H.
 ///
 /// Exit status: 0 done, 1 bad model, input or device, 2 bad arguments. Without a result no output file is written.
 #[derive(Parser)]
@@ -51,11 +52,13 @@ struct Arguments {
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
 
-    /// The nonlinearity of an RNN, which its weights do not tell; not for other models [default: tanh]
+    /// The nonlinearity of an RNN, which its weights do not tell; not for other models [default: as the model's file
+    /// records, or tanh]
     #[arg(long, value_enum)]
     nonlinearity: Option<Activation>,
 
-    /// Batched input and output are [B, T, ·]; states keep their shape
+    /// Batched input and output are [B, T, ·], which weights do not tell and the model's file may record; states keep
+    /// their shape
     #[arg(long)]
     batch_first: bool,
 }
@@ -96,39 +99,41 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let file = TensorFile::open(&arguments.model)?;
     let prefix = find_prefix(arguments, &file)?;
-    match (file.recurrent_layer(&prefix), arguments.nonlinearity) {
-        (Some(RecurrentLayer::Rnn), nonlinearity) => {
+    let layer = AnyLayer::from_tensor_file(&file, &prefix).with_context(|| arguments.model.display().to_string())?;
+    // Without the flag it stays as the file records it, or time-major.
+    let layer = if arguments.batch_first { layer.with_batch_first(true) } else { layer };
+    match (layer, arguments.nonlinearity) {
+        (AnyLayer::Rnn(layer), None) => run_layer(arguments, &prefix, layer),
+        (AnyLayer::Rnn(layer), Some(nonlinearity)) => {
             let nonlinearity = match nonlinearity {
-                Some(Activation::Relu) => Nonlinearity::Relu,
-                Some(Activation::Tanh) | None => Nonlinearity::Tanh,
+                Activation::Relu => Nonlinearity::Relu,
+                Activation::Tanh => Nonlinearity::Tanh,
             };
-            run_layer(arguments, &prefix, load::<RnnKind>(arguments, &file, &prefix)?.nonlinearity(nonlinearity))
+            run_layer(arguments, &prefix, layer.with_nonlinearity(nonlinearity))
         }
         (_, Some(_)) => bail!("--nonlinearity is for an RNN, and the model is none"),
-        (Some(RecurrentLayer::Gru), None) => run_layer(arguments, &prefix, load::<GruKind>(arguments, &file, &prefix)?),
-        // What is no layer at all gets the LSTM reader's message.
-        (_, None) => run_layer(arguments, &prefix, load::<LstmKind>(arguments, &file, &prefix)?),
+        (AnyLayer::Lstm(layer), None) => run_layer(arguments, &prefix, layer),
+        (AnyLayer::Gru(layer), None) => run_layer(arguments, &prefix, layer),
+        (layer, None) => bail!("{}: {layer} is a kind that this example does not know", arguments.model.display()),
     }
 }
 
-fn load<K: Kind>(arguments: &Arguments, file: &TensorFile, prefix: &str) -> Result<Layer<K>> {
-    Layer::from_tensor_file(file, prefix).with_context(|| arguments.model.display().to_string())
-}
-
 fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> Result<()> {
-    let layer = layer.batch_first(arguments.batch_first);
     let weights =
         layer.layers().iter().flat_map(|w| [Some(w.weight_ih()), Some(w.weight_hh()), w.bias_ih(), w.bias_hh()]);
     let parameters: usize = weights.flatten().map(|tensor| tensor.data().len()).sum();
     say!("model   {} under prefix {prefix:?}, {parameters} parameters", layer.config());
     let Input { input, state, lengths } = load_input::<K>(&arguments.input)?;
-    let options = lengths.as_ref().map_or(Options::new(), |lengths| Options::new().lengths(lengths));
 
     let device = arguments.device.open(arguments.adapter.as_deref())?;
     say!("device  {device}: {}", device.reason());
     let placed = layer.to(&device).context("placing the model")?;
     let start = Instant::now();
-    let (output, last) = placed.forward_with(&input, state.as_ref(), &options)?;
+    let mut request = placed.request(&input).state(state.as_ref());
+    if let Some(lengths) = &lengths {
+        request = request.lengths(lengths);
+    }
+    let (output, last) = request.run()?;
     let elapsed = start.elapsed();
     let last = K::arrays(&last);
     say!("output  {:?}, each state {:?}", output.shape(), last[0].shape());

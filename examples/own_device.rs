@@ -50,7 +50,7 @@ fn main() -> Result<()> {
         .context("this example needs a GPU adapter, a software one such as lavapipe will do")?;
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()))?;
 
-    let config = LstmConfig::new(FEATURES, HIDDEN).num_layers(2);
+    let config = LstmConfig::new(FEATURES, HIDDEN).with_num_layers(2);
     let lstm = Lstm::random(config, 7)?;
     let placed = lstm.to(&Device::from_wgpu(device.clone(), queue.clone()))?;
     println!("{} on the program's own device, {}", placed.config(), placed.device());

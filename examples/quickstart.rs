@@ -13,8 +13,8 @@ fn main() -> Result<(), wgpu_rnn::Error> {
     });
     println!("first device:  {gpu}: {}\nsecond device: {cpu}", gpu.reason());
 
-    let deep = LstmConfig::new(100, 20).num_layers(4);
-    let small = LstmConfig::new(10, 20).num_layers(2);
+    let deep = LstmConfig::new(100, 20).with_num_layers(4);
+    let small = LstmConfig::new(10, 20).with_num_layers(2);
     for (config, shape) in [(deep, [10, 3, 100]), (small, [5, 3, 10])] {
         println!("\n{config} on input {shape:?}");
         let lstm = Lstm::random(config, 0)?;

@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     device.set_pipeline_cache(cache.clone())?;
 
     let start = Instant::now();
-    let lstm = Lstm::random(LstmConfig::new(64, 128).num_layers(2), 0)?.to(&device)?;
+    let lstm = Lstm::random(LstmConfig::new(64, 128).with_num_layers(2), 0)?.to(&device)?;
     println!("placed in {:.1} ms", ms(start.elapsed()));
     // One row and many are different kernels.
     for shape in [[50, 1, 64], [50, 32, 64]] {
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
 
 fn warm_up(lstm: &wgpu_rnn::PlacedLstm, shape: &[usize]) -> Result<f64> {
     let start = Instant::now();
-    lstm.warm_up(shape)?;
+    lstm.warm_up(shape).run()?;
     Ok(ms(start.elapsed()))
 }
 

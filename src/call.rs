@@ -127,6 +127,11 @@ impl Call {
         Self { task: Task { all_states, ..self.task }, ..self }
     }
 
+    /// The same, giving some of the results.
+    pub(crate) fn with_results(self, results: Results) -> Self {
+        Self { task: Task { results, ..self.task }, ..self }
+    }
+
     pub(crate) fn extents(&self) -> &Extents {
         &self.task.extents
     }

@@ -6,12 +6,23 @@ use crate::{Error, Real, Result};
 
 /// The nonlinearity of an [`Rnn`](crate::Rnn): `nonlinearity` of `torch.nn.RNN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Nonlinearity {
     /// The hyperbolic tangent, PyTorch's default.
     #[default]
     Tanh,
     /// max(0, x).
     Relu,
+}
+
+/// PyTorch's name: "tanh" or "relu".
+impl std::fmt::Display for Nonlinearity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tanh => "tanh",
+            Self::Relu => "relu",
+        })
+    }
 }
 
 /// What every recurrent layer has in common. Public types wrap it, so that one engine runs all cells.
@@ -48,7 +59,7 @@ impl RecurrentConfig {
 
     /// How many layers read what dropout acts on; none if it never acts.
     pub(crate) fn dropped_layers(&self) -> usize {
-        if self.dropout > 0.0 { self.num_layers - 1 } else { 0 }
+        if self.dropout > 0.0 { self.num_layers.saturating_sub(1) } else { 0 }
     }
 
     /// D.
@@ -56,9 +67,11 @@ impl RecurrentConfig {
         if self.bidirectional { 2 } else { 1 }
     }
 
+    // Products of sizes saturate, as those of a configuration that was not validated yet may be any.
+
     /// G·H, the rows of a layer's weights.
     pub(crate) fn gate_rows(&self) -> usize {
-        self.cell.gates() * self.hidden_size
+        self.cell.gates().saturating_mul(self.hidden_size)
     }
 
     /// Whether h is projected from H values to fewer.
@@ -73,7 +86,7 @@ impl RecurrentConfig {
 
     /// D·P, the features of a layer's output.
     pub(crate) fn output_size(&self) -> usize {
-        self.directions() * self.recurrent_size()
+        self.directions().saturating_mul(self.recurrent_size())
     }
 
     /// The features of state number `state` of the cell's table: P for h, H for what else is carried.
@@ -98,7 +111,7 @@ impl RecurrentConfig {
 
     /// L·D: how many (layer, direction) there are, which is the first dimension of a state.
     pub(crate) fn layers_and_directions(&self) -> usize {
-        self.num_layers * self.directions()
+        self.num_layers.saturating_mul(self.directions())
     }
 
     /// Every (layer, direction) in the order of weights and states: index = layer·D + direction.
@@ -136,8 +149,15 @@ impl RecurrentConfig {
 /// As `print(module)` in PyTorch, in Rust's spelling: sizes, then what differs from the defaults.
 impl std::fmt::Display for RecurrentConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.print(f, "")
+    }
+}
+
+impl RecurrentConfig {
+    /// Prints it with a suffix of the module's name: "" of a layer, "Cell" of a cell.
+    pub(crate) fn print(&self, f: &mut std::fmt::Formatter<'_>, suffix: &str) -> std::fmt::Result {
         let c = self;
-        write!(f, "{}({}, {}", c.cell.name(), c.input_size, c.hidden_size)?;
+        write!(f, "{}{suffix}({}, {}", c.cell.name(), c.input_size, c.hidden_size)?;
         if c.num_layers != 1 {
             write!(f, ", num_layers={}", c.num_layers)?;
         }

@@ -7,7 +7,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, found before any GPU work wherever that is possible.
 ///
-/// The message names the place first, then what was expected, then what came. It is complete: causes are in it.
+/// The message names the place first, then what was expected, then what came. An underlying error of the operating
+/// system or of the safetensors parser is not in the message: it is the [`source`](std::error::Error::source), as
+/// usual, and printed behind the message by whatever prints the chain (`{error:#}` of anyhow).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -58,21 +60,34 @@ pub enum Error {
     },
 
     /// A file could not be read or written.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: the file could not be {action}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
+        /// "read" or "written".
+        action: &'static str,
         /// The operating system's reason.
-        reason: std::io::Error,
+        source: std::io::Error,
     },
 
     /// A file or byte string is no valid safetensors.
-    #[error("{origin}: not a valid safetensors file: {reason}")]
+    #[error("{origin}: not a valid safetensors file")]
     SafeTensors {
         /// The file, or "bytes".
         origin: String,
         /// The parser's reason.
-        reason: safetensors::SafeTensorError,
+        source: safetensors::SafeTensorError,
+    },
+
+    /// A file holds another layer or cell than the configuration describes.
+    #[error("{what} under prefix {prefix:?} differs from the configuration: {}", mismatch_words(mismatches))]
+    ConfigMismatch {
+        /// "layer" or "cell".
+        what: &'static str,
+        /// The prefix that was asked for.
+        prefix: String,
+        /// Every argument that differs, in the order of PyTorch's signature.
+        mismatches: Vec<ArgumentMismatch>,
     },
 
     /// No model was found under the prefix.
@@ -203,6 +218,23 @@ pub enum Error {
         /// wgpu's words.
         message: String,
     },
+}
+
+/// An argument of a configuration that a file contradicts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArgumentMismatch {
+    /// The argument, by PyTorch's name.
+    pub argument: &'static str,
+    /// Its value in the configuration.
+    pub expected: String,
+    /// Its value in the file.
+    pub got: String,
+}
+
+fn mismatch_words(mismatches: &[ArgumentMismatch]) -> String {
+    let word = |m: &ArgumentMismatch| format!("{}: expected {}, got {}", m.argument, m.expected, m.got);
+    mismatches.iter().map(word).collect::<Vec<_>>().join("; ")
 }
 
 /// Limits of wgpu are the device's; another is the user's.

@@ -1,5 +1,5 @@
-//! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) reaches (Vulkan, Metal, DX12), and on the CPU where there is none, with
-//! PyTorch's names, shapes and numbers.
+//! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) reaches (Vulkan, Metal, DX12), and on the CPU where
+//! there is none, with PyTorch's names, shapes and numbers.
 //!
 //! ```no_run
 //! use wgpu_rnn::{Device, Lstm, Tensor};
@@ -12,27 +12,52 @@
 //! # Ok::<(), wgpu_rnn::Error>(())
 //! ```
 //!
-//! # How it fits together
-//! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on a
-//! [`Device`] ([`Placed`]): placing packs and uploads the weights, running only runs. A forward on a GPU is one submission and one readback; with
-//! buffers of your own, [`Placed::encode`] records it between your own passes without either.
+//! # Start here
+//! | to | see |
+//! |---|---|
+//! | run a trained PyTorch model | [`Lstm`], [`Gru`], [`Rnn`]: [`Layer::from_safetensors`], [`Layer::to`], [`Placed::forward`] |
+//! | make one without a file | [`LstmConfig`] and its kin with [`Layer::random`], or [`LayerWeights`] with [`Layer::new`] |
+//! | choose where it runs | [`Device::auto`], [`Device::gpu`], [`Device::cpu`] |
+//! | ask more of a call: lengths, all states, the last alone, an output in your memory | [`Placed::request`] |
+//! | not block, in a server or a browser | `.await` a [`Request`] |
+//! | give it your arrays | [`Tensor`], [`TensorView`] over a slice, [`AsView`]; with feature `ndarray` its arrays |
+//! | follow live data | [`Placed::streams`], [`Streams`] |
+//! | step by hand, as `LSTMCell` does | [`LstmCell`], [`GruCell`], [`RnnCell`], [`CellState`] |
+//! | work within your own wgpu program | [`Device::from_wgpu`], [`Placed::encode`], [`LstmBuffers`] |
+//! | load an LSTM that was written by hand, one Linear for each gate | [`ConcatGates`] |
+//! | read or write other tensors of a file | [`TensorFile`] |
+//! | exchange packed sequences with PyTorch | [`PackedSequence`] |
+//! | train with dropout | [`Placed::set_mode`], [`Mode`] |
+//! | halve the weights | [`Layer::place`], [`Precision`] |
+//! | see or choose how it runs | [`Placed::plan`], [`Placed::set_strategy`], [`Placed::tune`], [`Placed::warm_up`] |
 //!
-//! Live data goes through [`Streams`], whose states stay on the device; a single step at a time through a [`Cell`]
-//! ([`LstmCell`], [`GruCell`], [`RnnCell`]).
+//! # How it fits together
+//! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on
+//! a [`Device`] ([`Placed`]): placing packs and uploads the weights, running only runs. A forward on a GPU is one
+//! submission and one readback; with buffers of your own, [`Placed::encode`] records it between your own passes without
+//! either.
+//!
+//! The everyday calls ([`to`](Layer::to), [`forward`](Placed::forward), [`push`](Streams::push),
+//! [`step`](PlacedCell::step), [`encode`](Placed::encode)) are plain blocking methods. Everything else that a call can
+//! ask is asked of a [`Request`], which has two ends: [`run`](Request::run) blocks, `.await` does not.
 //!
 //! # Legend
-//! T time steps · B batch · I input features · H hidden size · P size of h (H without a projection) · L layers · D directions
-//! (1 or 2). Arrays are written with their
-//! shape, slowest dimension first. All numbers are plain values without units; files hold F32, F64, F16 or BF16, devices f32.
+//! T time steps · B batch · I input features · H hidden size · P size of h (H without a projection) · L layers · D
+//! directions (1 or 2). Arrays are written with their shape, slowest dimension first. All numbers are plain values
+//! without units; files hold F32, F64, F16 or BF16, devices f32.
 //!
 //! # Number types
 //! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: it is the oracle that every GPU result of the test suite is
 //! compared with.
+//!
+//! # Cargo features
+//! `ndarray`: conversions between [`Tensor`], [`TensorView`] and the arrays of the ndarray crate, version 0.17.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // Whatever input comes, the answer is a value or an error.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
+mod as_view;
 mod call;
 mod cell;
 mod cell_kind;
@@ -44,12 +69,15 @@ mod error;
 mod extents;
 mod gpu;
 mod layer;
+mod memory;
+mod mode;
 mod model;
 mod options;
 mod packed;
 mod plan;
 mod precision;
 mod real;
+pub mod request;
 mod results;
 mod session;
 mod shaders;
@@ -57,37 +85,45 @@ mod strategy;
 mod tensor;
 mod weights;
 
-pub use cell::config::CellConfig;
+pub use as_view::AsView;
 pub use cell::placed::PlacedCell;
 pub use cell::state::CellState;
 pub use cell::{
-    Cell, GruCell, GruCellConfig, GruCellState, LstmCell, LstmCellConfig, LstmCellState, PlacedGruCell, PlacedLstmCell,
-    PlacedRnnCell, RnnCell, RnnCellConfig, RnnCellState,
+    Cell, CellConfig, GruCell, GruCellConfig, GruCellState, LstmCell, LstmCellConfig, LstmCellState, PlacedGruCell,
+    PlacedLstmCell, PlacedRnnCell, RnnCell, RnnCellConfig, RnnCellState,
 };
 pub use config::Nonlinearity;
+pub use cpu::plan::CpuPlan;
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{ArgumentMismatch, Error, Result};
 pub use gpu::adapter::GpuOptions;
+pub use layer::any::AnyLayer;
 pub use layer::buffers::{BufferSizes, Buffers, DeviceArray};
-pub use layer::config::Config;
+pub use layer::config::{Config, ForCell, ForLayer, Module};
+pub use layer::forward::AllStates;
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
-pub use layer::placed::{AllStates, Placed};
+pub use layer::placed::Placed;
+pub use layer::plan::Plan;
 pub use layer::streams::{Slot, Streams};
 pub use layer::{
     Gru, GruBuffers, GruConfig, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig, LstmStreams, PlacedGru, PlacedLstm,
     PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnStreams,
 };
-pub use options::{Mode, Options};
+pub use mode::Mode;
 pub use packed::PackedSequence;
-pub use plan::Plan;
+pub use plan::Plan as GpuPlan;
 pub use precision::Precision;
 pub use real::Real;
+pub use request::Request;
+/// The number types that a file's tensors may have, and the errors of its format.
+pub use safetensors::{Dtype, SafeTensorError};
 pub use shaders::{Shader, shaders};
 pub use strategy::Strategy;
-pub use tensor::{Tensor, TensorView};
+pub use tensor::{IntoElements, Tensor, TensorView};
 pub use weights::LayerWeights;
-pub use weights::concat_gates::{ConcatGates, Linear};
-pub use weights::tensor_file::{RecurrentLayer, TensorFile};
+pub use weights::concat_gates::{ConcatGates, GateLinear};
+pub use weights::inventory::{CellInfo, LayerInfo, LayerKind};
+pub use weights::tensor_file::TensorFile;
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;
 

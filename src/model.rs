@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::call::{Call, Results};
 use crate::cell_kind::StateName;
 use crate::config::RecurrentConfig;
 use crate::cpu::CpuModel;
@@ -11,12 +11,13 @@ use crate::dropout::Training;
 use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
+use crate::memory::copied;
 use crate::options::Options;
 use crate::precision::Precision;
 use crate::results::{self, Computed};
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
-use crate::{Real, Result, Tensor};
+use crate::{Real, Result, Tensor, TensorView};
 
 /// A model whose weights lie where it runs.
 #[derive(Debug)]
@@ -31,8 +32,20 @@ pub(crate) enum Place<F> {
     Gpu(Arc<GpuModel>),
 }
 
+/// The wishes of a forward beside input and initial states.
+pub(crate) struct Asked<'a> {
+    pub(crate) options: Options<'a>,
+    /// `None` in evaluation mode.
+    pub(crate) training: Option<&'a Training>,
+    /// Whether the output is wanted.
+    pub(crate) output: bool,
+    /// Whether the states after every step are wanted.
+    pub(crate) all_states: bool,
+}
+
 /// The results of a forward, with shapes.
 pub(crate) struct Forward<F> {
+    /// Without elements if it was not asked for.
     pub(crate) output: Tensor<F>,
     pub(crate) states: Vec<Tensor<F>>,
     pub(crate) all: Vec<Tensor<F>>,
@@ -58,14 +71,12 @@ impl<F: Real> PlacedModel<F> {
     /// table, all of them or `None` for zeros.
     pub(crate) async fn forward(
         &self,
-        input: &Tensor<F>,
+        input: &TensorView<'_, F>,
         states: Option<&[&Tensor<F>]>,
-        options: &Options<'_>,
-        training: Option<&Training>,
-        all_states: bool,
+        asked: Asked<'_>,
         wait: Wait,
     ) -> Result<Forward<F>> {
-        let config = &self.config;
+        let (config, Asked { options, training, output, all_states }) = (&self.config, asked);
         let extents = Extents::of_input(config, input.shape())?;
         for (index, state) in states.into_iter().flatten().enumerate() {
             extents.check_state(config, index, state.shape())?;
@@ -78,7 +89,8 @@ impl<F: Real> PlacedModel<F> {
         for shape in state_shapes.iter().chain(all_shapes.iter().filter(|_| all_states)) {
             element_count::<F>("state", shape)?;
         }
-        let call = Call::new(extents, options)?.with_all_states(all_states);
+        let results = if output { Results::OutputAndStates } else { Results::States };
+        let call = Call::new(extents, &options)?.with_all_states(all_states).with_results(results);
         let call = match training {
             None => call,
             Some(training) => {
@@ -95,7 +107,7 @@ impl<F: Real> PlacedModel<F> {
             shapes.into_iter().zip(arrays).map(|(shape, array): (Vec<usize>, Vec<F>)| Tensor::new(shape, array))
         };
         Ok(Forward {
-            output: Tensor::new(output_shape, computed.output)?,
+            output: if output { Tensor::new(output_shape, computed.output)? } else { Tensor::zeros([0])? },
             states: shaped(state_shapes, computed.states).collect::<Result<_>>()?,
             all: shaped(all_shapes, computed.all).collect::<Result<_>>()?,
         })
@@ -135,7 +147,7 @@ fn initial_states<F: Real>(
 ) -> Result<Vec<Vec<F>>> {
     let names = config.cell.states().iter().enumerate();
     let state = |(s, name): (usize, &StateName)| match states {
-        Some(states) => Ok(states[s].to_vec()),
+        Some(states) => copied(name.last, states[s]),
         None => zeroed(name.last, &extents.state_shape(config, s)),
     };
     names.map(state).collect()

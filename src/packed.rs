@@ -1,12 +1,13 @@
 //! PyTorch's packed sequences: rows of different lengths without their padding.
 
-use crate::tensor::{element_count, zeroed};
+use crate::memory::{collected, copied, filled, reserved, zeroed};
 use crate::{Error, Real, Result, Tensor};
 
-/// `torch.nn.utils.rnn.PackedSequence`: the rows of a padded batch, longest first, time step by time step, without padding.
+/// `torch.nn.utils.rnn.PackedSequence`: the rows of a padded batch, longest first, time step by time step, without
+/// padding.
 ///
 /// It is a format for exchange with PyTorch. A forward takes padded input and lengths
-/// ([`Options::lengths`](crate::Options::lengths)), which [`pad`](Self::pad) gives.
+/// ([`Request::lengths`](crate::Request::lengths)), which [`pad`](Self::pad) gives.
 ///
 /// ```
 /// use wgpu_rnn::{PackedSequence, Tensor};
@@ -26,12 +27,13 @@ pub struct PackedSequence<F = f32> {
 }
 
 impl<F: Real> PackedSequence<F> {
-    /// `pack_padded_sequence(input, lengths, batch_first, enforce_sorted=False)`. `input` is `[T, B, I]`, with `batch_first`
-    /// `[B, T, I]`; rows of equal length keep their order.
+    /// `pack_padded_sequence(input, lengths, batch_first, enforce_sorted=False)`. `input` is `[T, B, I]`, with
+    /// `batch_first` `[B, T, I]`; rows of equal length keep their order.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless the input has three dimensions and there is a length for each row; [`Error::Config`] for a
-    /// length of 0 (PyTorch's rule: the format cannot hold it) or above T.
+    /// [`Error::Shape`] unless the input has three dimensions and there is a length for each row; [`Error::Config`] for
+    /// a length of 0 (PyTorch's rule: the format cannot hold it) or above T; [`Error::TooLarge`] when memory cannot be
+    /// had.
     pub fn pack(input: &Tensor<F>, lengths: &[usize], batch_first: bool) -> Result<Self> {
         let (steps, batch, features) = match *input.shape() {
             [b, t, i] if batch_first => (t, b, i),
@@ -52,44 +54,48 @@ impl<F: Real> PackedSequence<F> {
                 got: format!("{length} for row {row}, with T = {steps}"),
             });
         }
-        let mut sorted_indices: Vec<usize> = (0..batch).collect();
-        // Stable, so that rows of equal length stay in order.
-        sorted_indices.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
+        let mut sorted_indices = collected("sorted_indices", batch, 0..batch)?;
+        // The order of equal lengths is that of the rows; sorting in place takes no memory.
+        sorted_indices.sort_unstable_by_key(|&row| (std::cmp::Reverse(lengths[row]), row));
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let mut data = Vec::new();
-        let mut batch_sizes = Vec::with_capacity(longest);
+        let mut batch_sizes = reserved("batch_sizes", &[longest])?;
+        let mut running = batch;
         for t in 0..longest {
-            let running = sorted_indices.iter().take_while(|&&row| lengths[row] > t);
-            let before = data.len();
-            for &row in running {
+            // Longest rows first, so those that have ended stand at the end.
+            while lengths[sorted_indices[running - 1]] <= t {
+                running -= 1;
+            }
+            batch_sizes.push(running);
+        }
+        // At most T·B, the rows of the input.
+        let shape = [batch_sizes.iter().sum(), features];
+        let mut data = reserved("the packed rows", &shape)?;
+        for (t, &size) in batch_sizes.iter().enumerate() {
+            for &row in &sorted_indices[..size] {
                 let at = if batch_first { row * steps + t } else { t * batch + row } * features;
                 data.extend_from_slice(&input.data()[at..at + features]);
             }
-            batch_sizes.push((data.len() - before).checked_div(features).unwrap_or(0));
         }
-        // Without features, the data does not tell the sizes.
-        if features == 0 {
-            batch_sizes = (0..longest).map(|t| lengths.iter().filter(|&&length| length > t).count()).collect();
-        }
-        Ok(Self { data: Tensor::new([batch_sizes.iter().sum(), features], data)?, batch_sizes, sorted_indices })
+        Ok(Self { data: Tensor::new(shape, data)?, batch_sizes, sorted_indices })
     }
 
     /// A packed sequence out of PyTorch's own parts.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `data` is `[sum of batch_sizes, I]`; [`Error::Config`] unless `batch_sizes` are positive and do
-    /// not grow, and `sorted_indices` are the rows 0..B, each once.
+    /// [`Error::Shape`] unless `data` is `[sum of batch_sizes, I]`; [`Error::Config`] unless `batch_sizes` are positive
+    /// and do not grow, and `sorted_indices` are the rows 0..B, each once; [`Error::TooLarge`] when memory cannot be
+    /// had.
     pub fn from_parts(data: Tensor<F>, batch_sizes: Vec<usize>, sorted_indices: Vec<usize>) -> Result<Self> {
         let falling = batch_sizes.windows(2).all(|pair| pair[0] >= pair[1]) && !batch_sizes.contains(&0);
         if !falling {
             let (argument, expected) = ("batch_sizes", "sizes > 0 that do not grow");
-            return Err(Error::Config { argument, expected, got: format!("{batch_sizes:?}") });
+            return Err(Error::Config { argument, expected, got: first_of(&batch_sizes) });
         }
-        let mut rows = sorted_indices.clone();
+        let mut rows = copied("sorted_indices", &sorted_indices)?;
         rows.sort_unstable();
         if !rows.into_iter().eq(0..batch_sizes.first().copied().unwrap_or(0)) {
             let (argument, expected) = ("sorted_indices", "the rows 0..batch_sizes[0], each once");
-            return Err(Error::Config { argument, expected, got: format!("{sorted_indices:?}") });
+            return Err(Error::Config { argument, expected, got: first_of(&sorted_indices) });
         }
         let steps = batch_sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
         match (data.shape(), steps) {
@@ -120,10 +126,8 @@ impl<F: Real> PackedSequence<F> {
         }
         let features = self.data.shape()[1];
         let shape = if batch_first { [batch, steps, features] } else { [steps, batch, features] };
-        element_count::<F>("the padded batch", &shape)?;
-        let mut padded = zeroed("the padded batch", &shape)?;
-        padded.fill(padding_value);
-        let mut lengths = vec![0; batch];
+        let mut padded = filled("the padded batch", &shape, padding_value)?;
+        let mut lengths = zeroed("lengths", &[batch])?;
         let mut from = 0;
         for (t, &size) in self.batch_sizes.iter().enumerate() {
             for &row in &self.sorted_indices[..size] {
@@ -152,11 +156,23 @@ impl<F: Real> PackedSequence<F> {
     }
 
     /// `[B]`: the place in the sorted order of each row of the batch.
-    pub fn unsorted_indices(&self) -> Vec<usize> {
-        let mut unsorted = vec![0; self.sorted_indices.len()];
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when memory cannot be had.
+    pub fn unsorted_indices(&self) -> Result<Vec<usize>> {
+        let mut unsorted = zeroed("unsorted_indices", &[self.sorted_indices.len()])?;
         for (place, &row) in self.sorted_indices.iter().enumerate() {
             unsorted[row] = place;
         }
-        unsorted
+        Ok(unsorted)
+    }
+}
+
+/// The first numbers of a list, for an error that must stay readable, whatever its length.
+fn first_of(numbers: &[usize]) -> String {
+    const SHOWN: usize = 16;
+    match numbers.get(SHOWN..) {
+        None | Some([]) => format!("{numbers:?}"),
+        Some(more) => format!("{:?} and {} more", &numbers[..SHOWN], more.len()),
     }
 }

@@ -1,5 +1,7 @@
 //! In which numbers weights are kept.
 
+use std::fmt;
+
 /// In which numbers the matrices `weight_ih` and `weight_hh` are kept on a device. Sums, states, biases and a projection are f32
 /// either way.
 ///
@@ -9,6 +11,7 @@
 /// many bytes for an LSTM and two thirds for a GRU; an RNN saves none. On a GPU this needs no feature, but wgpu's downlevel flag
 /// `SHADER_F16_IN_F32`, which some OpenGL devices lack: there the first forward is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Precision {
     /// As they are.
     #[default]
@@ -19,4 +22,14 @@ pub enum Precision {
 
 impl Precision {
     pub(crate) const ALL: [Self; 2] = [Self::F32, Self::F16];
+}
+
+/// "f32" or "f16".
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        })
+    }
 }

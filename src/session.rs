@@ -26,8 +26,8 @@ enum Resident<F> {
 }
 
 impl<F: Real> Session<F> {
-    /// Zero states of `rows` rows, which is > 0. Tiles are chosen for this many, and stay when it grows. `reads_output` says
-    /// whether pushes give their output.
+    /// Zero states of `rows` rows, which is > 0. Tiles are chosen for this many, and stay when it grows. `reads_output`
+    /// says whether pushes give their output.
     pub(crate) async fn new(model: &PlacedModel<F>, rows: usize, reads_output: bool) -> Result<Self> {
         let state_arrays = StateArrays { rows, tile_batch: rows };
         let place = match &model.place {
@@ -63,19 +63,20 @@ impl<F: Real> Session<F> {
         }
     }
 
-    /// The states of a range of rows: each `[L·D, rows, ·]`, h first.
-    pub(crate) async fn read(&self, rows: Range<usize>, wait: Wait) -> Result<Vec<Vec<F>>> {
+    /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`, h first.
+    pub(crate) async fn read(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
         match &self.place {
             // A copy of no bytes is an error on a device.
-            _ if rows.is_empty() => Ok(vec![Vec::new(); self.config.cell.states().len()]),
-            Resident::Cpu(session) => Ok(session.read(rows)),
+            _ if rows.iter().all(Range::is_empty) => Ok(vec![Vec::new(); self.config.cell.states().len()]),
+            Resident::Cpu(session) => session.read(rows),
             Resident::Gpu(session) => session.read(rows, wait).await,
         }
     }
 
-    /// Sets the states of a range of rows: each `[L·D, rows, ·]`; zeros if `None`.
-    pub(crate) async fn write(&mut self, rows: Range<usize>, states: Option<&[&[F]]>, wait: Wait) -> Result<()> {
+    /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`.
+    pub(crate) async fn write(&mut self, rows: &[Range<usize>], states: Option<&[&[F]]>, wait: Wait) -> Result<()> {
         match &mut self.place {
+            _ if rows.iter().all(Range::is_empty) => {}
             Resident::Cpu(session) => session.write(rows, states),
             Resident::Gpu(session) => session.write(rows, states, wait).await?,
         }

@@ -241,9 +241,9 @@ fn open(arguments: &Arguments) -> Result<(Device, String)> {
 fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: MakeBuffers<K>) -> Result<Line> {
     let (times, precision) = (arguments.repeat.get(), arguments.precision);
     let Shape { t, b, i, h, layers, directions } = shape;
-    let config = Config::<K>::new(i, h).num_layers(layers).bidirectional(directions == 2);
+    let config = Config::<K>::new(i, h).with_num_layers(layers).with_bidirectional(directions == 2);
     let layer = Layer::random(config, 0)?;
-    let model = layer.to_precision(device, precision.precision())?;
+    let model = layer.place(device).precision(precision.precision()).run()?;
     if arguments.strategy != Strategy::Auto {
         model.set_strategy(arguments.strategy)?;
     }
@@ -279,14 +279,14 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         layers,
         directions,
         precision: precision.name(),
-        strategy: plan.as_ref().map_or("cpu", |plan| plan.strategy().name()),
+        strategy: plan.as_ref().and_then(wgpu_rnn::Plan::strategy).map_or("cpu", Strategy::name),
         plan: plan.as_ref().map(ToString::to_string),
         median_ms: ms(call.median),
         min_ms: ms(call.min),
         max_ms: ms(call.max),
         gflops: flops / call.median.as_secs_f64() / 1e9,
         bytes_per_step: directions * gates * h * h * precision.bytes(),
-        dispatches: plan.as_ref().map_or(0, wgpu_rnn::Plan::dispatch_count),
+        dispatches: plan.as_ref().and_then(wgpu_rnn::Plan::as_gpu).map_or(0, wgpu_rnn::GpuPlan::dispatch_count),
         device_bytes: plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
         device_ms: on_device.0.map(|times| ms(times.median)),
         gpu_ms: on_device.1.map(|times| ms(times.median)),
@@ -304,10 +304,10 @@ fn wave(Shape { t, b, i, .. }: Shape) -> Result<Tensor> {
 fn check<K: Kind>(layer: &Layer<K>, model: &Placed<K>, precision: Precision, x: &Tensor) -> Result<()> {
     let (output, _) = model.forward(x, None)?;
     let expected: Vec<f64> = if model.device().is_gpu() {
-        let cpu = layer.to_precision(&Device::cpu(), precision)?;
+        let cpu = layer.place(&Device::cpu()).precision(precision).run()?;
         cpu.forward(x, None)?.0.data().iter().map(|&v| v.into()).collect()
     } else {
-        let reference = layer.cast::<f64>()?.to_precision(&Device::cpu(), precision)?;
+        let reference = layer.cast::<f64>()?.place(&Device::cpu()).precision(precision).run()?;
         reference.forward(&x.cast()?, None)?.0.into_data()
     };
     for (at, (&got, expected)) in output.data().iter().zip(expected).enumerate() {

@@ -64,8 +64,8 @@ fn measure_all<K: Kind>(device: &Device, arguments: &Arguments, progress: &Progr
     for h in HIDDEN_SIZES {
         let shape = Shape { t, b, i: h, h, layers, directions: 1 };
         progress.set_message(shape.to_string());
-        let layer = Layer::random(Config::<K>::new(h, h).num_layers(layers), 0)?;
-        let model = layer.to_precision(device, precision)?;
+        let layer = Layer::random(Config::<K>::new(h, h).with_num_layers(layers), 0)?;
+        let model = layer.place(device).precision(precision).run()?;
         let x = wave(shape)?;
         for Line { strategy, points } in &mut lines {
             if slow.contains(strategy) {

@@ -22,7 +22,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Options, Slot, Tensor, TensorFile};
+use wgpu_rnn::{Slot, Tensor, TensorFile};
 
 use crate::model::{FEATURES, FIRST_WEEK, Forecaster};
 use crate::place::Place;
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     let (record, count) = (&series.ppm, usize::from(arguments.stations));
     println!("model     {}, {count} stations, {} weeks of record", model.lstm().config(), record.len());
 
-    let mut streams = model.lstm().streams(count)?;
+    let mut streams = model.lstm().streams(count).run()?;
     // Stations open one after the other, over the first half of the record.
     let first_week = |n: usize| FIRST_WEEK + n * record.len() / 2 / count;
     let station = |(n, &slot): (usize, &Slot)| Station {
@@ -99,7 +99,7 @@ fn main() -> Result<()> {
         }
 
         let start = Instant::now();
-        let output = streams.push_to(&slots, &chunk, &Options::new().lengths(&lengths))?;
+        let output = streams.request(&chunk).slots(&slots).lengths(&lengths).run()?;
         latencies.push(start.elapsed());
         for (row, &(n, weeks)) in news.iter().enumerate() {
             for step in 0..weeks {
@@ -160,7 +160,7 @@ fn compare_with_whole_run(model: &Forecaster, record: &[f64], stations: &[Statio
             features.copy_from_slice(&model.input(record, week));
         }
     }
-    let (output, _) = model.lstm().forward_with(&input, None, &Options::new().lengths(&lengths))?;
+    let (output, _) = model.lstm().request(&input).lengths(&lengths).run()?;
     for (row, (station, &length)) in stations.iter().zip(&lengths).enumerate() {
         let whole = (0..length).filter_map(|step| output.row(&[step, row])).flatten().map(|v| v.to_bits());
         ensure!(whole.eq(station.outputs.iter().map(|v| v.to_bits())), "station {row} differs from a whole run");

@@ -1,26 +1,28 @@
 //! Single cells, one time step a call: on the host ([`Cell`]), on a device ([`PlacedCell`]), and their states there.
 
-pub(crate) mod config;
 pub(crate) mod placed;
 mod shape;
 pub(crate) mod state;
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::Error;
-use crate::cell::config::CellConfig;
 use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
 use crate::config::Nonlinearity;
 use crate::device::Device;
 use crate::gpu::Wait;
+use crate::layer::config::{Config, ForCell};
 use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
+use crate::layer::place::Place;
 use crate::model::PlacedModel;
-use crate::precision::Precision;
-use crate::weights::names::Parameter;
+use crate::request::Request;
+use crate::weights::names::{Naming, Parameter};
 use crate::weights::tensor_file::TensorFile;
-use crate::weights::{self, LayerWeights, init};
+use crate::weights::{self, LayerWeights, init, pytorch};
 use crate::{Real, Result};
 
 /// `torch.nn.LSTMCell` with its weights.
@@ -30,6 +32,8 @@ pub type GruCell<F = f32> = Cell<GruKind, F>;
 /// `torch.nn.RNNCell` with its weights.
 pub type RnnCell<F = f32> = Cell<RnnKind, F>;
 
+/// The configuration of a [`Cell`].
+pub type CellConfig<K> = Config<K, ForCell>;
 /// The configuration of an [`LstmCell`].
 pub type LstmCellConfig = CellConfig<LstmKind>;
 /// The configuration of a [`GruCell`].
@@ -51,14 +55,14 @@ pub type GruCellState<F = f32> = CellState<GruKind, F>;
 /// h of an [`RnnCell`], where the cell runs.
 pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
 
-/// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it on a
-/// device to run it, one time step a call.
+/// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it
+/// on a device to run it, one time step a call.
 ///
 /// Shapes and rules are those of
 /// [`torch.nn.LSTMCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTMCell.html),
 /// [`torch.nn.GRUCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRUCell.html) and
-/// [`torch.nn.RNNCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html). A whole sequence runs faster
-/// through a [`Layer`](crate::Layer), which knows all steps at once.
+/// [`torch.nn.RNNCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html). A whole sequence runs
+/// faster through a [`Layer`](crate::Layer), which knows all steps at once.
 ///
 /// ```
 /// use wgpu_rnn::{Device, LstmCell, LstmCellConfig, LstmState, Tensor};
@@ -66,82 +70,115 @@ pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
 /// let cell = LstmCell::random(LstmCellConfig::new(10, 20), 0)?.to(&Device::cpu())?;
 /// let x = vec![Tensor::zeros([3, 10])?; 5]; // five steps of [B, I]
 ///
-/// let mut state = cell.zero_state(3)?; // h and c, where the cell runs
+/// let mut state = cell.zero_state(3).run()?; // h and c, where the cell runs
 /// for x_t in &x {
 ///     cell.step(x_t, &mut state)?; // on a GPU reads nothing back
 /// }
-/// let LstmState { h, c } = state.read()?;
+/// let LstmState { h, c } = state.read().run()?;
 /// assert_eq!((h.shape(), c.shape()), (&[3, 20][..], &[3, 20][..])); // [B, H]
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Cheap to clone: clones share the weights.
+#[derive(Clone, PartialEq)]
 pub struct Cell<K, F = f32> {
     config: CellConfig<K>,
-    weights: LayerWeights<F>,
+    weights: Arc<LayerWeights<F>>,
 }
 
 impl<K: Kind> Cell<K> {
-    /// A cell with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// Makes a cell with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
     /// (`torch.nn.RNNCellBase.reset_parameters`), from a seeded generator.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
     pub fn random(config: CellConfig<K>, seed: u64) -> Result<Self> {
         config.0.validate::<f32>()?;
-        let weights = init::uniform(&config.0, seed)?.swap_remove(0);
+        let weights = init::uniform(&config.0, seed)?.swap_remove(0).into();
         Ok(Self { config, weights })
     }
 
-    /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on. Whether there
-    /// are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
+    /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on.
+    /// The presence of biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
-    /// What weights do not say is set afterwards: of an RNN cell the [`nonlinearity`](Cell::nonlinearity).
+    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
+    /// `{prefix}nonlinearity` if the file has it, which [`save_safetensors`](Self::save_safetensors) writes and PyTorch
+    /// does not, or set afterwards, or stated and checked by [`from_safetensors_with`](Self::from_safetensors_with).
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix, naming the
-    /// prefixes that have one; [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`] or [`Error::NonFinite`] with the
-    /// tensor's name, also for a cell of another kind.
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix,
+    /// naming the prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`],
+    /// [`Error::Dtype`] or [`Error::NonFinite`] with the tensor's name, also for a cell of another kind;
+    /// [`Error::Config`] for metadata with an unknown value; [`Error::TooLarge`] when memory cannot be had.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+
+    /// Reads the cell that `config` describes out of a safetensors file, as PyTorch's `load_state_dict` does: a file
+    /// that holds another cell is an error.
+    ///
+    /// # Errors
+    /// [`Error::ConfigMismatch`] with every argument that the file contradicts; otherwise as
+    /// [`from_safetensors`](Self::from_safetensors).
+    pub fn from_safetensors_with(config: CellConfig<K>, path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_with(config, &TensorFile::open(path)?, prefix)
+    }
+
+    /// [`from_safetensors`](Self::from_safetensors) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_as(file, prefix)
+    }
+
+    /// [`from_safetensors_with`](Self::from_safetensors_with) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors_with`](Self::from_safetensors_with).
+    pub fn from_tensor_file_with(config: CellConfig<K>, file: &TensorFile, prefix: &str) -> Result<Self> {
+        let mut weights = pytorch::read_as_configured(Naming::Cell, &config.0, file, prefix)?;
+        Self::checked(config, weights.swap_remove(0), prefix)
+    }
+
+    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// `LstmCell::from_tensor_file_as::<f64>(&file, prefix)`.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Cell<K, F>> {
+        let Recurrence(cell) = K::RECURRENCE;
+        let (config, mut weights) = pytorch::read(Naming::Cell, cell, file, prefix)?;
+        Cell::checked(CellConfig::of(config), weights.swap_remove(0), prefix)
     }
 }
 
 impl<K: Kind, F: Real> Cell<K, F> {
-    /// A cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
+    /// Makes a cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`] when the
-    /// weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite weight.
+    /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`]
+    /// when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite weight.
     pub fn new(config: CellConfig<K>, weights: LayerWeights<F>) -> Result<Self> {
         Self::checked(config, weights, "")
     }
 
     fn checked(config: CellConfig<K>, weights: LayerWeights<F>, prefix: &str) -> Result<Self> {
         config.0.validate::<F>()?;
-        let name = |parameter: Parameter| format!("{prefix}{}", parameter.kind.stem());
+        let name = |parameter: Parameter| Naming::Cell.name(prefix, parameter);
         weights::validate(&config.0, std::slice::from_ref(&weights), name)?;
-        Ok(Self { config, weights })
-    }
-
-    /// [`from_safetensors`](Cell::from_safetensors) of a file that was read already, as f32 or f64.
-    ///
-    /// # Errors
-    /// As [`from_safetensors`](Cell::from_safetensors).
-    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
-        let Recurrence(cell) = K::RECURRENCE;
-        let (config, weights) = weights::cell::read(cell, file, prefix)?;
-        Self::checked(CellConfig::of(config), weights, prefix)
+        Ok(Self { config, weights: weights.into() })
     }
 
     /// Writes the cell to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be written.
+    /// As [`TensorFile::save`], which says when a file appears whole.
     pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
-        TensorFile::save(path, &weights::cell::named(&self.weights, prefix))
+        pytorch::save(Naming::Cell, &self.config.0, std::slice::from_ref(&self.weights), path.as_ref(), prefix)
     }
 
-    /// The same cell in another number type, each weight the nearest value: f32 to f64 is exact.
+    /// Returns the same cell in another number type, each weight the nearest value: f32 to f64 is exact.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
@@ -149,64 +186,65 @@ impl<K: Kind, F: Real> Cell<K, F> {
         Cell::new(self.config.clone(), self.weights.cast()?)
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &CellConfig<K> {
         &self.config
     }
 
-    /// The weights.
+    /// Returns the weights.
     pub fn weights(&self) -> &LayerWeights<F> {
         &self.weights
     }
 
-    /// Places the cell on a device: weights are packed and uploaded once, here.
+    /// Places the cell on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for another
+    /// precision, and does not block.
     ///
     /// # Errors
     /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
     /// [`Error::Unsupported`] for f64 on a GPU.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to(&self, device: &Device) -> Result<PlacedCell<K, F>> {
-        pollster::block_on(self.place(device, Precision::F32, Wait::Blocking))
+        pollster::block_on(Place::new(self, device).cell(Wait::Blocking))
     }
 
-    /// [`to`](Self::to) without blocking.
+    /// Asks for the cell on a device, with weights in a [precision](Request::precision). See [`Request`].
     ///
     /// # Errors
-    /// As [`to`](Self::to).
-    pub async fn to_async(&self, device: &Device) -> Result<PlacedCell<K, F>> {
-        self.place(device, Precision::F32, Wait::Async).await
+    /// When it runs, as [`to`](Self::to).
+    pub fn place<'a>(&'a self, device: &'a Device) -> Request<'a, PlacedCell<K, F>, Place<'a, Self>> {
+        Request::new(Place::new(self, device), |place, wait| Box::pin(place.cell(wait)))
     }
+}
 
-    /// [`to`](Self::to) with weights in another precision: as f16, a step of few rows reads half as many bytes.
-    ///
-    /// # Errors
-    /// As [`to`](Self::to); [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn to_precision(&self, device: &Device, precision: Precision) -> Result<PlacedCell<K, F>> {
-        pollster::block_on(self.place(device, precision, Wait::Blocking))
-    }
-
-    /// [`to_precision`](Self::to_precision) without blocking.
-    ///
-    /// # Errors
-    /// As [`to_precision`](Self::to_precision).
-    pub async fn to_precision_async(&self, device: &Device, precision: Precision) -> Result<PlacedCell<K, F>> {
-        self.place(device, precision, Wait::Async).await
-    }
-
-    async fn place(&self, device: &Device, precision: Precision, wait: Wait) -> Result<PlacedCell<K, F>> {
-        let (config, weights) = (&self.config.0, std::slice::from_ref(&self.weights));
+impl<K: Kind, F: Real> Place<'_, Cell<K, F>> {
+    async fn cell(self, wait: Wait) -> Result<PlacedCell<K, F>> {
+        let Self { module: cell, device, precision } = self;
+        let (config, weights) = (&cell.config.0, std::slice::from_ref(&*cell.weights));
         let weights = weights::in_precision(config, weights, precision, |parameter| parameter.kind.stem().to_owned())?;
         let model = PlacedModel::new(config, &weights, device, precision, wait).await?;
-        Ok(PlacedCell { config: self.config.clone(), device: device.clone(), model })
+        Ok(PlacedCell::new(cell.clone(), device.clone(), model))
     }
 }
 
 impl<F: Real> Cell<RnnKind, F> {
-    /// The same cell with another nonlinearity, which weights do not tell.
+    /// Returns the same cell with another nonlinearity, which weights do not tell.
     #[must_use]
-    pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
-        self.config = self.config.nonlinearity(nonlinearity);
+    pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
+        self.config = self.config.with_nonlinearity(nonlinearity);
         self
+    }
+}
+
+/// As of [`Display`](fmt::Display): weights are not printed.
+impl<K: Kind, F: Real> fmt::Debug for Cell<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cell({self})")
+    }
+}
+
+/// As `print(module)` in PyTorch, in Rust's spelling: "LSTMCell(10, 20)".
+impl<K: Kind, F: Real> fmt::Display for Cell<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
     }
 }

@@ -1,141 +1,188 @@
 //! A cell on a device.
 
+use std::fmt;
+use std::sync::Arc;
+
 #[cfg(doc)]
 use crate::Error;
-use crate::call::Call;
-use crate::cell::config::CellConfig;
+use crate::as_view::AsView;
+use crate::call::{Call, Results};
 use crate::cell::shape::StepShape;
 use crate::cell::state::CellState;
+use crate::cell::{Cell, CellConfig};
 use crate::device::Device;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::PlacedModel;
 use crate::options::Options;
-use crate::{Real, Result, Tensor};
+use crate::request::{FromState, Request, sealed};
+use crate::{Real, Result, Tensor, TensorView};
 
-/// A [`Cell`](crate::Cell) on a device, ready to run: [`PlacedLstmCell`](crate::PlacedLstmCell),
-/// [`PlacedGruCell`](crate::PlacedGruCell) or [`PlacedRnnCell`](crate::PlacedRnnCell). May be used from several threads at once.
-#[derive(Debug)]
-pub struct PlacedCell<K, F = f32> {
-    pub(super) config: CellConfig<K>,
-    pub(super) device: Device,
-    pub(super) model: PlacedModel<F>,
+/// A [`Cell`] on a device, ready to run: [`PlacedLstmCell`](crate::PlacedLstmCell),
+/// [`PlacedGruCell`](crate::PlacedGruCell) or [`PlacedRnnCell`](crate::PlacedRnnCell). May be used from several threads
+/// at once.
+///
+/// Cheap to clone: clones are the same cell.
+#[derive(Clone)]
+pub struct PlacedCell<K: Kind, F: Real = f32>(Arc<Shared<K, F>>);
+
+struct Shared<K, F> {
+    cell: Cell<K, F>,
+    device: Device,
+    model: PlacedModel<F>,
+}
+
+/// The question of [`PlacedCell::request`].
+pub struct OneStep<'a, K: Kind, F: Real> {
+    placed: &'a PlacedCell<K, F>,
+    input: Result<TensorView<'a, F>>,
+    state: Option<&'a K::State<F>>,
 }
 
 impl<K: Kind, F: Real> PlacedCell<K, F> {
-    /// One step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`, states
-    /// `[B, H]` or `[H]`. No state means zeros. Steps that follow each other are better taken by [`step`](Self::step), whose
-    /// state stays on the device.
+    pub(super) fn new(cell: Cell<K, F>, device: Device, model: PlacedModel<F>) -> Self {
+        Self(Arc::new(Shared { cell, device, model }))
+    }
+
+    /// Returns the cell, as it was placed.
+    pub fn cell(&self) -> &Cell<K, F> {
+        &self.0.cell
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &CellConfig<K> {
+        self.0.cell.config()
+    }
+
+    /// Returns the device that it runs on.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// Runs one step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`,
+    /// states `[B, H]` or `[H]`. The state is `None` for zeros, `&state` or `Some(&state)`. Steps that follow each
+    /// other are better taken by [`step`](Self::step), whose state stays on the device. [`request`](Self::request) does
+    /// not block.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a batch that the device cannot hold,
-    /// both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a batch that the device cannot
+    /// hold, both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input
+    /// that is no [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward(&self, input: &Tensor<F>, state: Option<&K::State<F>>) -> Result<K::State<F>> {
-        pollster::block_on(self.run(input, state, Wait::Blocking))
+    pub fn forward<'s>(
+        &self,
+        input: &impl AsView<F>,
+        state: impl Into<Option<&'s K::State<F>>>,
+    ) -> Result<K::State<F>> {
+        let step = OneStep { placed: self, input: input.try_as_view(), state: state.into() };
+        pollster::block_on(step.state(Wait::Blocking))
     }
 
-    /// [`forward`](Self::forward) without blocking. The CPU path computes inside the call.
+    /// Asks for a step between arrays of the host, from a [state](Request::state) or from zeros. See [`Request`].
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
-    pub async fn forward_async(&self, input: &Tensor<F>, state: Option<&K::State<F>>) -> Result<K::State<F>> {
-        self.run(input, state, Wait::Async).await
+    /// When it runs, as [`forward`](Self::forward).
+    pub fn request<'a>(&'a self, input: &'a impl AsView<F>) -> Request<'a, K::State<F>, OneStep<'a, K, F>> {
+        let step = OneStep { placed: self, input: input.try_as_view(), state: None };
+        Request::new(step, |step, wait| Box::pin(step.state(wait)))
     }
 
-    async fn run(&self, input: &Tensor<F>, state: Option<&K::State<F>>, wait: Wait) -> Result<K::State<F>> {
-        let shape = StepShape::of_input(&self.config, input.shape())?;
-        let initial = state.map(K::arrays);
-        if let Some(arrays) = &initial {
-            shape.check(&self.config, arrays)?;
-        }
-        let initial: Option<Vec<&[F]>> = initial.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
-        let call = Call::new(shape.extents(), &Options::new())?;
-        let computed = self.model.compute(&call, input.data(), initial.as_deref(), wait).await?;
-        shape.state_of::<K, F>(&self.config, computed.states)
-    }
-
-    /// A zero state of B = `batch` rows, or with `None` of one unbatched row, which stays where the cell runs.
+    /// Makes a zero state of B = `batch` rows, or with `None` of one unbatched row, which stays where the cell runs.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the device cannot hold it; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn zero_state(&self, batch: impl Into<Option<usize>>) -> Result<CellState<K, F>> {
-        pollster::block_on(self.resident(StepShape(batch.into()), None, Wait::Blocking))
+    /// When it runs, [`Error::Limit`] when the device cannot hold it; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn zero_state(&self, batch: impl Into<Option<usize>>) -> Request<'_, CellState<K, F>> {
+        let shape = StepShape(batch.into());
+        Request::plain(move |_| CellState::zeros(self.config().clone(), &self.0.model, shape))
     }
 
-    /// [`zero_state`](Self::zero_state) without blocking.
+    /// Makes a state that stays where the cell runs, with the values of one on the host: `[B, H]`, or `[H]` for
+    /// unbatched steps.
     ///
     /// # Errors
-    /// As [`zero_state`](Self::zero_state).
-    pub async fn zero_state_async(&self, batch: impl Into<Option<usize>>) -> Result<CellState<K, F>> {
-        self.resident(StepShape(batch.into()), None, Wait::Async).await
-    }
-
-    /// A state that stays where the cell runs, with the values of one on the host: `[B, H]`, or `[H]` for unbatched steps.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for a state of the wrong shape; as [`zero_state`](Self::zero_state).
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn state_from(&self, state: &K::State<F>) -> Result<CellState<K, F>> {
-        pollster::block_on(self.state_waiting(state, Wait::Blocking))
-    }
-
-    /// [`state_from`](Self::state_from) without blocking.
-    ///
-    /// # Errors
-    /// As [`state_from`](Self::state_from).
-    pub async fn state_from_async(&self, state: &K::State<F>) -> Result<CellState<K, F>> {
-        self.state_waiting(state, Wait::Async).await
-    }
-
-    async fn state_waiting(&self, state: &K::State<F>, wait: Wait) -> Result<CellState<K, F>> {
-        let arrays = K::arrays(state);
-        let shape = StepShape::of_state(&self.config, &arrays)?;
-        self.resident(shape, Some(arrays), wait).await
-    }
-
-    async fn resident(&self, shape: StepShape, arrays: Option<Vec<&Tensor<F>>>, wait: Wait) -> Result<CellState<K, F>> {
-        let mut state = CellState::zeros(self.config.clone(), &self.model, shape).await?;
-        if let Some(arrays) = arrays {
+    /// When it runs, [`Error::Shape`] for a state of the wrong shape; as [`zero_state`](Self::zero_state).
+    pub fn state_from<'a>(&'a self, state: &'a K::State<F>) -> Request<'a, CellState<K, F>> {
+        Request::plain(async move |wait| {
+            let arrays = K::arrays(state);
+            let shape = StepShape::of_state(self.config(), &arrays)?;
+            let mut state = CellState::zeros(self.config().clone(), &self.0.model, shape).await?;
             state.write(&arrays, wait).await?;
-        }
-        Ok(state)
+            Ok(state)
+        })
     }
 
-    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. On a GPU the step is submitted and, but
-    /// for one in 64, not waited for; [`CellState::read`] waits. After an error of the device, or when the future of an async step
-    /// is dropped before its end, the state is unspecified.
+    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. On a GPU the step is
+    /// submitted and, except for one in 64, not waited for; [`CellState::read`] waits. After an error of the device the
+    /// state is unspecified. [`request_step`](Self::request_step) does not block.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input of the wrong shape, [`Error::Config`] for the state of another cell, both before any
-    /// work; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] for an input of the wrong shape, [`Error::Config`] for the state of another cell, both before
+    /// any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
+    /// [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn step(&self, input: &Tensor<F>, state: &mut CellState<K, F>) -> Result<()> {
-        pollster::block_on(self.step_waiting(input, state, Wait::Blocking))
+    pub fn step(&self, input: &impl AsView<F>, state: &mut CellState<K, F>) -> Result<()> {
+        pollster::block_on(self.step_waiting(input.try_as_view(), state, Wait::Blocking))
     }
 
-    /// [`step`](Self::step) without blocking.
+    /// Asks for a [`step`](Self::step). When its future is dropped before its end, the state is unspecified. See
+    /// [`Request`].
     ///
     /// # Errors
-    /// As [`step`](Self::step).
-    pub async fn step_async(&self, input: &Tensor<F>, state: &mut CellState<K, F>) -> Result<()> {
-        self.step_waiting(input, state, Wait::Async).await
+    /// When it runs, as [`step`](Self::step).
+    pub fn request_step<'a>(&'a self, input: &'a impl AsView<F>, state: &'a mut CellState<K, F>) -> Request<'a, ()> {
+        let input = input.try_as_view();
+        Request::plain(move |wait| self.step_waiting(input, state, wait))
     }
 
-    async fn step_waiting(&self, input: &Tensor<F>, state: &mut CellState<K, F>, wait: Wait) -> Result<()> {
-        let shape = StepShape::of_input(&self.config, input.shape())?;
-        state.check(&self.model, shape, input.shape())?;
+    async fn step_waiting(
+        &self,
+        input: Result<TensorView<'_, F>>,
+        state: &mut CellState<K, F>,
+        wait: Wait,
+    ) -> Result<()> {
+        let input = input?;
+        let shape = StepShape::of_input(self.config(), input.shape())?;
+        state.check(&self.0.model, shape, input.shape())?;
         state.push(input.data(), wait).await
     }
+}
 
-    /// The configuration.
-    pub fn config(&self) -> &CellConfig<K> {
-        &self.config
+impl<K: Kind, F: Real> OneStep<'_, K, F> {
+    async fn state(self, wait: Wait) -> Result<K::State<F>> {
+        let (config, input) = (self.placed.config(), self.input?);
+        let shape = StepShape::of_input(config, input.shape())?;
+        let initial = self.state.map(K::arrays);
+        if let Some(arrays) = &initial {
+            shape.check(config, arrays)?;
+        }
+        let initial: Option<Vec<&[F]>> = initial.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
+        // h is all there is to be had of one step.
+        let call = Call::new(shape.extents(), &Options::new())?.with_results(Results::States);
+        let computed = self.placed.0.model.compute(&call, input.data(), initial.as_deref(), wait).await?;
+        shape.state_of::<K, F>(config, computed.states)
     }
+}
 
-    /// Where it runs.
-    pub fn device(&self) -> &Device {
-        &self.device
+impl<K: Kind, F: Real> sealed::Sealed for OneStep<'_, K, F> {}
+
+impl<'a, K: Kind, F: Real> FromState<'a> for OneStep<'a, K, F> {
+    type State = K::State<F>;
+
+    fn set_state(&mut self, state: Option<&'a K::State<F>>) {
+        self.state = state;
+    }
+}
+
+/// As of [`Display`](fmt::Display): weights are not printed.
+impl<K: Kind, F: Real> fmt::Debug for PlacedCell<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlacedCell({self})")
+    }
+}
+
+/// The cell and where it is: "LSTMCell(10, 20) on CPU".
+impl<K: Kind, F: Real> fmt::Display for PlacedCell<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.config(), self.device())
     }
 }

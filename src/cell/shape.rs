@@ -1,6 +1,6 @@
 //! The shapes of one step.
 
-use crate::cell::config::CellConfig;
+use crate::cell::CellConfig;
 use crate::extents::Extents;
 use crate::layer::kind::Kind;
 use crate::{Error, Real, Result, Tensor};

@@ -1,20 +1,25 @@
 //! The state of a cell, where the cell runs.
 
+use std::fmt;
+use std::ops::Range;
+use std::slice::from_ref;
+
 use crate::call::{Call, Task};
-use crate::cell::config::CellConfig;
+use crate::cell::CellConfig;
 use crate::cell::shape::StepShape;
 use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::{Place, PlacedModel};
 use crate::options::Options;
+use crate::request::Request;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
 
 /// The state of a cell between its steps, where the cell runs: [`LstmCellState`](crate::LstmCellState),
 /// [`GruCellState`](crate::GruCellState) or [`RnnCellState`](crate::RnnCellState).
-/// [`PlacedCell::zero_state`](crate::PlacedCell::zero_state) and [`PlacedCell::state_from`](crate::PlacedCell::state_from) make it,
-/// [`PlacedCell::step`](crate::PlacedCell::step) moves it on.
-#[derive(Debug)]
+/// [`PlacedCell::zero_state`](crate::PlacedCell::zero_state) and
+/// [`PlacedCell::state_from`](crate::PlacedCell::state_from) make it, [`PlacedCell::step`](crate::PlacedCell::step)
+/// moves it on.
 pub struct CellState<K, F = f32> {
     config: CellConfig<K>,
     shape: StepShape,
@@ -23,7 +28,7 @@ pub struct CellState<K, F = f32> {
 
 impl<K: Kind, F: Real> CellState<K, F> {
     pub(super) async fn zeros(config: CellConfig<K>, model: &PlacedModel<F>, shape: StepShape) -> Result<Self> {
-        // What a step needs is checked here, not at the first step.
+        // Whatever a step needs is checked here, not at the first step.
         if let Place::Gpu(model) = &model.place
             && shape.batch() > 0
         {
@@ -32,35 +37,31 @@ impl<K: Kind, F: Real> CellState<K, F> {
         Ok(Self { config, shape, session: Session::new(model, shape.batch().max(1), false).await? })
     }
 
-    /// The state's values on the host: h `[B, H]`, and of an LSTM c `[B, H]`; unbatched `[H]`. Waits for the steps before.
+    /// Reads the state's values: h `[B, H]`, and of an LSTM c `[B, H]`; unbatched `[H]`. Waits for the steps before.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the device cannot hold what is read back; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read(&self) -> Result<K::State<F>> {
-        pollster::block_on(self.read_waiting(Wait::Blocking))
+    /// When it runs, [`Error::Limit`] when the device cannot hold what is read back; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
+    pub fn read(&self) -> Request<'_, K::State<F>> {
+        Request::plain(async move |wait| {
+            let arrays = self.session.read(from_ref(&self.rows()), wait).await?;
+            self.shape.state_of::<K, F>(&self.config, arrays)
+        })
     }
 
-    /// [`read`](Self::read) without blocking.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub async fn read_async(&self) -> Result<K::State<F>> {
-        self.read_waiting(Wait::Async).await
-    }
-
-    async fn read_waiting(&self, wait: Wait) -> Result<K::State<F>> {
-        let arrays = self.session.read(0..self.shape.batch(), wait).await?;
-        self.shape.state_of::<K, F>(&self.config, arrays)
+    /// All rows of the state.
+    fn rows(&self) -> Range<usize> {
+        0..self.shape.batch()
     }
 
     /// Sets the values; the arrays have the state's shape.
     pub(super) async fn write(&mut self, arrays: &[&Tensor<F>], wait: Wait) -> Result<()> {
         let data: Vec<&[F]> = arrays.iter().map(|array| array.data()).collect();
-        self.session.write(0..self.shape.batch(), Some(&data), wait).await
+        let rows = self.rows();
+        self.session.write(from_ref(&rows), Some(&data), wait).await
     }
 
-    /// Whether this is a state of `model`, for inputs of this shape.
+    /// Checks that this is a state of `model`, for inputs of this shape.
     pub(super) fn check(&self, model: &PlacedModel<F>, input: StepShape, input_shape: &[usize]) -> Result<()> {
         if !self.session.is_of(model) {
             let got = "one of another cell".to_owned();
@@ -80,5 +81,15 @@ impl<K: Kind, F: Real> CellState<K, F> {
     pub(super) async fn push(&mut self, input: &[F], wait: Wait) -> Result<()> {
         let call = Call::new(self.shape.extents(), &Options::new())?;
         self.session.push(call, input, wait).await.map(drop)
+    }
+}
+
+/// Of what cell, and how many rows: "CellState(LSTMCell(10, 20), B = 3)"; its values are where the cell runs.
+impl<K: Kind, F: Real> fmt::Debug for CellState<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shape {
+            StepShape(Some(batch)) => write!(f, "CellState({}, B = {batch})", self.config),
+            StepShape(None) => write!(f, "CellState({}, unbatched)", self.config),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The CPU: the reference path in f64, a fast one in f32.
 
 mod fast;
+pub(crate) mod plan;
 mod reference;
 pub(crate) mod session;
 
@@ -9,7 +10,9 @@ use std::sync::OnceLock;
 use crate::call::Call;
 use crate::config::RecurrentConfig;
 use crate::cpu::fast::FastModel;
+use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::ReferenceModel;
+use crate::extents::Extents;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
 
@@ -42,6 +45,14 @@ impl<F: Real> CpuModel<F> {
             Path::Reference(ReferenceModel::new(config, layers)?)
         };
         Ok(Self { config: config.clone(), path })
+    }
+
+    /// Plans a forward of this shape.
+    pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
+        match &self.path {
+            Path::Reference(model) => model.plan(extents),
+            Path::Fast(model) => model.plan(extents),
+        }
     }
 
     /// Moves `states` on, h and what else the cell carries, each `[L·D, state_rows, ·]`. Gives the output, and if the call wants

@@ -1,6 +1,7 @@
 //! States that stay with the model from call to call. The GPU twin is gpu/session.rs.
 
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use crate::call::Call;
@@ -36,27 +37,40 @@ impl<F: Real> CpuSession<F> {
         self.model.forward(call, input, &mut self.states).map(|(output, _)| output)
     }
 
-    /// The states of a range of rows: each `[L·D, rows, ·]`.
-    pub(crate) fn read(&self, rows: Range<usize>) -> Vec<Vec<F>> {
-        let of_layer = |layer: &[F]| {
-            let size = layer.len() / self.count;
-            layer[rows.start * size..rows.end * size].to_vec()
+    /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`.
+    pub(crate) fn read(&self, rows: &[Range<usize>]) -> Result<Vec<Vec<F>>> {
+        let config = &self.model.config;
+        let layers = config.layers_and_directions();
+        let count = rows.iter().map(Range::len).sum();
+        let read = |(s, state): (usize, &Vec<F>)| {
+            let size = config.state_size(s);
+            let mut array = zeroed("states", &[layers, count, size])?;
+            let mut at = 0;
+            for layer in state.chunks_exact((self.count * size).max(1)) {
+                for range in rows {
+                    let end = at + range.len() * size;
+                    array[at..end].copy_from_slice(&layer[range.start * size..range.end * size]);
+                    at = end;
+                }
+            }
+            Ok(array)
         };
-        self.states.iter().map(|state| self.layers(state).flat_map(of_layer).collect()).collect()
+        self.states.iter().enumerate().map(read).collect()
     }
 
-    /// Sets the states of a range of rows: each `[L·D, rows, ·]`; zeros if `None`.
-    pub(crate) fn write(&mut self, rows: Range<usize>, states: Option<&[&[F]]>) {
-        let layers = self.model.config.layers_and_directions();
+    /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`.
+    pub(crate) fn write(&mut self, rows: &[Range<usize>], states: Option<&[&[F]]>) {
         for (s, state) in self.states.iter_mut().enumerate() {
-            let layer_size = state.len() / layers;
-            let row_size = layer_size / self.count;
-            let size = rows.len() * row_size;
-            for (n, layer) in state.chunks_exact_mut(layer_size.max(1)).enumerate() {
-                let target = &mut layer[rows.start * row_size..rows.end * row_size];
-                match states {
-                    Some(states) => target.copy_from_slice(&states[s][n * size..(n + 1) * size]),
-                    None => target.fill(F::zero()),
+            let size = self.model.config.state_size(s);
+            let mut at = 0;
+            for layer in state.chunks_exact_mut((self.count * size).max(1)) {
+                for range in rows {
+                    let (target, end) = (&mut layer[range.start * size..range.end * size], at + range.len() * size);
+                    match states {
+                        Some(states) => target.copy_from_slice(&states[s][at..end]),
+                        None => target.fill(F::zero()),
+                    }
+                    at = end;
                 }
             }
         }
@@ -65,14 +79,10 @@ impl<F: Real> CpuSession<F> {
     /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut grown = Self::new(&self.model, count)?;
-        let states = self.read(0..self.count);
-        grown.write(0..self.count, Some(&states.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        let all = 0..self.count;
+        let states = self.read(from_ref(&all))?;
+        grown.write(from_ref(&all), Some(&states.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         *self = grown;
         Ok(())
-    }
-
-    fn layers<'a>(&self, state: &'a [F]) -> impl Iterator<Item = &'a [F]> + use<'a, F> {
-        let layers = self.model.config.layers_and_directions();
-        state.chunks_exact((state.len() / layers).max(1))
     }
 }

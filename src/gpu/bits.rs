@@ -28,7 +28,7 @@ fn print<K: Kind>(software: bool, config: &Config<K>, t: usize, b: usize, precis
     let model = pollster::block_on(model).unwrap();
     let extents = Extents::batched(&config.0, t, b);
     let lengths: Vec<usize> = (0..b).map(|row| t - row % t.min(3)).collect();
-    let call = Call::new(extents, &Options::new().lengths(&lengths)).unwrap();
+    let call = Call::new(extents, &Options { lengths: Some(&lengths), ..Options::new() }).unwrap();
     let wave = |scale: f32, count: usize| (0..count).map(|i| (i as f32 * scale).sin()).collect::<Vec<f32>>();
     let input = wave(0.7, extents.rows() * config.input_size());
     let rows = config.0.layers_and_directions() * b;
@@ -62,14 +62,14 @@ fn print_hashes() {
                 }
             }
         }
-        let stack = LstmConfig::new(6, 20).num_layers(3);
-        let relu = RnnConfig::new(6, 20).nonlinearity(Nonlinearity::Relu);
+        let stack = LstmConfig::new(6, 20).with_num_layers(3);
+        let relu = RnnConfig::new(6, 20).with_nonlinearity(Nonlinearity::Relu);
         for b in [1, 5, 40] {
             print(software, &stack, 7, b, Precision::F32);
-            print(software, &stack.clone().batch_first(true).bidirectional(true), 7, b, Precision::F32);
-            print(software, &stack.clone().bias(false).proj_size(9), 7, b, Precision::F32);
-            print(software, &relu.clone().num_layers(2), 7, b, Precision::F32);
-            print(software, &GruConfig::new(6, 20).num_layers(2).bidirectional(true), 7, b, Precision::F16);
+            print(software, &stack.clone().with_batch_first(true).with_bidirectional(true), 7, b, Precision::F32);
+            print(software, &stack.clone().with_bias(false).with_proj_size(9), 7, b, Precision::F32);
+            print(software, &relu.clone().with_num_layers(2), 7, b, Precision::F32);
+            print(software, &GruConfig::new(6, 20).with_num_layers(2).with_bidirectional(true), 7, b, Precision::F16);
         }
         // A tile of many rows and units takes a hidden size that keeps a large GPU busy.
         for b in [17, 64] {

@@ -172,31 +172,29 @@ impl GpuSession {
         let runs: Vec<Range<usize>> = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect();
         let all = 0..self.state_arrays.rows;
         let runs = if runs.len() > MOST_COPIES { std::iter::once(all).collect() } else { runs };
-        let regions = runs.into_iter().flat_map(|run| self.regions(0, run));
         let copy = |Range { start, end }| {
             let (source, target) = (Name::State(0), Name::H);
             Command::Copy(Copy { source, from: start, target, to: start, bytes: end - start })
         };
-        regions.map(copy).collect()
+        self.regions(0, &runs).map(copy).collect()
     }
 
-    /// The states of a range of rows: each `[L·D, rows, ·]`.
-    pub(crate) async fn read<F: Real>(&self, rows: Range<usize>, wait: Wait) -> Result<Vec<Vec<F>>> {
+    /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`. One readback.
+    pub(crate) async fn read<F: Real>(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
         use wgpu::BufferUsages as Use;
         let gpu = &self.model.context.gpu;
         let states = 0..self.state_count();
-        let bytes_of = |state| self.regions(state, rows.clone()).map(|region| region.end - region.start).sum();
+        let bytes_of = |state| self.regions(state, rows).map(|region| region.end - region.start).sum();
         let sizes: Vec<u64> = states.clone().map(bytes_of).collect();
         let bytes = sizes.iter().sum();
         self.model.context.limits.buffer("the readback of states", bytes)?;
         let copied = gpu.scoped("reading states", || {
             let staging = transfer::buffer(&gpu.device, "states", bytes, Use::MAP_READ | Use::COPY_DST);
-            let label = Some("wgpu-rnn states");
-            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            let mut encoder = self.encoder();
             let mut at = 0;
             for state in states {
                 let from = &self.states.get(Name::State(state))?.buffer;
-                for Range { start, end } in self.regions(state, rows.clone()) {
+                for Range { start, end } in self.regions(state, rows) {
                     encoder.copy_buffer_to_buffer(from, start, &staging, at, end - start);
                     at += end - start;
                 }
@@ -207,29 +205,51 @@ impl GpuSession {
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
-    /// Sets the states of a range of rows: each `[L·D, rows, ·]`; zeros if `None`.
+    /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`. One submission per state.
     pub(crate) async fn write<F: Real>(
         &mut self,
-        rows: Range<usize>,
+        rows: &[Range<usize>],
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<()> {
-        let gpu = &self.model.context.gpu;
+        let (gpu, during) = (&self.model.context.gpu, "setting states");
         for state in 0..self.state_count() {
-            let target = &self.states.get(Name::State(state))?.buffer;
-            let mut rest: Option<&[u8]> = states.map(|states| bytemuck::cast_slice(states[state]));
-            for Range { start, end } in self.regions(state, rows.clone()) {
-                match rest {
-                    Some(bytes) => {
-                        let (own, others) = bytes.split_at((end - start) as usize);
-                        transfer::upload(gpu, target, start, own, wait).await?;
-                        rest = Some(others);
+            let staging = match states {
+                Some(states) => Some(self.staged(bytemuck::cast_slice(states[state]), wait).await?),
+                None => None,
+            };
+            let set = || {
+                let target = &self.states.get(Name::State(state))?.buffer;
+                let mut encoder = self.encoder();
+                let mut at = 0;
+                for Range { start, end } in self.regions(state, rows) {
+                    match &staging {
+                        Some(staging) => encoder.copy_buffer_to_buffer(staging, at, target, start, end - start),
+                        None => encoder.clear_buffer(target, start, Some(end - start)),
                     }
-                    None => transfer::clear(gpu, target, start..end).await?,
+                    at += end - start;
                 }
-            }
+                gpu.queue.submit([encoder.finish()]);
+                Ok(())
+            };
+            gpu.scoped(during, set).await??;
         }
         Ok(())
+    }
+
+    /// A buffer with the values of a state, to be copied to where they belong.
+    async fn staged(&self, bytes: &[u8], wait: Wait) -> Result<wgpu::Buffer> {
+        use wgpu::BufferUsages as Use;
+        let gpu = &self.model.context.gpu;
+        let make = || transfer::buffer(&gpu.device, "states", bytes.len() as u64, Use::COPY_SRC | Use::COPY_DST);
+        let staging = gpu.scoped("setting states", make).await?;
+        transfer::upload(gpu, &staging, 0, bytes, wait).await?;
+        Ok(staging)
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        let label = Some("wgpu-rnn states");
+        self.model.context.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
     }
 
     /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
@@ -239,14 +259,13 @@ impl GpuSession {
         self.workspace = None;
         let state_arrays = StateArrays { rows: count, ..self.state_arrays };
         let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, self.results).await?;
-        let old = 0..self.state_arrays.rows;
+        let old = [0..self.state_arrays.rows];
         let copied = gpu.scoped("making room for states", || {
-            let label = Some("wgpu-rnn states");
-            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            let mut encoder = self.encoder();
             for state in 0..self.state_count() {
                 let name = Name::State(state);
                 let (from, to) = (&self.states.get(name)?.buffer, &grown.states.get(name)?.buffer);
-                for (source, target) in self.regions(state, old.clone()).zip(grown.regions(state, old.clone())) {
+                for (source, target) in self.regions(state, &old).zip(grown.regions(state, &old)) {
                     encoder.copy_buffer_to_buffer(from, source.start, to, target.start, source.end - source.start);
                 }
             }
@@ -262,12 +281,13 @@ impl GpuSession {
         self.model.config.cell.states().len()
     }
 
-    /// Where a range of rows lies in a state's buffer, in bytes: one place per layer and direction.
-    fn regions(&self, state: usize, rows: Range<usize>) -> impl Iterator<Item = Range<u64>> + use<> {
+    /// Where some rows lie in a state's buffer, in bytes: for each layer and direction a place for each range.
+    fn regions(&self, state: usize, rows: &[Range<usize>]) -> impl Iterator<Item = Range<u64>> {
         let (config, count) = (&self.model.config, self.state_arrays.rows);
         let row_bytes = config.state_size(state) * size_of::<f32>();
         let at = move |layer: usize, row: usize| ((layer * count + row) * row_bytes) as u64;
-        (0..config.layers_and_directions()).map(move |layer| at(layer, rows.start)..at(layer, rows.end))
+        let layers = 0..config.layers_and_directions();
+        layers.flat_map(move |layer| rows.iter().map(move |rows| at(layer, rows.start)..at(layer, rows.end)))
     }
 }
 

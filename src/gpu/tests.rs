@@ -30,7 +30,7 @@ pub(super) fn context() -> Option<Context> {
 
 #[test]
 fn a_forward_in_several_submissions_gives_the_bits_of_one() {
-    let config = LstmConfig::new(3, 9).num_layers(2).bidirectional(true);
+    let config = LstmConfig::new(3, 9).with_num_layers(2).with_bidirectional(true);
     let lstm = Lstm::random(config.clone(), 1).unwrap();
     let call = Call::new(Extents::batched(&config.0, 12, 5), &Options::new()).unwrap();
     let input: Vec<f32> = (0..12 * 5 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -71,12 +71,12 @@ fn every_tile_gives_the_numbers_of_the_reference() {
         context.limits.software = software;
         let context = Arc::new(context);
         for (inputs, hidden, layers) in [(5, 9, 2), (131, 37, 1), (5, 150, 1)] {
-            let lstm = LstmConfig::new(inputs, hidden).num_layers(layers).bidirectional(layers == 2);
+            let lstm = LstmConfig::new(inputs, hidden).with_num_layers(layers).with_bidirectional(layers == 2);
             for batch in [1, 2, 4, 5, 8, 9, 16, 21, 33] {
                 check_tile(&context, lstm.clone(), batch);
-                check_tile(&context, lstm.clone().proj_size(hidden / 2), batch);
-                check_tile(&context, GruConfig::new(inputs, hidden).num_layers(layers), batch);
-                check_tile(&context, RnnConfig::new(inputs, hidden).num_layers(layers), batch);
+                check_tile(&context, lstm.clone().with_proj_size(hidden / 2), batch);
+                check_tile(&context, GruConfig::new(inputs, hidden).with_num_layers(layers), batch);
+                check_tile(&context, RnnConfig::new(inputs, hidden).with_num_layers(layers), batch);
             }
         }
         // More than a staged tile of h, and more than a slice of x.
@@ -144,7 +144,7 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     let Some(mut context) = context() else { return };
     context.limits.software = false;
     let context = Arc::new(context);
-    let config = LstmConfig::new(4, 100).num_layers(4);
+    let config = LstmConfig::new(4, 100).with_num_layers(4);
     let lstm = Lstm::random(config.clone(), 1).unwrap();
     let place = |precision| GpuModel::place(&context, &config.0, lstm.layers(), precision, Wait::Blocking);
     let model = pollster::block_on(place(Precision::F32)).unwrap();

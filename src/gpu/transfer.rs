@@ -1,6 +1,5 @@
 //! Bytes to and from the device.
 
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::gpu::Wait;
@@ -66,16 +65,6 @@ pub(crate) async fn upload(
         }
     }
     Ok(())
-}
-
-/// Sets part of a buffer to zeros; in effect before any work submitted later.
-pub(crate) async fn clear(gpu: &GuardedDevice, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<()> {
-    gpu.scoped("clearing", || {
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        encoder.clear_buffer(buffer, range.start, Some(range.end - range.start));
-        gpu.queue.submit([encoder.finish()]);
-    })
-    .await
 }
 
 /// Maps a staging buffer whose copies were submitted, and takes out the arrays that lie in it one behind the other,

@@ -14,9 +14,9 @@ mod sealed {
 /// A kind of recurrent layer: [`LstmKind`], [`GruKind`] or [`RnnKind`]. Sealed: the kernels exist for these.
 pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
     /// The state between two calls: `(h, c)` as [`LstmState`] for an LSTM, h as a [`Tensor`] for the others. Of a layer
-    /// `[L·D, B, H]`, unbatched `[L·D, H]`; of a cell `[B, H]`, unbatched `[H]`; of one stream `[L, H]`; after every step
-    /// `[L·D, T, B, H]`.
-    type State<F: Real>: Clone + std::fmt::Debug + PartialEq + Send + Sync;
+    /// `[L·D, B, H]`, unbatched `[L·D, H]`; of a cell `[B, H]`, unbatched `[H]`; of one stream `[L, H]`; after every
+    /// step `[L·D, T, B, H]`.
+    type State<F: Real>: Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static;
 
     /// The cell that a layer of this kind has before any option is set.
     #[doc(hidden)]

@@ -1,37 +1,41 @@
 //! The public face: a recurrent layer on the host ([`Layer`]), on a device ([`Placed`]), and its kinds.
 
+pub(crate) mod any;
 pub(crate) mod buffers;
 pub(crate) mod config;
+pub(crate) mod forward;
 pub(crate) mod kind;
+pub(crate) mod place;
 pub(crate) mod placed;
-mod record;
+pub(crate) mod plan;
+pub(crate) mod push;
+pub(crate) mod record;
 pub(crate) mod streams;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::Error;
 use crate::config::Nonlinearity;
-use crate::device::Device;
-use crate::gpu::Wait;
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
 use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
-use crate::model::PlacedModel;
-use crate::precision::Precision;
 use crate::weights::concat_gates::{self, ConcatGates};
+use crate::weights::names::Naming;
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
 use crate::{Real, Result};
 
 /// `torch.nn.LSTM` with its weights: long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates).
 pub type Lstm<F = f32> = Layer<LstmKind, F>;
-/// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate after
-/// the recurrent product).
+/// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate
+/// after the recurrent product).
 pub type Gru<F = f32> = Layer<GruKind, F>;
 /// `torch.nn.RNN` with its weights: the plain recurrent layer of Elman 1990, with tanh or relu.
 pub type Rnn<F = f32> = Layer<RnnKind, F>;
@@ -64,8 +68,8 @@ pub type GruBuffers<'a> = Buffers<'a, GruKind>;
 /// Device buffers for a [`PlacedRnn`].
 pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
 
-/// A recurrent layer with its weights, on the host, in evaluation mode: [`Lstm`], [`Gru`] or [`Rnn`]. [`to`](Self::to) places
-/// it on a device to run it.
+/// A recurrent layer with its weights, on the host, in evaluation mode: [`Lstm`], [`Gru`] or [`Rnn`]. [`to`](Self::to)
+/// places it on a device to run it.
 ///
 /// Shapes and rules are those of [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html),
 /// [`torch.nn.GRU`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html) and
@@ -75,7 +79,7 @@ pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
 /// ```
 /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
 ///
-/// let config = LstmConfig::new(10, 20).num_layers(2);
+/// let config = LstmConfig::new(10, 20).with_num_layers(2);
 /// let lstm = Lstm::random(config, 0)?.to(&Device::cpu())?;
 ///
 /// let x = Tensor::zeros([5, 3, 10])?; // [T, B, I]
@@ -84,50 +88,123 @@ pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
 /// assert_eq!(state.h.shape(), [2, 3, 20]); // [L·D, B, H]
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Cheap to clone: clones share the weights.
+#[derive(Clone, PartialEq)]
 pub struct Layer<K, F = f32> {
     config: Config<K>,
-    layers: Vec<LayerWeights<F>>,
+    layers: Arc<Vec<LayerWeights<F>>>,
 }
 
 /// What makes a model out of nothing but sizes or a file makes one of f32. For f64, on the CPU, there are
-/// [`from_tensor_file`](Layer::from_tensor_file) and [`cast`](Layer::cast).
+/// [`from_tensor_file_as`](Layer::from_tensor_file_as) and [`cast`](Layer::cast).
 impl<K: Kind> Layer<K> {
-    /// A model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
-    /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every machine,
-    /// but not the numbers that PyTorch draws.
+    /// Makes a model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every
+    /// machine, but not the numbers that PyTorch draws.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] when memory for the weights cannot be had.
     pub fn random(config: Config<K>, seed: u64) -> Result<Self> {
         config.0.validate::<f32>()?;
-        let layers = init::uniform(&config.0, seed)?;
+        let layers = init::uniform(&config.0, seed)?.into();
         Ok(Self { config, layers })
     }
 
-    /// Reads a layer out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih_l0` and so on, as
-    /// `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias follow
-    /// from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16 are read.
+    /// Reads a layer out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih_l0` and so on,
+    /// as `safetensors.torch.save_file(module.state_dict(), path)` writes them. Number of layers, directions and bias
+    /// follow from the names, sizes from the shapes; tensors of other names are not looked at. F32, F64, F16 and BF16
+    /// are read.
     ///
-    /// What weights do not say is set afterwards: [`batch_first`](Self::batch_first), [`dropout`](Self::dropout), and of an RNN the
-    /// [`nonlinearity`](Layer::nonlinearity).
+    /// # Arguments that weights do not record
+    /// PyTorch saves a layer with `batch_first=True` exactly like one without, and the wrong layout often runs without an
+    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity` and `dropout`. There are
+    /// three ways to give them:
+    ///
+    /// - Set them afterwards: [`with_batch_first`](Self::with_batch_first),
+    ///   [`with_nonlinearity`](Layer::with_nonlinearity),
+    ///   [`with_dropout`](Self::with_dropout).
+    /// - State the whole configuration, which is compared with the file:
+    ///   [`from_safetensors_with`](Self::from_safetensors_with).
+    /// - Keep them in the file's metadata under the keys `{prefix}batch_first` (true or false), `{prefix}nonlinearity`
+    ///   (tanh or relu) and `{prefix}dropout`, from which they are read here.
+    ///   [`save_safetensors`](Self::save_safetensors) writes them; Python does by
+    ///   `save_file(lstm.state_dict(), path, metadata={"batch_first": str(lstm.batch_first)})`.
+    ///
+    /// ```no_run
+    /// use wgpu_rnn::Lstm;
+    ///
+    /// // nn.LSTM(..., batch_first=True)
+    /// let lstm = Lstm::from_safetensors("model.safetensors", "encoder.")?.with_batch_first(true);
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
+    ///
+    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras).
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix, naming the
-    /// prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`], [`Error::Dtype`] or
-    /// [`Error::NonFinite`] with the tensor's name, also for a layer of another kind.
+    /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix,
+    /// naming the prefixes that have one; [`Error::MissingTensor`], [`Error::UnexpectedTensor`], [`Error::Shape`],
+    /// [`Error::Dtype`] or [`Error::NonFinite`] with the tensor's name, also for a layer of another kind;
+    /// [`Error::Config`] for metadata with an unknown value; [`Error::TooLarge`] when memory cannot be had.
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+
+    /// Reads the layer that `config` describes out of a safetensors file, as PyTorch's `load_state_dict` does: a file
+    /// that holds another layer is an error. Arguments that the file does not record are taken from `config`.
+    ///
+    /// ```no_run
+    /// use wgpu_rnn::{Lstm, LstmConfig};
+    ///
+    /// // The line that made the model: nn.LSTM(80, 512, num_layers=3, batch_first=True)
+    /// let config = LstmConfig::new(80, 512).num_layers(3).batch_first(true);
+    /// let lstm = Lstm::from_safetensors_with(config, "model.safetensors", "encoder.")?;
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ConfigMismatch`] with every argument that the file contradicts; otherwise as
+    /// [`from_safetensors`](Self::from_safetensors).
+    pub fn from_safetensors_with(config: Config<K>, path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_with(config, &TensorFile::open(path)?, prefix)
+    }
+
+    /// [`from_safetensors`](Self::from_safetensors) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_as(file, prefix)
+    }
+
+    /// [`from_safetensors_with`](Self::from_safetensors_with) of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`from_safetensors_with`](Self::from_safetensors_with).
+    pub fn from_tensor_file_with(config: Config<K>, file: &TensorFile, prefix: &str) -> Result<Self> {
+        let layers = pytorch::read_as_configured(Naming::Layer, &config.0, file, prefix)?;
+        Self::checked(config, layers, prefix)
+    }
+
+    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// `Lstm::from_tensor_file_as::<f64>(&file, prefix)`.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Layer<K, F>> {
+        let Recurrence(cell) = K::RECURRENCE;
+        let (config, layers) = pytorch::read(Naming::Layer, cell, file, prefix)?;
+        Layer::checked(Config::of(config), layers, prefix)
     }
 }
 
 impl<K: Kind, F: Real> Layer<K, F> {
-    /// A model of the given weights, one entry for each layer and direction: index = layer·D + direction.
+    /// Makes a model of the given weights, one entry for each layer and direction: index = layer·D + direction.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0 (PyTorch's constructor rule); [`Error::Shape`], [`Error::MissingTensor`] or
-    /// [`Error::UnexpectedTensor`] when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or infinite
-    /// weight.
+    /// [`Error::UnexpectedTensor`] when the weights do not fit the configuration; [`Error::NonFinite`] for a NaN or
+    /// infinite weight.
     pub fn new(config: Config<K>, layers: Vec<LayerWeights<F>>) -> Result<Self> {
         Self::checked(config, layers, "")
     }
@@ -135,29 +212,21 @@ impl<K: Kind, F: Real> Layer<K, F> {
     fn checked(config: Config<K>, layers: Vec<LayerWeights<F>>, prefix: &str) -> Result<Self> {
         config.0.validate::<F>()?;
         weights::validate(&config.0, &layers, |parameter| format!("{prefix}{parameter}"))?;
-        Ok(Self { config, layers })
-    }
-
-    /// [`from_safetensors`](Layer::from_safetensors) of a file that was read already, as f32 or f64.
-    ///
-    /// # Errors
-    /// As [`from_safetensors`](Layer::from_safetensors).
-    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
-        let Recurrence(cell) = K::RECURRENCE;
-        let (config, layers) = pytorch::read(cell, file, prefix)?;
-        Self::checked(Config::of(config), layers, prefix)
+        Ok(Self { config, layers: layers.into() })
     }
 
     /// Writes the model to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
     /// `module.load_state_dict(safetensors.torch.load_file(path))` reads it in PyTorch (with an empty prefix).
+    /// `batch_first`, `dropout` and an RNN's nonlinearity go into the file's metadata, from which
+    /// [`from_safetensors`](Layer::from_safetensors) reads them.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be written.
+    /// As [`TensorFile::save`], which says when a file appears whole.
     pub fn save_safetensors(&self, path: impl AsRef<Path>, prefix: &str) -> Result<()> {
-        TensorFile::save(path, &pytorch::named(&self.config.0, &self.layers, prefix))
+        pytorch::save(Naming::Layer, &self.config.0, &self.layers, path.as_ref(), prefix)
     }
 
-    /// The same model in another number type, each weight the nearest value: f32 to f64 is exact.
+    /// Returns the same model in another number type, each weight the nearest value: f32 to f64 is exact.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
@@ -166,74 +235,32 @@ impl<K: Kind, F: Real> Layer<K, F> {
         Layer::new(self.config.clone(), layers)
     }
 
-    /// The same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
+    /// Returns the same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
     #[must_use]
-    pub fn batch_first(mut self, batch_first: bool) -> Self {
-        self.config = self.config.batch_first(batch_first);
+    pub fn with_batch_first(mut self, batch_first: bool) -> Self {
+        self.config = self.config.with_batch_first(batch_first);
         self
     }
 
-    /// The same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
+    /// Returns the same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
     /// [training mode](crate::Mode::Training) alone.
     ///
     /// # Errors
     /// [`Error::Config`] unless p is from 0 to 1.
-    pub fn dropout(self, p: f64) -> Result<Self> {
-        let config = self.config.dropout(p);
+    pub fn with_dropout(self, p: f64) -> Result<Self> {
+        let config = self.config.with_dropout(p);
         config.0.validate::<F>()?;
         Ok(Self { config, ..self })
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config<K> {
         &self.config
     }
 
-    /// The weights: index = layer·D + direction.
+    /// Returns the weights: index = layer·D + direction.
     pub fn layers(&self) -> &[LayerWeights<F>] {
         &self.layers
-    }
-
-    /// Places the model on a device: weights are packed and uploaded once, here.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
-    /// [`Error::Unsupported`] for f64 on a GPU.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn to(&self, device: &Device) -> Result<Placed<K, F>> {
-        pollster::block_on(self.place(device, Precision::F32, Wait::Blocking))
-    }
-
-    /// [`to`](Self::to) without blocking.
-    ///
-    /// # Errors
-    /// As [`to`](Self::to).
-    pub async fn to_async(&self, device: &Device) -> Result<Placed<K, F>> {
-        self.place(device, Precision::F32, Wait::Async).await
-    }
-
-    /// [`to`](Self::to) with weights in another precision.
-    ///
-    /// # Errors
-    /// As [`to`](Self::to); [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn to_precision(&self, device: &Device, precision: Precision) -> Result<Placed<K, F>> {
-        pollster::block_on(self.place(device, precision, Wait::Blocking))
-    }
-
-    /// [`to_precision`](Self::to_precision) without blocking.
-    ///
-    /// # Errors
-    /// As [`to_precision`](Self::to_precision).
-    pub async fn to_precision_async(&self, device: &Device, precision: Precision) -> Result<Placed<K, F>> {
-        self.place(device, precision, Wait::Async).await
-    }
-
-    async fn place(&self, device: &Device, precision: Precision, wait: Wait) -> Result<Placed<K, F>> {
-        let config = &self.config.0;
-        let layers = weights::in_precision(config, &self.layers, precision, |parameter| parameter.to_string())?;
-        let model = PlacedModel::new(config, &layers, device, precision, wait).await?;
-        Ok(Placed { config: self.config.clone(), device: device.clone(), model, training: None })
     }
 }
 
@@ -241,8 +268,8 @@ impl<F: Real> Layer<LstmKind, F> {
     /// The LSTM that hand-written layers compute, one Linear per gate over `[x, h]`, first layer first.
     ///
     /// # Errors
-    /// [`Error::Config`] without a layer; [`Error::Shape`] or [`Error::MissingTensor`] when gates do not fit each other;
-    /// [`Error::NonFinite`] for a NaN or infinite weight.
+    /// [`Error::Config`] without a layer; [`Error::Shape`] or [`Error::MissingTensor`] when gates do not fit each
+    /// other; [`Error::NonFinite`] for a NaN or infinite weight.
     pub fn from_concat_gates(layers: &[ConcatGates<F>]) -> Result<Self> {
         let (config, layers) = concat_gates::import(layers)?;
         Self::new(Config::of(config), layers)
@@ -258,10 +285,24 @@ impl<F: Real> Layer<LstmKind, F> {
 }
 
 impl<F: Real> Layer<RnnKind, F> {
-    /// The same model with another nonlinearity, which weights do not tell.
+    /// Returns the same model with another nonlinearity, which weights do not tell.
     #[must_use]
-    pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
-        self.config = self.config.nonlinearity(nonlinearity);
+    pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
+        self.config = self.config.with_nonlinearity(nonlinearity);
         self
+    }
+}
+
+/// As of [`Display`](fmt::Display): weights are not printed.
+impl<K: Kind, F: Real> fmt::Debug for Layer<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Layer({self})")
+    }
+}
+
+/// As `print(module)` in PyTorch, in Rust's spelling: "LSTM(10, 20, num_layers=2)".
+impl<K: Kind, F: Real> fmt::Display for Layer<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
     }
 }

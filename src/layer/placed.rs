@@ -1,313 +1,204 @@
-//! A layer on a device: forward, plan, and recording into a caller's encoder.
+//! A layer on a device: what is set on it, and what it tells.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::call::Task;
-use crate::device::{Device, needs_gpu};
+use crate::device::Device;
 use crate::dropout::Training;
 use crate::extents::Extents;
-use crate::gpu::Wait;
+use crate::layer::Layer;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
-use crate::layer::streams::Streams;
-use crate::model::{Forward, Place, PlacedModel};
-use crate::options::{Mode, Options};
-use crate::plan::Plan;
-use crate::session::Session;
+use crate::layer::plan::Plan;
+use crate::mode::Mode;
+use crate::model::{Asked, Place, PlacedModel};
+use crate::options::Options;
+use crate::request::Request;
 use crate::strategy::Strategy;
-use crate::{Error, Real, Result, Tensor};
+#[cfg(doc)]
+use crate::{Error, Streams};
+use crate::{Real, Result, Tensor};
 
-/// A [`Layer`](crate::Layer) on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
-/// [`PlacedRnn`](crate::PlacedRnn). May be used from several threads at once.
+/// A [`Layer`] on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
+/// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] makes it. May be used from several threads at once.
 ///
-/// It keeps the buffers of the last few shapes, so that a call of a shape that it knows creates nothing on the device.
-#[derive(Debug)]
-pub struct Placed<K, F = f32> {
-    pub(super) config: Config<K>,
-    pub(super) device: Device,
-    pub(super) model: PlacedModel<F>,
-    pub(super) training: Option<Training>,
+/// Cheap to clone: clones are the same model, with the same weights, buffers and settings. It keeps the buffers of the
+/// last few shapes, so that a call of a shape that it knows creates nothing on the device, and the weights on the host,
+/// which [`layer`](Self::layer) gives back.
+///
+/// ```
+/// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
+///
+/// let lstm = Lstm::random(LstmConfig::new(10, 20).with_num_layers(3), 0)?.to(&Device::cpu())?;
+/// assert_eq!(lstm.to_string(), "LSTM(10, 20, num_layers=3) on CPU");
+///
+/// let x = Tensor::zeros([5, 2, 10])?; // [T, B, I]
+/// let (output, state) = lstm.forward(&x, None)?; // from a zero state
+/// let (output, state) = lstm.forward(&x, &state)?; // on from where the first call ended
+/// let state = lstm.request(&x).state(&state).last_state().run()?; // without the output
+///
+/// let elsewhere = lstm.clone();
+/// let output = std::thread::spawn(move || elsewhere.forward(&x, &state)).join().unwrap()?.0;
+/// assert_eq!(output.shape(), [5, 2, 20]); // [T, B, D·H]
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Placed<K: Kind, F: Real = f32>(Arc<Shared<K, F>>);
+
+struct Shared<K, F> {
+    layer: Layer<K, F>,
+    device: Device,
+    model: PlacedModel<F>,
+    settings: Mutex<Settings>,
 }
 
-/// What [`Placed::forward_all_states`] gives.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AllStates<K: Kind, F: Real = f32> {
-    /// As of a forward: `[T, B, D·P]`, `[B, T, D·P]` with batch_first.
-    pub output: Tensor<F>,
-    /// The last state, as of a forward: h `[L·D, B, P]`, c `[L·D, B, H]`.
-    pub last: K::State<F>,
-    /// The state after every step: h `[L·D, T, B, P]`, c `[L·D, T, B, H]`, unbatched without B, with batch_first the same. At t
-    /// stands what a direction holds after it has read time t; behind a row's end, the padding value.
-    pub all: K::State<F>,
+/// The settings of a model, on whatever device.
+#[derive(Default)]
+struct Settings {
+    /// `None` in evaluation mode.
+    training: Option<Arc<Training>>,
+    /// The one that was asked for on the CPU, where there is nothing to choose.
+    strategy: Strategy,
 }
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Runs the layer: output and last state, as `module(input, state)` in PyTorch. The state of an LSTM is
-    /// [`LstmState`](crate::LstmState), `(h, c)`; of a GRU or RNN it is h, a [`Tensor`].
-    ///
-    /// | | batched | batch_first | unbatched |
-    /// |---|---|---|---|
-    /// | input | `[T, B, I]` | `[B, T, I]` | `[T, I]` |
-    /// | output | `[T, B, D·P]` | `[B, T, D·P]` | `[T, D·P]` |
-    /// | h | `[L·D, B, P]` | `[L·D, B, P]` | `[L·D, P]` |
-    /// | c of an LSTM | `[L·D, B, H]` | `[L·D, B, H]` | `[L·D, H]` |
-    ///
-    /// P is H, but for an LSTM with `proj_size`.
-    ///
-    /// No state means zeros. B = 0 gives empty results; T = 0 gives the state back, where PyTorch raises an error.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for an input or state of the wrong shape, [`Error::Limit`] for a shape that the device cannot hold,
-    /// both before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward(&self, input: &Tensor<F>, state: Option<&K::State<F>>) -> Result<(Tensor<F>, K::State<F>)> {
-        pollster::block_on(self.run(input, state, &Options::new(), Wait::Blocking))
+    pub(super) fn new(layer: Layer<K, F>, device: Device, model: PlacedModel<F>) -> Self {
+        Self(Arc::new(Shared { layer, device, model, settings: Mutex::default() }))
     }
 
-    /// [`forward`](Self::forward) without blocking. The CPU path computes inside the call.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub async fn forward_async(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-    ) -> Result<(Tensor<F>, K::State<F>)> {
-        self.run(input, state, &Options::new(), Wait::Async).await
+    pub(super) fn model(&self) -> &PlacedModel<F> {
+        &self.0.model
     }
 
-    /// [`forward`](Self::forward) with options: rows of different lengths.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Shape`](crate::Error::Shape) unless there is a length for each row,
-    /// [`Error::Config`](crate::Error::Config) for a length above T.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward_with(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-        options: &Options<'_>,
-    ) -> Result<(Tensor<F>, K::State<F>)> {
-        pollster::block_on(self.run(input, state, options, Wait::Blocking))
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        // Settings are whole after every assignment, so a panic of another thread does not spoil them.
+        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// [`forward_with`](Self::forward_with) without blocking.
-    ///
-    /// # Errors
-    /// As [`forward_with`](Self::forward_with).
-    pub async fn forward_with_async(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-        options: &Options<'_>,
-    ) -> Result<(Tensor<F>, K::State<F>)> {
-        self.run(input, state, options, Wait::Async).await
+    /// Returns the layer, as it was placed.
+    pub fn layer(&self) -> &Layer<K, F> {
+        &self.0.layer
     }
 
-    /// [`forward_with`](Self::forward_with), giving the states after every step as well: h of all layers and c, for those who
-    /// look into a model or go on from the middle of a sequence. On a GPU the kernels are the same, and there is one readback.
-    ///
-    /// # Errors
-    /// As [`forward_with`](Self::forward_with).
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward_all_states(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-        options: &Options<'_>,
-    ) -> Result<AllStates<K, F>> {
-        pollster::block_on(self.run_all_states(input, state, options, Wait::Blocking))
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config<K> {
+        self.0.layer.config()
     }
 
-    /// [`forward_all_states`](Self::forward_all_states) without blocking.
-    ///
-    /// # Errors
-    /// As [`forward_with`](Self::forward_with).
-    pub async fn forward_all_states_async(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-        options: &Options<'_>,
-    ) -> Result<AllStates<K, F>> {
-        self.run_all_states(input, state, options, Wait::Async).await
+    /// Returns the device that it runs on.
+    pub fn device(&self) -> &Device {
+        &self.0.device
     }
 
-    async fn run(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-        options: &Options<'_>,
-        wait: Wait,
-    ) -> Result<(Tensor<F>, K::State<F>)> {
-        let Forward { output, states, .. } = self.run_model(input, state, options, false, wait).await?;
-        Ok((output, K::state(states)?))
-    }
-
-    async fn run_all_states(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-        options: &Options<'_>,
-        wait: Wait,
-    ) -> Result<AllStates<K, F>> {
-        let Forward { output, states, all } = self.run_model(input, state, options, true, wait).await?;
-        Ok(AllStates { output, last: K::state(states)?, all: K::state(all)? })
-    }
-
-    async fn run_model(
-        &self,
-        input: &Tensor<F>,
-        state: Option<&K::State<F>>,
-        options: &Options<'_>,
-        all_states: bool,
-        wait: Wait,
-    ) -> Result<Forward<F>> {
-        let initial = state.map(K::arrays);
-        self.model.forward(input, initial.as_deref(), options, self.training.as_ref(), all_states, wait).await
+    /// The shape of the output for an input of this shape.
+    pub(super) fn output_shape(&self, input_shape: &[usize]) -> Result<Vec<usize>> {
+        let config = &self.config().0;
+        Ok(Extents::of_input(config, input_shape)?.shape(config.output_size()))
     }
 
     /// Runs a forward of zeros, so that the first real one of this input shape compiles nothing and makes no buffers.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn warm_up(&self, input_shape: &[usize]) -> Result<()> {
-        pollster::block_on(self.warm_up_waiting(input_shape, Wait::Blocking))
+    pub fn warm_up<'a>(&'a self, input_shape: &'a [usize]) -> Request<'a, ()> {
+        Request::plain(async move |wait| {
+            let zeros = Tensor::zeros(input_shape)?;
+            // The masks are none of the model's own, which are those of its calls.
+            let training = self.drops_out().then(|| Training::new(0));
+            let options = Options::new();
+            let asked = Asked { options, training: training.as_ref(), output: true, all_states: false };
+            self.model().forward(&zeros.as_view(), None, asked, wait).await.map(drop)
+        })
     }
 
-    /// [`warm_up`](Self::warm_up) without blocking.
+    /// Bounds the device memory that a forward may take beside the weights, in bytes: what [`Plan::device_bytes`]
+    /// counts. Less means fewer steps at a time for the input product, and the same bits. Without a limit that product
+    /// takes 64 MiB at most, or one step. Up to four sets of buffers are kept for calls to come, of which each keeps to
+    /// the limit. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
     ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub async fn warm_up_async(&self, input_shape: &[usize]) -> Result<()> {
-        self.warm_up_waiting(input_shape, Wait::Async).await
-    }
-
-    async fn warm_up_waiting(&self, input_shape: &[usize], wait: Wait) -> Result<()> {
-        let zeros = Tensor::zeros(input_shape)?;
-        // The masks are none of the model's own, which are those of its calls.
-        let training = self.drops_out().then(|| Training::new(0));
-        self.model.forward(&zeros, None, &Options::new(), training.as_ref(), false, wait).await.map(drop)
-    }
-
-    /// The most device memory that a forward may take beside the weights, what [`Plan::device_bytes`] counts. Less means fewer
-    /// steps at a time for the input product, and the same bits. Without a limit that product takes 64 MiB at most, or one step.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] on the CPU. A shape that does not fit is refused where it comes up, by [`Error::Limit`].
-    pub fn set_memory_limit(&self, bytes: u64) -> Result<()> {
-        match &self.model.place {
-            Place::Cpu(_) => Err(needs_gpu("a limit of device memory")),
-            Place::Gpu(model) => {
-                model.set_forward_memory(bytes);
-                Ok(())
-            }
+    /// On the CPU, which takes no device memory, this does nothing.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        if let Place::Gpu(model) = &self.model().place {
+            model.set_forward_memory(bytes);
         }
     }
 
-    /// Asks for a strategy of the recurrence in place of the one that is chosen by sizes and device or was found by `tune`;
-    /// [`Strategy::Auto`] goes back to the choice. Streams keep the one that they started with.
+    /// Asks for a strategy of the recurrence instead of the one that is chosen by sizes and device or was found by
+    /// [`tune`](Self::tune); [`Strategy::Auto`] goes back to the choice. Streams keep the one that they started with.
+    ///
+    /// Strategies are a GPU's. On the CPU any is taken and kept, and has no effect.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this device, with the reason; the
-    /// one before stays then. A shape that does not fit is refused where it comes up, by [`Error::Limit`]. On the CPU,
-    /// [`Error::Unsupported`] for all but [`Strategy::Auto`].
+    /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this GPU, with the
+    /// reason; the one before stays then. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
     pub fn set_strategy(&self, strategy: Strategy) -> Result<()> {
-        match &self.model.place {
-            Place::Cpu(_) if strategy == Strategy::Auto => Ok(()),
-            Place::Cpu(_) => Err(needs_gpu("a choice of strategy")),
+        match &self.model().place {
+            Place::Cpu(_) => {
+                self.settings().strategy = strategy;
+                Ok(())
+            }
             Place::Gpu(model) => model.set_strategy(strategy),
         }
     }
 
-    /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in PyTorch.
-    pub fn set_mode(&mut self, mode: Mode) {
-        self.training = match mode {
+    /// Returns the strategy that was asked for; [`Strategy::Auto`] if none was.
+    pub fn strategy(&self) -> Strategy {
+        match &self.model().place {
+            Place::Cpu(_) => self.settings().strategy,
+            Place::Gpu(model) => model.strategy(),
+        }
+    }
+
+    /// Chooses between evaluation, the mode after placing, and training, where dropout acts: `eval()` and `train()` in
+    /// PyTorch. It holds for the calls to come, of all clones.
+    pub fn set_mode(&self, mode: Mode) {
+        self.settings().training = match mode {
             Mode::Evaluation => None,
-            Mode::Training { seed } => Some(Training::new(seed)),
+            Mode::Training { seed } => Some(Arc::new(Training::new(seed))),
         };
     }
 
-    /// The mode that was set.
+    /// Returns the mode that was set.
     pub fn mode(&self) -> Mode {
-        self.training.as_ref().map_or(Mode::Evaluation, |training| Mode::Training { seed: training.seed })
+        self.training().map_or(Mode::Evaluation, |training| Mode::Training { seed: training.seed })
+    }
+
+    pub(super) fn training(&self) -> Option<Arc<Training>> {
+        self.settings().training.clone()
     }
 
     pub(super) fn drops_out(&self) -> bool {
-        self.training.is_some() && self.config.0.dropped_layers() > 0
+        self.training().is_some() && self.config().0.dropped_layers() > 0
     }
 
-    /// As many streams with zero states, which stay where the layer is: [`Streams`]. They run in evaluation mode, whatever mode
-    /// is set later.
+    /// Tells what a forward of T = `time_steps` and B = `batch` will do: on a GPU strategy, chunks, dispatches and
+    /// memory, on the CPU instruction set, threads and tiles.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a sequence, and a stream
-    /// has none; nor with dropout in training mode. [`Error::Limit`] or [`Error::TooLarge`] when the states do not fit, [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn streams(&self, count: usize) -> Result<Streams<K, F>> {
-        pollster::block_on(self.streams_async(count))
-    }
-
-    /// [`streams`](Self::streams) without blocking.
-    ///
-    /// # Errors
-    /// As [`streams`](Self::streams).
-    pub async fn streams_async(&self, count: usize) -> Result<Streams<K, F>> {
-        self.streams_with_capacity_async(count, count).await
-    }
-
-    /// [`streams`](Self::streams) with room for as many as `capacity`, and kernels chosen for that many: for programs that start
-    /// with few and expect more.
-    ///
-    /// # Errors
-    /// As [`streams`](Self::streams).
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn streams_with_capacity(&self, count: usize, capacity: usize) -> Result<Streams<K, F>> {
-        pollster::block_on(self.streams_with_capacity_async(count, capacity))
-    }
-
-    /// [`streams_with_capacity`](Self::streams_with_capacity) without blocking.
-    ///
-    /// # Errors
-    /// As [`streams`](Self::streams).
-    pub async fn streams_with_capacity_async(&self, count: usize, capacity: usize) -> Result<Streams<K, F>> {
-        if self.drops_out() {
-            return Err(Error::Unsupported {
-                what: "dropout over streams".to_owned(),
-                why: "a stream is the same however it is cut, and masks are a call's; set the mode to evaluation"
-                    .to_owned(),
-            });
-        }
-        if self.config.0.bidirectional {
-            return Err(Error::Unsupported {
-                what: "a bidirectional layer over streams".to_owned(),
-                why: "its reverse direction starts at the end of a sequence, and a stream has none".to_owned(),
-            });
-        }
-        let session = Session::new(&self.model, capacity.max(count).max(1), true).await?;
-        Ok(Streams::new(self.config.clone(), self.device.clone(), session, count))
-    }
-
-    /// What a forward of T = `time_steps` and B = `batch` will do on the GPU.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when the device cannot hold it; [`Error::Unsupported`] on the CPU.
+    /// [`Error::Limit`] when the device cannot hold it.
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
-        match &self.model.place {
-            Place::Cpu(_) => Err(needs_gpu("a plan of dispatches")),
-            Place::Gpu(model) => model.plan_forward(Task {
-                dropout: self.drops_out(),
-                ..Task::forward(Extents::batched(&self.config.0, time_steps, batch))
-            }),
+        let extents = Extents::batched(&self.config().0, time_steps, batch);
+        match &self.model().place {
+            Place::Cpu(model) => Ok(Plan::Cpu(model.plan(&extents))),
+            Place::Gpu(model) => {
+                let task = Task { dropout: self.drops_out(), ..Task::forward(extents) };
+                Ok(Plan::Gpu(model.plan_forward(task)?.into()))
+            }
         }
     }
+}
 
-    /// The configuration.
-    pub fn config(&self) -> &Config<K> {
-        &self.config
+/// As of [`Display`](fmt::Display): weights are not printed.
+impl<K: Kind, F: Real> fmt::Debug for Placed<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Placed({self})")
     }
+}
 
-    /// Where it runs.
-    pub fn device(&self) -> &Device {
-        &self.device
+/// The layer and where it is: "LSTM(10, 20) on CPU".
+impl<K: Kind, F: Real> fmt::Display for Placed<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.config(), self.device())
     }
 }

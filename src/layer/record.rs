@@ -11,22 +11,68 @@ use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::Place;
 use crate::options::Options;
+use crate::request::{Request, Rows, sealed};
 use crate::{Real, Result};
 
+/// The question of [`Placed::request_encode`].
+pub struct Encode<'a, K: Kind, F: Real> {
+    placed: &'a Placed<K, F>,
+    encoder: &'a mut wgpu::CommandEncoder,
+    time_steps: usize,
+    batch: usize,
+    buffers: &'a Buffers<'a, K>,
+    options: Options<'a>,
+}
+
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Records a forward of T = `time_steps` and B = `batch` into `encoder`, over buffers on the same device: no submission,
-    /// no wait, no readback. Device memory is made at the first recording of a shape; each
-    /// recording has a small buffer of its own for its lengths.
+    /// Records a forward of T = `time_steps` and B = `batch` into `encoder`, over buffers on the same device: no
+    /// submission, no wait, no readback. Device memory is made at the first recording of a shape; each recording has a
+    /// small buffer of its own for its lengths. [`request_encode`](Self::request_encode) asks for lengths, and does not
+    /// block.
     ///
-    /// All dispatches go into one pass, however many there are. A submission of seconds may get the GPU reset by the operating
-    /// system: where [`plan`](Self::plan) counts more than one submission, record pieces of the sequence, each from the state
-    /// of the one before, and submit them apart.
+    /// All dispatches go into one pass, however many there are. A submission of seconds may get the GPU reset by the
+    /// operating system: where [`plan`](Self::plan) counts more than one submission, record pieces of the sequence,
+    /// each from the state of the one before, and submit them apart.
+    ///
+    /// ```no_run
+    /// use wgpu_rnn::{Device, Lstm, LstmBuffers, LstmConfig, wgpu};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (device, queue): (wgpu::Device, wgpu::Queue) = unimplemented!();
+    /// // `device` and `queue` are the program's own.
+    /// let lstm = Lstm::random(LstmConfig::new(3, 8), 0)?;
+    /// let lstm = lstm.to(&Device::from_wgpu(device.clone(), queue.clone()))?;
+    ///
+    /// let (t, b) = (100, 4);
+    /// let buffer = |elements: usize| {
+    ///     use wgpu::BufferUsages as Use;
+    ///     device.create_buffer(&wgpu::BufferDescriptor {
+    ///         label: None,
+    ///         size: (elements * size_of::<f32>()) as u64,
+    ///         usage: Use::STORAGE | Use::COPY_DST | Use::COPY_SRC,
+    ///         mapped_at_creation: false,
+    ///     })
+    /// };
+    /// let (input, output) = (buffer(t * b * 3), buffer(t * b * 8)); // [T, B, I], [T, B, H]
+    /// let (h, c) = (buffer(b * 8), buffer(b * 8)); // [L·D, B, H]
+    ///
+    /// let mut encoder = device.create_command_encoder(&Default::default());
+    /// // … the program's own passes, which write `input`
+    /// // From h and c to h and c: the state is carried from call to call.
+    /// let buffers = LstmBuffers::new(&input, &output, &h, &c).with_initial(&h, &c);
+    /// lstm.encode(&mut encoder, t, b, &buffers)?;
+    /// // … the program's own passes, which read `output`
+    /// queue.submit([encoder.finish()]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Limit`] for a shape
-    /// that the device cannot hold; [`Error::Unsupported`] on the CPU; [`Error::Gpu`] for a buffer of another device,
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then. wgpu reports an initial state or an
-    /// encoder of another device only when the encoder is finished, and cannot tell objects of another `wgpu::Instance`.
+    /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Limit`] for a
+    /// shape that the device cannot hold; [`Error::Unsupported`] on the CPU; [`Error::Gpu`] for a buffer of another
+    /// device, [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then. wgpu reports an initial
+    /// state or an encoder of another device only when the encoder is finished, and cannot tell objects of another
+    /// `wgpu::Instance`.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode(
         &self,
@@ -35,90 +81,72 @@ impl<K: Kind, F: Real> Placed<K, F> {
         batch: usize,
         buffers: &Buffers<'_, K>,
     ) -> Result<()> {
-        pollster::block_on(self.record(encoder, time_steps, batch, buffers, &Options::new(), Wait::Blocking))
+        let options = Options::new();
+        let encode = Encode { placed: self, encoder, time_steps, batch, buffers, options };
+        pollster::block_on(encode.record(Wait::Blocking))
     }
 
-    /// [`encode`](Self::encode) without blocking on what the first recording of a shape has to create.
+    /// Asks for a recording that is more than [`encode`](Self::encode) says: rows of different lengths, no blocking on
+    /// what the first recording of a shape has to create. See [`Request`].
     ///
     /// # Errors
-    /// As [`encode`](Self::encode).
-    pub async fn encode_async(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
+    /// When it runs, as [`encode`](Self::encode).
+    pub fn request_encode<'a>(
+        &'a self,
+        encoder: &'a mut wgpu::CommandEncoder,
         time_steps: usize,
         batch: usize,
-        buffers: &Buffers<'_, K>,
-    ) -> Result<()> {
-        self.record(encoder, time_steps, batch, buffers, &Options::new(), Wait::Async).await
+        buffers: &'a Buffers<'a, K>,
+    ) -> Request<'a, (), Encode<'a, K, F>> {
+        let options = Options::new();
+        let encode = Encode { placed: self, encoder, time_steps, batch, buffers, options };
+        Request::new(encode, |encode, wait| Box::pin(encode.record(wait)))
     }
 
-    /// [`encode`](Self::encode) with options: rows of different lengths.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode); [`Error::Shape`] unless there is a length for each row, [`Error::Config`] for a length
-    /// above T.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn encode_with(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        time_steps: usize,
-        batch: usize,
-        buffers: &Buffers<'_, K>,
-        options: &Options<'_>,
-    ) -> Result<()> {
-        pollster::block_on(self.record(encoder, time_steps, batch, buffers, options, Wait::Blocking))
-    }
-
-    /// [`encode_with`](Self::encode_with) without blocking on what the first recording of a shape has to create.
-    ///
-    /// # Errors
-    /// As [`encode_with`](Self::encode_with).
-    pub async fn encode_with_async(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        time_steps: usize,
-        batch: usize,
-        buffers: &Buffers<'_, K>,
-        options: &Options<'_>,
-    ) -> Result<()> {
-        self.record(encoder, time_steps, batch, buffers, options, Wait::Async).await
-    }
-
-    /// The bytes that the arrays of a recording of T = `time_steps` and B = `batch` take.
+    /// Returns the bytes that the arrays of a recording of T = `time_steps` and B = `batch` take.
     ///
     /// # Errors
     /// [`Error::Limit`] for a shape that the device cannot hold; [`Error::Unsupported`] on the CPU.
     pub fn buffer_sizes(&self, time_steps: usize, batch: usize) -> Result<BufferSizes> {
-        let Place::Gpu(model) = &self.model.place else {
+        let Place::Gpu(model) = &self.model().place else {
             return Err(needs_gpu("recording into a command encoder"));
         };
-        let task =
-            Task { results: Results::OnDevice, ..Task::forward(Extents::batched(&self.config.0, time_steps, batch)) };
+        let extents = Extents::batched(&self.config().0, time_steps, batch);
+        let task = Task { results: Results::OnDevice, ..Task::forward(extents) };
         Ok(BufferSizes::of(&model.plan_forward(task)?))
     }
+}
 
-    async fn record(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        time_steps: usize,
-        batch: usize,
-        buffers: &Buffers<'_, K>,
-        options: &Options<'_>,
-        wait: Wait,
-    ) -> Result<()> {
-        let Place::Gpu(model) = &self.model.place else {
+impl<K: Kind, F: Real> Encode<'_, K, F> {
+    async fn record(self, wait: Wait) -> Result<()> {
+        let Self { placed, encoder, time_steps, batch, buffers, options } = self;
+        let Place::Gpu(model) = &placed.model().place else {
             return Err(needs_gpu("recording into a command encoder"));
         };
-        let extents = Extents::batched(&self.config.0, time_steps, batch);
-        let task = Task { dropout: self.drops_out(), ..Task::forward(extents) };
+        let config = &placed.config().0;
+        let extents = Extents::batched(config, time_steps, batch);
+        let training = placed.training();
+        let task = Task { dropout: training.is_some() && config.dropped_layers() > 0, ..Task::forward(extents) };
         let plan = model.plan_recording(task, buffers.output.buffer())?;
-        let arrays = buffers.checked(&self.config.0, &plan, model.device_limits())?;
-        let call = Call::new(extents, options)?;
-        let keys = self.training.as_ref().map(|training| training.next_keys(self.config.0.dropped_layers()));
+        let arrays = buffers.checked(config, &plan, model.device_limits())?;
+        let call = Call::new(extents, &options)?;
+        let keys = training.map(|training| training.next_keys(config.dropped_layers()));
         let call = call.with_dropout(keys.unwrap_or_default());
         if batch == 0 {
             return Ok(());
         }
         model.encode(encoder, plan, &call, arrays, wait).await
+    }
+}
+
+impl<K: Kind, F: Real> sealed::Sealed for Encode<'_, K, F> {}
+
+impl<'a, K: Kind, F: Real> Rows<'a> for Encode<'a, K, F> {
+    fn set_lengths(&mut self, lengths: &'a [usize]) {
+        self.options.lengths = Some(lengths);
+    }
+
+    fn set_padding_value(&mut self, padding_value: f64) {
+        self.options.padding_value = padding_value;
     }
 }

@@ -1,21 +1,23 @@
 //! Many independent streams through one layer, their states resident where it runs.
 
+use std::fmt;
+use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(doc)]
-use crate::Placed;
-use crate::call::Call;
 use crate::device::Device;
-use crate::extents::Extents;
 use crate::gpu::Wait;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
-use crate::options::Options;
+use crate::layer::placed::Placed;
+use crate::request::Request;
 use crate::session::Session;
 use crate::{Error, Real, Result, Tensor};
 
-/// The name of one stream of [`Streams`]. No two streams of a program ever have the same, so that one which was removed, or
-/// belongs to other streams, is found out.
+/// The name of one stream of [`Streams`]. No two streams of a program ever have the same, so that one which was
+/// removed, or belongs to other streams, is found out.
+///
+/// `&slot` serves as a list of one wherever several slots are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u64);
 
@@ -26,37 +28,52 @@ impl Slot {
     }
 }
 
-/// Many independent live sequences through one layer: each slot is a stream with a state of its own, which stays on the device
-/// from push to push. [`Placed::streams`] makes it.
+impl AsRef<[Self]> for Slot {
+    fn as_ref(&self) -> &[Self] {
+        std::slice::from_ref(self)
+    }
+}
+
+/// "slot 7".
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {}", self.0)
+    }
+}
+
+/// Many independent live sequences through one layer: each slot is a stream with a state of its own, which stays on the
+/// device from push to push. [`Placed::streams`] makes it.
 ///
 /// ```
-/// use wgpu_rnn::{Device, Gru, GruConfig, Options, Tensor};
+/// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
 ///
 /// let gru = Gru::random(GruConfig::new(2, 3), 0)?.to(&Device::cpu())?;
-/// let mut streams = gru.streams(2)?;
+/// let mut streams = gru.streams(2).run()?;
 /// let output = streams.push(&Tensor::zeros([5, 2, 2])?)?; // five steps of both: [T, B, I]
 /// assert_eq!(output.shape(), [5, 2, 3]);
 ///
-/// let late = streams.add()?; // a third one
-/// let output = streams.push_to(&[late], &Tensor::zeros([4, 1, 2])?, &Options::new())?;
+/// let late = streams.add().run()?; // a third one
+/// let output = streams.request(&Tensor::zeros([4, 1, 2])?).slots(&late).run()?;
 /// assert_eq!(output.shape(), [4, 1, 3]);
-/// assert_eq!(streams.snapshot(late)?.shape(), [1, 3]); // [L, H]
+///
+/// let h = streams.snapshot(&[late, streams.slots()[0]]).run()?;
+/// assert_eq!(h.shape(), [1, 2, 3]); // [L, B, H]: the state of a forward of two rows
+/// streams.restore(&[streams.slots()[1], late], &h).run()?;
+/// streams.reset(&late).run()?;
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
-/// **A stream cut into pushes gives the bits of the whole**, wherever it is cut and whichever others are pushed with it. The
-/// capacity at the start chooses the kernel's tile: it is what a forward of so many rows takes, and streams of another capacity
-/// may round differently. Slots added later change nothing, so a program that starts with few and expects many should say so
-/// ([`Placed::streams_with_capacity`]): a tile for one row reads all weights for each row.
+/// **A stream cut into pushes gives the bits of the whole**, wherever it is cut and whichever others are pushed with
+/// it. The capacity at the start chooses the kernel's tile: it is what a forward of so many rows takes, and streams of
+/// another capacity may round differently. Slots added later change nothing, so a program that starts with few and
+/// expects many should say so ([`Request::capacity`]): a tile for one row reads all weights for each row.
 ///
-/// A push that is refused (a wrong shape, an unknown slot, a limit) has changed nothing. After any other error, or when the future
-/// of an async call is dropped before its end, the states of its slots are unspecified: [`reset`](Self::reset) or
-/// [`restore`](Self::restore) them.
-#[derive(Debug)]
-pub struct Streams<K, F = f32> {
-    config: Config<K>,
-    device: Device,
-    session: Session<F>,
+/// A push that is rejected (a wrong shape, an unknown slot, a limit) has changed nothing. After any other error, or
+/// when the future of an awaited call is dropped before its end, the states of its slots are unspecified:
+/// [`reset`](Self::reset) or [`restore`](Self::restore) them.
+pub struct Streams<K: Kind, F: Real = f32> {
+    pub(super) layer: Placed<K, F>,
+    pub(super) session: Session<F>,
     /// In the order in which they were added, which is that of their names.
     slots: Vec<Slot>,
     /// The row of the session's states that is each slot's.
@@ -64,151 +81,148 @@ pub struct Streams<K, F = f32> {
     free: Vec<usize>,
 }
 
+/// The question of [`Placed::streams`].
+pub struct NewStreams<'a, K: Kind, F: Real> {
+    placed: &'a Placed<K, F>,
+    count: usize,
+    capacity: usize,
+}
+
+impl<K: Kind, F: Real> Placed<K, F> {
+    /// Makes as many streams with zero states, which stay where the layer is. They run in evaluation mode, whatever
+    /// mode is set later. [`Request::capacity`] makes room for more.
+    ///
+    /// ```
+    /// use wgpu_rnn::{Device, Gru, GruConfig};
+    ///
+    /// let gru = Gru::random(GruConfig::new(2, 3), 0)?.to(&Device::cpu())?;
+    /// let streams = gru.streams(0).capacity(1000).run()?;
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it runs, [`Error::Unsupported`] for a bidirectional layer: its reverse direction starts at the end of a
+    /// sequence, and a stream has none; nor with dropout in training mode. [`Error::Limit`] or [`Error::TooLarge`] when
+    /// the states do not fit, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn streams(&self, count: usize) -> Request<'_, Streams<K, F>, NewStreams<'_, K, F>> {
+        let question = NewStreams { placed: self, count, capacity: count };
+        Request::new(question, |question, _| Box::pin(question.streams()))
+    }
+}
+
+impl<T, K: Kind, F: Real> Request<'_, T, NewStreams<'_, K, F>> {
+    /// Makes room for as many streams as `capacity`, and kernels chosen for that many: for programs that start with few
+    /// and expect more.
+    pub fn capacity(mut self, capacity: usize) -> Self {
+        self.question.capacity = capacity;
+        self
+    }
+}
+
+impl<K: Kind, F: Real> NewStreams<'_, K, F> {
+    async fn streams(self) -> Result<Streams<K, F>> {
+        let Self { placed, count, capacity } = self;
+        if placed.drops_out() {
+            return Err(Error::Unsupported {
+                what: "dropout over streams".to_owned(),
+                why: "a stream is the same however it is cut, and masks are a call's; set the mode to evaluation"
+                    .to_owned(),
+            });
+        }
+        if placed.config().bidirectional() {
+            return Err(Error::Unsupported {
+                what: "a bidirectional layer over streams".to_owned(),
+                why: "its reverse direction starts at the end of a sequence, and a stream has none".to_owned(),
+            });
+        }
+        let session = Session::new(placed.model(), capacity.max(count).max(1), true).await?;
+        Streams::new(placed.clone(), session, count)
+    }
+}
+
 impl<K: Kind, F: Real> Streams<K, F> {
-    pub(super) fn new(config: Config<K>, device: Device, session: Session<F>, count: usize) -> Self {
-        let free = (count..session.rows()).rev().collect();
-        let mut streams = Self { config, device, session, slots: Vec::new(), rows: Vec::new(), free };
+    fn new(layer: Placed<K, F>, session: Session<F>, count: usize) -> Result<Self> {
+        let rows = session.rows();
+        let mut streams = Self { layer, session, slots: Vec::new(), rows: Vec::new(), free: Vec::new() };
+        streams.reserve(rows)?;
+        streams.free.extend((count..rows).rev());
         for row in 0..count {
             streams.occupy(row);
         }
-        streams
+        Ok(streams)
     }
 
-    /// The slots in the order in which they were added: the order of the rows of [`push`](Self::push).
+    /// Returns the slots in the order in which they were added: the order of the rows of [`push`](Self::push).
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
-    /// The configuration of the layer.
+    /// Returns how many streams there is room for before [`add`](Self::add) has to make more.
+    pub fn capacity(&self) -> usize {
+        self.session.rows()
+    }
+
+    /// Returns the layer that they go through.
+    pub fn layer(&self) -> &Placed<K, F> {
+        &self.layer
+    }
+
+    /// Returns the configuration of the layer.
     pub fn config(&self) -> &Config<K> {
-        &self.config
+        self.layer.config()
     }
 
-    /// Where the streams are.
+    /// Returns the device that they run on.
     pub fn device(&self) -> &Device {
-        &self.device
+        self.layer.device()
     }
 
-    /// Runs a chunk of T steps of all streams, in the order of [`slots`](Self::slots), and gives their output: input
-    /// `[T, B, I]` to output `[T, B, P]`, `[B, T, ·]` with batch_first, B being the number of slots.
+    /// Adds a stream with a zero state. Where there is no room left, more is made; every state stays.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a chunk of the wrong shape, [`Error::Limit`] for one that the device cannot hold, both before any
-    /// work; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn push(&mut self, chunk: &Tensor<F>) -> Result<Tensor<F>> {
-        pollster::block_on(self.run(None, chunk, &Options::new(), Wait::Blocking))
-    }
-
-    /// [`push`](Self::push) with options: how many steps each stream has, where they differ.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push); [`Error::Shape`] unless there is a length for each row, [`Error::Config`] for a length above T.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn push_with(&mut self, chunk: &Tensor<F>, options: &Options<'_>) -> Result<Tensor<F>> {
-        pollster::block_on(self.run(None, chunk, options, Wait::Blocking))
-    }
-
-    /// [`push_with`](Self::push_with) without blocking.
-    ///
-    /// # Errors
-    /// As [`push_with`](Self::push_with).
-    pub async fn push_with_async(&mut self, chunk: &Tensor<F>, options: &Options<'_>) -> Result<Tensor<F>> {
-        self.run(None, chunk, options, Wait::Async).await
-    }
-
-    /// [`push`](Self::push) without blocking.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push).
-    pub async fn push_async(&mut self, chunk: &Tensor<F>) -> Result<Tensor<F>> {
-        self.run(None, chunk, &Options::new(), Wait::Async).await
-    }
-
-    /// Runs a chunk of some of the streams: row b of it is the stream `slots[b]`. The options say how many steps each row has,
-    /// where they differ. One slot may take an unbatched chunk `[T, I]`.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push); [`Error::Config`] for a slot that is not there or comes twice, and for a length above T.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn push_to(&mut self, slots: &[Slot], chunk: &Tensor<F>, options: &Options<'_>) -> Result<Tensor<F>> {
-        pollster::block_on(self.run(Some(slots), chunk, options, Wait::Blocking))
-    }
-
-    /// [`push_to`](Self::push_to) without blocking.
-    ///
-    /// # Errors
-    /// As [`push_to`](Self::push_to).
-    pub async fn push_to_async(
-        &mut self,
-        slots: &[Slot],
-        chunk: &Tensor<F>,
-        options: &Options<'_>,
-    ) -> Result<Tensor<F>> {
-        self.run(Some(slots), chunk, options, Wait::Async).await
-    }
-
-    async fn run(
-        &mut self,
-        slots: Option<&[Slot]>,
-        chunk: &Tensor<F>,
-        options: &Options<'_>,
-        wait: Wait,
-    ) -> Result<Tensor<F>> {
-        let extents = Extents::of_input(&self.config.0, chunk.shape())?;
-        let count = slots.unwrap_or(&self.slots).len();
-        if extents.batch != count {
-            let expected = format!("B = {count}, as there are so many slots to push");
-            return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
-        }
-        let state_rows = match slots {
-            Some(slots) => self.rows_of(slots)?,
-            None => self.rows.clone(),
-        };
-        let call = Call::new(extents, options)?.with_state_rows(state_rows);
-        let output = self.session.push(call, chunk.data(), wait).await?;
-        Tensor::new(extents.shape(self.config.0.output_size()), output)
-    }
-
-    /// A new stream with a zero state. Where there is no room left, more is made; every state stays.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] or [`Error::TooLarge`] when there cannot be more states; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn add(&mut self) -> Result<Slot> {
-        pollster::block_on(self.add_waiting(Wait::Blocking))
-    }
-
-    /// [`add`](Self::add) without blocking.
-    ///
-    /// # Errors
-    /// As [`add`](Self::add).
-    pub async fn add_async(&mut self) -> Result<Slot> {
-        self.add_waiting(Wait::Async).await
+    /// When it runs, [`Error::Limit`] or [`Error::TooLarge`] when there cannot be more states; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
+    pub fn add(&mut self) -> Request<'_, Slot> {
+        Request::plain(move |wait| self.add_waiting(wait))
     }
 
     async fn add_waiting(&mut self, wait: Wait) -> Result<Slot> {
         let row = match self.free.last() {
             Some(&row) => {
                 // It may hold the state of a stream that was removed.
-                self.session.write(row..row + 1, None, wait).await?;
+                self.session.write(from_ref(&(row..row + 1)), None, wait).await?;
                 row
             }
             None => {
                 let old = self.session.rows();
-                match self.session.grow(old.saturating_mul(2)).await {
+                match self.grow(old.saturating_mul(2)).await {
                     // Room for many is not worth an error where there is room for one.
                     Err(Error::Limit { .. } | Error::OutOfMemory { .. } | Error::TooLarge { .. }) => {
-                        self.session.grow(old + 1).await?;
+                        self.grow(old.saturating_add(1)).await?;
                     }
                     grown => grown?,
                 }
-                self.free.extend((old..self.session.rows()).rev());
                 old
             }
         };
         self.free.pop();
         Ok(self.occupy(row))
+    }
+
+    /// Makes room for as many streams, in the lists before the states.
+    async fn grow(&mut self, rows: usize) -> Result<()> {
+        let old = self.session.rows();
+        self.reserve(rows)?;
+        self.session.grow(rows).await?;
+        self.free.extend((old..rows).rev());
+        Ok(())
+    }
+
+    /// Room in the lists for every row, so that no later call needs more.
+    fn reserve(&mut self, rows: usize) -> Result<()> {
+        reserve(&mut self.slots, rows)?;
+        reserve(&mut self.rows, rows)?;
+        reserve(&mut self.free, rows)
     }
 
     fn occupy(&mut self, row: usize) -> Slot {
@@ -229,86 +243,69 @@ impl<K: Kind, F: Real> Streams<K, F> {
         Ok(())
     }
 
-    /// Sets the state of a stream to zeros, as at its start.
+    /// Sets the states of some streams to zeros, as at their start.
     ///
     /// # Errors
-    /// [`Error::Config`] for a slot that is not there; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn reset(&mut self, slot: Slot) -> Result<()> {
-        pollster::block_on(self.set(slot, None, Wait::Blocking))
+    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
+    pub fn reset<'a>(&'a mut self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Request<'a, ()> {
+        let slots = slots.as_ref();
+        Request::plain(move |wait| self.set(slots, None, wait))
     }
 
-    /// [`reset`](Self::reset) without blocking.
+    /// Reads the states of some streams, in one readback: h `[L, B, P]`, and of an LSTM c `[L, B, H]`, row b being that
+    /// of `slots[b]`. It is the state of a forward of B rows.
     ///
     /// # Errors
-    /// As [`reset`](Self::reset).
-    pub async fn reset_async(&mut self, slot: Slot) -> Result<()> {
-        self.set(slot, None, Wait::Async).await
+    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice; [`Error::Limit`] for more than the
+    /// device can read back at once, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn snapshot<'a>(&'a self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Request<'a, K::State<F>> {
+        let slots = slots.as_ref();
+        Request::plain(move |wait| self.read(slots, wait))
     }
 
-    /// The state of a stream: h `[L, P]`, and of an LSTM c `[L, H]`, the shapes of an unbatched forward.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a slot that is not there; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn snapshot(&self, slot: Slot) -> Result<K::State<F>> {
-        pollster::block_on(self.read(slot, Wait::Blocking))
-    }
-
-    /// [`snapshot`](Self::snapshot) without blocking.
-    ///
-    /// # Errors
-    /// As [`snapshot`](Self::snapshot).
-    pub async fn snapshot_async(&self, slot: Slot) -> Result<K::State<F>> {
-        self.read(slot, Wait::Async).await
-    }
-
-    async fn read(&self, slot: Slot, wait: Wait) -> Result<K::State<F>> {
-        let row = self.row(slot)?;
-        let arrays = self.session.read(row..row + 1, wait).await?;
-        let shaped = arrays.into_iter().enumerate().map(|(s, array)| Tensor::new(self.state_shape(s), array));
+    async fn read(&self, slots: &[Slot], wait: Wait) -> Result<K::State<F>> {
+        let arrays = self.session.read(&runs(&self.rows_of(slots)?)?, wait).await?;
+        let shape = |s| vec![self.config().num_layers(), slots.len(), self.config().0.state_size(s)];
+        let shaped = arrays.into_iter().enumerate().map(|(s, array)| Tensor::new(shape(s), array));
         K::state(shaped.collect::<Result<_>>()?)
     }
 
-    /// Sets the state of a stream to a snapshot, of whatever stream.
+    /// Sets the states of some streams to a snapshot, of whatever streams of a layer of this shape: row b goes to
+    /// `slots[b]`. One slot takes an unbatched state `[L, ·]` as well.
     ///
     /// # Errors
-    /// [`Error::Config`] for a slot that is not there, [`Error::Shape`] for a state of another shape than a snapshot's;
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn restore(&mut self, slot: Slot, state: &K::State<F>) -> Result<()> {
-        pollster::block_on(self.set(slot, Some(state), Wait::Blocking))
+    /// When it runs, [`Error::Config`] for a slot that is not there or comes twice, [`Error::Shape`] for a state of
+    /// another shape than a snapshot's; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn restore<'a>(
+        &'a mut self,
+        slots: &'a (impl AsRef<[Slot]> + ?Sized),
+        state: &'a K::State<F>,
+    ) -> Request<'a, ()> {
+        let slots = slots.as_ref();
+        Request::plain(move |wait| self.set(slots, Some(state), wait))
     }
 
-    /// [`restore`](Self::restore) without blocking.
-    ///
-    /// # Errors
-    /// As [`restore`](Self::restore).
-    pub async fn restore_async(&mut self, slot: Slot, state: &K::State<F>) -> Result<()> {
-        self.set(slot, Some(state), Wait::Async).await
-    }
-
-    async fn set(&mut self, slot: Slot, state: Option<&K::State<F>>, wait: Wait) -> Result<()> {
-        let row = self.row(slot)?;
+    async fn set(&mut self, slots: &[Slot], state: Option<&K::State<F>>, wait: Wait) -> Result<()> {
+        let rows = self.rows_of(slots)?;
         let arrays = state.map(K::arrays);
+        let config = &self.config().0;
         for (s, array) in arrays.iter().flatten().enumerate() {
-            let (name, expected) = (self.config.0.cell.states()[s].initial, self.state_shape(s));
-            if array.shape() != expected {
-                let expected =
-                    format!("{expected:?} ([L, {}], the state of one stream)", self.config.0.state_letter(s));
-                return Err(Error::Shape { what: name.to_owned(), expected, got: array.shape().to_vec() });
+            let (layers, size) = (config.num_layers, config.state_size(s));
+            let expected = [layers, slots.len(), size];
+            if array.shape() != expected && !(slots.len() == 1 && array.shape() == [layers, size]) {
+                let letter = config.state_letter(s);
+                let expected = format!("{expected:?} ([L, B, {letter}], a row for each slot)");
+                let what = config.cell.states()[s].initial.to_owned();
+                return Err(Error::Shape { what, expected, got: array.shape().to_vec() });
             }
         }
         let data: Option<Vec<&[F]>> = arrays.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
-        self.session.write(row..row + 1, data.as_deref(), wait).await
-    }
-
-    fn state_shape(&self, state: usize) -> Vec<usize> {
-        vec![self.config.0.num_layers, self.config.0.state_size(state)]
+        self.session.write(&runs(&rows)?, data.as_deref(), wait).await
     }
 
     fn position(&self, slot: Slot) -> Result<usize> {
-        let missing = |_| slot_error("a slot of these streams that was not removed", format!("{slot:?}"));
+        let missing = |_| slot_error("a slot of these streams that was not removed", slot.to_string());
         self.slots.binary_search(&slot).map_err(missing)
     }
 
@@ -316,16 +313,67 @@ impl<K: Kind, F: Real> Streams<K, F> {
         Ok(self.rows[self.position(slot)?])
     }
 
+    /// The rows of a push of some slots, or of all.
+    pub(super) fn rows_to_push(&self, slots: Option<&[Slot]>) -> Result<Vec<usize>> {
+        match slots {
+            Some(slots) => self.rows_of(slots),
+            None => copied(self.rows.iter().copied().map(Ok)),
+        }
+    }
+
     /// The rows of some slots, each of which comes once.
     fn rows_of(&self, slots: &[Slot]) -> Result<Vec<usize>> {
-        let rows = slots.iter().map(|&slot| self.row(slot)).collect::<Result<_>>()?;
-        let mut sorted = slots.to_vec();
+        let rows = copied(slots.iter().map(|&slot| self.row(slot)))?;
+        let mut sorted = copied(slots.iter().copied().map(Ok))?;
         sorted.sort_unstable();
         match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(twice) => Err(slot_error("each slot once", format!("{:?} twice", twice[0]))),
+            Some(twice) => Err(slot_error("each slot once", format!("{} twice", twice[0]))),
             None => Ok(rows),
         }
     }
+}
+
+/// As of [`Display`](fmt::Display): states are not printed.
+impl<K: Kind, F: Real> fmt::Debug for Streams<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Streams({self})")
+    }
+}
+
+/// Number, layer and device: "3 streams through LSTM(10, 20) on CPU".
+impl<K: Kind, F: Real> fmt::Display for Streams<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.slots.len() == 1 { "" } else { "s" };
+        write!(f, "{} stream{plural} through {}", self.slots.len(), self.layer)
+    }
+}
+
+/// Rows as ranges of those that follow each other, in their order.
+fn runs(rows: &[usize]) -> Result<Vec<Range<usize>>> {
+    let runs = || rows.chunk_by(|a, b| a + 1 == *b);
+    let mut ranges = Vec::new();
+    reserve(&mut ranges, runs().count())?;
+    ranges.extend(runs().map(|run| run[0]..run[0] + run.len()));
+    Ok(ranges)
+}
+
+/// Makes room in a list for `count` elements, those that are there included.
+fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<()> {
+    list.try_reserve_exact(count.saturating_sub(list.len())).map_err(|_| Error::TooLarge {
+        what: "a list of streams".to_owned(),
+        shape: vec![count],
+        bytes_each: size_of::<T>(),
+    })
+}
+
+/// A list of what an iterator of known length gives, or its first error.
+fn copied<T>(elements: impl ExactSizeIterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    reserve(&mut list, elements.len())?;
+    for element in elements {
+        list.push(element?);
+    }
+    Ok(list)
 }
 
 fn slot_error(expected: &'static str, got: String) -> Error {

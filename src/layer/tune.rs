@@ -1,7 +1,6 @@
 //! Finding the fastest strategy by trying.
 
 use crate::call::Call;
-use crate::device::needs_gpu;
 use crate::extents::Extents;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
@@ -12,25 +11,23 @@ use crate::{Device, Error};
 use crate::{Real, Result, Strategy, Tensor};
 
 impl<K: Kind, F: Real> Placed<K, F> {
-    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest. [`Strategy::Auto`]
-    /// takes it from now on for all models of these sizes on this [`Device`], for this batch and sequences of any length, in streams
-    /// for as many as there is room for; a strategy that was set stays. Without it, strategies are chosen by what is known of GPUs in
-    /// general.
+    /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest.
+    /// [`Strategy::Auto`] takes it from now on for all models of these sizes on this [`Device`], for this batch and
+    /// sequences of any length, in streams for as many as there is room for; a strategy that was set stays. Without it,
+    /// strategies are chosen by what is known of GPUs in general.
     ///
-    /// It runs six forwards a strategy, in turn, each with upload and readback. Strategies round differently: a program that wants the
-    /// same bits in every run sets the strategy that `tune` has given it once. A shape without steps or rows times nothing, and gives
-    /// the strategy that is set. It blocks, and is not there on wasm32, which has no clock.
+    /// It runs six forwards of each strategy, in turn, each with upload and readback. Strategies round differently: a
+    /// program that wants the same bits in every run sets the strategy that `tune` has given it once. A shape without
+    /// steps or rows times nothing, and gives the strategy that is set; so does the CPU, which has one way to run. It
+    /// blocks, and is not there on wasm32, which has no clock.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Unsupported`] on the CPU.
+    /// As [`forward`](Self::forward).
     pub fn tune(&self, input_shape: &[usize]) -> Result<Strategy> {
-        let Place::Gpu(model) = &self.model.place else {
-            return Err(needs_gpu("timing the strategies"));
+        let extents = Extents::of_input(&self.config().0, input_shape)?;
+        let (Place::Gpu(model), false) = (&self.model().place, extents.is_empty()) else {
+            return Ok(self.strategy());
         };
-        let extents = Extents::of_input(&self.config.0, input_shape)?;
-        if extents.is_empty() {
-            return Ok(model.strategy());
-        }
         let zeros = Tensor::<f32>::zeros(input_shape)?;
         let call = Call::new(extents, &Options::new())?;
         pollster::block_on(model.tune(&call, zeros.data()))

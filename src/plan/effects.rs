@@ -311,7 +311,8 @@ fn programs_write_before_they_read_and_leave_every_result() {
                         (false, Results::OutputAndStates),
                         (true, Results::OutputAndStates),
                     ] {
-                        let mut call = Call::new(extents, &Options::new().lengths(&lengths)).unwrap();
+                        let mut call =
+                            Call::new(extents, &Options { lengths: Some(&lengths), ..Options::new() }).unwrap();
                         call.task = Task { strategy, all_states, results, ..call.task };
                         // A chunk for all steps, and as many chunks as steps.
                         for submission_work in [limits::SUBMISSION_WORK, 1] {

@@ -81,7 +81,12 @@ impl Forward<'_> {
         let (schedule, arrays) = self.within(&arrays, gx_of_step, limits)?;
         program::check_arrays(&arrays, limits)?;
         let mut program = Program::default();
-        (program.arrays, program.bindings, program.after) = (arrays, self.bindings(), self.after());
+        program.arrays = arrays;
+        if schedule.time_steps == 0 {
+            // The initial state is the last one, and nothing runs.
+            return Ok((schedule, program));
+        }
+        (program.bindings, program.after) = (self.bindings(), self.after());
         program.step_stride = schedule.params.step_stride();
         self.dispatch(&schedule, &mut program)?;
         Ok((schedule, program))

@@ -41,7 +41,7 @@ fn kernel_and_layer(plan: &Plan, dispatch: &Dispatch) -> (Kernel, usize) {
 
 #[test]
 fn every_step_of_every_layer_is_dispatched_once_and_after_its_input() {
-    let config = LstmConfig::new(10, 400).num_layers(3).bidirectional(true);
+    let config = LstmConfig::new(10, 400).with_num_layers(3).with_bidirectional(true);
     // gx of a step is 100·2·1600·4 bytes, so that 52 steps fill its 64 MiB.
     let plan = plan(&config, 150, 100).unwrap();
     assert_eq!(plan.schedule.chunk_steps, 52);
@@ -114,7 +114,7 @@ fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
 /// Less memory means fewer steps at a time, to the point where a single step does not fit.
 #[test]
 fn a_forward_stays_within_the_memory_that_it_may_take() {
-    let config = LstmConfig::new(64, 128).num_layers(3);
+    let config = LstmConfig::new(64, 128).with_num_layers(3);
     let free = plan(&config, 500, 16).unwrap();
     let with = |forward_memory| plan_with(&config, 500, 16, &DeviceLimits { forward_memory, ..limits() });
     let least = free.device_bytes() - free.program.bytes(Name::Gx);
@@ -199,7 +199,7 @@ fn every_batch_has_a_tile_that_fits_every_device() {
 #[test]
 fn sizes_beyond_all_limits_are_refused() {
     for (t, b) in [(16, 1 << 60), (1, usize::MAX), (0, usize::MAX), (usize::MAX, usize::MAX)] {
-        let error = plan(&LstmConfig::new(3, 5).num_layers(2), t, b).unwrap_err();
+        let error = plan(&LstmConfig::new(3, 5).with_num_layers(2), t, b).unwrap_err();
         assert!(matches!(error, Error::Limit { .. }), "{error}");
     }
 }
@@ -220,7 +220,7 @@ fn the_input_products_own_limits_are_checked() {
 
 #[test]
 fn sizes_beyond_everything_are_limits_too() {
-    let deep = LstmConfig::new(1, 1).num_layers(100_000);
+    let deep = LstmConfig::new(1, 1).with_num_layers(100_000);
     let plan_of = |t, b| plan_with(&deep, t, b, &limits());
     // Without rows there is nothing to hold.
     assert_eq!(plan_of(usize::MAX, 0).unwrap().dispatch_count(), 0);
@@ -233,7 +233,7 @@ fn sizes_beyond_everything_are_limits_too() {
 
 #[test]
 fn with_a_projection_every_step_is_followed_by_it() {
-    let config = LstmConfig::new(10, 40).proj_size(7).num_layers(2);
+    let config = LstmConfig::new(10, 40).with_proj_size(7).with_num_layers(2);
     let plan = plan(&config, 3, 5).unwrap();
     let kernels: Vec<_> = plan.program.dispatches().map(|d| kernel_and_layer(&plan, &d).0).collect();
     let of_layer = [&[Kernel::InputProduct][..], &[Kernel::StepFewRows, Kernel::Projection].repeat(3)].concat();
@@ -249,7 +249,7 @@ fn with_a_projection_every_step_is_followed_by_it() {
 
 #[test]
 fn a_plan_says_what_it_does_and_why() {
-    let plan = plan(&LstmConfig::new(10, 400).num_layers(3).bidirectional(true), 150, 100).unwrap();
+    let plan = plan(&LstmConfig::new(10, 400).with_num_layers(3).with_bidirectional(true), 150, 100).unwrap();
     assert_eq!(
         format!("{plan:#}"),
         "LSTM(10, 400, num_layers=3, bidirectional=true) over T = 150, B = 100\n  \
@@ -272,7 +272,7 @@ fn strategy_of(config: &LstmConfig, time_steps: usize, batch: usize, limits: &De
 fn the_strategy_follows_from_sizes_and_device() {
     let gpu = limits();
     let software = DeviceLimits { software: true, ..gpu };
-    let stack = LstmConfig::new(64, 256).num_layers(4);
+    let stack = LstmConfig::new(64, 256).with_num_layers(4);
     for (config, t, b, expected, on_software) in [
         // All weights in registers.
         (LstmConfig::new(64, 64), 100, 1, Strategy::Sequence, Strategy::Sequence),
@@ -285,8 +285,8 @@ fn the_strategy_follows_from_sizes_and_device() {
         (stack.clone(), 100, 1, Strategy::Wavefront, Strategy::Step),
         (stack.clone(), 100, 64, Strategy::Step, Strategy::Step),
         (stack.clone(), 10, 1, Strategy::Step, Strategy::Step),
-        (stack.clone().bidirectional(true), 100, 1, Strategy::Step, Strategy::Step),
-        (stack.clone().proj_size(32), 100, 1, Strategy::Step, Strategy::Step),
+        (stack.clone().with_bidirectional(true), 100, 1, Strategy::Step, Strategy::Step),
+        (stack.clone().with_proj_size(32), 100, 1, Strategy::Step, Strategy::Step),
     ] {
         let name = format!("{config}, T = {t}, B = {b}");
         assert_eq!(strategy_of(&config, t, b, &gpu), expected, "{name}");
@@ -302,7 +302,7 @@ fn the_strategy_follows_from_sizes_and_device() {
 #[test]
 fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
     for (layers, t) in [(2, 16), (3, 50), (5, 101), (32, 20)] {
-        let config = LstmConfig::new(10, 16).num_layers(layers);
+        let config = LstmConfig::new(10, 16).with_num_layers(layers);
         let task = Task::forward(Extents::batched(&config.0, t, 1));
         let plan =
             Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Wavefront, ..task }, &limits()).unwrap();
@@ -341,7 +341,7 @@ fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
 /// Overlapping layers takes room for all their outputs: where it is not there and nobody asked for it, steps do.
 #[test]
 fn a_wave_that_does_not_fit_gives_way() {
-    let config = LstmConfig::new(10, 256).num_layers(4);
+    let config = LstmConfig::new(10, 256).with_num_layers(4);
     let wave = plan(&config, 100, 1).unwrap();
     let less = DeviceLimits { forward_memory: wave.device_bytes() - wave.program.bytes(Name::Gx), ..limits() };
     let steps = plan_with(&config, 100, 1, &less).unwrap();
@@ -377,7 +377,7 @@ fn the_tile_follows_from_rows_and_units() {
 #[test]
 fn memory_that_some_number_of_chunks_fits_is_enough() {
     for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
-        let config = LstmConfig::new(1, 2).num_layers(2);
+        let config = LstmConfig::new(1, 2).with_num_layers(2);
         let task = Task { strategy, ..Task::forward(Extents::batched(&config.0, 3000, 1)) };
         let with =
             |forward_memory| Plan::new(&config.0, Precision::F32, task, &DeviceLimits { forward_memory, ..limits() });
@@ -408,7 +408,7 @@ fn a_sequence_takes_the_workgroup_that_there_is_memory_for() {
 /// A strategy that was timed and found the fastest was not asked for: where it does not fit, steps do.
 #[test]
 fn what_was_timed_gives_way_as_well() {
-    let config = LstmConfig::new(4, 65).num_layers(6);
+    let config = LstmConfig::new(4, 65).with_num_layers(6);
     let task = Task::forward(Extents::batched(&config.0, 400, 4));
     let steps = Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
     let tuned = Task { tuned: Some(Strategy::Wavefront), ..task };

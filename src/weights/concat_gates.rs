@@ -4,42 +4,76 @@ use std::path::Path;
 
 use crate::cell_kind::{CellKind, lstm_gate};
 use crate::config::RecurrentConfig;
-use crate::tensor::zeroed;
+use crate::memory::{collected, reserved};
 use crate::weights::LayerWeights;
 use crate::weights::tensor_file::TensorFile;
 use crate::{Error, Real, Result, Tensor};
 
-/// A fully connected layer as `torch.nn.Linear` holds it.
+/// The `torch.nn.Linear` of one gate, over the concatenation `[x, h]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Linear<F = f32> {
+pub struct GateLinear<F = f32> {
     /// `[H, I + H]`: columns 0..I belong to x, the rest to h.
     pub weight: Tensor<F>,
     /// `[H]`, or `None` for `bias=False`.
     pub bias: Option<Tensor<F>>,
 }
 
-/// One layer of a hand-written LSTM: `forget`, `input`, `output` and `cell` are each a [`Linear`] over `[x, h]`.
+/// One layer of a hand-written LSTM: `forget`, `input`, `output` and `cell` are each a [`GateLinear`] over `[x, h]`.
 ///
 /// The columns split at I into `W_ih` and `W_hh`; the bias becomes `bias_ih`, and `bias_hh` is zero.
+///
+/// ```
+/// use wgpu_rnn::{ConcatGates, Device, GateLinear, Lstm, Tensor};
+///
+/// // In PyTorch: self.forget = nn.Linear(I + H, H) and so on, applied to torch.cat([x, h], 1); here I = 3, H = 2.
+/// let linear = |value: f32| -> Result<GateLinear, wgpu_rnn::Error> {
+///     Ok(GateLinear { weight: Tensor::new([2, 5], [value; 10])?, bias: Some(Tensor::zeros([2])?) })
+/// };
+/// let gates = ConcatGates { forget: linear(0.1)?, input: linear(0.2)?, output: linear(0.3)?, cell: linear(0.4)? };
+///
+/// let lstm = Lstm::from_concat_gates(&[gates.clone()])?; // one entry for each layer
+/// assert_eq!(lstm.to_string(), "LSTM(3, 2)");
+/// let (output, _) = lstm.to(&Device::cpu())?.forward(&Tensor::zeros([7, 3])?, None)?; // [T, I]
+/// assert_eq!(output.shape(), [7, 2]);
+/// assert_eq!(lstm.to_concat_gates()?, [gates]);
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConcatGates<F = f32> {
     /// The forget gate, f.
-    pub forget: Linear<F>,
+    pub forget: GateLinear<F>,
     /// The input gate, i.
-    pub input: Linear<F>,
+    pub input: GateLinear<F>,
     /// The output gate, o.
-    pub output: Linear<F>,
+    pub output: GateLinear<F>,
     /// The cell candidate, g.
-    pub cell: Linear<F>,
+    pub cell: GateLinear<F>,
 }
 
 impl ConcatGates {
-    /// [`from_tensor_file`](Self::from_tensor_file) of a file by its path, as f32.
+    /// Opens a file and reads the gates out of it, as [`from_tensor_file`](Self::from_tensor_file).
     ///
     /// # Errors
     /// As [`TensorFile::open`] and [`from_tensor_file`](Self::from_tensor_file).
     pub fn from_safetensors(path: impl AsRef<Path>, prefix: &str) -> Result<Self> {
         Self::from_tensor_file(&TensorFile::open(path)?, prefix)
+    }
+
+    /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on, as f32.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] without one of the four weights; otherwise as [`TensorFile::tensor`].
+    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+        Self::from_tensor_file_as(file, prefix)
+    }
+
+    /// [`from_tensor_file`](Self::from_tensor_file) in a number type of choice:
+    /// `ConcatGates::from_tensor_file_as::<f64>(&file, prefix)`.
+    ///
+    /// # Errors
+    /// As [`from_tensor_file`](Self::from_tensor_file).
+    pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<ConcatGates<F>> {
+        ConcatGates::read(file, prefix)
     }
 }
 
@@ -47,18 +81,14 @@ impl<F: Real> ConcatGates<F> {
     /// The gates' names in files, in the order of the fields.
     const NAMES: [&'static str; 4] = ["forget", "input", "output", "cell"];
 
-    /// Reads `{prefix}forget.weight`, `{prefix}forget.bias` and so on.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`] without one of the four weights; else as [`TensorFile::tensor`].
-    pub fn from_tensor_file(file: &TensorFile, prefix: &str) -> Result<Self> {
+    fn read(file: &TensorFile, prefix: &str) -> Result<Self> {
         let read = |gate: &str| {
             let name = format!("{prefix}{gate}.weight");
             let weight = file.tensor(&name)?.ok_or_else(|| Error::MissingTensor {
                 name,
                 why: "a hand-written LSTM has the gates forget, input, output and cell".to_owned(),
             })?;
-            Ok(Linear { weight, bias: file.tensor(&format!("{prefix}{gate}.bias"))? })
+            Ok(GateLinear { weight, bias: file.tensor(&format!("{prefix}{gate}.bias"))? })
         };
         let [forget, input, output, cell] = Self::NAMES;
         Ok(Self { forget: read(forget)?, input: read(input)?, output: read(output)?, cell: read(cell)? })
@@ -80,7 +110,7 @@ impl<F: Real> ConcatGates<F> {
     }
 
     /// The gates in canonical order.
-    fn canonical(&self) -> [(&'static str, &Linear<F>); 4] {
+    fn canonical(&self) -> [(&'static str, &GateLinear<F>); 4] {
         let mut gates = [("", &self.forget); 4];
         gates[lstm_gate::INPUT] = ("input", &self.input);
         gates[lstm_gate::FORGET] = ("forget", &self.forget);
@@ -105,9 +135,9 @@ impl<F: Real> ConcatGates<F> {
     fn to_layer(&self) -> Result<LayerWeights<F>> {
         let (hidden, input) = self.sizes()?;
         let rows = CellKind::Lstm.gates() * hidden;
-        let mut weight_ih = Vec::with_capacity(rows * input);
-        let mut weight_hh = Vec::with_capacity(rows * hidden);
-        let mut bias_ih = Vec::with_capacity(rows);
+        let mut weight_ih = reserved("weight_ih", &[rows, input])?;
+        let mut weight_hh = reserved("weight_hh", &[rows, hidden])?;
+        let mut bias_ih = reserved("bias_ih", &[rows])?;
         for (name, gate) in self.canonical() {
             let check = |what: &str, got: &[usize], expected: &[usize]| {
                 if got == expected {
@@ -141,22 +171,19 @@ impl<F: Real> ConcatGates<F> {
     fn from_layer(weights: &LayerWeights<F>, hidden: usize, input: usize) -> Result<Self> {
         let gate = |index: usize| {
             let rows = index * hidden..(index + 1) * hidden;
-            let mut weight = Vec::with_capacity(hidden * (input + hidden));
+            let mut weight = reserved("weight", &[hidden, input + hidden])?;
             for row in rows.clone() {
                 weight.extend_from_slice(&weights.weight_ih().data()[row * input..(row + 1) * input]);
                 weight.extend_from_slice(&weights.weight_hh().data()[row * hidden..(row + 1) * hidden]);
             }
             let bias = match (weights.bias_ih(), weights.bias_hh()) {
                 (Some(ih), Some(hh)) => {
-                    let mut sum = zeroed("bias", &[hidden])?;
-                    for (sum, row) in sum.iter_mut().zip(rows) {
-                        *sum = ih.data()[row] + hh.data()[row];
-                    }
+                    let sum = collected("bias", hidden, rows.map(|row| ih.data()[row] + hh.data()[row]))?;
                     Some(Tensor::new([hidden], sum)?)
                 }
                 _ => None,
             };
-            Ok(Linear { weight: Tensor::new([hidden, input + hidden], weight)?, bias })
+            Ok(GateLinear { weight: Tensor::new([hidden, input + hidden], weight)?, bias })
         };
         Ok(Self {
             forget: gate(lstm_gate::FORGET)?,

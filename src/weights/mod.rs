@@ -2,24 +2,28 @@
 //!
 //! Formats end here: a reader makes [`LayerWeights`], and nothing behind this module knows where they came from.
 
-pub(crate) mod cell;
 pub(crate) mod concat_gates;
 pub(crate) mod init;
+pub(crate) mod inventory;
 pub(crate) mod names;
 pub(crate) mod pytorch;
+mod recorded;
 pub(crate) mod tensor_file;
+mod tensor_writer;
+mod whole_file;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use half::f16;
 
 use crate::config::RecurrentConfig;
 use crate::precision::Precision;
-use crate::weights::names::{Parameter, ParameterKind};
+use crate::weights::names::{Parameter, ParameterKind, check_shape};
 use crate::{Error, Real, Result, Tensor};
 
-/// The parameters of one layer and direction, by PyTorch's names, gates in PyTorch's order (LSTM i, f, g, o; GRU r, z, n);
-/// G is 4 for an LSTM, 3 for a GRU, 1 for an RNN.
+/// The parameters of one layer and direction, by PyTorch's names, gates in PyTorch's order (LSTM i, f, g, o; GRU r, z,
+/// n); G is 4 for an LSTM, 3 for a GRU, 1 for an RNN.
 ///
 /// | tensor | shape |
 /// |---|---|
@@ -29,7 +33,7 @@ use crate::{Error, Real, Result, Tensor};
 /// | `weight_hr` | `[P, H]`, of an LSTM with a projection |
 ///
 /// Shapes and values are checked when a model is made of them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct LayerWeights<F = f32> {
     weight_ih: Tensor<F>,
     weight_hh: Tensor<F>,
@@ -83,22 +87,32 @@ impl<F: Real> LayerWeights<F> {
     }
 
     pub(crate) fn cast<G: Real>(&self) -> Result<LayerWeights<G>> {
-        let bias = match &self.bias {
-            Some((ih, hh)) => Some((ih.cast()?, hh.cast()?)),
-            None => None,
-        };
-        let weight_hr = self.weight_hr.as_ref().map(Tensor::cast).transpose()?;
-        Ok(LayerWeights { weight_ih: self.weight_ih.cast()?, weight_hh: self.weight_hh.cast()?, bias, weight_hr })
+        self.map(Tensor::cast, Tensor::cast)
     }
 
     /// The same with the two matrices that f16 is for rounded to it, in their own number type.
     fn rounded_to_f16(&self) -> Result<Self> {
-        let rounded = |tensor: &Tensor<F>| {
-            let mut rounded = tensor.cast::<F>()?;
-            rounded.data_mut().iter_mut().for_each(|v| *v = F::from_f64(f16::from_f64(v.to_f64()).to_f64()));
-            Ok(rounded)
+        let same = |tensor: &Tensor<F>| tensor.as_view().to_tensor();
+        let rounded = |tensor: &Tensor<F>| tensor.map(|v| F::from_f64(f16::from_f64(v.to_f64()).to_f64()));
+        self.map(rounded, same)
+    }
+
+    /// Converts every tensor: the two matrices by `matrix`, biases and projection by `other`.
+    fn map<G: Real>(
+        &self,
+        matrix: impl Fn(&Tensor<F>) -> Result<Tensor<G>>,
+        other: impl Fn(&Tensor<F>) -> Result<Tensor<G>>,
+    ) -> Result<LayerWeights<G>> {
+        let bias = match &self.bias {
+            Some((ih, hh)) => Some((other(ih)?, other(hh)?)),
+            None => None,
         };
-        Ok(Self { weight_ih: rounded(&self.weight_ih)?, weight_hh: rounded(&self.weight_hh)?, ..self.clone() })
+        Ok(LayerWeights {
+            weight_ih: matrix(&self.weight_ih)?,
+            weight_hh: matrix(&self.weight_hh)?,
+            bias,
+            weight_hr: self.weight_hr.as_ref().map(other).transpose()?,
+        })
     }
 
     pub(crate) fn get(&self, kind: ParameterKind) -> Option<&Tensor<F>> {
@@ -109,6 +123,20 @@ impl<F: Real> LayerWeights<F> {
             ParameterKind::BiasHh => self.bias_hh(),
             ParameterKind::WeightHr => self.weight_hr(),
         }
+    }
+}
+
+/// The shapes of the tensors that there are; weights are not printed.
+impl<F: Real> fmt::Debug for LayerWeights<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerWeights(weight_ih {:?}, weight_hh {:?}", self.weight_ih.shape(), self.weight_hh.shape())?;
+        if let Some((bias_ih, bias_hh)) = &self.bias {
+            write!(f, ", bias_ih {:?}, bias_hh {:?}", bias_ih.shape(), bias_hh.shape())?;
+        }
+        if let Some(weight_hr) = &self.weight_hr {
+            write!(f, ", weight_hr {:?}", weight_hr.shape())?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -163,13 +191,6 @@ pub(crate) fn validate<F: Real>(
         }
     }
     Ok(())
-}
-
-fn check_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
-    if expected == got {
-        return Ok(());
-    }
-    Err(Error::Shape { what: name.to_owned(), expected: format!("{expected:?}"), got: got.to_vec() })
 }
 
 /// One NaN weight makes every output NaN without a trace of where it came from, so it is found here.

@@ -68,69 +68,111 @@ impl fmt::Display for Parameter {
     }
 }
 
-/// Splits `{stem}_l{k}[_reverse]`; `None` for any other name. Leading zeros are no layer number of PyTorch's.
-fn parse(name: &str) -> Option<(&str, usize, usize)> {
-    let (name, direction) = name.strip_suffix("_reverse").map_or((name, 0), |forward| (forward, 1));
-    let (stem, digits) = name.rsplit_once("_l")?;
-    let layer: usize = digits.parse().ok()?;
-    (is_stem(stem) && layer.to_string() == digits).then_some((stem, layer, direction))
+/// How the parameters of a layer and of a cell are called (`torch.nn.LSTM` and `torch.nn.LSTMCell`, "Variables").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// `{stem}_l{k}[_reverse]`
+    Layer,
+    /// `{stem}`
+    Cell,
+}
+
+impl Naming {
+    /// The word for it in messages.
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Layer => "layer",
+            Self::Cell => "cell",
+        }
+    }
+
+    /// The full name of a parameter.
+    pub(crate) fn name(self, prefix: &str, parameter: Parameter) -> String {
+        match self {
+            Self::Layer => format!("{prefix}{parameter}"),
+            Self::Cell => format!("{prefix}{}", parameter.kind.stem()),
+        }
+    }
+
+    /// A configuration in words: a cell is one layer, and called after its own class.
+    pub(crate) fn describe(self, config: &RecurrentConfig) -> String {
+        match self {
+            Self::Layer => config.to_string(),
+            Self::Cell => config.to_string().replacen('(', "Cell(", 1),
+        }
+    }
+
+    /// The prefixes under which there is a layer or cell: whatever stands before its first weight.
+    pub(crate) fn prefixes<'a>(self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let first = self.name("", Parameter { kind: ParameterKind::WeightIh, layer: 0, direction: 0 });
+        let mut found: Vec<String> = names.filter_map(|n| n.strip_suffix(first.as_str())).map(str::to_owned).collect();
+        found.sort();
+        found
+    }
+
+    /// Splits a name without its prefix into stem, layer and direction; `None` for any other name. Leading zeros are no
+    /// layer number of PyTorch's.
+    fn parse(self, name: &str) -> Option<(&str, usize, usize)> {
+        match self {
+            Self::Layer => {
+                let (name, direction) = name.strip_suffix("_reverse").map_or((name, 0), |forward| (forward, 1));
+                let (stem, digits) = name.rsplit_once("_l")?;
+                let layer: usize = digits.parse().ok()?;
+                (is_stem(stem) && layer.to_string() == digits).then_some((stem, layer, direction))
+            }
+            Self::Cell => is_stem(name).then_some((name, 0, 0)),
+        }
+    }
 }
 
 fn is_stem(name: &str) -> bool {
     ParameterKind::ALL.iter().any(|kind| kind.stem() == name)
 }
 
-/// The prefixes under which there is a recurrent layer: whatever stands before a `weight_ih_l0`.
-pub(crate) fn prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut found: Vec<String> = names.filter_map(|n| n.strip_suffix("weight_ih_l0")).map(str::to_owned).collect();
-    found.sort();
-    found
-}
-
-/// The prefixes under which there is a cell: whatever stands before a `weight_ih`.
-pub(crate) fn cell_prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut found: Vec<String> = names.filter_map(|n| n.strip_suffix("weight_ih")).map(str::to_owned).collect();
-    found.sort();
-    found
-}
-
 /// A parameter's full name with its stem, layer and direction.
 type Named<'a> = (&'a str, (&'a str, usize, usize));
 
-/// Infers a layer's configuration from the names and shapes of the tensors under `prefix`; it must be of `cell`'s kind.
+/// Infers the configuration of the layer or cell under `prefix` from the names and shapes of its tensors; it must be of
+/// `cell`'s kind.
 ///
-/// Sizes come from `weight_ih_l0`, `weight_hh_l0` and, of a projection, `weight_hr_l0`; the rest from which names are there. A
-/// name that no layer of that configuration has is an error: it would be dropped in silence otherwise.
+/// Sizes come from the first layer's `weight_ih`, `weight_hh` and, of a projection, `weight_hr`; the rest from which
+/// names are there. A name that no layer of that configuration has is an error: it would be dropped in silence
+/// otherwise.
 pub(crate) fn infer<'a>(
+    naming: Naming,
     cell: CellKind,
     prefix: &str,
     names: impl Iterator<Item = &'a str> + Clone,
     shape_of: impl Fn(&str) -> Option<&'a [usize]>,
 ) -> Result<RecurrentConfig> {
-    let input = format!("{prefix}weight_ih_l0");
+    let first = |kind| naming.name(prefix, Parameter { kind, layer: 0, direction: 0 });
+    let input = first(ParameterKind::WeightIh);
     let Some(weight_ih) = shape_of(&input) else {
-        let mut own =
-            names.clone().filter(|name| name.strip_prefix(prefix).is_some_and(|short| parse(short).is_some()));
-        if let Some(name) = own.next() {
+        let is_own = |name: &&str| name.strip_prefix(prefix).is_some_and(|short| naming.parse(short).is_some());
+        if let Some(name) = names.clone().find(is_own) {
             return Err(Error::MissingTensor { name: input, why: format!("{name} is there") });
         }
         return Err(Error::NoModel {
-            what: "layer",
+            what: naming.what(),
             prefix: prefix.to_owned(),
             missing: input,
-            found: prefixes(names),
+            found: naming.prefixes(names),
         });
     };
-    let recurrent = format!("{prefix}weight_hh_l0");
+    let recurrent = first(ParameterKind::WeightHh);
     let Some(weight_hh) = shape_of(&recurrent) else {
         return Err(Error::MissingTensor { name: recurrent, why: format!("{input} is there") });
     };
-    let own = own_parameters(prefix, names)?;
+    let own = own_parameters(naming, prefix, names)?;
     let &[rows, input_size] = weight_ih else { return Err(not_two_dimensional(input, weight_ih)) };
     let &[hh_rows, recurrent_size] = weight_hh else { return Err(not_two_dimensional(recurrent, weight_hh)) };
     let (hidden_size, proj_size) = match own.iter().find(|(_, (stem, ..))| *stem == "weight_hr") {
         None => (recurrent_size, 0),
-        Some((name, _)) => (projected_from(cell, prefix, name, recurrent_size, shape_of)?, recurrent_size),
+        Some((name, _)) if naming == Naming::Cell => {
+            let why = "a cell has no projection".to_owned();
+            return Err(Error::UnexpectedTensor { name: (*name).to_owned(), why });
+        }
+        Some((name, _)) => (projected_from(cell, prefix, name, recurrent_size, &shape_of)?, recurrent_size),
     };
     if hidden_size == 0 || hidden_size.checked_mul(cell.gates()) != Some(hh_rows) {
         return Err(not_of_this_cell(cell, recurrent, weight_hh, hidden_size));
@@ -138,22 +180,56 @@ pub(crate) fn infer<'a>(
     if rows != hh_rows {
         return Err(Error::Shape { what: input, expected: format!("[{hh_rows}, I]"), got: weight_ih.to_vec() });
     }
-    Ok(RecurrentConfig {
+    let config = RecurrentConfig {
         proj_size,
         num_layers: count_layers(&own)?,
         bias: own.iter().any(|(_, (stem, ..))| stem.starts_with("bias")),
         bidirectional: own.iter().any(|(_, (_, _, direction))| *direction == 1),
         ..RecurrentConfig::one_layer(cell, input_size, hidden_size)
-    })
+    };
+    check_shapes(naming, &config, prefix, shape_of)?;
+    Ok(config)
 }
 
-/// The parameters under a prefix. A name that is one but for its layer number is an error.
-fn own_parameters<'a>(prefix: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<Named<'a>>> {
+/// Checks that every parameter of `config` is there and has its shape.
+fn check_shapes<'a>(
+    naming: Naming,
+    config: &RecurrentConfig,
+    prefix: &str,
+    shape_of: impl Fn(&str) -> Option<&'a [usize]>,
+) -> Result<()> {
+    for (layer, direction) in config.layer_directions() {
+        for kind in ParameterKind::ALL.into_iter().filter(|kind| kind.is_in(config).is_ok()) {
+            let name = naming.name(prefix, Parameter { kind, layer, direction });
+            match shape_of(&name) {
+                Some(got) => check_shape(&name, &kind.shape(config, layer), got)?,
+                None => {
+                    let why = format!("the other names under {prefix:?} describe {}", naming.describe(config));
+                    return Err(Error::MissingTensor { name, why });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the shape of one parameter.
+pub(super) fn check_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::Shape { what: name.to_owned(), expected: format!("{expected:?}"), got: got.to_vec() })
+}
+
+/// The parameters under a prefix. A name that is one except for its layer number is an error.
+fn own_parameters<'a>(naming: Naming, prefix: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<Named<'a>>> {
     let mut own = Vec::new();
     for name in names {
         let Some(short) = name.strip_prefix(prefix) else { continue };
-        if let Some(parts) = parse(short) {
+        if let Some(parts) = naming.parse(short) {
             own.push((name, parts));
+        } else if naming == Naming::Cell {
+            continue;
         } else if ParameterKind::ALL.iter().any(|kind| short.starts_with(&format!("{}_l", kind.stem()))) {
             let why = "it is named like a parameter, but for its layer number".to_owned();
             return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
@@ -162,7 +238,7 @@ fn own_parameters<'a>(prefix: &str, names: impl Iterator<Item = &'a str>) -> Res
     Ok(own)
 }
 
-pub(super) fn not_two_dimensional(what: String, got: &[usize]) -> Error {
+fn not_two_dimensional(what: String, got: &[usize]) -> Error {
     Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() }
 }
 
@@ -190,7 +266,7 @@ fn projected_from<'a>(
 }
 
 /// The error of a `weight_hh` whose rows are another cell's.
-pub(super) fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_size: usize) -> Error {
+fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_size: usize) -> Error {
     let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
     let gates = weight_hh[0].checked_div(hidden_size).filter(|gates| gates * hidden_size == weight_hh[0]);
     let other = match gates.and_then(|gates| Some((gates, CellKind::of_gates(gates)?.1))) {
@@ -222,11 +298,11 @@ mod tests {
         for kind in ParameterKind::ALL {
             for (layer, direction) in [(0, 0), (1, 1), (12, 0)] {
                 let name = Parameter { kind, layer, direction }.to_string();
-                assert_eq!(parse(&name), Some((kind.stem(), layer, direction)), "{name}");
+                assert_eq!(Naming::Layer.parse(&name), Some((kind.stem(), layer, direction)), "{name}");
             }
         }
         for other in ["weight_ih", "weight_ih_l", "weight_ih_l01", "weight_ih_l-1", "head.weight", "weight_xx_l0", ""] {
-            assert_eq!(parse(other), None, "{other}");
+            assert_eq!(Naming::Layer.parse(other), None, "{other}");
         }
     }
 }

@@ -1,32 +1,28 @@
-//! Named tensors in a safetensors file: reading with conversion, writing whole or not at all.
+//! Named tensors in a safetensors file: the header is read at once, each tensor when it is asked for, with conversion.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
-use std::io::Write;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use half::{bf16, f16};
-use safetensors::tensor::{TensorInfo, TensorView};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensorError};
 
-use crate::cell_kind::CellKind;
-use crate::weights::names;
+use crate::memory::{filled, reserved};
+use crate::tensor::IntoElements;
+use crate::weights::names::Naming;
+use crate::weights::tensor_writer::{MAX_HEADER_BYTES, Prepared};
+use crate::weights::whole_file;
 use crate::{Error, Real, Result, Tensor};
 
-/// What kind of recurrent layer a file has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RecurrentLayer {
-    /// [`Lstm`](crate::Lstm) reads it.
-    Lstm,
-    /// [`Gru`](crate::Gru) reads it.
-    Gru,
-    /// [`Rnn`](crate::Rnn) reads it; the nonlinearity is not in the weights.
-    Rnn,
-}
-
-/// A safetensors file, read whole: named tensors of any type, converted to `f32` or `f64` as they are taken out.
+/// A safetensors file: named tensors of any type, converted to `f32` or `f64` as they are taken out.
+///
+/// Opening reads the header alone; a tensor is read when it is asked for, so a layer out of a large checkpoint costs
+/// what the layer is. The file stays open, and threads may read from it at the same time. On Unix, one
+/// that is replaced meanwhile, as [`save`](Self::save) does, is read as it was; one that somebody shortens gives an error.
 ///
 /// ```
 /// use wgpu_rnn::{Tensor, TensorFile};
@@ -37,191 +33,261 @@ pub enum RecurrentLayer {
 /// assert!(file.tensor::<f32>("h_0")?.is_none());
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
+///
+/// The layers of a file, without loading one:
+///
+/// ```no_run
+/// for layer in wgpu_rnn::TensorFile::open("model.safetensors")?.layers() {
+///     println!("{layer}"); // LSTM(80, 512, num_layers=3, bidirectional=true) under "encoder.", F16
+/// }
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
 pub struct TensorFile {
-    bytes: Vec<u8>,
-    /// Where the data begins, behind the header.
-    data_start: usize,
+    source: Source,
+    /// The byte at which the data begins, behind the header.
+    data_start: u64,
     tensors: BTreeMap<String, TensorInfo>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// The origin of a file's bytes.
+enum Source {
+    Bytes(Vec<u8>),
+    File { path: PathBuf, file: Mutex<File> },
 }
 
 impl TensorFile {
-    /// Reads a file.
+    /// Opens a file and reads its header. What cannot be read out of order, such as a pipe, is read whole.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::SafeTensors`] when it is not valid.
+    /// [`Error::Io`] when it cannot be read, [`Error::SafeTensors`] when it is not valid: the header must be JSON of at
+    /// most 100 MB, and the places of the tensors must cover the rest of the file without gap or overlap.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|reason| Error::Io { path: path.to_owned(), reason })?;
-        Self::parse(bytes, path.display().to_string())
+        let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
+        let mut file = File::open(path).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        let source = if about.is_file() {
+            Source::File { path: path.to_owned(), file: file.into() }
+        } else {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map_err(failed)?;
+            Source::Bytes(bytes)
+        };
+        Self::parse(source, path.display().to_string())
     }
 
-    /// Takes a file's bytes.
+    /// Takes a file's bytes: a `Vec` as it is, a slice by a copy.
     ///
     /// # Errors
-    /// [`Error::SafeTensors`] when they are not valid.
-    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
-        Self::parse(bytes.into(), "bytes".to_owned())
+    /// [`Error::SafeTensors`] when they are not valid; [`Error::TooLarge`] when memory for a copy cannot be had.
+    pub fn from_bytes(bytes: impl IntoElements<u8>) -> Result<Self> {
+        Self::parse(Source::Bytes(bytes.into_elements("the file")?), "bytes".to_owned())
     }
 
-    fn parse(bytes: Vec<u8>, origin: String) -> Result<Self> {
-        // Checks that the tensors' places cover the file's data without gap or overlap.
-        let parsed = SafeTensors::deserialize(&bytes).and_then(|_| SafeTensors::read_metadata(&bytes));
-        let (header_size, metadata) = parsed.map_err(|reason| Error::SafeTensors { origin, reason })?;
-        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        // The header's own size stands before it, in eight bytes.
-        Ok(Self { data_start: header_size + 8, bytes, tensors })
+    fn parse(source: Source, origin: String) -> Result<Self> {
+        let invalid = |source| Error::SafeTensors { origin: origin.clone(), source };
+        let size = source.size()?;
+        // The header's own size stands before it.
+        let mut prefix = [0; size_of::<u64>()];
+        if size < prefix.len() as u64 {
+            return Err(invalid(SafeTensorError::HeaderTooSmall));
+        }
+        source.read(0, &mut prefix)?;
+        let data_start = u64::from_le_bytes(prefix).saturating_add(prefix.len() as u64);
+        if data_start > (MAX_HEADER_BYTES + prefix.len()) as u64 {
+            return Err(invalid(SafeTensorError::HeaderTooLarge));
+        }
+        if data_start > size {
+            return Err(invalid(SafeTensorError::InvalidHeaderLength));
+        }
+        let mut header = filled("the header of the file", &[data_start as usize - prefix.len()], 0_u8)?;
+        source.read(prefix.len() as u64, &mut header)?;
+        let header = std::str::from_utf8(&header).map_err(|reason| invalid(SafeTensorError::InvalidHeader(reason)))?;
+        // Checks that the places follow each other without gap or overlap, and fit shapes and types.
+        let header: Metadata = serde_json::from_str(header)
+            .map_err(|reason| invalid(SafeTensorError::InvalidHeaderDeserialization(reason)))?;
+        if data_start.checked_add(header.data_len() as u64) != Some(size) {
+            return Err(invalid(SafeTensorError::MetadataIncompleteBuffer));
+        }
+        let tensors = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        let metadata = header.metadata().clone().into_iter().flatten().collect();
+        Ok(Self { source, data_start, tensors, metadata })
     }
 
-    /// The names of all tensors, sorted.
+    /// Returns the names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor, or `None` if the file has no tensor of that name.
+    /// Returns the shape of a tensor, or `None` if the file has no tensor of that name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|info| info.shape.as_slice())
     }
 
-    /// The prefixes under which the file has a recurrent layer: whatever stands before a `weight_ih_l0`, sorted.
+    /// Returns the number type of a tensor, or `None` if the file has no tensor of that name.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.get(name).map(|info| info.dtype)
+    }
+
+    /// Returns the file's own text, by keys (`__metadata__` of the format; `metadata=` of
+    /// `safetensors.torch.save_file`).
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Returns the prefixes under which the file has a recurrent layer: whatever stands before a `weight_ih_l0`,
+    /// sorted. [`layers`](Self::layers) says what they are.
     pub fn recurrent_prefixes(&self) -> Vec<String> {
-        names::prefixes(self.names())
+        Naming::Layer.prefixes(self.names())
     }
 
-    /// The prefixes under which the file has a recurrent cell: whatever stands before a `weight_ih`, sorted.
+    /// Returns the prefixes under which the file has a recurrent cell: whatever stands before a `weight_ih`, sorted.
     pub fn cell_prefixes(&self) -> Vec<String> {
-        names::cell_prefixes(self.names())
+        Naming::Cell.prefixes(self.names())
     }
 
-    /// What the recurrent layer under `prefix` is, by the rows of its `weight_hh_l0`: 4·H, 3·H or H; `None` if there is none or
-    /// it is none of these.
-    pub fn recurrent_layer(&self, prefix: &str) -> Option<RecurrentLayer> {
-        let &[rows, recurrent] = self.shape(&format!("{prefix}weight_hh_l0"))? else { return None };
-        let hidden = match self.shape(&format!("{prefix}weight_hr_l0")) {
-            Some(&[_, hidden]) => hidden,
-            _ => recurrent,
-        };
-        let gates = rows.checked_div(hidden).filter(|gates| gates * hidden == rows)?;
-        Some(match CellKind::of_gates(gates)?.0 {
-            CellKind::Lstm => RecurrentLayer::Lstm,
-            CellKind::Gru | CellKind::GruResetBefore => RecurrentLayer::Gru,
-            CellKind::Rnn(_) => RecurrentLayer::Rnn,
-        })
-    }
-
-    /// A tensor, converted to `F`: to the nearest value; beyond the range of `F`, to infinity.
+    /// Reads a tensor, converted to `F`: to the nearest value; beyond the range of `F`, to infinity.
     /// `None` if the file has no tensor of that name.
     ///
     /// # Errors
-    /// [`Error::Dtype`] for a type other than F32, F64, F16 and BF16.
+    /// [`Error::Dtype`] for a type other than F32, F64, F16 and BF16; [`Error::Io`] when the file cannot be read;
+    /// [`Error::TooLarge`] when memory cannot be had.
     pub fn tensor<F: Real>(&self, name: &str) -> Result<Option<Tensor<F>>> {
         let Some(info) = self.tensors.get(name) else { return Ok(None) };
-        let (start, end) = info.data_offsets;
-        decode(name, info, &self.bytes[self.data_start + start..self.data_start + end]).map(Some)
+        let data = match info.dtype {
+            Dtype::F32 => self.numbers(name, info, |b| F::from_f64(f32::from_le_bytes(b).into())),
+            Dtype::F64 => self.numbers(name, info, |b| F::from_f64(f64::from_le_bytes(b))),
+            Dtype::F16 => self.numbers(name, info, |b| F::from_f64(f16::from_le_bytes(b).into())),
+            Dtype::BF16 => self.numbers(name, info, |b| F::from_f64(bf16::from_le_bytes(b).into())),
+            other => return Err(Error::Dtype { name: name.to_owned(), got: other.to_string() }),
+        };
+        Tensor::new(info.shape.as_slice(), data?).map(Some)
     }
 
-    /// A tensor of whole numbers, flat; `None` if the file has no tensor of that name.
+    /// Reads a tensor of whole numbers, flat; `None` if the file has no tensor of that name.
     ///
     /// # Errors
-    /// [`Error::UnexpectedTensor`] for a type other than I64 and I32.
+    /// [`Error::UnexpectedTensor`] for a type other than I64 and I32; otherwise as [`tensor`](Self::tensor).
     pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
         let Some(info) = self.tensors.get(name) else { return Ok(None) };
-        let (start, end) = info.data_offsets;
-        let bytes = &self.bytes[self.data_start + start..self.data_start + end];
-        Ok(Some(match info.dtype {
-            Dtype::I64 => numbers(bytes, i64::from_le_bytes),
-            Dtype::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
+        let numbers = match info.dtype {
+            Dtype::I64 => self.numbers(name, info, i64::from_le_bytes),
+            Dtype::I32 => self.numbers(name, info, |b| i32::from_le_bytes(b).into()),
             other => {
-                let why = format!("expected whole numbers, I64 or I32, got {other:?}");
+                let why = format!("expected whole numbers, I64 or I32, got {other}");
                 return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
             }
-        }))
+        };
+        numbers.map(Some)
     }
 
-    /// The bytes of a safetensors file with these tensors, in their own type.
+    /// Reads the elements of a tensor whose type has N bytes, piece by piece.
+    fn numbers<T, const N: usize>(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        number: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>> {
+        const PIECE: usize = 1 << 16;
+        let mut numbers = reserved(name, &info.shape)?;
+        let (start, end) = info.data_offsets;
+        let mut piece = filled("a piece of the file", &[PIECE.min(end - start)], 0_u8)?;
+        let mut at = start;
+        while at < end {
+            let piece = &mut piece[..PIECE.min(end - at)];
+            self.source.read(self.data_start + at as u64, piece)?;
+            numbers.extend(piece.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)));
+            at += piece.len();
+        }
+        Ok(numbers)
+    }
+
+    /// Returns the bytes of a safetensors file with these tensors, in their own type.
     ///
     /// # Errors
-    /// [`Error::UnexpectedTensor`] for a name that comes twice or that the format keeps for itself,
-    /// [`Error::SafeTensors`] when the tensors' header would be larger than the format allows.
+    /// [`Error::UnexpectedTensor`] for a name that comes twice or that the format keeps for itself;
+    /// [`Error::SafeTensors`] when the tensors' header would be larger than the format allows; [`Error::TooLarge`] when
+    /// memory cannot be had.
     pub fn serialize<F: Real, S: AsRef<str>>(tensors: &[(S, &Tensor<F>)]) -> Result<Vec<u8>> {
-        let error = |source| Error::SafeTensors { origin: "bytes".to_owned(), reason: source };
-        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| encode(tensor)).collect();
-        let mut views = BTreeMap::new();
-        for ((name, tensor), bytes) in tensors.iter().zip(&bytes) {
-            let dtype = if size_of::<F>() == 8 { Dtype::F64 } else { Dtype::F32 };
-            let view = TensorView::new(dtype, tensor.shape().to_vec(), bytes).map_err(error)?;
-            let why = match (name.as_ref(), views.insert(name.as_ref(), view)) {
-                ("__metadata__", _) => "the format keeps this name for itself",
-                (_, Some(_)) => "two tensors have this name",
-                (_, None) => continue,
-            };
-            return Err(Error::UnexpectedTensor { name: name.as_ref().to_owned(), why: why.to_owned() });
-        }
-        safetensors::serialize(views, None).map_err(error)
+        Prepared::new(tensors, &BTreeMap::new())?.to_bytes()
     }
 
-    /// Writes a safetensors file. A regular file appears complete or not at all; one of the same name is replaced, and keeps
-    /// its permissions. Anything else of that name, such as a pipe, is written to.
+    /// Writes a safetensors file, without a copy of the data in memory.
+    ///
+    /// A regular file appears complete or not at all: it is written beside its place under a name that nobody has, and
+    /// moved there. One of the same name is replaced, and keeps its permissions and owner; its other hard links keep
+    /// the old contents. Symbolic links are followed, dangling ones too. A process that is killed meanwhile leaves a
+    /// file `.….partial`, which hinders nobody.
+    ///
+    /// In place, so that an error leaves a part of the contents, are written: what is no regular file, such as a pipe;
+    /// what is named by an open descriptor, such as `/dev/stdout`; and an existing file that cannot be replaced,
+    /// because its folder is read-only, it is a mount point of its own, or its owner cannot be kept.
     ///
     /// # Errors
     /// As [`serialize`](Self::serialize), and [`Error::Io`] when the file cannot be written.
     pub fn save<F: Real, S: AsRef<str>>(path: impl AsRef<Path>, tensors: &[(S, &Tensor<F>)]) -> Result<()> {
-        let bytes = Self::serialize(tensors)?;
-        write_whole(path.as_ref(), &bytes).map_err(|reason| Error::Io { path: path.as_ref().to_owned(), reason })
+        Self::save_with_metadata(path, tensors, &BTreeMap::new())
+    }
+
+    /// [`save`](Self::save) with text by keys, which [`metadata`](Self::metadata) returns.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_with_metadata<F: Real, S: AsRef<str>>(
+        path: impl AsRef<Path>,
+        tensors: &[(S, &Tensor<F>)],
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let (path, file) = (path.as_ref(), Prepared::new(tensors, metadata)?);
+        let written = whole_file::write(path, |writer| file.write_to(writer));
+        written.map_err(|source| Error::Io { path: path.to_owned(), action: "written", source })
     }
 }
 
-/// Writes a file beside the target under a name that nobody has, and moves it there.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // Behind a link, the target is what the link leads to.
-    let (target, existing) = match std::fs::metadata(path) {
-        Ok(metadata) => (path.canonicalize()?, Some(metadata)),
-        Err(_) => (path.to_owned(), None),
-    };
-    if existing.as_ref().is_some_and(|metadata| !metadata.is_file()) {
-        return std::fs::write(&target, bytes);
+impl Source {
+    /// The number of bytes.
+    fn size(&self) -> Result<u64> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+            Self::File { path, file } => {
+                let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.metadata().map(|about| about.len()).map_err(|source| read_error(path, source))
+            }
+        }
     }
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let partial = target.with_file_name(format!(".wgpu-rnn-{process}-{count}.partial"));
-    let write = || {
-        let mut file = File::create_new(&partial)?;
-        if let Some(metadata) = existing {
-            file.set_permissions(metadata.permissions())?;
+
+    /// Fills `into` with the bytes from `start` on.
+    fn read(&self, start: u64, into: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Bytes(bytes) => {
+                let rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+                let read = (&mut &*rest).read_exact(into);
+                read.map_err(|source| read_error(Path::new("bytes"), source))
+            }
+            Self::File { path, file } => {
+                // A seek and the read that follows it belong together.
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(into));
+                read.map_err(|source| read_error(path, source))
+            }
         }
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &target)
-    };
-    write().inspect_err(|error| {
-        if error.kind() != std::io::ErrorKind::AlreadyExists {
-            // The first error is the one to report, whether or not there is anything to clean up.
-            let _ = std::fs::remove_file(&partial);
-        }
-    })
+    }
 }
 
-/// Elements are decoded one by one because a file's data may start at any byte.
-fn decode<F: Real>(name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor<F>> {
-    let data = match info.dtype {
-        Dtype::F32 => numbers(bytes, |b| F::from_f64(f32::from_le_bytes(b).into())),
-        Dtype::F64 => numbers(bytes, |b| F::from_f64(f64::from_le_bytes(b))),
-        Dtype::F16 => numbers(bytes, |b| F::from_f64(f16::from_le_bytes(b).into())),
-        Dtype::BF16 => numbers(bytes, |b| F::from_f64(bf16::from_le_bytes(b).into())),
-        other => return Err(Error::Dtype { name: name.to_owned(), got: format!("{other:?}") }),
-    };
-    Tensor::new(info.shape.as_slice(), data)
+fn read_error(path: &Path, source: io::Error) -> Error {
+    Error::Io { path: path.to_owned(), action: "read", source }
 }
 
-fn numbers<F, const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> F) -> Vec<F> {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    chunks.iter().map(|&bytes| number(bytes)).collect()
-}
-
-fn encode<F: Real>(tensor: &Tensor<F>) -> Vec<u8> {
-    let data = tensor.data().iter();
-    if size_of::<F>() == 8 {
-        data.flat_map(|v| v.to_f64().to_le_bytes()).collect()
-    } else {
-        data.flat_map(|v| (v.to_f64() as f32).to_le_bytes()).collect()
+/// Origin and size, in one line.
+impl fmt::Debug for TensorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: usize = self.tensors.values().map(|info| info.data_offsets.1 - info.data_offsets.0).sum();
+        let mut shown = f.debug_struct("TensorFile");
+        match &self.source {
+            Source::Bytes(_) => shown.field("origin", &"bytes"),
+            Source::File { path, .. } => shown.field("origin", path),
+        };
+        shown.field("tensors", &self.tensors.len()).field("bytes", &bytes).finish()
     }
 }

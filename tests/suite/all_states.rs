@@ -1,8 +1,6 @@
 //! The states after every step.
 
-use wgpu_rnn::{
-    AllStates, Config, Device, GruConfig, Kind, Layer, Lstm, LstmConfig, Options, PlacedLstm, RnnConfig, Tensor,
-};
+use wgpu_rnn::{AllStates, Config, Device, GruConfig, Kind, Layer, Lstm, LstmConfig, PlacedLstm, RnnConfig, Tensor};
 
 use crate::support::{bits, on_both, slice, state, uniform};
 
@@ -17,18 +15,17 @@ fn check_kind<K: Kind>(device: &Device, config: Config<K>) {
     let (t, b, padding) = (6, lengths.len(), -3.5);
     let name = format!("{config} on {device}");
     let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
-    let time = usize::from(config.is_batch_first());
+    let time = usize::from(config.batch_first());
     let shape = if time == 1 { [b, t, config.input_size()] } else { [t, b, config.input_size()] };
     let (x, initial) = (uniform(&shape, 2), state(&config, b, 3));
-    let options = Options::new().lengths(&lengths).padding_value(padding);
-    let (output, last) = model.forward_with(&x, Some(&initial), &options).unwrap();
-    let got = model.forward_all_states(&x, Some(&initial), &options).unwrap();
+    let (output, last) = model.request(&x).state(&initial).lengths(&lengths).padding_value(padding).run().unwrap();
+    let got = model.request(&x).state(&initial).lengths(&lengths).padding_value(padding).all_states().run().unwrap();
     assert_eq!(bits(&got.output), bits(&output), "{name}");
     for (got, expected) in K::arrays(&got.last).into_iter().zip(K::arrays(&last)) {
         assert_eq!(bits(got), bits(expected), "{name}");
     }
 
-    let layers = config.layer_count() * config.directions();
+    let layers = config.num_layers() * config.directions();
     for (s, all) in K::arrays(&got.all).into_iter().enumerate() {
         let size = K::arrays(&last)[s].shape()[2];
         assert_eq!(all.shape(), [layers, t, b, size], "{name}");
@@ -60,7 +57,7 @@ fn check_kind<K: Kind>(device: &Device, config: Config<K>) {
     for t in 0..t {
         let beginning = slice(&x, time, 0..t + 1);
         let lengths = lengths.map(|length| length.min(t + 1));
-        let (_, last) = model.forward_with(&beginning, Some(&initial), &Options::new().lengths(&lengths)).unwrap();
+        let (_, last) = model.request(&beginning).state(&initial).lengths(&lengths).run().unwrap();
         for (s, all) in K::arrays(&got.all).into_iter().enumerate() {
             for b in (0..b).filter(|&b| lengths[b] == t + 1) {
                 let expected = bits(&slice(&slice(K::arrays(&last)[s], 0, 0..1), 1, b..b + 1));
@@ -75,12 +72,12 @@ fn all_states_are_those_between_the_steps() {
     on_both(|device| {
         for layers in [1, 2, 4] {
             for bidirectional in [false, true] {
-                let lstm = LstmConfig::new(3, 9).num_layers(layers).bidirectional(bidirectional);
+                let lstm = LstmConfig::new(3, 9).with_num_layers(layers).with_bidirectional(bidirectional);
                 check_kind(device, lstm.clone());
-                check_kind(device, lstm.clone().batch_first(true));
-                check_kind(device, lstm.proj_size(4));
-                check_kind(device, GruConfig::new(3, 9).num_layers(layers).bidirectional(bidirectional));
-                check_kind(device, RnnConfig::new(3, 9).num_layers(layers).bidirectional(bidirectional));
+                check_kind(device, lstm.clone().with_batch_first(true));
+                check_kind(device, lstm.with_proj_size(4));
+                check_kind(device, GruConfig::new(3, 9).with_num_layers(layers).with_bidirectional(bidirectional));
+                check_kind(device, RnnConfig::new(3, 9).with_num_layers(layers).with_bidirectional(bidirectional));
             }
         }
     });
@@ -90,10 +87,10 @@ fn all_states_are_those_between_the_steps() {
 fn all_states_of_unbatched_and_empty_input() {
     fn run(model: &PlacedLstm, shape: &[usize]) -> AllStates<wgpu_rnn::LstmKind> {
         let x = Tensor::zeros(shape).unwrap();
-        pollster::block_on(model.forward_all_states_async(&x, None, &Options::new())).unwrap()
+        pollster::block_on(model.request(&x).all_states()).unwrap()
     }
     on_both(|device| {
-        let model = Lstm::random(LstmConfig::new(3, 9).num_layers(2), 1).unwrap().to(device).unwrap();
+        let model = Lstm::random(LstmConfig::new(3, 9).with_num_layers(2), 1).unwrap().to(device).unwrap();
         for (shape, expected) in [
             (&[5, 3][..], &[2, 5, 9][..]),
             (&[0, 3], &[2, 0, 9]),
@@ -106,7 +103,7 @@ fn all_states_of_unbatched_and_empty_input() {
         // A forward of the same shape is none the wiser.
         let x = uniform(&[5, 3], 4);
         let (output, last) = model.forward(&x, None).unwrap();
-        let all = model.forward_all_states(&x, None, &Options::new()).unwrap();
+        let all = model.request(&x).all_states().run().unwrap();
         let (again, last_again) = model.forward(&x, None).unwrap();
         assert_eq!((bits(&output), &last), (bits(&again), &last_again));
         assert_eq!((bits(&all.output), &all.last), (bits(&output), &last));

@@ -26,27 +26,27 @@ fn check(device: &Device, case: &Case) {
     // Projected to one value, and to all but one.
     for proj_size in [1, case.config.hidden_size() - 1] {
         if (1..case.config.hidden_size()).contains(&proj_size) {
-            check_kind(device, case, case.config.clone().proj_size(proj_size));
+            check_kind(device, case, case.config.clone().with_proj_size(proj_size));
         }
     }
     check_kind(device, case, same_sizes::<GruKind>(&case.config));
     check_kind(device, case, same_sizes::<RnnKind>(&case.config));
-    check_kind(device, case, same_sizes::<RnnKind>(&case.config).nonlinearity(Nonlinearity::Relu));
+    check_kind(device, case, same_sizes::<RnnKind>(&case.config).with_nonlinearity(Nonlinearity::Relu));
 }
 
 fn same_sizes<K: Kind>(config: &LstmConfig) -> Config<K> {
     Config::new(config.input_size(), config.hidden_size())
-        .num_layers(config.layer_count())
-        .bias(config.has_bias())
-        .batch_first(config.is_batch_first())
-        .bidirectional(config.directions() == 2)
+        .with_num_layers(config.num_layers())
+        .with_bias(config.bias())
+        .with_batch_first(config.batch_first())
+        .with_bidirectional(config.directions() == 2)
 }
 
 fn check_kind<K: Kind>(device: &Device, case: &Case, config: Config<K>) {
     let Case { time_steps, batch, with_state, .. } = case;
     let seed = (config.hidden_size() * 31 + batch) as u64;
     let layer = Layer::random(config.clone(), seed).unwrap();
-    let rows = if config.is_batch_first() { [*batch, *time_steps] } else { [*time_steps, *batch] };
+    let rows = if config.batch_first() { [*batch, *time_steps] } else { [*time_steps, *batch] };
     let input = uniform(&[rows[0], rows[1], config.input_size()], seed + 1);
     let initial = with_state.then(|| state(&config, *batch, seed + 2));
 
@@ -110,10 +110,10 @@ fn all_kinds_of_models() {
     let mut rng = Pcg64::seed_from_u64(42);
     let cases = (0..48).map(|n| Case {
         config: LstmConfig::new(rng.random_range(1..40), rng.random_range(1..40))
-            .num_layers(1 + n % 4)
-            .bidirectional(n % 2 == 1)
-            .bias(n % 3 != 0)
-            .batch_first(n / 2 % 2 == 1),
+            .with_num_layers(1 + n % 4)
+            .with_bidirectional(n % 2 == 1)
+            .with_bias(n % 3 != 0)
+            .with_batch_first(n / 2 % 2 == 1),
         time_steps: rng.random_range(1..12),
         batch: rng.random_range(1..40),
         with_state: n % 5 != 0,

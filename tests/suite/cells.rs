@@ -29,14 +29,14 @@ fn check_golden<K: Kind, F: Real>(name: &str, cell: &PlacedCell<K, F>, file: &Te
     let states = |suffix: &str| ["h", "c"].iter().filter_map(|s| tensor(&format!("{s}_{suffix}"))).collect::<Vec<_>>();
     let expected = steps(&tensor("output").unwrap());
     let mut state = K::state(states("0")).unwrap();
-    let mut resident = cell.state_from(&state).unwrap();
+    let mut resident = cell.state_from(&state).run().unwrap();
     for (x_t, expected) in steps(&tensor("input").unwrap()).iter().zip(&expected) {
         state = cell.forward(x_t, Some(&state)).unwrap();
         cell.step(x_t, &mut resident).unwrap();
         assert_eq!(h_of::<K, F>(&state).shape(), expected.shape(), "{name}");
         compare(name, h_of::<K, F>(&state).data(), expected.data(), tolerance).unwrap();
         // The same step, whether the state went to the host in between or not.
-        assert_eq!(resident.read().unwrap(), state, "{name}");
+        assert_eq!(resident.read().run().unwrap(), state, "{name}");
     }
     for (got, expected) in K::arrays(&state).into_iter().zip(states("n")) {
         compare(name, got.data(), expected.data(), tolerance).unwrap();
@@ -63,29 +63,29 @@ fn cells_chained_by_hand_give_the_numbers_of_pytorch() {
     }
     for name in ["rnn_tanh", "rnn_relu"] {
         let nonlinearity = |relu| if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
-        check_file::<RnnKind>(name, |cell, relu| cell.nonlinearity(nonlinearity(relu)));
+        check_file::<RnnKind>(name, |cell, relu| cell.with_nonlinearity(nonlinearity(relu)));
     }
 }
 
 /// Bit for bit, as the layer's recurrence is the cell's.
 fn check_layer<K: Kind>(device: &Device, batch: usize, bias: bool) {
-    let layer = Layer::random(Config::<K>::new(5, 21).bias(bias), 1).unwrap();
-    let cell = Cell::new(CellConfig::<K>::new(5, 21).bias(bias), layer.layers()[0].clone()).unwrap();
+    let layer = Layer::random(Config::<K>::new(5, 21).with_bias(bias), 1).unwrap();
+    let cell = Cell::new(CellConfig::<K>::new(5, 21).with_bias(bias), layer.layers()[0].clone()).unwrap();
     let x = uniform(&[70, batch, 5], 2);
     let (output, last) = layer.to(device).unwrap().forward(&x, None).unwrap();
     let cell = cell.to(device).unwrap();
-    let mut state = cell.zero_state(batch).unwrap();
+    let mut state = cell.zero_state(batch).run().unwrap();
     let mut host = None;
     for (t, x_t) in steps(&x).iter().enumerate() {
-        pollster::block_on(cell.step_async(x_t, &mut state)).unwrap();
+        pollster::block_on(cell.request_step(x_t, &mut state)).unwrap();
         if t < 3 {
             host = Some(cell.forward(x_t, host.as_ref()).unwrap());
             let expected = bits(&slice(&output, 0, t..t + 1));
             assert_eq!(bits(h_of::<K, f32>(host.as_ref().unwrap())), expected, "{device}");
-            assert_eq!(bits(h_of::<K, f32>(&state.read().unwrap())), expected, "{device}");
+            assert_eq!(bits(h_of::<K, f32>(&state.read().run().unwrap())), expected, "{device}");
         }
     }
-    let state = pollster::block_on(state.read_async()).unwrap();
+    let state = pollster::block_on(state.read()).unwrap();
     for (got, expected) in K::arrays(&state).into_iter().zip(K::arrays(&last)) {
         assert_eq!((got.shape(), bits(got)), (&[batch, 21][..], bits(expected)), "{device}");
     }
@@ -108,18 +108,18 @@ fn states_of_one_cell_do_not_know_each_other() {
     on_both(|device| {
         let cell = GruCell::random(GruCellConfig::new(3, 8), 1).unwrap().to(device).unwrap();
         let x = steps(&uniform(&[6, 2, 3], 2));
-        let mut alone = cell.zero_state(2).unwrap();
+        let mut alone = cell.zero_state(2).run().unwrap();
         x.iter().for_each(|x_t| cell.step(x_t, &mut alone).unwrap());
-        let (mut one, mut other) = (cell.zero_state(2).unwrap(), cell.zero_state(2).unwrap());
+        let (mut one, mut other) = (cell.zero_state(2).run().unwrap(), cell.zero_state(2).run().unwrap());
         for (x_t, backwards) in x.iter().zip(x.iter().rev()) {
             cell.step(x_t, &mut one).unwrap();
             cell.step(backwards, &mut other).unwrap();
         }
-        assert_eq!(one.read().unwrap(), alone.read().unwrap(), "{device}");
-        assert_ne!(other.read().unwrap(), alone.read().unwrap(), "{device}");
+        assert_eq!(one.read().run().unwrap(), alone.read().run().unwrap(), "{device}");
+        assert_ne!(other.read().run().unwrap(), alone.read().run().unwrap(), "{device}");
         // A state outlives its cell.
         drop(cell);
-        assert_eq!(one.read().unwrap(), alone.read().unwrap(), "{device}");
+        assert_eq!(one.read().run().unwrap(), alone.read().run().unwrap(), "{device}");
     });
 }
 
@@ -130,9 +130,9 @@ fn a_batch_of_no_rows_steps() {
         let none = Tensor::zeros([0, 3]).unwrap();
         let state = cell.forward(&none, None).unwrap();
         assert_eq!((state.h.shape(), state.c.shape()), (&[0, 8][..], &[0, 8][..]));
-        let mut state = cell.state_from(&state).unwrap();
+        let mut state = cell.state_from(&state).run().unwrap();
         cell.step(&none, &mut state).unwrap();
-        assert_eq!(state.read().unwrap().h.shape(), [0, 8]);
+        assert_eq!(state.read().run().unwrap().h.shape(), [0, 8]);
     });
 }
 
@@ -141,7 +141,7 @@ fn a_cell_is_read_back_as_it_was_saved() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cell.safetensors");
     for bias in [true, false] {
-        let cell = RnnCell::random(RnnCellConfig::new(3, 4).bias(bias), 1).unwrap();
+        let cell = RnnCell::random(RnnCellConfig::new(3, 4).with_bias(bias), 1).unwrap();
         cell.save_safetensors(&path, "a.b.").unwrap();
         assert_eq!(RnnCell::from_safetensors(&path, "a.b.").unwrap(), cell);
         let names: Vec<String> = TensorFile::open(&path).unwrap().names().map(str::to_owned).collect();
@@ -176,19 +176,19 @@ fn what_cells_refuse() {
             "h_0: expected shape [8] ([H], as the input is [I]), got [1, 8]"
         );
         assert_eq!(
-            cell.state_from(&state(&[2, 8], &[3, 8])).unwrap_err().to_string(),
+            cell.state_from(&state(&[2, 8], &[3, 8])).run().unwrap_err().to_string(),
             "c_0: expected shape [2, 8] ([B, H]), got [3, 8]"
         );
         assert_eq!(
-            cell.state_from(&state(&[1, 2, 8], &[1, 2, 8])).unwrap_err().to_string(),
+            cell.state_from(&state(&[1, 2, 8], &[1, 2, 8])).run().unwrap_err().to_string(),
             "h_0: expected shape [8] ([H], or [B, H] of a batch), got [1, 2, 8]"
         );
-        let mut two = cell.zero_state(2).unwrap();
+        let mut two = cell.zero_state(2).run().unwrap();
         assert_eq!(
             cell.step(&zeros(&[3, 3]), &mut two).unwrap_err().to_string(),
             "input: expected shape [2, 3] ([B, I], as the state is [B, H]), got [3, 3]"
         );
-        let mut unbatched = cell.zero_state(None).unwrap();
+        let mut unbatched = cell.zero_state(None).run().unwrap();
         assert_eq!(
             cell.step(&zeros(&[1, 3]), &mut unbatched).unwrap_err().to_string(),
             "input: expected shape [3] ([I], as the state is [H]), got [1, 3]"
@@ -228,11 +228,17 @@ fn files_without_a_fitting_cell() {
         ),
         (&[ih], "tensor p.weight_hh is missing: p.weight_ih is there"),
         (&[ih, hh, ("p.weight_hr", &[1, 2])], "tensor p.weight_hr does not fit: a cell has no projection"),
-        (&[ih, hh, ("p.bias_hh", &[8])], "tensor p.bias_ih is missing: p.bias_hh is there"),
-        (&[ih, hh, ("p.bias_ih", &[8])], "tensor p.bias_hh is missing: p.bias_ih is there"),
+        (
+            &[ih, hh, ("p.bias_hh", &[8])],
+            "tensor p.bias_ih is missing: the other names under \"p.\" describe LSTMCell(3, 2)",
+        ),
+        (
+            &[ih, hh, ("p.bias_ih", &[8])],
+            "tensor p.bias_hh is missing: the other names under \"p.\" describe LSTMCell(3, 2)",
+        ),
         (&[ih, hh, ("p.bias_ih", &[8]), ("p.bias_hh", &[7])], "p.bias_hh: expected shape [8], got [7]"),
         (&[("p.weight_ih", &[8]), hh], "p.weight_ih: expected shape two dimensions, got [8]"),
-        (&[("p.weight_ih", &[9, 3]), hh], "p.weight_ih: expected shape [8, 3], got [9, 3]"),
+        (&[("p.weight_ih", &[9, 3]), hh], "p.weight_ih: expected shape [8, I], got [9, 3]"),
         (
             &[("p.weight_ih", &[6, 3]), ("p.weight_hh", &[6, 2])],
             "p.weight_hh: expected shape [4·H, H] of the LSTM (3·H rows are a GRU's), got [6, 2]",

@@ -2,7 +2,7 @@
 //! One more, a dropout mask that all layers share, is in dropout.rs.
 
 use wgpu_rnn::{
-    Config, Device, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, Options, RnnConfig, Tensor,
+    Config, Device, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, RnnConfig, Tensor,
 };
 
 use crate::compare::{Tolerance, compare};
@@ -16,13 +16,13 @@ trait Claim {
 /// Two layers deep.
 fn for_every_kind(bidirectional: bool, claim: impl Claim) {
     for device in [Some(Device::cpu()), gpu()].iter().flatten() {
-        let lstm = LstmConfig::new(5, 18).num_layers(2).bidirectional(bidirectional);
+        let lstm = LstmConfig::new(5, 18).with_num_layers(2).with_bidirectional(bidirectional);
         claim.check(device, lstm.clone());
-        claim.check(device, lstm.proj_size(7));
-        claim.check(device, GruConfig::new(5, 18).num_layers(2).bidirectional(bidirectional));
-        let rnn = RnnConfig::new(5, 18).num_layers(2).bidirectional(bidirectional);
+        claim.check(device, lstm.with_proj_size(7));
+        claim.check(device, GruConfig::new(5, 18).with_num_layers(2).with_bidirectional(bidirectional));
+        let rnn = RnnConfig::new(5, 18).with_num_layers(2).with_bidirectional(bidirectional);
         claim.check(device, rnn.clone());
-        claim.check(device, rnn.nonlinearity(Nonlinearity::Relu));
+        claim.check(device, rnn.with_nonlinearity(Nonlinearity::Relu));
     }
 }
 
@@ -37,12 +37,12 @@ fn the_reverse_direction_runs_backwards() {
     impl Claim for Runs {
         fn check<K: Kind>(&self, device: &Device, config: Config<K>) {
             let (t, b, backwards) = (7, 4, [6, 5, 4, 3, 2, 1, 0]);
-            let config = config.num_layers(1);
+            let config = config.with_num_layers(1);
             let both = Layer::random(config.clone(), 1).unwrap();
             let halves: Vec<LayerWeights> = both.layers().to_vec();
             let x = uniform(&[t, b, 5], 2);
             let output = both.to(device).unwrap().forward(&x, None).unwrap().0;
-            let single = config.bidirectional(false);
+            let single = config.with_bidirectional(false);
             let run = |half: usize, x: &Tensor| {
                 let layer = Layer::new(single.clone(), halves[half..half + 1].to_vec()).unwrap();
                 layer.to(device).unwrap().forward(x, None).unwrap().0
@@ -63,18 +63,18 @@ fn no_option_is_without_effect() {
     impl Claim for Differs {
         fn check<K: Kind>(&self, device: &Device, config: Config<K>) {
             let x = uniform(&[6, 3, 5], 2);
-            let output = |config: Config<K>, options: &Options<'_>| {
-                let mut placed = Layer::random(config, 1).unwrap().to(device).unwrap();
+            let output = |config: Config<K>, lengths: [usize; 3]| {
+                let placed = Layer::random(config, 1).unwrap().to(device).unwrap();
                 placed.set_mode(Mode::Training { seed: 3 });
-                bits(&placed.forward_with(&x, None, options).unwrap().0)
+                bits(&placed.request(&x).lengths(&lengths).run().unwrap().0)
             };
-            let plain = output(config.clone(), &Options::new());
+            let plain = output(config.clone(), [6, 6, 6]);
             for (option, changed) in [
-                ("bias", output(config.clone().bias(false), &Options::new())),
-                ("dropout", output(config.clone().dropout(0.5), &Options::new())),
-                ("bidirectional", output(config.clone().bidirectional(true), &Options::new())),
-                ("num_layers", output(config.clone().num_layers(1), &Options::new())),
-                ("lengths", output(config.clone(), &Options::new().lengths(&[6, 2, 6]))),
+                ("bias", output(config.clone().with_bias(false), [6, 6, 6])),
+                ("dropout", output(config.clone().with_dropout(0.5), [6, 6, 6])),
+                ("bidirectional", output(config.clone().with_bidirectional(true), [6, 6, 6])),
+                ("num_layers", output(config.clone().with_num_layers(1), [6, 6, 6])),
+                ("lengths", output(config.clone(), [6, 2, 6])),
             ] {
                 assert_ne!(changed, plain, "{option} of {config} on {device}");
             }
@@ -83,7 +83,7 @@ fn no_option_is_without_effect() {
             let run = |config: Config<K>| {
                 Layer::random(config, 1).unwrap().to(device).unwrap().forward(&square, None).unwrap().0
             };
-            let (time_first, batch_first) = (run(config.clone()), run(config.clone().batch_first(true)));
+            let (time_first, batch_first) = (run(config.clone()), run(config.clone().with_batch_first(true)));
             assert_ne!(bits(&time_first), bits(&batch_first), "batch_first of {config} on {device}");
         }
     }
@@ -91,7 +91,7 @@ fn no_option_is_without_effect() {
     for device in [Some(Device::cpu()), gpu()].iter().flatten() {
         let run = |config| Layer::random(config, 1).unwrap().to(device).unwrap().forward(&uniform(&[4, 5], 2), None);
         let rnn = RnnConfig::new(5, 9);
-        let (tanh, relu) = (run(rnn.clone()).unwrap(), run(rnn.nonlinearity(Nonlinearity::Relu)).unwrap());
+        let (tanh, relu) = (run(rnn.clone()).unwrap(), run(rnn.with_nonlinearity(Nonlinearity::Relu)).unwrap());
         assert_ne!(bits(&tanh.0), bits(&relu.0), "nonlinearity on {device}");
     }
 }
@@ -214,8 +214,8 @@ fn a_row_of_no_steps_keeps_its_state() {
         fn check<K: Kind>(&self, device: &Device, config: Config<K>) {
             let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
             let (x, initial) = (uniform(&[4, 3, 5], 2), state(&config, 3, 3));
-            let options = Options::new().lengths(&[4, 0, 4]).padding_value(1.5);
-            let (output, last) = model.forward_with(&x, Some(&initial), &options).unwrap();
+            let (output, last) =
+                model.request(&x).state(&initial).lengths(&[4, 0, 4]).padding_value(1.5).run().unwrap();
             let (full, full_last) = model.forward(&x, Some(&initial)).unwrap();
             assert!(slice(&output, 1, 1..2).data().iter().all(|&v| v == 1.5), "{config} on {device}");
             for row in [0, 2] {

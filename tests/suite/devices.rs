@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use wgpu_rnn::{
-    Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmBuffers, LstmConfig, Mode, Options, Strategy, Tensor, wgpu,
+    Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmBuffers, LstmConfig, Mode, Precision, Strategy, Tensor, wgpu,
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{adapter_under_test, bits, gpu, own_device, under_test, uniform};
+use crate::support::{adapter_under_test, bits, gpu, own_device, slice, under_test, uniform};
 
 /// Says why a test did nothing. Straight to stderr: what a passing test prints is hidden.
 fn skipped(why: &str) {
@@ -261,11 +261,14 @@ fn what_a_device_cannot_hold_is_named() {
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&whole.forward(&x, None).unwrap().0));
 
     // Chunks and both directions, batch rows first: every stride differs.
-    let config = LstmConfig::new(2, 3).num_layers(3).bidirectional(true).batch_first(true);
+    let config = LstmConfig::new(2, 3).with_num_layers(3).with_bidirectional(true).with_batch_first(true);
     let lstm = Lstm::random(config, 2).unwrap();
     let x = uniform(&[3, 40, 2], 3);
     let (in_chunks, whole) = (lstm.to(&small).unwrap(), lstm.to(&large).unwrap());
-    assert!(in_chunks.plan(40, 3).unwrap().dispatch_count() > whole.plan(40, 3).unwrap().dispatch_count());
+    assert!(
+        in_chunks.plan(40, 3).unwrap().as_gpu().unwrap().dispatch_count()
+            > whole.plan(40, 3).unwrap().as_gpu().unwrap().dispatch_count()
+    );
     let (a, b) = (in_chunks.forward(&x, None).unwrap(), whole.forward(&x, None).unwrap());
     assert_eq!((bits(&a.0), bits(&a.1.h), bits(&a.1.c)), (bits(&b.0), bits(&b.1.h), bits(&b.1.c)));
 }
@@ -338,7 +341,7 @@ fn a_dropped_forward_leaves_the_model_usable() {
     let x = uniform(&[40, 2, 3], 4);
     let expected = model.forward(&x, None).unwrap().0;
     for _ in 0..3 {
-        let mut future = Box::pin(model.forward_async(&x, None));
+        let mut future = model.request(&x).into_future();
         // Far enough to have submitted.
         let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         drop(future);
@@ -358,7 +361,7 @@ fn a_long_sequence_runs_in_several_chunks() {
         model.set_strategy(strategy).unwrap();
         // Submissions of OpenGL's software adapters are short, and a dispatch is no longer than they.
         if gpu.adapter_info().unwrap().backend != wgpu::Backend::Gl {
-            assert_eq!(model.plan(9000, 1).unwrap().dispatch_count(), dispatches);
+            assert_eq!(model.plan(9000, 1).unwrap().as_gpu().unwrap().dispatch_count(), dispatches);
         }
         let (output, _): (Tensor, _) = model.forward(&x, None).unwrap();
         let tolerance = Tolerance::of_f32_sum(4);
@@ -384,14 +387,14 @@ fn streams_stay_within_the_memory_that_a_forward_may_take() {
     let device = Device::gpu(&GpuOptions::new()).unwrap();
     let model = Gru::random(GruConfig::new(1, 8), 1).unwrap().to(&device).unwrap();
     model.set_strategy(Strategy::Step).unwrap();
-    let mut streams = model.streams(4096).unwrap();
+    let mut streams = model.streams(4096).run().unwrap();
     let slots = streams.slots().to_vec();
     let Some(before) = bytes_on(&device) else { return };
     let limit = model.plan(1, 4096).unwrap().device_bytes() + 50_000;
-    model.set_memory_limit(limit).unwrap();
+    model.set_memory_limit(limit);
     let mut push = |rows: usize, steps: usize| {
         let chunk = Tensor::zeros([steps, rows, 1]).unwrap();
-        streams.push_to(&slots[..rows], &chunk, &Options::new()).unwrap();
+        streams.request(&chunk).slots(&slots[..rows]).run().unwrap();
         bytes_on(&device).unwrap() - before
     };
     // A long one, then a wide one; one behind the other they would take more.
@@ -400,7 +403,7 @@ fn streams_stay_within_the_memory_that_a_forward_may_take() {
         assert!(taken <= limit, "{taken} bytes of {limit}, {rows} rows of {steps} steps");
     }
     let lower = limit / 2;
-    model.set_memory_limit(lower).unwrap();
+    model.set_memory_limit(lower);
     let taken = push(1, 1);
     assert!(taken <= lower, "{taken} bytes of {lower}");
 }
@@ -413,12 +416,12 @@ fn a_forward_after_warm_up_makes_nothing() {
     }
     for training in [false, true] {
         let device = Device::gpu(&GpuOptions::new()).unwrap();
-        let config = GruConfig::new(5, 40).num_layers(2).dropout(0.5);
-        let mut model = Gru::random(config, 1).unwrap().to(&device).unwrap();
+        let config = GruConfig::new(5, 40).with_num_layers(2).with_dropout(0.5);
+        let model = Gru::random(config, 1).unwrap().to(&device).unwrap();
         if training {
             model.set_mode(Mode::Training { seed: 1 });
         }
-        model.warm_up(&[60, 9, 5]).unwrap();
+        model.warm_up(&[60, 9, 5]).run().unwrap();
         let before = bytes_on(&device);
         model.forward(&uniform(&[60, 9, 5], 2), None).unwrap();
         assert_eq!(bytes_on(&device), before, "training: {training}");
@@ -428,17 +431,18 @@ fn a_forward_after_warm_up_makes_nothing() {
 #[test]
 fn less_memory_gives_the_same_bits() {
     let Some(gpu) = gpu() else { return };
-    let model = Lstm::random(LstmConfig::new(5, 40).num_layers(2), 1).unwrap().to(&gpu).unwrap();
+    let model = Lstm::random(LstmConfig::new(5, 40).with_num_layers(2), 1).unwrap().to(&gpu).unwrap();
     let x = uniform(&[60, 9, 5], 2);
-    model.warm_up(&[60, 9, 5]).unwrap();
+    model.warm_up(&[60, 9, 5]).run().unwrap();
     let (free, (expected, _)) = (model.plan(60, 9).unwrap(), model.forward(&x, None).unwrap());
-    model.set_memory_limit(free.device_bytes() - 200_000).unwrap();
+    model.set_memory_limit(free.device_bytes() - 200_000);
     let bounded = model.plan(60, 9).unwrap();
     assert!(
-        bounded.device_bytes() <= free.device_bytes() - 200_000 && bounded.dispatch_count() > free.dispatch_count()
+        bounded.device_bytes() <= free.device_bytes() - 200_000
+            && bounded.as_gpu().unwrap().dispatch_count() > free.as_gpu().unwrap().dispatch_count()
     );
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&expected));
-    model.set_memory_limit(1000).unwrap();
+    model.set_memory_limit(1000);
     assert!(matches!(
         model.forward(&x, None),
         Err(Error::Limit { limit: "the bytes that set_memory_limit allows", .. })
@@ -447,19 +451,40 @@ fn less_memory_gives_the_same_bits() {
     model.set_strategy(Strategy::Step).unwrap();
     model.set_strategy(Strategy::Auto).unwrap();
     // Of streams too, for which buffers are there already.
-    model.set_memory_limit(u64::MAX).unwrap();
-    let mut streams = model.streams(9).unwrap();
+    model.set_memory_limit(u64::MAX);
+    let mut streams = model.streams(9).run().unwrap();
     streams.push(&x).unwrap();
-    model.set_memory_limit(1000).unwrap();
+    model.set_memory_limit(1000);
     assert!(matches!(streams.push(&x), Err(Error::Limit { .. })));
-    model.set_memory_limit(u64::MAX).unwrap();
+    model.set_memory_limit(u64::MAX);
     streams.push(&x).unwrap();
 
     let cpu = Lstm::random(LstmConfig::new(5, 4), 1).unwrap().to(&Device::cpu()).unwrap();
-    cpu.warm_up(&[6, 2, 5]).unwrap();
-    assert_eq!(
-        cpu.set_memory_limit(1000).unwrap_err().to_string(),
-        "a limit of device memory on the CPU is not supported: place the model on a GPU device"
-    );
-    assert!(matches!(cpu.warm_up(&[6, 2, 4]), Err(Error::Shape { .. })));
+    cpu.warm_up(&[6, 2, 5]).run().unwrap();
+    assert!(matches!(cpu.warm_up(&[6, 2, 4]).run(), Err(Error::Shape { .. })));
+}
+
+/// A device may hold smaller buffers than it could bind. What a plan accepts runs, and a stream's room to spare is no reason to fail.
+#[test]
+fn buffers_that_are_smaller_than_bindings_are_respected() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = own_device(|limits| limits.max_buffer_size = 1 << 20);
+    let small = Device::from_wgpu(device, queue);
+    let lstm = Lstm::random(LstmConfig::new(1, 64), 1).unwrap();
+    let x = uniform(&[100, 16, 1], 2);
+    let expected = lstm.to(&gpu).unwrap().forward(&x, None).unwrap().0;
+    let placed = lstm.to(&small).unwrap();
+    placed.plan(100, 16).unwrap();
+    assert_eq!(bits(&placed.forward(&x, None).unwrap().0), bits(&expected));
+    // A push of 65 steps leaves room for 128, whose arrays would be too large.
+    let mut streams = placed.streams(16).run().unwrap();
+    let pieces = [(0..65), (65..100)].map(|steps| streams.push(&slice(&x, 0, steps)).unwrap());
+    assert_eq!(bits(&pieces[0]), bits(&slice(&expected, 0, 0..65)));
+    assert_eq!(bits(&pieces[1]), bits(&slice(&expected, 0, 65..100)));
+
+    let stack = Lstm::random(LstmConfig::new(3, 65).with_num_layers(3), 1).unwrap();
+    let x = uniform(&[7, 65, 3], 2);
+    let precision = |device: &Device| stack.place(device).precision(Precision::F16).run().unwrap();
+    let expected = precision(&gpu).forward(&x, None).unwrap().0;
+    assert_eq!(bits(&precision(&small).forward(&x, None).unwrap().0), bits(&expected));
 }

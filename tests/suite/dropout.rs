@@ -1,15 +1,15 @@
 //! Dropout: what PyTorch's rules say of it, and masks that every device agrees on.
 
 use wgpu_rnn::{
-    Config, Device, GruBuffers, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, Options, Placed,
-    Rnn, RnnConfig, RnnKind, Strategy, Tensor, wgpu,
+    Config, Device, GruBuffers, GruConfig, Kind, Layer, LayerWeights, LstmConfig, Mode, Nonlinearity, Placed, Rnn,
+    RnnConfig, RnnKind, Strategy, Tensor, wgpu,
 };
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, gpu, on_both, own_device, reduction_length, slice, state, uniform};
 
 fn train<K: Kind>(config: Config<K>, device: &Device, seed: u64) -> Placed<K> {
-    let mut placed = Layer::random(config, 1).unwrap().to(device).unwrap();
+    let placed = Layer::random(config, 1).unwrap().to(device).unwrap();
     placed.set_mode(Mode::Training { seed });
     placed
 }
@@ -19,8 +19,9 @@ fn pass_on(size: usize, layers: usize, p: f64, device: &Device, seed: u64) -> Pl
     let mut identity = Tensor::zeros([size, size]).unwrap();
     (0..size).for_each(|i| identity.data_mut()[i * size + i] = 1.0);
     let weights = LayerWeights::new(identity, Tensor::zeros([size, size]).unwrap());
-    let config = RnnConfig::new(size, size).num_layers(layers).bias(false).nonlinearity(Nonlinearity::Relu);
-    let mut placed = Rnn::new(config.dropout(p), vec![weights; layers]).unwrap().to(device).unwrap();
+    let config =
+        RnnConfig::new(size, size).with_num_layers(layers).with_bias(false).with_nonlinearity(Nonlinearity::Relu);
+    let placed = Rnn::new(config.with_dropout(p), vec![weights; layers]).unwrap().to(device).unwrap();
     placed.set_mode(Mode::Training { seed });
     placed
 }
@@ -76,16 +77,15 @@ fn masks_differ_by_layer_and_by_call_and_follow_from_the_seed() {
 
 fn check_both_devices<K: Kind>(cpu: &Device, gpu: &Device, config: Config<K>) {
     let (t, b) = (9, 5);
-    let shape = if config.is_batch_first() { [b, t, config.input_size()] } else { [t, b, config.input_size()] };
+    let shape = if config.batch_first() { [b, t, config.input_size()] } else { [t, b, config.input_size()] };
     let (x, initial) = (uniform(&shape, 2), state(&config, b, 3));
     let lengths = [9, 3, 0, 7, 9];
-    let options = Options::new().lengths(&lengths).padding_value(2.0);
     let (on_cpu, on_gpu) = (train(config.clone(), cpu, 11), train(config.clone(), gpu, 11));
     // Dropout doubles what a layer reads.
     let tolerance = Tolerance::of_f32_sum(2 * reduction_length(&config));
     for call in 0..3 {
-        let expected = on_cpu.forward_with(&x, Some(&initial), &options).unwrap();
-        let got = on_gpu.forward_with(&x, Some(&initial), &options).unwrap();
+        let expected = on_cpu.request(&x).state(&initial).lengths(&lengths).padding_value(2.0).run().unwrap();
+        let got = on_gpu.request(&x).state(&initial).lengths(&lengths).padding_value(2.0).run().unwrap();
         let name = format!("{config}, call {call}");
         compare(&name, got.0.data(), expected.0.data(), tolerance).unwrap();
         for (got, expected) in K::arrays(&got.1).into_iter().zip(K::arrays(&expected.1)) {
@@ -94,8 +94,8 @@ fn check_both_devices<K: Kind>(cpu: &Device, gpu: &Device, config: Config<K>) {
     }
     // A call that is refused draws nothing, and one with all states as much as any.
     assert!(on_gpu.forward(&Tensor::zeros([1, 1, 1, 1]).unwrap(), None).is_err());
-    let expected = on_cpu.forward_all_states(&x, None, &options).unwrap();
-    let got = on_gpu.forward_all_states(&x, None, &options).unwrap();
+    let expected = on_cpu.request(&x).lengths(&lengths).padding_value(2.0).all_states().run().unwrap();
+    let got = on_gpu.request(&x).lengths(&lengths).padding_value(2.0).all_states().run().unwrap();
     for (got, expected) in K::arrays(&got.all).into_iter().zip(K::arrays(&expected.all)) {
         compare(&format!("{config}, all states"), got.data(), expected.data(), tolerance).unwrap();
     }
@@ -105,18 +105,18 @@ fn check_both_devices<K: Kind>(cpu: &Device, gpu: &Device, config: Config<K>) {
 fn the_cpu_and_a_gpu_have_the_same_masks() {
     let (cpu, Some(gpu)) = (Device::cpu(), gpu()) else { return };
     for bidirectional in [false, true] {
-        let lstm = LstmConfig::new(3, 19).num_layers(3).dropout(0.5).bidirectional(bidirectional);
+        let lstm = LstmConfig::new(3, 19).with_num_layers(3).with_dropout(0.5).with_bidirectional(bidirectional);
         check_both_devices(&cpu, &gpu, lstm.clone());
-        check_both_devices(&cpu, &gpu, lstm.clone().batch_first(true).bias(false));
-        check_both_devices(&cpu, &gpu, lstm.proj_size(5));
-        let gru = GruConfig::new(3, 19).num_layers(2).dropout(0.3).bidirectional(bidirectional);
+        check_both_devices(&cpu, &gpu, lstm.clone().with_batch_first(true).with_bias(false));
+        check_both_devices(&cpu, &gpu, lstm.with_proj_size(5));
+        let gru = GruConfig::new(3, 19).with_num_layers(2).with_dropout(0.3).with_bidirectional(bidirectional);
         check_both_devices(&cpu, &gpu, gru);
     }
     // f64 on the CPU drops the same elements.
     let rnn = || pass_on(16, 2, 0.5, &cpu, 3).forward(&ones(&[5, 16]), None).unwrap().0;
-    let layer = Rnn::random(RnnConfig::new(16, 16).num_layers(2).dropout(0.5), 1).unwrap();
-    let mut f64s = layer.cast::<f64>().unwrap().to(&cpu).unwrap();
-    let mut f32s = layer.to(&cpu).unwrap();
+    let layer = Rnn::random(RnnConfig::new(16, 16).with_num_layers(2).with_dropout(0.5), 1).unwrap();
+    let f64s = layer.cast::<f64>().unwrap().to(&cpu).unwrap();
+    let f32s = layer.to(&cpu).unwrap();
     f64s.set_mode(Mode::Training { seed: 3 });
     f32s.set_mode(Mode::Training { seed: 3 });
     let x = uniform(&[5, 16], 4);
@@ -129,21 +129,21 @@ fn the_cpu_and_a_gpu_have_the_same_masks() {
 fn nothing_is_dropped_at_0_in_evaluation_or_by_one_layer() {
     on_both(|device| {
         let x = uniform(&[6, 3, 5], 2);
-        let config = LstmConfig::new(5, 9).num_layers(2);
+        let config = LstmConfig::new(5, 9).with_num_layers(2);
         let expected =
             bits(&Layer::random(config.clone(), 1).unwrap().to(device).unwrap().forward(&x, None).unwrap().0);
         let output = |placed: &Placed<_>| bits(&placed.forward(&x, None).unwrap().0);
-        assert_eq!(output(&train(config.clone().dropout(0.0), device, 7)), expected, "p = 0 on {device}");
-        let mut placed = train(config.clone().dropout(0.5), device, 7);
+        assert_eq!(output(&train(config.clone().with_dropout(0.0), device, 7)), expected, "p = 0 on {device}");
+        let placed = train(config.clone().with_dropout(0.5), device, 7);
         assert_ne!(output(&placed), expected, "training on {device}");
         placed.set_mode(Mode::Evaluation);
         assert_eq!(output(&placed), expected, "evaluation on {device}");
-        let placed = Layer::random(config, 1).unwrap().dropout(0.5).unwrap().to(device).unwrap();
+        let placed = Layer::random(config, 1).unwrap().with_dropout(0.5).unwrap().to(device).unwrap();
         assert_eq!(output(&placed), expected, "as placed on {device}");
         let single = LstmConfig::new(5, 9);
         let expected =
             bits(&Layer::random(single.clone(), 1).unwrap().to(device).unwrap().forward(&x, None).unwrap().0);
-        assert_eq!(output(&train(single.dropout(0.5), device, 7)), expected, "one layer on {device}");
+        assert_eq!(output(&train(single.with_dropout(0.5), device, 7)), expected, "one layer on {device}");
     });
 }
 
@@ -166,13 +166,13 @@ fn everything_is_dropped_at_1() {
 
 #[test]
 fn streams_with_dropout_are_refused() {
-    let placed = train(LstmConfig::new(5, 9).num_layers(2).dropout(0.5), &Device::cpu(), 7);
+    let placed = train(LstmConfig::new(5, 9).with_num_layers(2).with_dropout(0.5), &Device::cpu(), 7);
     assert_eq!(
-        placed.streams(1).unwrap_err().to_string(),
+        placed.streams(1).run().unwrap_err().to_string(),
         "dropout over streams is not supported: a stream is the same however it is cut, and masks are a call's; \
          set the mode to evaluation"
     );
-    assert!(train(LstmConfig::new(5, 9).num_layers(2), &Device::cpu(), 7).streams(1).is_ok());
+    assert!(train(LstmConfig::new(5, 9).with_num_layers(2), &Device::cpu(), 7).streams(1).run().is_ok());
 }
 
 /// Also one that is refused by the device's limits, which the CPU does not have.
@@ -182,7 +182,7 @@ fn a_refused_call_draws_no_mask() {
         return;
     }
     let (device, queue) = own_device(|limits| limits.max_storage_buffer_binding_size = 1 << 20);
-    let config = GruConfig::new(3, 9).num_layers(2).dropout(0.5);
+    let config = GruConfig::new(3, 9).with_num_layers(2).with_dropout(0.5);
     let (cpu, gpu) = (train(config.clone(), &Device::cpu(), 5), train(config, &Device::from_wgpu(device, queue), 5));
     let x = uniform(&[4, 2, 3], 2);
     for _ in 0..2 {

@@ -3,7 +3,7 @@
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
 use wgpu_rnn::{
     Buffers, Config, Device, Error, GpuOptions, GruBuffers, GruConfig, Kind, Layer, Lstm, LstmBuffers, LstmConfig,
-    LstmState, Mode, Options, PlacedLstm, RnnBuffers, RnnConfig, Tensor,
+    LstmState, Mode, PlacedLstm, RnnBuffers, RnnConfig, Tensor,
 };
 
 use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
@@ -59,7 +59,7 @@ fn check_recorded<K: Kind>(
     let arena = Arena { device, queue };
     let (t, b) = (5, 3);
     let model = Layer::random(config.clone(), 1).unwrap().to(gpu).unwrap();
-    let shape = if config.is_batch_first() { [b, t, 4] } else { [t, b, 4] };
+    let shape = if config.batch_first() { [b, t, 4] } else { [t, b, 4] };
     let (x, initial) = (uniform(&shape, 2), state(&config, b, 3));
     for initial in [None, Some(&initial)] {
         let (output, last) = model.forward(&x, initial).unwrap();
@@ -74,7 +74,7 @@ fn check_recorded<K: Kind>(
         queue.submit([encoder.finish()]);
         // The async form records the same; a second run over its own results changes nothing.
         let mut again = device.create_command_encoder(&Default::default());
-        pollster::block_on(model.encode_async(&mut again, t, b, &buffers)).unwrap();
+        pollster::block_on(model.request_encode(&mut again, t, b, &buffers)).unwrap();
         queue.submit([again.finish()]);
         for (n, expected) in expected.iter().enumerate() {
             let got = Tensor::new(expected.shape(), arena.read(&own[n + 1], expected.data().len())).unwrap();
@@ -92,17 +92,17 @@ fn a_recorded_forward_is_a_forward() {
     }
     for config in [
         LstmConfig::new(4, 9),
-        LstmConfig::new(4, 9).num_layers(3).bidirectional(true),
-        LstmConfig::new(4, 9).num_layers(2).batch_first(true).bias(false),
-        LstmConfig::new(4, 9).num_layers(2).proj_size(4).bidirectional(true),
+        LstmConfig::new(4, 9).with_num_layers(3).with_bidirectional(true),
+        LstmConfig::new(4, 9).with_num_layers(2).with_batch_first(true).with_bias(false),
+        LstmConfig::new(4, 9).with_num_layers(2).with_proj_size(4).with_bidirectional(true),
     ] {
         check_recorded(&gpu, config, lstm);
     }
-    check_recorded(&gpu, GruConfig::new(4, 9).num_layers(2), |own, first| {
+    check_recorded(&gpu, GruConfig::new(4, 9).with_num_layers(2), |own, first| {
         let buffers = GruBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
     });
-    check_recorded(&gpu, RnnConfig::new(4, 9).bidirectional(true), |own, first| {
+    check_recorded(&gpu, RnnConfig::new(4, 9).with_bidirectional(true), |own, first| {
         let buffers = RnnBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
     });
@@ -114,7 +114,7 @@ fn a_state_is_carried_on_the_device() {
     let Some(gpu) = gpu() else { return };
     let (device, queue) = gpu.wgpu().unwrap();
     let arena = Arena { device, queue };
-    let config = LstmConfig::new(3, 7).num_layers(2);
+    let config = LstmConfig::new(3, 7).with_num_layers(2);
     let model = placed(&gpu, config.clone());
     let (t, b) = (4, 2);
     let (x, initial) = (uniform(&[3 * t, b, 3], 4), state(&config, b, 5));
@@ -147,8 +147,8 @@ fn recordings_keep_their_own_options() {
     let Some(gpu) = gpu() else { return };
     let (device, queue) = gpu.wgpu().unwrap();
     let arena = Arena { device, queue };
-    let config = LstmConfig::new(3, 7).num_layers(2).bidirectional(true).dropout(0.5);
-    let (mut recorded, mut expected) = (placed(&gpu, config.clone()), placed(&gpu, config));
+    let config = LstmConfig::new(3, 7).with_num_layers(2).with_bidirectional(true).with_dropout(0.5);
+    let (recorded, expected) = (placed(&gpu, config.clone()), placed(&gpu, config));
     let (t, b) = (4, 3);
     let x = uniform(&[t, b, 3], 4);
     for mode in [Mode::Evaluation, Mode::Training { seed: 5 }] {
@@ -158,11 +158,10 @@ fn recordings_keep_their_own_options() {
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut results = Vec::new();
         for lengths in [[4, 1, 2], [0, 4, 3]] {
-            let options = Options::new().lengths(&lengths).padding_value(5.0);
             let own = [t * b * 14, 4 * b * 7, 4 * b * 7].map(|elements| arena.poisoned(elements));
             let buffers = LstmBuffers::new(&input, &own[0], &own[1], &own[2]);
-            recorded.encode_with(&mut encoder, t, b, &buffers, &options).unwrap();
-            results.push((own, expected.forward_with(&x, None, &options).unwrap()));
+            recorded.request_encode(&mut encoder, t, b, &buffers).lengths(&lengths).padding_value(5.0).run().unwrap();
+            results.push((own, expected.request(&x).lengths(&lengths).padding_value(5.0).run().unwrap()));
         }
         queue.submit([encoder.finish()]);
         for (own, (output, last)) in results {
@@ -175,9 +174,8 @@ fn recordings_keep_their_own_options() {
     let own = [t * b * 3, t * b * 14, 4 * b * 7, 4 * b * 7].map(|elements| arena.poisoned(elements));
     let buffers = LstmBuffers::new(&own[0], &own[1], &own[2], &own[3]);
     let mut encoder = device.create_command_encoder(&Default::default());
-    let options = Options::new().lengths(&[5, 1, 1]);
     assert_eq!(
-        recorded.encode_with(&mut encoder, t, b, &buffers, &options).unwrap_err().to_string(),
+        recorded.request_encode(&mut encoder, t, b, &buffers).lengths(&[5, 1, 1]).run().unwrap_err().to_string(),
         "lengths: expected lengths of at most T, the time steps of the input, got 5 for row 0, with T = 4"
     );
 }

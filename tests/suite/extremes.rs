@@ -13,7 +13,7 @@ fn pre_activations_of_any_size_saturate() {
             // One input of ±1 or 0 times a weight of `size`; nothing is summed, so nothing but the activations rounds.
             let weight_ih = Tensor::new([4, 1], [size, -size, size, size]).unwrap();
             let lstm = Lstm::new(
-                LstmConfig::new(1, 1).bias(false),
+                LstmConfig::new(1, 1).with_bias(false),
                 vec![LayerWeights::new(weight_ih, Tensor::zeros([4, 1]).unwrap())],
             )
             .unwrap();
@@ -34,14 +34,14 @@ fn pre_activations_of_any_size_saturate() {
 fn saturated_random_models_stay_right() {
     let Some(gpu) = gpu() else { return };
     for scale in [30.0_f32, 100.0, 1e3] {
-        let config = LstmConfig::new(6, 10).num_layers(2).bidirectional(true);
+        let config = LstmConfig::new(6, 10).with_num_layers(2).with_bidirectional(true);
         let scaled = |tensor: &Tensor| {
             let data: Vec<f32> = tensor.data().iter().map(|w| w * scale).collect();
             Tensor::new(tensor.shape(), data).unwrap()
         };
         let layers = Lstm::random(config.clone(), 21).unwrap();
         let layers = layers.layers().iter().map(|w| LayerWeights::new(scaled(w.weight_ih()), scaled(w.weight_hh())));
-        let lstm = Lstm::new(config.bias(false), layers.collect()).unwrap();
+        let lstm = Lstm::new(config.with_bias(false), layers.collect()).unwrap();
         let x = uniform(&[1, 5, 6], 22);
         let (output, _) = lstm.to(&gpu).unwrap().forward(&x, None).unwrap();
         let (expected, _) = oracle(&lstm, &x, None);

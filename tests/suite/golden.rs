@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use wgpu_rnn::{
-    Device, GruKind, Kind, Layer, LstmKind, Nonlinearity, Options, Real, RecurrentLayer, RnnKind, Tensor, TensorFile,
-};
+use wgpu_rnn::{Device, GruKind, Kind, Layer, LayerKind, LstmKind, Nonlinearity, Real, RnnKind, Tensor, TensorFile};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::gpu;
@@ -23,13 +21,13 @@ fn check<F: Real>(device: &Device, tolerance_name: &str) {
     for path in files {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let file = TensorFile::open(&path).unwrap();
-        match file.recurrent_layer("layer.").unwrap() {
-            RecurrentLayer::Lstm => check_layer(&name, &file, read::<LstmKind, F>(&file), device, tolerance_name),
-            RecurrentLayer::Gru => check_layer(&name, &file, read::<GruKind, F>(&file), device, tolerance_name),
-            RecurrentLayer::Rnn => {
+        match file.layer("layer.").unwrap().kind {
+            LayerKind::Lstm => check_layer(&name, &file, read::<LstmKind, F>(&file), device, tolerance_name),
+            LayerKind::Gru => check_layer(&name, &file, read::<GruKind, F>(&file), device, tolerance_name),
+            LayerKind::Rnn => {
                 let relu = file.tensor::<f32>("relu").unwrap().unwrap().data()[0] == 1.0;
                 let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
-                let layer = read::<RnnKind, F>(&file).nonlinearity(nonlinearity);
+                let layer = read::<RnnKind, F>(&file).with_nonlinearity(nonlinearity);
                 check_layer(&name, &file, layer, device, tolerance_name);
             }
             other => panic!("{name}: {other:?}"),
@@ -38,7 +36,7 @@ fn check<F: Real>(device: &Device, tolerance_name: &str) {
 }
 
 fn read<K: Kind, F: Real>(file: &TensorFile) -> Layer<K, F> {
-    Layer::from_tensor_file(file, "layer.").unwrap()
+    Layer::<K>::from_tensor_file_as(file, "layer.").unwrap()
 }
 
 fn check_layer<K: Kind, F: Real>(
@@ -50,15 +48,18 @@ fn check_layer<K: Kind, F: Real>(
 ) {
     let tensor = |key: &str| -> Option<Tensor<F>> { file.tensor(key).unwrap() };
     let number = |key: &str| file.tensor::<f64>(key).unwrap().unwrap().data()[0];
-    let placed = layer.batch_first(number("batch_first") == 1.0).to(device).unwrap();
+    let placed = layer.with_batch_first(number("batch_first") == 1.0).to(device).unwrap();
     let initial: Vec<_> = ["h_0", "c_0"].into_iter().filter_map(tensor).collect();
     let initial = (!initial.is_empty()).then(|| K::state(initial).unwrap());
     let lengths = file.integers("lengths").unwrap();
     let lengths: Option<Vec<usize>> = lengths.map(|all| all.into_iter().map(|length| length as usize).collect());
     // The fixtures are padded with -7, so that padding is told from zeros.
-    let options = Options::new().padding_value(-7.0);
-    let options = lengths.as_ref().map_or(options, |lengths| options.lengths(lengths));
-    let (output, state) = placed.forward_with(&tensor("input").unwrap(), initial.as_ref(), &options).unwrap();
+    let input = tensor("input").unwrap();
+    let mut request = placed.request(&input).state(initial.as_ref()).padding_value(-7.0);
+    if let Some(lengths) = &lengths {
+        request = request.lengths(lengths);
+    }
+    let (output, state) = request.run().unwrap();
 
     let tolerance = Tolerance::both(number(tolerance_name));
     let results = std::iter::once(&output).chain(K::arrays(&state));

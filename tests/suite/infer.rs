@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
-    Device, GpuOptions, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, Options, RnnConfig, Tensor,
+    Device, GpuOptions, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, RnnConfig, Tensor,
     TensorFile,
 };
 
@@ -60,7 +60,7 @@ fn read(path: &Path, name: &str) -> Tensor {
 #[test]
 fn a_run_writes_what_the_library_computes() {
     let folder = Folder::new();
-    let config = LstmConfig::new(4, 6).num_layers(2).bidirectional(true);
+    let config = LstmConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
     let lstm = Lstm::random(config.clone(), 1).unwrap();
     let (x, initial) = (uniform(&[3, 5, 4], 2), state(&config, 5, 3));
     lstm.save_safetensors(folder.path("model"), "encoder.").unwrap();
@@ -83,7 +83,7 @@ fn a_run_writes_what_the_library_computes() {
             assert!(printed.contains("LSTM(4, 6, num_layers=2"), "{printed}");
             assert!(printed.contains(&format!("device  {device}: ")), "{printed}");
 
-            let placed = lstm.clone().batch_first(flags.contains(&"--batch-first")).to(device).unwrap();
+            let placed = lstm.clone().with_batch_first(flags.contains(&"--batch-first")).to(device).unwrap();
             let (output, last) = placed.forward(&x, state).unwrap();
             for (key, expected) in [("output", &output), ("h_n", &last.h), ("c_n", &last.c)] {
                 let got = read(&folder.path("output"), key);
@@ -117,9 +117,9 @@ fn run_kind<K: Kind>(layer: Layer<K>, flags: &[&str], name: &str) {
 
 #[test]
 fn gru_and_rnn_are_recognised_by_their_weights() {
-    let gru = GruConfig::new(4, 6).num_layers(2).bidirectional(true);
-    let rnn = RnnConfig::new(4, 6).num_layers(2).bidirectional(true);
-    let relu = rnn.clone().nonlinearity(Nonlinearity::Relu);
+    let gru = GruConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
+    let rnn = RnnConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
+    let relu = rnn.clone().with_nonlinearity(Nonlinearity::Relu);
     run_kind(Layer::random(gru, 1).unwrap(), &[], "GRU(4, 6, num_layers=2, bidirectional=true)");
     run_kind(Layer::random(rnn, 2).unwrap(), &[], "RNN(4, 6, num_layers=2, bidirectional=true)");
     run_kind(
@@ -132,7 +132,7 @@ fn gru_and_rnn_are_recognised_by_their_weights() {
 #[test]
 fn lengths_in_the_input_file_are_the_rows_own() {
     let folder = Folder::new();
-    let lstm = Lstm::random(LstmConfig::new(2, 3).bidirectional(true), 1).unwrap();
+    let lstm = Lstm::random(LstmConfig::new(2, 3).with_bidirectional(true), 1).unwrap();
     lstm.save_safetensors(folder.path("model"), "").unwrap();
     let x = uniform(&[4, 3, 2], 2);
     let write = |lengths: &[i64]| {
@@ -152,8 +152,7 @@ fn lengths_in_the_input_file_are_the_rows_own() {
     write(&[4, 1, 2]);
     let run = folder.infer(&["--device", "cpu"]);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let options = Options::new().lengths(&[4, 1, 2]);
-    let (output, last) = lstm.to(&Device::cpu()).unwrap().forward_with(&x, None, &options).unwrap();
+    let (output, last) = lstm.to(&Device::cpu()).unwrap().request(&x).lengths(&[4, 1, 2]).run().unwrap();
     assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
     assert_eq!(bits(&read(&folder.path("output"), "c_n")), bits(&last.c));
 }
@@ -162,7 +161,7 @@ fn lengths_in_the_input_file_are_the_rows_own() {
 fn bad_files_are_refused() {
     let folder = Folder::new();
     let no_file = folder.refused(&["--device", "cpu"], 1);
-    assert!(no_file.starts_with("error: DIR/model.safetensors: No such file"), "{no_file}");
+    assert!(no_file.starts_with("error: DIR/model.safetensors: the file could not be read: No such file"), "{no_file}");
 
     Lstm::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "a.").unwrap();
     std::fs::write(folder.path("input"), b"nonsense").unwrap();

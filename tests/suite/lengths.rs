@@ -1,6 +1,6 @@
 //! Rows of different lengths: each is what it would be alone.
 
-use wgpu_rnn::{Config, Device, GruKind, Kind, Layer, LstmConfig, LstmKind, Nonlinearity, Options, RnnKind, Tensor};
+use wgpu_rnn::{Config, Device, GruKind, Kind, Layer, LstmConfig, LstmKind, Nonlinearity, RnnKind, Tensor};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, gpu, reduction_length, slice, state, uniform};
@@ -20,8 +20,7 @@ fn rows_are_what_they_are_alone<K: Kind>(config: Config<K>, device: &Device) {
     let b = LENGTHS.len();
     let placed = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
     let (x, initial) = (uniform(&[T, b, 5], 2), state(&config, b, 3));
-    let options = Options::new().lengths(&LENGTHS).padding_value(9.5);
-    let (output, last) = placed.forward_with(&x, Some(&initial), &options).unwrap();
+    let (output, last) = placed.request(&x).state(&initial).lengths(&LENGTHS).padding_value(9.5).run().unwrap();
     let tolerance = Tolerance::of_f32_sum(reduction_length(&config));
     for (row, &length) in LENGTHS.iter().enumerate() {
         let name = format!("{config} on {device}, row {row} of length {length}");
@@ -43,20 +42,26 @@ fn rows_are_what_they_are_alone<K: Kind>(config: Config<K>, device: &Device) {
 #[test]
 fn a_row_is_what_it_would_be_alone() {
     every_kind(|device, bidirectional| {
-        rows_are_what_they_are_alone(Config::<LstmKind>::new(5, 9).num_layers(2).bidirectional(bidirectional), device);
-        let projected = Config::<LstmKind>::new(5, 9).proj_size(4).num_layers(2);
-        rows_are_what_they_are_alone(projected.bidirectional(bidirectional), device);
-        rows_are_what_they_are_alone(Config::<GruKind>::new(5, 9).num_layers(2).bidirectional(bidirectional), device);
-        let rnn = Config::<RnnKind>::new(5, 9).num_layers(2).bidirectional(bidirectional);
+        rows_are_what_they_are_alone(
+            Config::<LstmKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional),
+            device,
+        );
+        let projected = Config::<LstmKind>::new(5, 9).with_proj_size(4).with_num_layers(2);
+        rows_are_what_they_are_alone(projected.with_bidirectional(bidirectional), device);
+        rows_are_what_they_are_alone(
+            Config::<GruKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional),
+            device,
+        );
+        let rnn = Config::<RnnKind>::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional);
         rows_are_what_they_are_alone(rnn.clone(), device);
-        rows_are_what_they_are_alone(rnn.nonlinearity(Nonlinearity::Relu), device);
+        rows_are_what_they_are_alone(rnn.with_nonlinearity(Nonlinearity::Relu), device);
     });
 }
 
 #[test]
 fn what_stands_behind_a_row_is_never_read() {
     every_kind(|device, bidirectional| {
-        let config = LstmConfig::new(5, 9).num_layers(2).bidirectional(bidirectional);
+        let config = LstmConfig::new(5, 9).with_num_layers(2).with_bidirectional(bidirectional);
         let placed = Layer::random(config, 1).unwrap().to(device).unwrap();
         let x = uniform(&[T, LENGTHS.len(), 5], 2);
         let mut spoilt = x.clone();
@@ -67,9 +72,8 @@ fn what_stands_behind_a_row_is_never_read() {
             }
         }
         // NaN as the padding of the layers between would show in the states.
-        let options = Options::new().lengths(&LENGTHS);
-        let (output, last) = placed.forward_with(&x, None, &options).unwrap();
-        let (again, again_last) = placed.forward_with(&spoilt, None, &options.padding_value(f64::NAN)).unwrap();
+        let (output, last) = placed.request(&x).lengths(&LENGTHS).run().unwrap();
+        let (again, again_last) = placed.request(&spoilt).lengths(&LENGTHS).padding_value(f64::NAN).run().unwrap();
         assert_eq!(bits(&last.h), bits(&again_last.h), "{device}");
         assert_eq!(bits(&last.c), bits(&again_last.c), "{device}");
         for (row, &length) in LENGTHS.iter().enumerate() {
@@ -82,12 +86,13 @@ fn what_stands_behind_a_row_is_never_read() {
 #[test]
 fn full_lengths_are_no_lengths() {
     every_kind(|device, bidirectional| {
-        let placed = Layer::random(LstmConfig::new(5, 9).bidirectional(bidirectional), 1).unwrap().to(device).unwrap();
+        let placed =
+            Layer::random(LstmConfig::new(5, 9).with_bidirectional(bidirectional), 1).unwrap().to(device).unwrap();
         let x = uniform(&[T, 3, 5], 2);
         // A call with lengths leaves none behind for the next.
-        placed.forward_with(&x, None, &Options::new().lengths(&[1, 2, 3])).unwrap();
+        placed.request(&x).lengths(&[1, 2, 3]).run().unwrap();
         let (expected, _) = placed.forward(&x, None).unwrap();
-        let (output, _) = placed.forward_with(&x, None, &Options::new().lengths(&[T; 3])).unwrap();
+        let (output, _) = placed.request(&x).lengths(&[T; 3]).run().unwrap();
         assert_eq!(bits(&output), bits(&expected), "{device}");
     });
 }
@@ -96,8 +101,7 @@ fn full_lengths_are_no_lengths() {
 fn lengths_that_do_not_fit() {
     let placed = Layer::random(LstmConfig::new(5, 9), 1).unwrap().to(&Device::cpu()).unwrap();
     let rejected = |shape: &[usize], lengths: &[usize]| {
-        let options = Options::new().lengths(lengths);
-        placed.forward_with(&Tensor::zeros(shape).unwrap(), None, &options).unwrap_err().to_string()
+        placed.request(&Tensor::zeros(shape).unwrap()).lengths(lengths).run().unwrap_err().to_string()
     };
     assert_eq!(rejected(&[T, 3, 5], &[1, 2]), "lengths: expected shape [3] (a length for each batch row), got [2]");
     assert_eq!(
@@ -108,5 +112,5 @@ fn lengths_that_do_not_fit() {
         rejected(&[0, 3, 5], &[0, 1, 0]),
         "lengths: expected lengths of at most T, the time steps of the input, got 1 for row 1, with T = 0"
     );
-    assert!(placed.forward_with(&Tensor::zeros([T, 5]).unwrap(), None, &Options::new().lengths(&[4])).is_ok());
+    assert!(placed.request(&Tensor::zeros([T, 5]).unwrap()).lengths(&[4]).run().is_ok());
 }

@@ -26,7 +26,7 @@ fn parts_are_pytorchs() {
         assert_eq!(packed.batch_sizes(), integers("packed.batch_sizes").unwrap(), "{name}");
         let arrived =
             PackedSequence::from_parts(tensor("packed.data"), packed.batch_sizes().to_vec(), theirs.clone()).unwrap();
-        assert_eq!(arrived.unsorted_indices(), integers("packed.unsorted_indices").unwrap(), "{name}");
+        assert_eq!(arrived.unsorted_indices().unwrap(), integers("packed.unsorted_indices").unwrap(), "{name}");
         let steps = input.shape()[usize::from(batch_first)];
         let (padded, padded_lengths) = arrived.pad(batch_first, -7.0, Some(steps)).unwrap();
         assert_eq!(

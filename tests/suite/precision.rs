@@ -38,13 +38,13 @@ fn check<K: Kind>(device: &Device, config: Config<K>, batch: usize) {
     let by_hand = Layer::new(config.clone(), layer.layers().iter().map(of_layer).collect()).unwrap();
     let x = uniform(&[6, batch, config.input_size()], 2);
     let name = format!("{config} of f16, B = {batch}, on {device}");
-    let output = layer.to_precision(device, Precision::F16).unwrap().forward(&x, None).unwrap().0;
+    let output = layer.place(device).precision(Precision::F16).run().unwrap().forward(&x, None).unwrap().0;
     let tolerance = Tolerance::of_f32_sum(reduction_length(&config));
     compare(&name, output.data(), oracle(&by_hand, &x, None).0.data(), tolerance).unwrap();
     // The rounding is there, and F32 is what `to` does.
     let plain = layer.to(device).unwrap().forward(&x, None).unwrap().0;
     assert_ne!(bits(&output), bits(&plain), "{name}");
-    let explicit = layer.to_precision(device, Precision::F32).unwrap().forward(&x, None).unwrap().0;
+    let explicit = layer.place(device).precision(Precision::F32).run().unwrap().forward(&x, None).unwrap().0;
     assert_eq!(bits(&explicit), bits(&plain), "{name}");
     // |w·x| is below 1/sqrt(H) a term, and six steps of a stable recurrence add little: far from 0, and far below a mistake.
     let off = output.data().iter().zip(plain.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -55,9 +55,9 @@ fn check<K: Kind>(device: &Device, config: Config<K>, batch: usize) {
 fn f16_is_the_layer_of_the_rounded_weights() {
     on_both(|device| {
         for batch in [1, 3, 20] {
-            check(device, LstmConfig::new(7, 33).num_layers(2).bidirectional(true), batch);
-            check(device, LstmConfig::new(7, 33).proj_size(10).bias(false), batch);
-            check(device, GruConfig::new(7, 33).num_layers(2), batch);
+            check(device, LstmConfig::new(7, 33).with_num_layers(2).with_bidirectional(true), batch);
+            check(device, LstmConfig::new(7, 33).with_proj_size(10).with_bias(false), batch);
+            check(device, GruConfig::new(7, 33).with_num_layers(2), batch);
             check(device, RnnConfig::new(7, 33), batch);
         }
     });
@@ -70,9 +70,9 @@ fn a_cell_of_f16_is_the_layer_of_f16() {
         let cell = LstmCell::random(LstmCellConfig::new(7, 33), 1).unwrap();
         let layer = Layer::new(LstmConfig::new(7, 33), vec![cell.weights().clone()]).unwrap();
         let x = uniform(&[3, 7], 2);
-        let state = cell.to_precision(device, Precision::F16).unwrap().forward(&x, None).unwrap();
+        let state = cell.place(device).precision(Precision::F16).run().unwrap().forward(&x, None).unwrap();
         let sequence = Tensor::new([1, 3, 7], x.data()).unwrap();
-        let output = layer.to_precision(device, Precision::F16).unwrap().forward(&sequence, None).unwrap().0;
+        let output = layer.place(device).precision(Precision::F16).run().unwrap().forward(&sequence, None).unwrap().0;
         assert_eq!(bits(&state.h), bits(&output));
         let plain = cell.to(device).unwrap().forward(&x, None).unwrap();
         assert_ne!(bits(&state.h), bits(&plain.h));
@@ -85,12 +85,12 @@ fn a_weight_beyond_f16_is_named() {
         let mut weight_hh = Tensor::<f32>::zeros([4, 1]).unwrap();
         weight_hh.data_mut()[2] = 65_520.0;
         let weights = LayerWeights::new(Tensor::zeros([4, 3]).unwrap(), weight_hh);
-        let cell = LstmCell::new(LstmCellConfig::new(3, 1).bias(false), weights.clone()).unwrap();
-        let error = cell.to_precision(device, Precision::F16).unwrap_err();
+        let cell = LstmCell::new(LstmCellConfig::new(3, 1).with_bias(false), weights.clone()).unwrap();
+        let error = cell.place(device).precision(Precision::F16).run().unwrap_err();
         assert_eq!(error.to_string(), "tensor weight_hh: expected finite values, got inf at [2, 0]");
-        let lstm = Layer::new(LstmConfig::new(3, 1).bias(false), vec![weights]).unwrap();
+        let lstm = Layer::new(LstmConfig::new(3, 1).with_bias(false), vec![weights]).unwrap();
         lstm.to(device).unwrap();
-        let error = lstm.to_precision(device, Precision::F16).unwrap_err();
+        let error = lstm.place(device).precision(Precision::F16).run().unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. }));
         assert_eq!(error.to_string(), "tensor weight_hh_l0: expected finite values, got inf at [2, 0]");
     });

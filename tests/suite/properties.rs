@@ -9,8 +9,8 @@ use crate::support::{bits, on_both, permute, reduction_length, slice, state, uni
 fn models() -> Vec<(LstmConfig, usize, usize)> {
     vec![
         (LstmConfig::new(5, 13), 7, 1),
-        (LstmConfig::new(5, 13).num_layers(3), 9, 5),
-        (LstmConfig::new(33, 70).num_layers(2).bias(false), 6, 18),
+        (LstmConfig::new(5, 13).with_num_layers(3), 9, 5),
+        (LstmConfig::new(33, 70).with_num_layers(2).with_bias(false), 6, 18),
     ]
 }
 
@@ -32,11 +32,11 @@ fn check_chunks<K: Kind>(device: &Device, config: Config<K>, t: usize, b: usize)
 fn a_sequence_in_chunks_is_the_whole_bit_for_bit() {
     on_both(|device| {
         for (config, t, b) in models() {
-            let (i, h, layers) = (config.input_size(), config.hidden_size(), config.layer_count());
+            let (i, h, layers) = (config.input_size(), config.hidden_size(), config.num_layers());
             check_chunks(device, config.clone(), t, b);
-            check_chunks(device, config.proj_size(h - 1), t, b);
-            check_chunks(device, GruConfig::new(i, h).num_layers(layers), t, b);
-            check_chunks(device, RnnConfig::new(i, h).num_layers(layers), t, b);
+            check_chunks(device, config.with_proj_size(h - 1), t, b);
+            check_chunks(device, GruConfig::new(i, h).with_num_layers(layers), t, b);
+            check_chunks(device, RnnConfig::new(i, h).with_num_layers(layers), t, b);
         }
     });
 }
@@ -44,7 +44,7 @@ fn a_sequence_in_chunks_is_the_whole_bit_for_bit() {
 #[test]
 fn the_reverse_direction_is_a_forward_model_on_reversed_input() {
     on_both(|device| {
-        let both = Lstm::random(LstmConfig::new(6, 21).bidirectional(true), 4).unwrap();
+        let both = Lstm::random(LstmConfig::new(6, 21).with_bidirectional(true), 4).unwrap();
         let single = LstmConfig::new(6, 21);
         let halves: Vec<LayerWeights> = both.layers().to_vec();
         let (t, b) = (8, 5);
@@ -78,7 +78,7 @@ fn the_reverse_direction_is_a_forward_model_on_reversed_input() {
 #[test]
 fn batch_rows_do_not_know_their_neighbours() {
     on_both(|device| {
-        let config = LstmConfig::new(7, 18).num_layers(2).bidirectional(true);
+        let config = LstmConfig::new(7, 18).with_num_layers(2).with_bidirectional(true);
         let model = Lstm::random(config.clone(), 6).unwrap().to(device).unwrap();
         let (t, b) = (4, 11);
         let (x, initial) = (uniform(&[t, b, 7], 7), state(&config, b, 8));
@@ -103,7 +103,7 @@ fn batch_rows_do_not_know_their_neighbours() {
 #[test]
 fn a_nan_stays_in_its_row() {
     on_both(|device| {
-        let config = LstmConfig::new(5, 18).num_layers(2);
+        let config = LstmConfig::new(5, 18).with_num_layers(2);
         let model = Lstm::random(config, 6).unwrap().to(device).unwrap();
         let x = uniform(&[3, 6, 5], 7);
         let (clean, _) = model.forward(&x, None).unwrap();
@@ -144,7 +144,7 @@ fn the_same_call_gives_the_same_bits() {
 #[test]
 fn batch_first_is_the_same_with_axes_swapped() {
     on_both(|device| {
-        let config = LstmConfig::new(5, 9).num_layers(2).bidirectional(true);
+        let config = LstmConfig::new(5, 9).with_num_layers(2).with_bidirectional(true);
         let lstm = Lstm::random(config.clone(), 14).unwrap();
         let (t, b) = (6, 4);
         let x = uniform(&[t, b, 5], 15);
@@ -155,7 +155,7 @@ fn batch_first_is_the_same_with_axes_swapped() {
             Tensor::new([columns, rows, features], data.collect::<Vec<_>>()).unwrap()
         };
         let (expected, expected_last) = lstm.to(device).unwrap().forward(&x, None).unwrap();
-        let (output, last) = lstm.batch_first(true).to(device).unwrap().forward(&swap(&x), None).unwrap();
+        let (output, last) = lstm.with_batch_first(true).to(device).unwrap().forward(&swap(&x), None).unwrap();
         assert_eq!(bits(&swap(&output)), bits(&expected), "{device}");
         assert_eq!(bits(&last.h), bits(&expected_last.h), "{device}");
     });
@@ -164,7 +164,7 @@ fn batch_first_is_the_same_with_axes_swapped() {
 #[test]
 fn empty_batches_and_sequences() {
     on_both(|device| {
-        let config = LstmConfig::new(3, 4).num_layers(2);
+        let config = LstmConfig::new(3, 4).with_num_layers(2);
         let model = Lstm::random(config.clone(), 16).unwrap().to(device).unwrap();
         let (output, last) = model.forward(&Tensor::zeros([5, 0, 3]).unwrap(), None).unwrap();
         assert_eq!((output.shape(), last.h.shape(), last.c.shape()), (&[5, 0, 4][..], &[2, 0, 4][..], &[2, 0, 4][..]));
@@ -205,8 +205,8 @@ fn the_async_form_gives_the_same_and_is_send() {
         let lstm = Lstm::random(LstmConfig::new(4, 10), 19).unwrap();
         let x = uniform(&[5, 2, 4], 20);
         let (blocking, _) = lstm.to(device).unwrap().forward(&x, None).unwrap();
-        let placed = pollster::block_on(is_send(lstm.to_async(device))).unwrap();
-        let (output, _) = pollster::block_on(is_send(placed.forward_async(&x, None))).unwrap();
+        let placed = pollster::block_on(is_send(lstm.place(device))).unwrap();
+        let (output, _) = pollster::block_on(is_send(placed.request(&x))).unwrap();
         assert_eq!(bits(&output), bits(&blocking), "{device}");
     });
 }

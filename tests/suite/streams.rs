@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use wgpu_rnn::{
     Config, Device, Error, Gru, GruCell, GruCellConfig, GruConfig, Kind, Layer, Lstm, LstmCell, LstmCellConfig,
-    LstmConfig, LstmState, Options, RnnConfig, Slot, Streams, Tensor,
+    LstmConfig, LstmState, RnnConfig, Slot, Streams, Tensor,
 };
 
 use crate::support::{bits, gpu, on_both, own_device, permute, slice, uniform};
@@ -26,7 +26,7 @@ fn check_ragged<K: Kind>(device: &Device, config: Config<K>, slots: usize, t: us
     let model = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
     let x = uniform(&[t, slots, config.input_size()], 2);
     let (expected, last) = model.forward(&x, None).unwrap();
-    let mut streams = model.streams(slots).unwrap();
+    let mut streams = model.streams(slots).run().unwrap();
     let names = streams.slots().to_vec();
 
     let mut rng = Pcg64::seed_from_u64(3);
@@ -40,8 +40,13 @@ fn check_ragged<K: Kind>(device: &Device, config: Config<K>, slots: usize, t: us
         let lengths: Vec<usize> = rows.iter().map(|&row| rng.random_range(0..=4.min(t - done[row]))).collect();
         let chunk = lengths.iter().copied().max().unwrap_or(0) + usize::from(pushes % 3 == 0);
         let pushed: Vec<Slot> = rows.iter().map(|&row| names[row]).collect();
-        let options = Options::new().lengths(&lengths).padding_value(7.25);
-        let output = streams.push_to(&pushed, &gather(&x, &rows, &done, chunk), &options).unwrap();
+        let output = streams
+            .request(&gather(&x, &rows, &done, chunk))
+            .slots(&pushed)
+            .lengths(&lengths)
+            .padding_value(7.25)
+            .run()
+            .unwrap();
         assert_eq!(output.shape(), [chunk, rows.len(), config.recurrent_size()], "{name}");
         for (b, (&row, &length)) in rows.iter().zip(&lengths).enumerate() {
             let got = slice(&output, 1, b..b + 1);
@@ -54,7 +59,7 @@ fn check_ragged<K: Kind>(device: &Device, config: Config<K>, slots: usize, t: us
     }
     assert!(pushes > 3);
     for row in (0..slots).step_by(slots.div_ceil(40)) {
-        let snapshot = streams.snapshot(names[row]).unwrap();
+        let snapshot = streams.snapshot(&names[row]).run().unwrap();
         for (got, last) in K::arrays(&snapshot).into_iter().zip(K::arrays(&last)) {
             assert_eq!(bits(got), bits(&slice(last, 1, row..row + 1)), "{name}: state of row {row}");
         }
@@ -63,7 +68,7 @@ fn check_ragged<K: Kind>(device: &Device, config: Config<K>, slots: usize, t: us
 
 #[test]
 fn a_thousand_streams_in_ragged_chunks_are_one_whole_run() {
-    on_both(|device| check_ragged(device, LstmConfig::new(3, 10).num_layers(2), 1000, 9));
+    on_both(|device| check_ragged(device, LstmConfig::new(3, 10).with_num_layers(2), 1000, 9));
 }
 
 #[test]
@@ -71,9 +76,14 @@ fn streams_of_every_kind_and_number_are_one_whole_run() {
     on_both(|device| {
         for slots in [1, 5, 21] {
             check_ragged(device, LstmConfig::new(5, 18), slots, 11);
-            check_ragged(device, LstmConfig::new(5, 18).num_layers(3).proj_size(4).bias(false), slots, 11);
-            check_ragged(device, GruConfig::new(5, 18).num_layers(2), slots, 11);
-            check_ragged(device, RnnConfig::new(5, 70).num_layers(2), slots, 11);
+            check_ragged(
+                device,
+                LstmConfig::new(5, 18).with_num_layers(3).with_proj_size(4).with_bias(false),
+                slots,
+                11,
+            );
+            check_ragged(device, GruConfig::new(5, 18).with_num_layers(2), slots, 11);
+            check_ragged(device, RnnConfig::new(5, 70).with_num_layers(2), slots, 11);
         }
     });
 }
@@ -82,26 +92,26 @@ fn streams_of_every_kind_and_number_are_one_whole_run() {
 #[test]
 fn a_push_of_all_slots_takes_them_in_order() {
     on_both(|device| {
-        let config = GruConfig::new(3, 7).num_layers(2);
+        let config = GruConfig::new(3, 7).with_num_layers(2);
         let gru = Gru::random(config, 1).unwrap();
         let x = uniform(&[6, 4, 3], 2);
         let (expected, _) = gru.to(device).unwrap().forward(&x, None).unwrap();
-        let mut streams = gru.to(device).unwrap().streams(4).unwrap();
-        let mut batch_first = gru.clone().batch_first(true).to(device).unwrap().streams(4).unwrap();
+        let mut streams = gru.to(device).unwrap().streams(4).run().unwrap();
+        let mut batch_first = gru.clone().with_batch_first(true).to(device).unwrap().streams(4).run().unwrap();
         for t in 0..6 {
             let step = slice(&x, 0, t..t + 1);
             let output = streams.push(&step).unwrap();
             assert_eq!(bits(&output), bits(&slice(&expected, 0, t..t + 1)), "{device}");
             let rows = Tensor::new([4, 1, 3], step.into_data()).unwrap();
-            let output = pollster::block_on(batch_first.push_async(&rows)).unwrap();
+            let output = pollster::block_on(batch_first.request(&rows)).unwrap();
             assert_eq!((output.shape(), bits(&output)), (&[4, 1, 7][..], bits(&slice(&expected, 0, t..t + 1))));
         }
         // Nothing to say: nothing changes.
-        let before = streams.snapshot(streams.slots()[1]).unwrap();
+        let before = streams.snapshot(&streams.slots()[1]).run().unwrap();
         assert_eq!(streams.push(&Tensor::zeros([0, 4, 3]).unwrap()).unwrap().shape(), [0, 4, 7]);
-        let none = streams.push_to(&[], &Tensor::zeros([2, 0, 3]).unwrap(), &Options::new()).unwrap();
+        let none = streams.request(&Tensor::zeros([2, 0, 3]).unwrap()).slots(&[]).run().unwrap();
         assert_eq!(none.shape(), [2, 0, 7]);
-        assert_eq!(streams.snapshot(streams.slots()[1]).unwrap(), before);
+        assert_eq!(streams.snapshot(&streams.slots()[1]).run().unwrap(), before);
     });
 }
 
@@ -115,41 +125,41 @@ fn expect_alone(model: &Layer<wgpu_rnn::LstmKind>, device: &Device, x: &Tensor, 
 #[test]
 fn slots_come_and_go() {
     on_both(|device| {
-        let lstm = Lstm::random(LstmConfig::new(3, 9).num_layers(2), 1).unwrap();
-        let mut streams = lstm.to(device).unwrap().streams(2).unwrap();
+        let lstm = Lstm::random(LstmConfig::new(3, 9).with_num_layers(2), 1).unwrap();
+        let mut streams = lstm.to(device).unwrap().streams(2).run().unwrap();
         let [first, second] = streams.slots().try_into().unwrap();
         let x = uniform(&[8, 1, 3], 4);
         let expected = expect_alone(&lstm, device, &x, 2);
         let part = |from: usize, to: usize| slice(&x, 0, from..to);
         let push = |streams: &mut Streams<_>, slot: Slot, from: usize, to: usize| {
-            let output = streams.push_to(&[slot], &part(from, to), &Options::new()).unwrap();
+            let output = streams.request(&part(from, to)).slots(&[slot]).run().unwrap();
             assert_eq!(bits(&output), bits(&slice(&expected, 0, from..to)), "{device}: {slot:?} {from}..{to}");
         };
         push(&mut streams, first, 0, 3);
         push(&mut streams, second, 0, 1);
-        let early = streams.snapshot(first).unwrap();
+        let early = streams.snapshot(&first).run().unwrap();
 
         // More than there was room for: those that were there go on where they were.
-        let late: Vec<Slot> = (0..5).map(|_| streams.add().unwrap()).collect();
+        let late: Vec<Slot> = (0..5).map(|_| streams.add().run().unwrap()).collect();
         push(&mut streams, late[4], 0, 2);
         push(&mut streams, first, 3, 5);
 
         // A slot that was freed starts from zero again.
         streams.remove(second).unwrap();
-        let reused = streams.add().unwrap();
+        let reused = streams.add().run().unwrap();
         assert_ne!(reused, second);
         assert_eq!(streams.slots(), [&[first][..], &late, &[reused]].concat());
         push(&mut streams, reused, 0, 4);
 
         // Back in time, elsewhere, and from the start.
-        streams.restore(first, &early).unwrap();
+        streams.restore(&first, &early).run().unwrap();
         push(&mut streams, first, 3, 8);
-        pollster::block_on(streams.restore_async(late[0], &early)).unwrap();
+        pollster::block_on(streams.restore(&late[0], &early)).unwrap();
         push(&mut streams, late[0], 3, 4);
-        streams.reset(reused).unwrap();
+        streams.reset(&reused).run().unwrap();
         push(&mut streams, reused, 0, 8);
         push(&mut streams, late[4], 2, 8);
-        let zero = streams.snapshot(late[1]).unwrap();
+        let zero = streams.snapshot(&late[1]).run().unwrap();
         assert!(zero.h.data().iter().chain(zero.c.data()).all(|&v| v == 0.0));
     });
 }
@@ -157,10 +167,10 @@ fn slots_come_and_go() {
 #[test]
 fn streams_may_start_with_none_and_outlive_their_model() {
     on_both(|device| {
-        let mut streams = Lstm::random(LstmConfig::new(3, 9), 1).unwrap().to(device).unwrap().streams(0).unwrap();
+        let mut streams = Lstm::random(LstmConfig::new(3, 9), 1).unwrap().to(device).unwrap().streams(0).run().unwrap();
         assert_eq!(streams.push(&Tensor::zeros([2, 0, 3]).unwrap()).unwrap().shape(), [2, 0, 9]);
-        let slots: Vec<Slot> = (0..3).map(|_| pollster::block_on(streams.add_async()).unwrap()).collect();
-        let alone = streams.push_to(&slots[1..2], &Tensor::zeros([4, 3]).unwrap(), &Options::new()).unwrap();
+        let slots: Vec<Slot> = (0..3).map(|_| pollster::block_on(streams.add()).unwrap()).collect();
+        let alone = streams.request(&Tensor::zeros([4, 3]).unwrap()).slots(&slots[1..2]).run().unwrap();
         assert_eq!(alone.shape(), [4, 9]);
         slots.into_iter().for_each(|slot| streams.remove(slot).unwrap());
         assert!(streams.slots().is_empty());
@@ -177,7 +187,7 @@ fn several_threads_push_to_streams_of_one_model() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let mut streams = model.streams(3).unwrap();
+                    let mut streams = model.streams(3).run().unwrap();
                     for t in 0..6 {
                         let output = streams.push(&slice(&x, 0, t..t + 1)).unwrap();
                         assert_eq!(bits(&output), bits(&slice(&expected, 0, t..t + 1)));
@@ -191,14 +201,14 @@ fn several_threads_push_to_streams_of_one_model() {
 #[test]
 fn what_streams_refuse() {
     on_both(|device| {
-        let both = Lstm::random(LstmConfig::new(3, 9).bidirectional(true), 1).unwrap().to(device).unwrap();
+        let both = Lstm::random(LstmConfig::new(3, 9).with_bidirectional(true), 1).unwrap().to(device).unwrap();
         assert_eq!(
-            both.streams(2).unwrap_err().to_string(),
+            both.streams(2).run().unwrap_err().to_string(),
             "a bidirectional layer over streams is not supported: its reverse direction starts at the end of a sequence, \
              and a stream has none"
         );
-        let model = Lstm::random(LstmConfig::new(3, 9).proj_size(4), 1).unwrap().to(device).unwrap();
-        let mut streams = model.streams(2).unwrap();
+        let model = Lstm::random(LstmConfig::new(3, 9).with_proj_size(4), 1).unwrap().to(device).unwrap();
+        let mut streams = model.streams(2).run().unwrap();
         let [slot, other] = streams.slots().try_into().unwrap();
         let zeros = |shape: &[usize]| Tensor::<f32>::zeros(shape).unwrap();
         let message = |result: wgpu_rnn::Result<Tensor>| result.unwrap_err().to_string();
@@ -211,37 +221,37 @@ fn what_streams_refuse() {
             "input: expected shape [T, B, I] or unbatched [T, I] with I = 3, got [5, 2, 4]"
         );
         assert_eq!(
-            message(streams.push_to(&[slot, slot], &zeros(&[5, 2, 3]), &Options::new())),
-            format!("slot: expected each slot once, got {slot:?} twice")
+            message(streams.request(&zeros(&[5, 2, 3])).slots(&[slot, slot]).run()),
+            format!("slot: expected each slot once, got {slot} twice")
         );
         assert_eq!(
-            message(streams.push_to(&[slot, other], &zeros(&[5, 2, 3]), &Options::new().lengths(&[1, 6]))),
+            message(streams.request(&zeros(&[5, 2, 3])).slots(&[slot, other]).lengths(&[1, 6]).run()),
             "lengths: expected lengths of at most T, the time steps of the input, got 6 for row 1, with T = 5"
         );
         let state = |h: &[usize], c: &[usize]| LstmState { h: zeros(h), c: zeros(c) };
         assert_eq!(
-            streams.restore(slot, &state(&[1, 1, 4], &[1, 9])).unwrap_err().to_string(),
-            "h_0: expected shape [1, 4] ([L, P], the state of one stream), got [1, 1, 4]"
+            streams.restore(&slot, &state(&[1, 2, 4], &[1, 1, 9])).run().unwrap_err().to_string(),
+            "h_0: expected shape [1, 1, 4] ([L, B, P], a row for each slot), got [1, 2, 4]"
         );
         assert_eq!(
-            streams.restore(slot, &state(&[1, 4], &[1, 4])).unwrap_err().to_string(),
-            "c_0: expected shape [1, 9] ([L, H], the state of one stream), got [1, 4]"
+            streams.restore(&slot, &state(&[1, 4], &[1, 4])).run().unwrap_err().to_string(),
+            "c_0: expected shape [1, 1, 9] ([L, B, H], a row for each slot), got [1, 4]"
         );
         // Neither a removed slot nor one of other streams is taken for another.
-        let foreign = model.streams(2).unwrap().slots()[0];
+        let foreign = model.streams(2).run().unwrap().slots()[0];
         streams.remove(other).unwrap();
-        streams.add().unwrap();
+        streams.add().run().unwrap();
         for gone in [other, foreign] {
-            let expected = format!("slot: expected a slot of these streams that was not removed, got {gone:?}");
+            let expected = format!("slot: expected a slot of these streams that was not removed, got {gone}");
             let one = zeros(&[5, 1, 3]);
-            assert_eq!(message(streams.push_to(&[gone], &one, &Options::new())), expected);
-            assert_eq!(streams.reset(gone).unwrap_err().to_string(), expected);
+            assert_eq!(message(streams.request(&one).slots(&[gone]).run()), expected);
+            assert_eq!(streams.reset(&gone).run().unwrap_err().to_string(), expected);
             assert_eq!(streams.remove(gone).unwrap_err().to_string(), expected);
-            assert_eq!(streams.snapshot(gone).unwrap_err().to_string(), expected);
-            assert_eq!(streams.restore(gone, &state(&[1, 4], &[1, 9])).unwrap_err().to_string(), expected);
+            assert_eq!(streams.snapshot(&gone).run().unwrap_err().to_string(), expected);
+            assert_eq!(streams.restore(&gone, &state(&[1, 4], &[1, 9])).run().unwrap_err().to_string(), expected);
         }
         // All of that left the streams as they were.
-        assert!(streams.snapshot(slot).unwrap().c.data().iter().all(|&v| v == 0.0));
+        assert!(streams.snapshot(&slot).run().unwrap().c.data().iter().all(|&v| v == 0.0));
     });
 }
 
@@ -260,68 +270,68 @@ fn what_fits_a_device_runs() {
     let lstm = Lstm::random(LstmConfig::new(1, 64), 1).unwrap().to(&device).unwrap();
     let x = uniform(&[600, 4, 1], 2);
     let whole = lstm.forward(&x, None).unwrap().0;
-    assert_eq!(bits(&lstm.streams(4).unwrap().push(&x).unwrap()), bits(&whole));
+    assert_eq!(bits(&lstm.streams(4).run().unwrap().push(&x).unwrap()), bits(&whole));
 
     // c of 8,000 streams is 512 kB, h before and after a step twice that.
     let lstm = Lstm::random(LstmConfig::new(1, 16), 1).unwrap().to(&device).unwrap();
-    let mut streams = lstm.streams(8_000).unwrap();
+    let mut streams = lstm.streams(8_000).run().unwrap();
     let slot = streams.slots()[77];
-    streams.push_to(&[slot], &Tensor::zeros([1, 1]).unwrap(), &Options::new()).unwrap();
-    let before = streams.snapshot(slot).unwrap();
-    let late = streams.add().unwrap();
-    assert_eq!(streams.snapshot(slot).unwrap(), before);
-    streams.push_to(&[late], &Tensor::zeros([1, 1]).unwrap(), &Options::new()).unwrap();
-    assert_eq!(streams.snapshot(late).unwrap(), before);
-    assert!(matches!(lstm.streams(20_000), Err(Error::Limit { what, need: 1_280_000, .. }) if what == "a state"));
+    streams.request(&Tensor::zeros([1, 1]).unwrap()).slots(&[slot]).run().unwrap();
+    let before = streams.snapshot(&slot).run().unwrap();
+    let late = streams.add().run().unwrap();
+    assert_eq!(streams.snapshot(&slot).run().unwrap(), before);
+    streams.request(&Tensor::zeros([1, 1]).unwrap()).slots(&[late]).run().unwrap();
+    assert_eq!(streams.snapshot(&late).run().unwrap(), before);
+    assert!(matches!(lstm.streams(20_000).run(), Err(Error::Limit { what, need: 1_280_000, .. }) if what == "a state"));
 
     // What no step could do is refused before the first.
     let expected = "gx of one time step needs 1228800 of max_storage_buffer_binding_size, the device has 1048576";
     let cell = LstmCell::random(LstmCellConfig::new(1, 64), 1).unwrap().to(&device).unwrap();
-    assert_eq!(cell.zero_state(1200).unwrap_err().to_string(), expected);
+    assert_eq!(cell.zero_state(1200).run().unwrap_err().to_string(), expected);
 
     // A GRU has no c of every step.
-    let gru = Gru::random(GruConfig::new(1, 16).num_layers(3), 1).unwrap().to(&device).unwrap();
-    let all = gru.forward_all_states(&uniform(&[200, 20, 1], 2), None, &Options::new()).unwrap();
+    let gru = Gru::random(GruConfig::new(1, 16).with_num_layers(3), 1).unwrap().to(&device).unwrap();
+    let all = gru.request(&uniform(&[200, 20, 1], 2)).all_states().run().unwrap();
     assert_eq!(all.all.shape(), [3, 200, 20, 16]);
 }
 
 /// A call that is dropped in the middle leaves a state that has to be reset, and a stream that works from then on.
 #[test]
 fn a_dropped_push_spoils_nothing_but_its_slots() {
-    fn poll_once(future: impl Future) {
+    fn poll_once(request: impl IntoFuture) {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let _ = std::pin::pin!(future).poll(&mut context);
+        let _ = std::pin::pin!(request.into_future()).poll(&mut context);
     }
     on_both(|device| {
         let gru = Gru::random(GruConfig::new(3, 9), 1).unwrap().to(device).unwrap();
         let x = uniform(&[8, 2, 3], 2);
         let expected = gru.forward(&x, None).unwrap().0;
-        let mut streams = gru.streams(2).unwrap();
+        let mut streams = gru.streams(2).run().unwrap();
         let [one, other] = streams.slots().try_into().unwrap();
         let push = |streams: &mut Streams<_>, slot: Slot, row: usize, from: usize, to: usize| {
             let chunk = slice(&slice(&x, 1, row..row + 1), 0, from..to);
-            let output = streams.push_to(&[slot], &chunk, &Options::new()).unwrap();
+            let output = streams.request(&chunk).slots(&[slot]).run().unwrap();
             assert_eq!(bits(&output), bits(&slice(&slice(&expected, 1, row..row + 1), 0, from..to)), "{device}");
         };
         push(&mut streams, other, 1, 0, 3);
-        poll_once(streams.push_to_async(&[one], &Tensor::zeros([400, 3]).unwrap(), &Options::new()));
+        poll_once(streams.request(&Tensor::zeros([400, 3]).unwrap()).slots(&[one]));
         push(&mut streams, other, 1, 3, 6);
-        streams.reset(one).unwrap();
+        streams.reset(&one).run().unwrap();
         push(&mut streams, one, 0, 0, 8);
         push(&mut streams, other, 1, 6, 8);
 
         // Steps of a cell go on as well, past those that wait.
         let cell = GruCell::random(GruCellConfig::new(3, 9), 1).unwrap().to(device).unwrap();
-        let mut state = cell.zero_state(2).unwrap();
+        let mut state = cell.zero_state(2).run().unwrap();
         let x_t = uniform(&[2, 3], 5);
         for step in 0..200 {
             if step % 3 == 0 {
-                poll_once(cell.step_async(&x_t, &mut state));
+                poll_once(cell.request_step(&x_t, &mut state));
             } else {
                 cell.step(&x_t, &mut state).unwrap();
             }
         }
-        state.read().unwrap();
+        state.read().run().unwrap();
     });
 }
 
@@ -338,17 +348,17 @@ fn a_lost_device_is_said_to_be_lost() {
             Device::gpu(&wgpu_rnn::GpuOptions::new()).unwrap()
         };
         let gru = Gru::random(GruConfig::new(3, 9), 1).unwrap().to(&device).unwrap();
-        let mut streams = gru.streams(2).unwrap();
+        let mut streams = gru.streams(2).run().unwrap();
         let slot = streams.slots()[0];
         streams.push(&Tensor::zeros([2, 2, 3]).unwrap()).unwrap();
         device.wgpu().unwrap().0.destroy();
         let lost = |name: &str, error: Option<Error>| {
             assert!(matches!(error, Some(Error::DeviceLost { .. })), "{name}, borrowed {borrowed}: {error:?}");
         };
-        lost("snapshot", streams.snapshot(slot).err());
+        lost("snapshot", streams.snapshot(&slot).run().err());
         lost("push", streams.push(&Tensor::zeros([2, 2, 3]).unwrap()).err());
         lost("a larger push", streams.push(&Tensor::zeros([50, 2, 3]).unwrap()).err());
-        lost("reset", streams.reset(slot).err());
+        lost("reset", streams.reset(&slot).run().err());
         lost("forward", gru.forward(&Tensor::zeros([50, 2, 3]).unwrap(), None).err());
     }
 }

@@ -69,7 +69,7 @@ pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
 
 /// A random state for a batch.
 pub fn state<K: Kind>(config: &Config<K>, batch: usize, seed: u64) -> K::State<f32> {
-    let layers = config.layer_count() * config.directions();
+    let layers = config.num_layers() * config.directions();
     // h, which a projection makes narrower, and c.
     let sizes = [config.recurrent_size(), config.hidden_size()];
     let array = |s: usize| uniform(&[layers, batch, sizes[s]], seed + s as u64);
@@ -92,7 +92,7 @@ pub fn oracle<K: Kind>(
 
 /// The number of terms of the longest sum that makes a gate: inputs, hidden units, two biases.
 pub fn reduction_length<K: Kind>(config: &Config<K>) -> usize {
-    let between = if config.layer_count() > 1 { config.directions() * config.hidden_size() } else { 0 };
+    let between = if config.num_layers() > 1 { config.directions() * config.hidden_size() } else { 0 };
     config.input_size().max(between) + config.hidden_size() + 2
 }
 

@@ -24,9 +24,11 @@ use crate::cpu::fast::cell::Cell;
 use crate::cpu::fast::exchange::Exchange;
 use crate::cpu::fast::pack::Packed;
 use crate::cpu::fast::part::Part;
+use crate::cpu::fast::product::{rows_at_a_time, tiles_at_a_time};
 use crate::cpu::fast::worker::Worker;
+use crate::cpu::plan::CpuPlan;
 use crate::dropout::{Dropout, Key};
-use crate::extents::RowStride;
+use crate::extents::{Extents, RowStride};
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::{Real, Result};
@@ -89,9 +91,52 @@ impl WithSimd for Lanes {
     }
 }
 
+/// Counts the rows that go together in a step of so many tiles of gates.
+struct TileRows {
+    rows: usize,
+    gates: usize,
+    tiles: usize,
+}
+
+impl WithSimd for TileRows {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        rows_at_a_time::<S>(self.rows, self.gates, self.tiles)
+    }
+}
+
+/// The threads of a layer.
+struct Team {
+    /// As many as pay.
+    threads: usize,
+    /// Those that share a direction by units.
+    members: usize,
+}
+
+/// The name of the instruction set whose vectors of f32 have so many lanes.
+fn instruction_set(lanes: usize) -> &'static str {
+    match lanes {
+        16 if cfg!(any(target_arch = "x86_64", target_arch = "x86")) => "AVX-512",
+        8 if cfg!(any(target_arch = "x86_64", target_arch = "x86")) => "AVX2",
+        4 if cfg!(target_arch = "aarch64") => "NEON",
+        4 if cfg!(target_arch = "wasm32") => "SIMD128",
+        _ => "vectors",
+    }
+}
+
 /// Whether the cell has code here, and this machine vectors that are worth it: without, the reference path is as fast.
 pub(crate) fn is_supported(cell: CellKind) -> bool {
     cell.products().len() == 1 && Arch::new().dispatch(Lanes) >= 4
+}
+
+impl Team {
+    /// Returns how many threads run: one for each member of each direction, if there are as many, else one.
+    fn together(&self, directions: usize) -> usize {
+        let wanted = directions * self.members;
+        if self.threads >= wanted { wanted } else { 1 }
+    }
 }
 
 impl FastModel {
@@ -114,6 +159,30 @@ impl FastModel {
         Ok(Self { config: config.clone(), layers, arch, lanes, threads })
     }
 
+    /// Plans a forward of this shape.
+    pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
+        let (config, available) = (&self.config, self.threads);
+        let threads_of = |layer| self.team(layer, extents, available).together(config.directions());
+        let (gates, rows) = (config.cell.gates(), extents.batch.max(1));
+        let tiles = tiles_at_a_time(gates, rows, config.hidden_size.div_ceil(self.lanes));
+        CpuPlan {
+            config: config.clone(),
+            extents: *extents,
+            instruction_set: instruction_set(self.lanes),
+            available_threads: available,
+            threads: (0..config.num_layers).map(threads_of).max().unwrap_or(1),
+            tile_units: tiles * self.lanes,
+            tile_rows: self.arch.dispatch(TileRows { rows, gates, tiles }),
+            chunk_steps: self.chunk_steps(extents),
+            why: "the widest vectors that this machine has",
+        }
+    }
+
+    fn chunk_steps(&self, extents: &Extents) -> usize {
+        let step_bytes = extents.batch.saturating_mul(self.config.gate_rows() * size_of::<f32>()).max(1);
+        (GX_BYTES / step_bytes).clamp(1, extents.time_steps.max(1))
+    }
+
     /// As [`CpuModel::forward`](super::CpuModel::forward).
     pub(crate) fn forward(
         &self,
@@ -128,7 +197,6 @@ impl FastModel {
         let mut x: Option<Vec<f32>> = None;
         for layer in 0..config.num_layers {
             let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
-            let step_bytes = extents.batch.saturating_mul(config.gate_rows() * size_of::<f32>()).max(1);
             let pass = Pass {
                 arch: self.arch,
                 config,
@@ -136,7 +204,7 @@ impl FastModel {
                 layer,
                 x: x.as_deref().unwrap_or(input),
                 x_rows,
-                chunk_steps: (GX_BYTES / step_bytes).clamp(1, extents.time_steps),
+                chunk_steps: self.chunk_steps(extents),
                 dropout: call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key)),
                 weights: &self.layers[layer * directions..(layer + 1) * directions],
             };
@@ -162,20 +230,35 @@ impl FastModel {
         Ok((x.unwrap_or_default(), all))
     }
 
-    /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them, or lets one wait too long.
-    fn run(&self, pass: &Pass<'_>, states: &[Vec<f32>], threads: usize) -> Result<Option<Vec<Part>>> {
-        let (directions, extents) = (self.config.directions(), pass.call.extents());
-        let flops = |features: usize| 2 * (self.config.gate_rows() * features) as u64;
-        let of_step = flops(self.config.recurrent_size()).saturating_mul(extents.batch as u64);
-        let of_row = flops(self.config.recurrent_size() + self.config.layer_input_size(pass.layer));
-        let of_layer = of_row.saturating_mul((extents.rows() * directions) as u64);
-        let threads = threads.min((of_layer / LAYER_FLOPS_OF_A_THREAD) as usize).max(1);
+    /// The operations of a layer.
+    fn layer_flops(&self, layer: usize, extents: &Extents) -> u64 {
+        let features = self.config.recurrent_size() + self.config.layer_input_size(layer);
+        let of_row = (2 * self.config.directions() * self.config.gate_rows() * features) as u64;
+        of_row.saturating_mul(extents.time_steps.saturating_mul(extents.batch) as u64)
+    }
+
+    /// As many of `threads` threads as pay for a layer.
+    fn team(&self, layer: usize, extents: &Extents, threads: usize) -> Team {
+        let of_step = 2 * (self.config.gate_rows() * self.config.recurrent_size()) as u64;
+        let of_step = of_step.saturating_mul(extents.batch as u64);
+        let worth = self.layer_flops(layer, extents) / LAYER_FLOPS_OF_A_THREAD;
+        let threads = threads.min(usize::try_from(worth).unwrap_or(usize::MAX)).max(1);
         // A projection needs all units of a row, which would be another meeting in every step.
         let by_units = if self.config.is_projected() { 1 } else { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize };
         let tiles = self.config.hidden_size.div_ceil(self.lanes);
-        let members = (threads / directions).clamp(1, by_units.min(tiles));
-        let members = if members > 1 && exchange::take_turn_alone() { 1 } else { members };
-        let together = threads >= directions * members && directions * members > 1;
+        Team { threads, members: (threads / self.config.directions()).clamp(1, by_units.min(tiles)) }
+    }
+
+    /// Runs a layer on as many of `threads` threads as pay; `None` if the system refuses them, or lets one wait too long.
+    fn run(&self, pass: &Pass<'_>, states: &[Vec<f32>], threads: usize) -> Result<Option<Vec<Part>>> {
+        let (directions, extents) = (self.config.directions(), pass.call.extents());
+        let (of_layer, tiles) = (self.layer_flops(pass.layer, extents), self.config.hidden_size.div_ceil(self.lanes));
+        let mut team = self.team(pass.layer, extents, threads);
+        if team.members > 1 && exchange::take_turn_alone() {
+            team.members = 1;
+        }
+        let members = team.members;
+        let together = team.together(directions) > 1;
 
         let mut parts = Vec::with_capacity(directions * members);
         let mut exchanges = Vec::with_capacity(directions);

@@ -47,7 +47,7 @@ fn every_instruction_set_gives_the_numbers_of_the_reference() {
         for batch in 1..=13 {
             for hidden in [1, 7, 33, 71] {
                 let tolerance = 5.0 * 92.0 * f64::from(f32::EPSILON);
-                let lstm = Layer::random(LstmConfig::new(19, hidden).bidirectional(true), 1).unwrap();
+                let lstm = Layer::random(LstmConfig::new(19, hidden).with_bidirectional(true), 1).unwrap();
                 let gru = Layer::random(GruConfig::new(19, hidden), 2).unwrap();
                 let rnn = Layer::random(RnnConfig::new(19, hidden), 3).unwrap();
                 let errors = [

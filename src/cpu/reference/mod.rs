@@ -8,9 +8,10 @@ mod step;
 
 use crate::call::Call;
 use crate::config::RecurrentConfig;
+use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::Dropout;
-use crate::extents::RowStride;
+use crate::extents::{Extents, RowStride};
 use crate::plan::GX_BUDGET;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
@@ -36,6 +37,27 @@ impl<F: Real> ReferenceModel<F> {
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
         let pack = |w| DirectionWeights::pack(config, w);
         Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
+    }
+
+    /// Plans a forward of this shape.
+    pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
+        let is_f32 = size_of::<F>() == size_of::<f32>();
+        CpuPlan {
+            config: self.config.clone(),
+            extents: *extents,
+            instruction_set: "reference path",
+            available_threads: 1,
+            threads: 1,
+            tile_units: 1,
+            tile_rows: 1,
+            chunk_steps: self.chunk_steps(extents),
+            why: if is_f32 { "this machine has no vectors that are worth it" } else { "f64 is the oracle" },
+        }
+    }
+
+    fn chunk_steps(&self, extents: &Extents) -> usize {
+        let step_bytes = extents.batch.saturating_mul(self.config.gate_rows() * size_of::<F>()).max(1);
+        (GX_BUDGET as usize / step_bytes).clamp(1, extents.time_steps.max(1))
     }
 
     /// As [`CpuModel::forward`](super::CpuModel::forward).
@@ -76,8 +98,7 @@ impl<F: Real> ReferenceModel<F> {
         };
         let mut states: Vec<&mut [F]> = states.iter_mut().map(of_direction).collect();
 
-        let step_bytes = batch.saturating_mul(config.gate_rows() * size_of::<F>()).max(1);
-        let chunk_steps = (GX_BUDGET as usize / step_bytes).clamp(1, extents.time_steps.max(1));
+        let chunk_steps = self.chunk_steps(extents);
         let dropout = call.dropout_key(pass.layer).map(|key| (Dropout::new(config.dropout), key));
         let mut scratch = step::Scratch::new(config)?;
         for first in (0..extents.time_steps).step_by(chunk_steps) {

@@ -1,0 +1,48 @@
+//! The inputs of a model: any array on the host whose elements lie one behind the other.
+
+use crate::{Real, Result, Tensor, TensorView};
+
+/// An array on the host that calls read without a copy: [`Tensor`], [`TensorView`], which puts a shape over a slice,
+/// and with the feature `ndarray` arrays and views of `ndarray` in standard layout.
+///
+/// ```
+/// use wgpu_rnn::{Device, Gru, GruConfig, TensorView};
+///
+/// let gru = Gru::random(GruConfig::new(2, 3), 0)?.to(&Device::cpu())?;
+/// let samples: [f32; 8] = [0.5; 8];
+/// let (output, _) = gru.forward(&TensorView::new([4, 2], &samples)?, None)?; // [T, I]
+/// assert_eq!(output.shape(), [4, 3]);
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+pub trait AsView<F: Real = f32> {
+    /// Returns the array as a shape over its elements, last dimension fastest.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for an array whose elements lie in another order, such as a
+    /// transposed one.
+    fn try_as_view(&self) -> Result<TensorView<'_, F>>;
+}
+
+impl<F: Real> AsView<F> for Tensor<F> {
+    fn try_as_view(&self) -> Result<TensorView<'_, F>> {
+        Ok(self.as_view())
+    }
+}
+
+impl<F: Real> AsView<F> for TensorView<'_, F> {
+    fn try_as_view(&self) -> Result<TensorView<'_, F>> {
+        Ok(self.clone())
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl<F: Real, S: ndarray::Data<Elem = F>, D: ndarray::Dimension> AsView<F> for ndarray::ArrayBase<S, D> {
+    fn try_as_view(&self) -> Result<TensorView<'_, F>> {
+        let elements = self.as_slice().ok_or_else(|| crate::Error::Unsupported {
+            what: "an ndarray array that is not in standard layout".to_owned(),
+            why: "its elements do not lie in the order of its indices; `as_standard_layout` gives one that does"
+                .to_owned(),
+        })?;
+        TensorView::new(self.shape(), elements)
+    }
+}

@@ -1,0 +1,123 @@
+//! A push of a chunk through streams.
+
+use crate::as_view::AsView;
+use crate::call::Call;
+use crate::extents::Extents;
+use crate::gpu::Wait;
+use crate::layer::kind::Kind;
+use crate::layer::streams::{Slot, Streams};
+use crate::options::Options;
+use crate::request::{Request, Rows, check_output, sealed};
+use crate::{Error, Real, Result, Tensor, TensorView};
+
+/// The question of [`Streams::request`].
+pub struct Push<'a, K: Kind, F: Real> {
+    streams: &'a mut Streams<K, F>,
+    chunk: Result<TensorView<'a, F>>,
+    /// All of them if `None`.
+    slots: Option<&'a [Slot]>,
+    options: Options<'a>,
+    /// The memory that the output goes to, if not an array of its own.
+    output: &'a mut [F],
+}
+
+impl<K: Kind, F: Real> Streams<K, F> {
+    /// Runs a chunk of T steps of all streams, in the order of [`slots`](Self::slots), and gives their output: input
+    /// `[T, B, I]` to output `[T, B, P]`, `[B, T, ·]` with batch_first, B being the number of slots.
+    /// [`request`](Self::request) pushes some of them, and does not block.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a chunk of the wrong shape, [`Error::Limit`] for one that the device cannot hold, both
+    /// before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
+    /// [view](AsView).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn push(&mut self, chunk: &impl AsView<F>) -> Result<Tensor<F>> {
+        pollster::block_on(Push::new(self, chunk).output(Wait::Blocking))
+    }
+
+    /// Asks for a push of `chunk` that is more than [`push`](Self::push) says: some of the slots, rows of different
+    /// lengths, an output in the caller's memory, no blocking. See [`Request`].
+    ///
+    /// ```
+    /// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
+    ///
+    /// let gru = Gru::random(GruConfig::new(2, 3), 0)?.to(&Device::cpu())?;
+    /// let mut streams = gru.streams(3).run()?;
+    /// let [a, _, c] = streams.slots() else { unreachable!() };
+    /// let (a, c) = (*a, *c);
+    /// let chunk = Tensor::zeros([5, 2, 2])?; // [T, B, I]
+    /// let output = streams.request(&chunk).slots(&[a, c]).lengths(&[5, 2]).run()?; // five steps of a, two of c
+    /// assert_eq!(output.shape(), [5, 2, 3]);
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it runs, as [`push`](Self::push).
+    pub fn request<'a>(&'a mut self, chunk: &'a impl AsView<F>) -> Request<'a, Tensor<F>, Push<'a, K, F>> {
+        Request::new(Push::new(self, chunk), |push, wait| Box::pin(push.output(wait)))
+    }
+}
+
+impl<'a, T, K: Kind, F: Real> Request<'a, T, Push<'a, K, F>> {
+    /// Pushes some of the streams: row b of the chunk is the stream `slots[b]`. One slot may take an unbatched chunk
+    /// `[T, I]`.
+    ///
+    /// The request is answered with [`Error::Config`] for a slot that is not there or comes twice.
+    pub fn slots(mut self, slots: &'a (impl AsRef<[Slot]> + ?Sized)) -> Self {
+        self.question.slots = Some(slots.as_ref());
+        self
+    }
+}
+
+impl<'a, K: Kind, F: Real> Request<'a, Tensor<F>, Push<'a, K, F>> {
+    /// Puts the output into the caller's memory, last dimension fastest.
+    ///
+    /// The request is answered with [`Error::Length`] unless there is room for exactly the output; no stream has moved
+    /// on then.
+    pub fn output_into(self, output: &'a mut [F]) -> Request<'a, (), Push<'a, K, F>> {
+        let question = Push { output, ..self.question };
+        Request::new(question, |push, wait| Box::pin(push.into_slice(wait)))
+    }
+}
+
+impl<'a, K: Kind, F: Real> Push<'a, K, F> {
+    fn new(streams: &'a mut Streams<K, F>, chunk: &'a impl AsView<F>) -> Self {
+        Self { streams, chunk: chunk.try_as_view(), slots: None, options: Options::new(), output: &mut [] }
+    }
+
+    async fn output(self, wait: Wait) -> Result<Tensor<F>> {
+        let (streams, chunk) = (self.streams, self.chunk?);
+        let config = &streams.layer.config().0;
+        let extents = Extents::of_input(config, chunk.shape())?;
+        let count = self.slots.unwrap_or(streams.slots()).len();
+        if extents.batch != count {
+            let expected = format!("B = {count}, as there are so many slots to push");
+            return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
+        }
+        let output_shape = extents.shape(config.output_size());
+        let call = Call::new(extents, &self.options)?.with_state_rows(streams.rows_to_push(self.slots)?);
+        let output = streams.session.push(call, chunk.data(), wait).await?;
+        Tensor::new(output_shape, output)
+    }
+
+    async fn into_slice(mut self, wait: Wait) -> Result<()> {
+        let target = std::mem::take(&mut self.output);
+        if let Ok(chunk) = &self.chunk {
+            check_output(self.streams.layer.output_shape(chunk.shape())?, target)?;
+        }
+        target.copy_from_slice(self.output(wait).await?.data());
+        Ok(())
+    }
+}
+
+impl<K: Kind, F: Real> sealed::Sealed for Push<'_, K, F> {}
+
+impl<'a, K: Kind, F: Real> Rows<'a> for Push<'a, K, F> {
+    fn set_lengths(&mut self, lengths: &'a [usize]) {
+        self.options.lengths = Some(lengths);
+    }
+
+    fn set_padding_value(&mut self, padding_value: f64) {
+        self.options.padding_value = padding_value;
+    }
+}

@@ -1,0 +1,183 @@
+//! Calls that are described first and run once it is said how, blocking or not: [`Request`], and the questions that
+//! tell what can be asked of each.
+
+use std::fmt;
+use std::pin::Pin;
+
+use crate::gpu::Wait;
+use crate::tensor::element_count;
+use crate::{Error, Real, Result};
+
+pub use crate::cell::placed::OneStep;
+pub use crate::layer::forward::Forward;
+pub use crate::layer::place::Place;
+pub use crate::layer::push::Push;
+pub use crate::layer::record::Encode;
+pub use crate::layer::streams::NewStreams;
+
+/// Checks that a caller's memory is that of an output of this shape.
+pub(crate) fn check_output<F: Real>(shape: Vec<usize>, memory: &[F]) -> Result<()> {
+    let expected = element_count::<F>("output", &shape)?;
+    if expected != memory.len() {
+        return Err(Error::Length { what: "output".to_owned(), shape, expected, got: memory.len() });
+    }
+    Ok(())
+}
+
+/// A call on its way. In a browser nothing of wgpu leaves the thread that it was made on.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+#[cfg(target_arch = "wasm32")]
+pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+/// Anything that a request may keep until it runs.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) trait MaybeSend: Send {}
+#[cfg(not(target_arch = "wasm32"))]
+impl<T: Send> MaybeSend for T {}
+#[cfg(target_arch = "wasm32")]
+pub(crate) trait MaybeSend {}
+#[cfg(target_arch = "wasm32")]
+impl<T> MaybeSend for T {}
+
+/// A call that does nothing until one of its two ends is taken: [`run`](Self::run) blocks the calling thread until the
+/// result is there, `.await` does not. `T` is the result; `Q`, the question, says what can be asked besides:
+///
+/// | made by | can be asked |
+/// |---|---|
+/// | [`Placed::request`](crate::Placed::request) | `state`, `lengths`, `padding_value`, `all_states`, `last_state`, `output_into` |
+/// | [`Streams::request`](crate::Streams::request) | `slots`, `lengths`, `padding_value`, `output_into` |
+/// | [`Placed::request_encode`](crate::Placed::request_encode) | `lengths`, `padding_value` |
+/// | [`PlacedCell::request`](crate::PlacedCell::request) | `state` |
+/// | [`Layer::place`](crate::Layer::place), [`Cell::place`](crate::Cell::place) | `precision` |
+/// | [`Placed::streams`](crate::Placed::streams) | `capacity` |
+/// | all other requests | nothing |
+///
+/// ```
+/// use wgpu_rnn::{Device, Gru, GruConfig, Tensor};
+///
+/// let gru = Gru::random(GruConfig::new(2, 3), 0)?.to(&Device::cpu())?;
+/// let x = Tensor::zeros([5, 2, 2])?; // two rows of at most five steps
+///
+/// let (output, h) = gru.request(&x).lengths(&[3, 5]).run()?;
+/// assert_eq!(output.get(&[3, 0, 0]), Some(0.0)); // padding behind the end of row 0
+/// assert_eq!(h.get(&[0, 0, 0]), output.get(&[2, 0, 0])); // h at the row's own end
+///
+/// # pollster::block_on(async {
+/// let only_h = gru.request(&x).lengths(&[3, 5]).last_state().await?; // the output is not read back
+/// assert_eq!(only_h, h);
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// # })?;
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+///
+/// The future of an awaited request is `Send`, except in browsers, and runs on any executor. The CPU path computes
+/// within its first poll: on a server, give it a thread of its own (`spawn_blocking`).
+#[must_use = "a request does nothing until it is run or awaited"]
+pub struct Request<'a, T, Q = Plain<'a, T>> {
+    pub(crate) question: Q,
+    start: fn(Q, Wait) -> Running<'a, T>,
+}
+
+impl<'a, T, Q> Request<'a, T, Q> {
+    pub(crate) fn new(question: Q, start: fn(Q, Wait) -> Running<'a, T>) -> Self {
+        Self { question, start }
+    }
+
+    /// Runs it and blocks the calling thread until the result is there.
+    ///
+    /// # Errors
+    /// Those of the method that made the request.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run(self) -> Result<T> {
+        pollster::block_on((self.start)(self.question, Wait::Blocking))
+    }
+}
+
+/// Runs it without blocking the calling thread.
+impl<'a, T, Q> IntoFuture for Request<'a, T, Q> {
+    type Output = Result<T>;
+    type IntoFuture = Running<'a, T>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        (self.start)(self.question, Wait::Async)
+    }
+}
+
+impl<T, Q> fmt::Debug for Request<'_, T, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").finish_non_exhaustive()
+    }
+}
+
+/// The question of a [`Request`] that nothing else can be asked.
+pub struct Plain<'a, T>(Box<dyn Start<'a, T> + 'a>);
+
+impl<'a, T: 'a> Request<'a, T> {
+    pub(crate) fn plain<R: Future<Output = Result<T>> + MaybeSend + 'a>(
+        start: impl FnOnce(Wait) -> R + MaybeSend + 'a,
+    ) -> Self {
+        let start = |wait: Wait| -> Running<'a, T> { Box::pin(start(wait)) };
+        Self::new(Plain(Box::new(start)), |Plain(start), wait| start.start(wait))
+    }
+}
+
+/// `FnOnce(Wait)`, `Send` where futures are.
+trait Start<'a, T>: MaybeSend {
+    fn start(self: Box<Self>, wait: Wait) -> Running<'a, T>;
+}
+
+impl<'a, T, S: FnOnce(Wait) -> Running<'a, T> + MaybeSend> Start<'a, T> for S {
+    fn start(self: Box<Self>, wait: Wait) -> Running<'a, T> {
+        self(wait)
+    }
+}
+
+/// A question about rows of a batch, which may end at different times. Sealed.
+pub trait Rows<'a>: sealed::Sealed {
+    #[doc(hidden)]
+    fn set_lengths(&mut self, lengths: &'a [usize]);
+    #[doc(hidden)]
+    fn set_padding_value(&mut self, padding_value: f64);
+}
+
+pub(crate) mod sealed {
+    pub trait Sealed {}
+}
+
+impl<'a, T, Q: Rows<'a>> Request<'a, T, Q> {
+    /// Sets how many time steps each batch row has, `[B]` in any order: what `pack_padded_sequence` with
+    /// `enforce_sorted=False` and `pad_packed_sequence` with `total_length=T` do in PyTorch. The reverse direction
+    /// starts at each row's own last element, states are those at each row's own end. A length of 0 passes the row's
+    /// state through, where PyTorch raises an error.
+    ///
+    /// The request is answered with [`Error::Shape`] unless there is a length for each row, and
+    /// with [`Error::Config`] for a length above T.
+    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
+        self.question.set_lengths(lengths);
+        self
+    }
+
+    /// Sets what the output, and the states after every step, hold behind a row's end; 0 by default.
+    pub fn padding_value(mut self, padding_value: f64) -> Self {
+        self.question.set_padding_value(padding_value);
+        self
+    }
+}
+
+/// A question that starts from a state. Sealed.
+pub trait FromState<'a>: sealed::Sealed {
+    /// The state of the layer or cell on the host.
+    type State: 'a;
+    #[doc(hidden)]
+    fn set_state(&mut self, state: Option<&'a Self::State>);
+}
+
+impl<'a, T, Q: FromState<'a>> Request<'a, T, Q> {
+    /// Sets the state to start from, of PyTorch's shape; `None` is zeros, as if nothing were said. `&state`,
+    /// `Some(&state)` and `None` are taken.
+    pub fn state(mut self, state: impl Into<Option<&'a Q::State>>) -> Self {
+        self.question.set_state(state.into());
+        self
+    }
+}

@@ -1,0 +1,201 @@
+//! The recurrent layers and cells that a file has, told from its header alone.
+
+use std::fmt;
+
+use safetensors::Dtype;
+
+use crate::cell_kind::CellKind;
+use crate::config::{Nonlinearity, RecurrentConfig};
+use crate::weights::names::{self, Naming, Parameter, ParameterKind};
+use crate::weights::recorded::Recorded;
+use crate::weights::tensor_file::TensorFile;
+use crate::{Error, Result};
+
+/// A kind of recurrent layer or cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LayerKind {
+    /// [`Lstm`](crate::Lstm) and [`LstmCell`](crate::LstmCell).
+    Lstm,
+    /// [`Gru`](crate::Gru) and [`GruCell`](crate::GruCell).
+    Gru,
+    /// [`Rnn`](crate::Rnn) and [`RnnCell`](crate::RnnCell); the nonlinearity is not in the weights.
+    Rnn,
+}
+
+impl LayerKind {
+    fn of(cell: CellKind) -> Self {
+        match cell {
+            CellKind::Lstm => Self::Lstm,
+            CellKind::Gru | CellKind::GruResetBefore => Self::Gru,
+            CellKind::Rnn(_) => Self::Rnn,
+        }
+    }
+
+    fn cell(self) -> CellKind {
+        match self {
+            Self::Lstm => CellKind::Lstm,
+            Self::Gru => CellKind::Gru,
+            Self::Rnn => CellKind::Rnn(Nonlinearity::Tanh),
+        }
+    }
+}
+
+/// PyTorch's name: "LSTM", "GRU" or "RNN".
+impl fmt::Display for LayerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cell().name())
+    }
+}
+
+/// A recurrent layer in a file: the arguments of its PyTorch class as names and shapes tell them.
+///
+/// Displays as `LSTM(80, 512, num_layers=3, bidirectional=true) under "encoder.", F16`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LayerInfo {
+    /// The prefix of the layer's tensors, such as "encoder.".
+    pub prefix: String,
+    /// LSTM, GRU or RNN, by the rows of `weight_hh_l0`: 4·H, 3·H or H.
+    pub kind: LayerKind,
+    /// I.
+    pub input_size: usize,
+    /// H.
+    pub hidden_size: usize,
+    /// P of an LSTM with a projection, otherwise 0.
+    pub proj_size: usize,
+    /// L.
+    pub num_layers: usize,
+    /// `bias` of PyTorch: there are `bias_ih` and `bias_hh`.
+    pub bias: bool,
+    /// `bidirectional` of PyTorch: D is 2 if true, otherwise 1.
+    pub bidirectional: bool,
+    /// The number type of the first weight.
+    pub dtype: Dtype,
+    /// The layout of input and output, if the file's metadata records it: weights do not.
+    pub batch_first: Option<bool>,
+    /// The nonlinearity of an RNN, if the file's metadata records it: weights do not.
+    pub nonlinearity: Option<Nonlinearity>,
+}
+
+impl fmt::Display for LayerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recorded = Recorded { batch_first: self.batch_first, dropout: None, nonlinearity: self.nonlinearity };
+        let mut config = RecurrentConfig {
+            proj_size: self.proj_size,
+            num_layers: self.num_layers,
+            bias: self.bias,
+            bidirectional: self.bidirectional,
+            ..RecurrentConfig::one_layer(self.kind.cell(), self.input_size, self.hidden_size)
+        };
+        recorded.apply(&mut config);
+        write!(f, "{config} under {:?}, {}", self.prefix, self.dtype)
+    }
+}
+
+/// A recurrent cell in a file, as [`LayerInfo`]. Displays as `GRUCell(10, 20) under "decoder.", F32`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CellInfo {
+    /// The prefix of the cell's tensors.
+    pub prefix: String,
+    /// LSTM, GRU or RNN, by the rows of `weight_hh`: 4·H, 3·H or H.
+    pub kind: LayerKind,
+    /// I.
+    pub input_size: usize,
+    /// H.
+    pub hidden_size: usize,
+    /// `bias` of PyTorch: there are `bias_ih` and `bias_hh`.
+    pub bias: bool,
+    /// The number type of `weight_ih`.
+    pub dtype: Dtype,
+    /// The nonlinearity of an RNN cell, if the file's metadata records it: weights do not.
+    pub nonlinearity: Option<Nonlinearity>,
+}
+
+impl fmt::Display for CellInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recorded = Recorded { nonlinearity: self.nonlinearity, ..Recorded::default() };
+        let mut config = RecurrentConfig {
+            bias: self.bias,
+            ..RecurrentConfig::one_layer(self.kind.cell(), self.input_size, self.hidden_size)
+        };
+        recorded.apply(&mut config);
+        write!(f, "{} under {:?}, {}", Naming::Cell.describe(&config), self.prefix, self.dtype)
+    }
+}
+
+impl TensorFile {
+    /// Returns the file's recurrent layers, by the order of their prefixes, without loading them.
+    ///
+    /// Tensors that are named like a layer but make none, because one is missing or of a wrong shape, are left out;
+    /// [`layer`](Self::layer) says what is wrong with it.
+    pub fn layers(&self) -> Vec<LayerInfo> {
+        self.recurrent_prefixes().iter().filter_map(|prefix| self.layer(prefix).ok()).collect()
+    }
+
+    /// Returns what the recurrent layer under `prefix` is, without loading it.
+    ///
+    /// # Errors
+    /// [`Error::NoModel`], [`Error::MissingTensor`], [`Error::UnexpectedTensor`] or [`Error::Shape`] as reading it
+    /// would give; [`Error::Config`] for metadata that records an unknown value.
+    pub fn layer(&self, prefix: &str) -> Result<LayerInfo> {
+        let (config, recorded, dtype) = self.describe(Naming::Layer, prefix)?;
+        Ok(LayerInfo {
+            prefix: prefix.to_owned(),
+            kind: LayerKind::of(config.cell),
+            input_size: config.input_size,
+            hidden_size: config.hidden_size,
+            proj_size: config.proj_size,
+            num_layers: config.num_layers,
+            bias: config.bias,
+            bidirectional: config.bidirectional,
+            dtype,
+            batch_first: recorded.batch_first,
+            nonlinearity: recorded.nonlinearity,
+        })
+    }
+
+    /// Returns the file's recurrent cells, as [`layers`](Self::layers).
+    pub fn cells(&self) -> Vec<CellInfo> {
+        self.cell_prefixes().iter().filter_map(|prefix| self.cell(prefix).ok()).collect()
+    }
+
+    /// Returns what the recurrent cell under `prefix` is, without loading it.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn cell(&self, prefix: &str) -> Result<CellInfo> {
+        let (config, recorded, dtype) = self.describe(Naming::Cell, prefix)?;
+        Ok(CellInfo {
+            prefix: prefix.to_owned(),
+            kind: LayerKind::of(config.cell),
+            input_size: config.input_size,
+            hidden_size: config.hidden_size,
+            bias: config.bias,
+            dtype,
+            nonlinearity: recorded.nonlinearity,
+        })
+    }
+
+    fn describe(&self, naming: Naming, prefix: &str) -> Result<(RecurrentConfig, Recorded, Dtype)> {
+        // Weights of no kind get the message of an LSTM's reader.
+        let cell = self.cell_kind(naming, prefix).unwrap_or(CellKind::Lstm);
+        let config = names::infer(naming, cell, prefix, self.names(), |name| self.shape(name))?;
+        let first = naming.name(prefix, Parameter { kind: ParameterKind::WeightIh, layer: 0, direction: 0 });
+        let missing = || Error::MissingTensor { name: first.clone(), why: "every layer has one".to_owned() };
+        Ok((config, Recorded::read(self, prefix)?, self.dtype(&first).ok_or_else(missing)?))
+    }
+
+    /// The kind by the rows of the first `weight_hh`: G·H.
+    fn cell_kind(&self, naming: Naming, prefix: &str) -> Option<CellKind> {
+        let shape = |kind| self.shape(&naming.name(prefix, Parameter { kind, layer: 0, direction: 0 }));
+        let &[rows, recurrent] = shape(ParameterKind::WeightHh)? else { return None };
+        let hidden = match shape(ParameterKind::WeightHr) {
+            Some(&[_, hidden]) => hidden,
+            _ => recurrent,
+        };
+        let gates = rows.checked_div(hidden).filter(|gates| gates * hidden == rows)?;
+        Some(CellKind::of_gates(gates)?.0)
+    }
+}
