@@ -58,6 +58,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod as_view;
+mod blocking;
 mod call;
 mod cell;
 mod cell_kind;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results};
 use crate::cell_kind::StateName;
 use crate::config::RecurrentConfig;
@@ -10,7 +11,6 @@ use crate::device::{Backend, Device};
 use crate::dropout::Training;
 use crate::error::Result;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::memory::copied;
 use crate::options::Options;

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::pin::Pin;
 
+use crate::blocking::Wait;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
 use crate::real::Real;
 use crate::tensor::element_count;
 

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use crate::blocking::Wait;
 use crate::call::{Call, StateArrays};
 use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::gpu::session::{GpuSession, Input};
 use crate::model::{Engine, PlacedModel};
 use crate::real::Real;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
 use crate::cell_kind::Nonlinearity;
@@ -15,7 +16,6 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::layer::config::{Config, ForCell};
 use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::place::Place;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::as_view::AsView;
+use crate::blocking::Wait;
 use crate::call::{Call, Results};
 use crate::cell::shape::StepShape;
 use crate::cell::state::CellState;
@@ -12,7 +13,6 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::PlacedModel;
 use crate::options::Options;

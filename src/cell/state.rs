@@ -4,11 +4,11 @@ use std::fmt;
 use std::ops::Range;
 use std::slice::from_ref;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
 use crate::cell::CellConfig;
 use crate::cell::shape::StepShape;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::{Engine, PlacedModel};
 use crate::options::Options;

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::tests::context;
+use crate::blocking::Wait;
 use crate::call::Call;
 use crate::cell_kind::Nonlinearity;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, StateArrays, Task};
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;

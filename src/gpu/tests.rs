@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
 use crate::device::Device;
 use crate::error::Error;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::adapter::{self, GpuOptions};
 use crate::gpu::context::Context;
 use crate::gpu::model::GpuModel;

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::blocking::Wait;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
 use crate::real::Real;
 

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use half::f16;
 
+use crate::blocking::Wait;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::context::Context;
 use crate::gpu::transfer;

@@ -1,8 +1,8 @@
 //! A plan with arrays and bound kernels: made once, used for every call that it fits.
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;

@@ -1,10 +1,10 @@
 //! A push of a chunk through streams.
 
 use crate::as_view::AsView;
+use crate::blocking::Wait;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::layer::streams::{Slot, Streams};
 use crate::options::Options;

@@ -1,12 +1,12 @@
 //! Recording a layer into the caller's command encoder.
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, Task};
 use crate::device::needs_gpu;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::layer::buffers::{BufferSizes, Buffers};
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;

@@ -140,3 +140,24 @@ impl ParamsLayout {
         content
     }
 }
+
+/// How the time of a forward is cut, and where its parameters lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Schedule {
+    pub(super) params: ParamsLayout,
+    /// Of the layer with the most features; others have fewer, and leave blocks unused.
+    pub(super) slices: usize,
+    /// T, but 0 without rows.
+    pub(super) time_steps: usize,
+    pub(super) chunk_steps: usize,
+}
+
+impl Schedule {
+    pub(super) fn chunks(&self) -> usize {
+        self.time_steps.div_ceil(self.chunk_steps.max(1))
+    }
+
+    pub(super) fn steps_in(&self, chunk: usize) -> usize {
+        self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
+    }
+}
