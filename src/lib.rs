@@ -85,6 +85,7 @@ mod tensor;
 mod weights;
 
 pub use as_view::AsView;
+pub use cell::input::StepInput;
 pub use cell::placed::PlacedCell;
 pub use cell::state::CellState;
 pub use cell::{

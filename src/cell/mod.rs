@@ -1,5 +1,6 @@
 //! Single cells, one time step a call: on the host ([`Cell`]), on a device ([`PlacedCell`]), and their states there.
 
+pub(crate) mod input;
 pub(crate) mod placed;
 mod shape;
 pub(crate) mod state;

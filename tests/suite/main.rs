@@ -5,6 +5,7 @@
 mod all_states;
 mod battery;
 mod cells;
+mod chained_cells;
 mod compare;
 mod defects;
 mod devices;
