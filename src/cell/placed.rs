@@ -45,6 +45,10 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         Self(Arc::new(Shared { cell, device, model }))
     }
 
+    pub(super) fn model(&self) -> &PlacedModel<F> {
+        &self.0.model
+    }
+
     /// The cell, as it was placed.
     pub fn cell(&self) -> &Cell<K, F> {
         &self.0.cell

@@ -11,6 +11,7 @@ mod defects;
 mod devices;
 mod dropout;
 mod encode;
+mod encode_cell;
 mod errors;
 mod extremes;
 mod face;
