@@ -32,6 +32,8 @@ pub(crate) struct Task {
 pub(crate) enum Results {
     /// None: they stay in arrays of the device.
     OnDevice,
+    /// None, and nobody asks for the output: the states stay in arrays of the device.
+    StatesOnDevice,
     Output,
     States,
     OutputAndStates,

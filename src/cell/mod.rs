@@ -1,6 +1,9 @@
 //! Single cells, one time step a call: on the host ([`Cell`]), on a device ([`PlacedCell`]), and their states there.
 
+pub(crate) mod buffers;
+pub(crate) mod input;
 pub(crate) mod placed;
+mod record;
 mod shape;
 pub(crate) mod state;
 
@@ -9,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::blocking::Wait;
+use crate::cell::buffers::CellBuffers;
 use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
 use crate::cell_kind::Nonlinearity;
@@ -55,6 +59,13 @@ pub type LstmCellState<F = f32> = CellState<LstmKind, F>;
 pub type GruCellState<F = f32> = CellState<GruKind, F>;
 /// h of an [`RnnCell`], where the cell runs.
 pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
+
+/// Device buffers for a [`PlacedLstmCell`].
+pub type LstmCellBuffers<'a> = CellBuffers<'a, LstmKind>;
+/// Device buffers for a [`PlacedGruCell`].
+pub type GruCellBuffers<'a> = CellBuffers<'a, GruKind>;
+/// Device buffers for a [`PlacedRnnCell`].
+pub type RnnCellBuffers<'a> = CellBuffers<'a, RnnKind>;
 
 /// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it
 /// on a device to run it, one time step a call.

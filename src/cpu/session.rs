@@ -33,6 +33,11 @@ impl<F: Real> CpuSession<F> {
         Arc::ptr_eq(&self.model, model)
     }
 
+    /// h of the first `rows` rows, of a model of one layer and direction: an array that another model can read.
+    pub(crate) fn h(&self, rows: usize) -> &[F] {
+        &self.states[0][..rows * self.model.config.recurrent_size()]
+    }
+
     /// Moves the states of the call's rows on, and gives the output.
     pub(crate) fn push(&mut self, call: &Call, input: &[F]) -> Result<Vec<F>> {
         self.model.forward(call, input, &mut self.states).map(|(output, _)| output)

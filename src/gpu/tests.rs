@@ -156,7 +156,7 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     use wgpu::BufferUsages as Use;
     let output = |usage| transfer::buffer(&context.gpu.device, "test", 64, usage);
     let task = Task::forward(Extents::batched(&config.0, 50, 20));
-    let strategy = |usage| model.plan_recording(task, &output(usage));
+    let strategy = |usage| model.plan_recording(task, Some(&output(usage)));
     assert_eq!(strategy(Use::STORAGE | Use::COPY_DST).unwrap().strategy(), Strategy::Wavefront);
     assert_eq!(strategy(Use::STORAGE).unwrap().strategy(), Strategy::Step);
     model.set_strategy(Strategy::Wavefront).unwrap();

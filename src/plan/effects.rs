@@ -280,6 +280,11 @@ fn check(config: &RecurrentConfig, call: &Call, limits: &DeviceLimits) {
     assert!(all(Name::State(0)), "{name}: the last h is not written");
     if call.task.results == Results::OnDevice {
         assert!(all(Name::Output), "{name}: the output is not written");
+    } else if call.task.results == Results::StatesOnDevice {
+        assert!(
+            plan.program.scratch().iter().any(|array| array.name == Name::Output),
+            "{name}: the output is asked for"
+        );
     } else {
         assert!(all(Name::Readback), "{name}: the readback is not written");
     }
@@ -308,6 +313,7 @@ fn programs_write_before_they_read_and_leave_every_result() {
                 for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
                     for (all_states, results) in [
                         (false, Results::OnDevice),
+                        (false, Results::StatesOnDevice),
                         (false, Results::OutputAndStates),
                         (true, Results::OutputAndStates),
                     ] {

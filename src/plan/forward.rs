@@ -61,7 +61,9 @@ impl Forward<'_> {
         let mut add = |name, bytes, owner| arrays.push(Array { name, bytes, owner });
         add(Name::Input, bytes_of(&[t, b, config.input_size]), Owner::Caller);
         let output = self.output_bytes();
-        add(Name::Output, output, Owner::Caller);
+        // Kernels write it either way.
+        let is_wanted = task.results != Results::StatesOnDevice;
+        add(Name::Output, output, if is_wanted { Owner::Caller } else { Owner::Scratch });
         for state in 0..config.cell.states().len() {
             let steps = if state > 0 && task.all_states { t.saturating_add(1) } else { 1 };
             let bytes = bytes_of(&[layers, steps, directions, rows, config.state_size(state)]);
@@ -123,7 +125,7 @@ impl Forward<'_> {
             (name, at..at.saturating_add(output))
         };
         let (with_output, with_states) = match task.results {
-            Results::OnDevice => (false, false),
+            Results::OnDevice | Results::StatesOnDevice => (false, false),
             Results::Output => (true, false),
             Results::States => (false, true),
             Results::OutputAndStates => (true, true),
@@ -148,6 +150,7 @@ impl Forward<'_> {
             let copy = Copy { source, from, target: Name::Output, to: 0, bytes };
             return if source == Name::Output { Vec::new() } else { vec![copy] };
         }
+        // Empty for `StatesOnDevice`.
         let mut to = 0;
         let copy = |(source, range): (Name, Range<u64>)| {
             let bytes = range.end - range.start;

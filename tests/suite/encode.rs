@@ -8,14 +8,14 @@ use wgpu_rnn::{
 
 use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
 
-struct Arena<'a> {
-    device: &'a wgpu::Device,
-    queue: &'a wgpu::Queue,
+pub struct Arena<'a> {
+    pub device: &'a wgpu::Device,
+    pub queue: &'a wgpu::Queue,
 }
 
 impl Arena<'_> {
     /// A buffer of `data`, with room behind it.
-    fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+    pub fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
         let usage = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
         let size = (data.len() * 4 + 64) as u64;
         let buffer =
@@ -25,11 +25,11 @@ impl Arena<'_> {
     }
 
     /// A buffer that nobody has written to: an element that stays NaN was not computed.
-    fn poisoned(&self, elements: usize) -> wgpu::Buffer {
+    pub fn poisoned(&self, elements: usize) -> wgpu::Buffer {
         self.buffer(&vec![f32::NAN; elements])
     }
 
-    fn read(&self, buffer: &wgpu::Buffer, elements: usize) -> Vec<f32> {
+    pub fn read(&self, buffer: &wgpu::Buffer, elements: usize) -> Vec<f32> {
         let size = (elements * 4) as u64;
         let usage = Use::MAP_READ | Use::COPY_DST;
         let staging =
