@@ -75,7 +75,9 @@ fn every_tile_gives_the_numbers_of_the_reference() {
             for batch in [1, 2, 4, 5, 8, 9, 16, 21, 33] {
                 check_tile(&context, lstm.clone(), batch);
                 check_tile(&context, lstm.clone().with_proj_size(hidden / 2), batch);
-                check_tile(&context, GruConfig::new(inputs, hidden).with_num_layers(layers), batch);
+                let gru = GruConfig::new(inputs, hidden).with_num_layers(layers);
+                check_tile(&context, gru.clone().with_reset_after(false), batch);
+                check_tile(&context, gru, batch);
                 check_tile(&context, RnnConfig::new(inputs, hidden).with_num_layers(layers), batch);
             }
         }
@@ -87,6 +89,7 @@ fn every_tile_gives_the_numbers_of_the_reference() {
         // Many rows and units: the wide tile of a GPU, with rows and units to spare.
         check_tile(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
         check_tile(&context, GruConfig::new(5, 41), 43 * 32 - 5);
+        check_tile(&context, GruConfig::new(5, 41).with_reset_after(false), 43 * 32 - 5);
     }
 }
 
@@ -184,7 +187,9 @@ fn bits_of_every_kernel() {
                 print_bits(&context, lstm.clone(), batch);
                 print_bits(&context, lstm.clone().with_bidirectional(true), batch);
                 print_bits(&context, lstm.clone().with_proj_size(hidden / 2), batch);
-                print_bits(&context, GruConfig::new(inputs, hidden).with_num_layers(layers), batch);
+                let gru = GruConfig::new(inputs, hidden).with_num_layers(layers);
+                print_bits(&context, gru.clone().with_reset_after(false), batch);
+                print_bits(&context, gru, batch);
                 print_bits(&context, RnnConfig::new(inputs, hidden).with_num_layers(layers), batch);
             }
         }
