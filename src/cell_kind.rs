@@ -100,6 +100,42 @@ impl CellKind {
     pub(crate) const fn states(self) -> &'static [StateName] {
         self.description().states
     }
+
+    // The arguments that choose among the cells of one kind: weights do not tell them.
+
+    /// `nonlinearity` of PyTorch's RNN; `None` for a cell without the argument.
+    pub(crate) const fn nonlinearity(self) -> Option<Nonlinearity> {
+        match self {
+            Self::Rnn(nonlinearity) => Some(nonlinearity),
+            _ => None,
+        }
+    }
+
+    /// The cell with another nonlinearity; one without the argument stays as it is.
+    pub(crate) const fn with_nonlinearity(self, nonlinearity: Nonlinearity) -> Self {
+        match self {
+            Self::Rnn(_) => Self::Rnn(nonlinearity),
+            other => other,
+        }
+    }
+
+    /// `reset_after` of Keras's GRU; `None` for a cell without the argument.
+    pub(crate) const fn reset_after(self) -> Option<bool> {
+        match self {
+            Self::Gru => Some(true),
+            Self::GruResetBefore => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The cell with its reset gate after or before the recurrent product; one without the argument stays as it is.
+    pub(crate) const fn with_reset_after(self, reset_after: bool) -> Self {
+        match self {
+            Self::Gru | Self::GruResetBefore if reset_after => Self::Gru,
+            Self::Gru | Self::GruResetBefore => Self::GruResetBefore,
+            other => other,
+        }
+    }
 }
 
 /// How PyTorch calls a state before and after a forward.

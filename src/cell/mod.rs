@@ -113,9 +113,11 @@ impl<K: Kind> Cell<K> {
     /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on.
     /// The presence of biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
-    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
-    /// `{prefix}nonlinearity` if the file has it, which [`save_safetensors`](Self::save_safetensors) writes and PyTorch
-    /// does not, or set afterwards, or stated and checked by [`from_safetensors_with`](Self::from_safetensors_with).
+    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell and where the reset gate of a GRU cell acts
+    /// ([`reset_after`](Cell::with_reset_after)) are not in the weights: they are read from the metadata keys
+    /// `{prefix}nonlinearity` and `{prefix}reset_after` if the file has them, which
+    /// [`save_safetensors`](Self::save_safetensors) writes and PyTorch does not, or set afterwards, or stated and checked
+    /// by [`from_safetensors_with`](Self::from_safetensors_with).
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix,
@@ -235,6 +237,16 @@ impl<K: Kind, F: Real> Place<'_, Cell<K, F>> {
         let weights = weights::in_precision(config, weights, precision, |parameter| parameter.kind.stem().to_owned())?;
         let model = PlacedModel::new(config, &weights, device, precision, wait).await?;
         Ok(PlacedCell::new(cell.clone(), device.clone(), model))
+    }
+}
+
+impl<F: Real> Cell<GruKind, F> {
+    /// The same cell with its reset gate after the recurrent product (true) or before it, which weights do not tell:
+    /// [`GruCellConfig::with_reset_after`](Config::with_reset_after).
+    #[must_use]
+    pub fn with_reset_after(mut self, reset_after: bool) -> Self {
+        self.config = self.config.with_reset_after(reset_after);
+        self
     }
 }
 

@@ -80,7 +80,9 @@ fn every_tile_gives_the_numbers_of_the_reference() {
             for batch in [1, 2, 4, 5, 8, 9, 16, 21, 33] {
                 check_tile(&context, lstm.clone(), batch);
                 check_tile(&context, lstm.clone().with_proj_size(hidden / 2), batch);
-                check_tile(&context, GruConfig::new(inputs, hidden).with_num_layers(layers), batch);
+                let gru = GruConfig::new(inputs, hidden).with_num_layers(layers);
+                check_tile(&context, gru.clone().with_reset_after(false), batch);
+                check_tile(&context, gru, batch);
                 check_tile(&context, RnnConfig::new(inputs, hidden).with_num_layers(layers), batch);
             }
         }
@@ -92,6 +94,7 @@ fn every_tile_gives_the_numbers_of_the_reference() {
         // Many rows and units: the wide tile of a GPU, with rows and units to spare.
         check_tile(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
         check_tile(&context, GruConfig::new(5, 41), 43 * 32 - 5);
+        check_tile(&context, GruConfig::new(5, 41).with_reset_after(false), 43 * 32 - 5);
     }
 }
 
