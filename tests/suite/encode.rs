@@ -272,3 +272,79 @@ fn check_foreign(device: &Device, other: &wgpu::Device) {
     let error = model.encode(&mut encoder, 1, 1, &LstmBuffers::new(&foreign, &output, &h, &c)).unwrap_err();
     assert!(matches!(error, Error::Gpu { during: "binding buffers", .. }), "{error}");
 }
+
+/// Frameworks place many tensors in one buffer: all arrays of a call may be ranges of one, also an initial state and its last
+/// one, which no command can copy directly.
+#[test]
+fn all_arrays_may_be_ranges_of_one_buffer() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let (t, b) = (5, 3);
+    for config in [LstmConfig::new(4, 9), LstmConfig::new(4, 9).with_num_layers(2).with_bidirectional(true)] {
+        let model = placed(&gpu, config.clone());
+        let (x, initial) = (uniform(&[t, b, 4], 2), state(&config, b, 3));
+        let (output, last) = model.forward(&x, &initial).unwrap();
+        let sizes = model.buffer_sizes(t, b).unwrap();
+        assert_eq!(sizes.output, 4 * output.data().len() as u64);
+        let (h, c) = (sizes.h, sizes.c.unwrap());
+        // Input, output, h_0, c_0, h_n, c_n, each from a multiple of what every device accepts.
+        let align = |bytes: u64| bytes.next_multiple_of(256);
+        let mut at = 0;
+        let places = [sizes.input, sizes.output, h, c, h, c].map(|bytes| {
+            let place = at..at + bytes;
+            at = align(place.end);
+            place
+        });
+        let pool = arena.poisoned(at as usize / 4);
+        let put = |n: usize, tensor: &Tensor| {
+            queue.write_buffer(&pool, places[n].start, bytemuck::cast_slice(tensor.data()));
+        };
+        put(0, &x);
+        put(2, &initial.h);
+        put(3, &initial.c);
+        let [x_at, y_at, h_0, c_0, h_n, c_n] = places.clone().map(|place| pool.slice(place));
+        let buffers = LstmBuffers::new(x_at, y_at, h_n, c_n).with_initial(h_0, c_0);
+        let mut encoder = device.create_command_encoder(&Default::default());
+        model.encode(&mut encoder, t, b, &buffers).unwrap();
+        queue.submit([encoder.finish()]);
+        let all = arena.read(&pool, at as usize / 4);
+        for (n, expected) in [(1, &output), (4, &last.h), (5, &last.c), (2, &initial.h), (3, &initial.c)] {
+            let got = &all[places[n].start as usize / 4..places[n].end as usize / 4];
+            assert_eq!(got, expected.data(), "{config}, array {n}");
+        }
+    }
+}
+
+#[test]
+fn ranges_that_overlap_or_are_not_aligned_are_named() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let pool = Arena { device, queue }.poisoned(4096);
+    let model = placed(&gpu, LstmConfig::new(4, 9));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    // x takes 240 bytes, y 540, h and c 108 each.
+    let mut rejected = |[x, y, h, c]: [u64; 4], initial: Option<[u64; 2]>| {
+        let from = |at: u64| pool.slice(at..);
+        let buffers = LstmBuffers::new(from(x), from(y), from(h), from(c));
+        let buffers = match initial {
+            Some([h_0, c_0]) => buffers.with_initial(from(h_0), from(c_0)),
+            None => buffers,
+        };
+        model.encode(&mut encoder, 5, 3, &buffers).unwrap_err().to_string()
+    };
+    assert_eq!(
+        rejected([0, 256, 768, 1024], None),
+        "buffer h_n: expected a range apart from output's, got bytes 768..876 and bytes 256..796 of one buffer"
+    );
+    assert_eq!(
+        rejected([0, 256, 1024, 1280], Some([1536, 1344])),
+        "buffer c_0: expected a range apart from c_n's, got bytes 1344..1452 and bytes 1280..1388 of one buffer"
+    );
+    let alignment = device.limits().min_storage_buffer_offset_alignment;
+    assert_eq!(
+        rejected([4, 256, 1024, 1280], None),
+        format!("buffer input: expected an offset that is a multiple of {alignment}, got 4")
+    );
+    assert_eq!(rejected([0, 256, 1024, 16_384], None), "buffer c_n: expected at least 108 bytes, got 64 bytes");
+}
