@@ -33,9 +33,12 @@ struct Description {
 const H: StateName = StateName { initial: "h_0", last: "h_n" };
 const C: StateName = StateName { initial: "c_0", last: "c_n" };
 
+#[allow(clippy::single_range_in_vec_init, reason = "one product of all gates")]
 const LSTM: Description = Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C] };
+#[allow(clippy::single_range_in_vec_init, reason = "one product of all gates")]
 const GRU: Description = Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H] };
 const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..GRU };
+#[allow(clippy::single_range_in_vec_init, reason = "one product of all gates")]
 const RNN: Description = Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H] };
 
 impl CellKind {
