@@ -1,5 +1,7 @@
 //! What a cell is: all that the engine asks of one. ARCHITECTURE.md says what else a cell needs.
 
+#![allow(clippy::single_range_in_vec_init, reason = "most cells have one product, of all gates")]
+
 use std::ops::Range;
 
 /// The nonlinearity of an [`Rnn`](crate::Rnn): `nonlinearity` of `torch.nn.RNN`.

@@ -116,8 +116,8 @@ impl<K: Kind> Cell<K> {
     /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell and where the reset gate of a GRU cell acts
     /// ([`reset_after`](Cell::with_reset_after)) are not in the weights: they are read from the metadata keys
     /// `{prefix}nonlinearity` and `{prefix}reset_after` if the file has them, which
-    /// [`save_safetensors`](Self::save_safetensors) writes and PyTorch does not, or set afterwards, or stated and checked
-    /// by [`from_safetensors_with`](Self::from_safetensors_with).
+    /// [`save_safetensors`](Self::save_safetensors) writes and PyTorch does not, or set afterwards, or stated and
+    /// checked by [`from_safetensors_with`](Self::from_safetensors_with).
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix,

@@ -86,7 +86,8 @@ impl<M: Module> Config<GruKind, M> {
     /// ```
     ///
     /// Weights do not record it. A step of the second form has two products, and on a GPU two dispatches: neither
-    /// [`Strategy::Sequence`](crate::Strategy::Sequence) nor [`Strategy::Wavefront`](crate::Strategy::Wavefront) runs it.
+    /// [`Strategy::Sequence`](crate::Strategy::Sequence) nor [`Strategy::Wavefront`](crate::Strategy::Wavefront) runs
+    /// it.
     #[must_use]
     pub fn with_reset_after(mut self, reset_after: bool) -> Self {
         self.0.cell = self.0.cell.with_reset_after(reset_after);

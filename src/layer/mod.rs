@@ -119,8 +119,8 @@ impl<K: Kind> Layer<K> {
     ///
     /// # Arguments that weights do not record
     /// PyTorch saves a layer with `batch_first=True` exactly like one without, and the wrong layout often runs without an
-    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity`, `dropout`, and where a GRU's reset gate acts.
-    /// There are three ways to give them:
+    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity`, `dropout` and where
+    /// a GRU's reset gate acts. There are three ways to give them:
     ///
     /// - Set them afterwards: [`with_batch_first`](Self::with_batch_first),
     ///   [`with_nonlinearity`](Layer::with_nonlinearity), [`with_reset_after`](Layer::with_reset_after),
@@ -140,8 +140,8 @@ impl<K: Kind> Layer<K> {
     /// # Ok::<(), wgpu_rnn::Error>(())
     /// ```
     ///
-    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras), unless it is
-    /// said otherwise.
+    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras), unless it
+    /// is said otherwise.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix,
@@ -219,8 +219,8 @@ impl<K: Kind, F: Real> Layer<K, F> {
 
     /// Writes the model to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
     /// `module.load_state_dict(safetensors.torch.load_file(path))` reads it in PyTorch (with an empty prefix).
-    /// `batch_first`, `dropout`, an RNN's `nonlinearity` and a GRU's `reset_after` go into the file's metadata, from which
-    /// [`from_safetensors`](Layer::from_safetensors) reads them.
+    /// `batch_first`, `dropout`, an RNN's `nonlinearity` and a GRU's `reset_after` go into the file's metadata, from
+    /// which [`from_safetensors`](Layer::from_safetensors) reads them.
     ///
     /// # Errors
     /// As [`TensorFile::save`], which says when a file appears whole.

@@ -120,8 +120,8 @@ pub struct CellInfo {
     pub dtype: Dtype,
     /// The nonlinearity of an RNN cell, if the file's metadata records it: weights do not.
     pub nonlinearity: Option<Nonlinearity>,
-    /// The reset gate of a GRU cell acts after the recurrent product (true) or before it, if the file's metadata records
-    /// it: weights do not.
+    /// The reset gate of a GRU cell acts after the recurrent product (true) or before it, if the file's metadata
+    /// records it: weights do not.
     pub reset_after: Option<bool>,
 }
 

@@ -1,6 +1,7 @@
 //! The pointwise cells over vectors of units; equations and sources are in shaders/cell/*.wgsl.
 //!
-//! The products of a step are walked by a [`Cell`], each with the part of the cell that is fused with it, a [`Product`].
+//! The products of a step are walked by a [`Cell`], each with the part of the cell that is fused with it, a
+//! [`Product`].
 
 use pulp::Simd;
 
@@ -19,8 +20,8 @@ pub(super) trait Product<const N: usize, const G: usize>: Copy + Send + Sync {
     /// Its place among the products of a step: the first multiplies h, another the h that the one before it leaves.
     const NUMBER: usize = 0;
 
-    /// The new state from the pre-activations and the old state. Unless the product is the step's last, the new h is for
-    /// the next product alone, whose old h is that of the step before.
+    /// The new state from the pre-activations and the old state. Unless the product is the step's last, the new h is
+    /// for the next product alone, whose old h is that of the step before.
     fn apply<S: Simd>(simd: S, gx: [S::f32s; G], gh: [S::f32s; N], old: State<S::f32s>) -> State<S::f32s>;
 }
 

@@ -252,7 +252,8 @@ impl FastModel {
         let of_step = of_step.saturating_mul(extents.batch as u64);
         let worth = self.layer_flops(layer, extents) / LAYER_FLOPS_OF_A_THREAD;
         let threads = threads.min(usize::try_from(worth).unwrap_or(usize::MAX)).max(1);
-        // A projection needs all units of a row, and so does a second product, which would be another meeting in every step.
+        // A projection needs all units of a row, and so does a second product, which would be another meeting in every
+        // step.
         let meets_once = !self.config.is_projected() && self.config.cell.products().len() == 1;
         let by_units = if meets_once { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize } else { 1 };
         let tiles = self.config.hidden_size.div_ceil(self.lanes);
