@@ -1,6 +1,8 @@
 //! The description of a cell: everything that the engine needs to know about one. ARCHITECTURE.md lists the other files
 //! that a cell needs.
 
+#![allow(clippy::single_range_in_vec_init, reason = "most cells have one product, of all gates")]
+
 use std::ops::Range;
 
 /// The nonlinearity of an [`Rnn`](crate::Rnn): `nonlinearity` of `torch.nn.RNN`.
@@ -37,7 +39,7 @@ pub(crate) enum CellKind {
 /// The description of a cell.
 #[derive(Debug)]
 struct Description {
-    /// PyTorch's name of the layer without `nn.`.
+    /// Returns PyTorch's name of the layer without `nn.`.
     name: &'static str,
     /// The name with its article.
     one: &'static str,
@@ -46,17 +48,22 @@ struct Description {
     /// The recurrent products of a step in order, each as the range of gates that it yields. The first multiplies h;
     /// the second multiplies the first product's result.
     products: &'static [Range<usize>],
-    /// The arrays that the cell carries from step to step, h first.
+    /// Returns the arrays that the cell carries from step to step, h first.
     states: &'static [StateName],
+    /// True if a projection of h may follow a step (Sak et al. 2014).
+    projects: bool,
 }
 
 const H: StateName = StateName { initial: "h_0", last: "h_n" };
 const C: StateName = StateName { initial: "c_0", last: "c_n" };
 
-const LSTM: Description = Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C] };
-const GRU: Description = Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H] };
+const LSTM: Description =
+    Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C], projects: true };
+const GRU: Description =
+    Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H], projects: false };
 const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..GRU };
-const RNN: Description = Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H] };
+const RNN: Description =
+    Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H], projects: false };
 
 impl CellKind {
     pub(crate) const ALL: [Self; 5] =
@@ -99,9 +106,51 @@ impl CellKind {
         all.into_iter().find(|cell| cell.gates() == gates).map(|cell| (cell, cell.description().one))
     }
 
+    /// Returns true if a projection of h may follow a step.
+    pub(crate) const fn projects(self) -> bool {
+        self.description().projects
+    }
+
     /// Returns the arrays that the cell carries from step to step, h first.
     pub(crate) const fn states(self) -> &'static [StateName] {
         self.description().states
+    }
+
+    // The arguments that select among the cells of one kind, which weights do not record.
+
+    /// Returns `nonlinearity` of PyTorch's RNN; `None` for a cell without the argument.
+    pub(crate) const fn nonlinearity(self) -> Option<Nonlinearity> {
+        match self {
+            Self::Rnn(nonlinearity) => Some(nonlinearity),
+            _ => None,
+        }
+    }
+
+    /// Returns the cell with another nonlinearity; a cell without the argument stays the same.
+    pub(crate) const fn with_nonlinearity(self, nonlinearity: Nonlinearity) -> Self {
+        match self {
+            Self::Rnn(_) => Self::Rnn(nonlinearity),
+            other => other,
+        }
+    }
+
+    /// Returns `reset_after` of Keras's GRU; `None` for a cell without the argument.
+    pub(crate) const fn reset_after(self) -> Option<bool> {
+        match self {
+            Self::Gru => Some(true),
+            Self::GruResetBefore => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Returns the cell with its reset gate after or before the recurrent product; a cell without the argument stays
+    /// the same.
+    pub(crate) const fn with_reset_after(self, reset_after: bool) -> Self {
+        match self {
+            Self::Gru | Self::GruResetBefore if reset_after => Self::Gru,
+            Self::Gru | Self::GruResetBefore => Self::GruResetBefore,
+            other => other,
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::call::Call;
 use crate::cpu::CpuModel;
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 
 /// The states of many rows.
 #[derive(Debug)]
@@ -31,6 +31,12 @@ impl<F: Real> CpuSession<F> {
 
     pub(crate) fn is_of(&self, model: &Arc<CpuModel<F>>) -> bool {
         Arc::ptr_eq(&self.model, model)
+    }
+
+    /// Returns h of the first `rows` rows, for a model of one layer and direction, as an array that another model can
+    /// read.
+    pub(crate) fn h(&self, rows: usize) -> &[F] {
+        &self.states[0][..rows * self.model.config.recurrent_size()]
     }
 
     /// Advances the states of the call's rows and returns the output.

@@ -21,14 +21,6 @@ mod wait;
 mod weights;
 pub(crate) mod workspace;
 
-/// How a call waits for the GPU: blocking the calling thread, or leaving it free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    #[cfg(not(target_arch = "wasm32"))]
-    Blocking,
-    Async,
-}
-
 #[cfg(test)]
 mod bits;
 #[cfg(test)]

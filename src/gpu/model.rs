@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, Task};
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
 use crate::gpu::run::{self, Bound};
@@ -31,7 +31,7 @@ const KEPT_SETS: usize = 4;
 /// The settings of a placed model.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
-    /// The most device memory that a forward may take.
+    /// Returns the most device memory that a forward may take.
     forward_memory: u64,
     strategy: Strategy,
 }
@@ -52,7 +52,8 @@ pub(crate) struct GpuModel {
 /// A caller's device arrays, checked.
 pub(crate) struct DeviceArrays {
     pub(crate) input: BufferRange,
-    pub(crate) output: BufferRange,
+    /// `None` if it is scratch.
+    pub(crate) output: Option<BufferRange>,
     /// The last states, h first.
     pub(crate) states: Vec<BufferRange>,
     /// The initial states, h first; zeros if `None`.
@@ -205,14 +206,16 @@ impl GpuModel {
         }
     }
 
-    /// Returns the plan of a recording. The wavefront copies the output, which a caller's buffer need not allow;
-    /// without that, steps give the same bits.
-    pub(crate) fn plan_recording(&self, task: Task, output: &wgpu::Buffer) -> Result<Plan> {
-        let task = self.with_strategy(Task { results: Results::OnDevice, ..task });
+    /// Returns the plan of a recording, whose output goes to a caller's buffer, if any. The wavefront copies the
+    /// output, which that buffer need not allow; without that, steps give the same bits.
+    pub(crate) fn plan_recording(&self, task: Task, output: Option<&wgpu::Buffer>) -> Result<Plan> {
+        let results = if output.is_some() { Results::OnDevice } else { Results::StatesOnDevice };
+        let task = self.with_strategy(Task { results, ..task });
         let plan = self.plan(task)?;
-        if output.usage().contains(wgpu::BufferUsages::COPY_DST) || plan.strategy() != Strategy::Wavefront {
+        let is_no_target = |output: &&wgpu::Buffer| !output.usage().contains(wgpu::BufferUsages::COPY_DST);
+        let Some(output) = output.filter(is_no_target).filter(|_| plan.strategy() == Strategy::Wavefront) else {
             return Ok(plan);
-        }
+        };
         if task.strategy == Strategy::Auto {
             return self.plan(Task { strategy: Strategy::Step, ..task });
         }
@@ -235,7 +238,7 @@ impl GpuModel {
         let mut arrays = scratch.clone();
         let before = self.give(plan, &mut arrays, given).await?;
         // Several recordings may await submission at the same time, so each call's parameters are copied when it runs.
-        let words = call.words();
+        let words = call.words()?;
         let make = || transfer::filled_buffer(&context.gpu.device, "call", bytemuck::cast_slice(&words));
         let said = context.gpu.scoped("creating the scratch buffers", make).await?;
         let said = said.map_err(|error| context.gpu.lost_error("creating the scratch buffers", error.to_string()))?;
@@ -255,7 +258,9 @@ impl GpuModel {
         given: DeviceArrays,
     ) -> Result<Vec<crate::plan::program::Command>> {
         arrays.set(Name::Input, given.input);
-        arrays.set(Name::Output, given.output);
+        if let Some(output) = given.output {
+            arrays.set(Name::Output, output);
+        }
         for (state, range) in given.states.into_iter().enumerate() {
             arrays.set(Name::State(state), range);
         }
@@ -289,7 +294,7 @@ impl GpuModel {
                 let gpu = &self.context.gpu;
                 arrays.add_missing(gpu, &plan.program.scratch()).await?;
                 let params = &arrays.get(Name::Params)?.buffer;
-                transfer::upload(gpu, params, 0, &plan.filled_params(), wait).await?;
+                transfer::upload(gpu, params, 0, &plan.filled_params()?, wait).await?;
                 Arc::new((plan, arrays))
             }
         };

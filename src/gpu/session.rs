@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, StateArrays, Task};
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
@@ -76,7 +76,12 @@ impl GpuSession {
         Arc::ptr_eq(&self.model, model)
     }
 
-    /// h of the rows, of a model of one layer and direction: an array that another model can read.
+    /// Returns whether both are arrays of one wgpu device.
+    pub(crate) fn shares_device(&self, other: &Self) -> bool {
+        self.model.context.gpu.device == other.model.context.gpu.device
+    }
+
+    /// h of the first `rows` rows, of a model of one layer and direction: an array that another model can read.
     pub(crate) fn h(&self, rows: usize) -> Result<BufferRange> {
         let row_bytes = (self.model.config.recurrent_size() * size_of::<f32>()) as u64;
         Ok(self.states.get(Name::State(0))?.first(rows as u64 * row_bytes))
@@ -260,13 +265,14 @@ impl GpuSession {
         self.workspace = None;
         let state_arrays = StateArrays { rows: count, ..self.state_arrays };
         let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, self.results).await?;
-        let old = [0..self.state_arrays.rows];
+        let all = 0..self.state_arrays.rows;
+        let old = std::slice::from_ref(&all);
         let copied = gpu.scoped("making room for states", || {
             let mut encoder = self.encoder();
             for state in 0..self.state_count() {
                 let name = Name::State(state);
                 let (from, to) = (&self.states.get(name)?.buffer, &grown.states.get(name)?.buffer);
-                for (source, target) in self.regions(state, &old).zip(grown.regions(state, &old)) {
+                for (source, target) in self.regions(state, old).zip(grown.regions(state, old)) {
                     encoder.copy_buffer_to_buffer(from, source.start, to, target.start, source.end - source.start);
                 }
             }

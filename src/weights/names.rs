@@ -249,7 +249,7 @@ fn projected_from<'a>(
     recurrent_size: usize,
     shape_of: impl Fn(&str) -> Option<&'a [usize]>,
 ) -> Result<usize> {
-    if cell != CellKind::Lstm {
+    if !cell.projects() {
         let why = format!("only an LSTM has a projection, and this is read as a {}", cell.name());
         return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
     }

@@ -8,14 +8,14 @@ use wgpu_rnn::{
 
 use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
 
-struct Arena<'a> {
-    device: &'a wgpu::Device,
-    queue: &'a wgpu::Queue,
+pub struct Arena<'a> {
+    pub device: &'a wgpu::Device,
+    pub queue: &'a wgpu::Queue,
 }
 
 impl Arena<'_> {
     /// A buffer of `data`, with room behind it.
-    fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+    pub fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
         let usage = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
         let size = (data.len() * 4 + 64) as u64;
         let buffer =
@@ -25,11 +25,11 @@ impl Arena<'_> {
     }
 
     /// A buffer that nobody has written to: an element that stays NaN was not computed.
-    fn poisoned(&self, elements: usize) -> wgpu::Buffer {
+    pub fn poisoned(&self, elements: usize) -> wgpu::Buffer {
         self.buffer(&vec![f32::NAN; elements])
     }
 
-    fn read(&self, buffer: &wgpu::Buffer, elements: usize) -> Vec<f32> {
+    pub fn read(&self, buffer: &wgpu::Buffer, elements: usize) -> Vec<f32> {
         let size = (elements * 4) as u64;
         let usage = Use::MAP_READ | Use::COPY_DST;
         let staging =
@@ -98,10 +98,13 @@ fn a_recorded_forward_is_a_forward() {
     ] {
         check_recorded(&gpu, config, lstm);
     }
-    check_recorded(&gpu, GruConfig::new(4, 9).with_num_layers(2), |own, first| {
+    fn gru<'a>(own: &'a [wgpu::Buffer], first: Option<&'a [wgpu::Buffer]>) -> GruBuffers<'a> {
         let buffers = GruBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
-    });
+    }
+    let config = GruConfig::new(4, 9).with_num_layers(2);
+    check_recorded(&gpu, config.clone(), gru);
+    check_recorded(&gpu, config.with_reset_after(false).with_bidirectional(true), gru);
     check_recorded(&gpu, RnnConfig::new(4, 9).with_bidirectional(true), |own, first| {
         let buffers = RnnBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
@@ -268,4 +271,80 @@ fn check_foreign(device: &Device, other: &wgpu::Device) {
     let mut encoder = own.create_command_encoder(&Default::default());
     let error = model.encode(&mut encoder, 1, 1, &LstmBuffers::new(&foreign, &output, &h, &c)).unwrap_err();
     assert!(matches!(error, Error::Gpu { during: "binding buffers", .. }), "{error}");
+}
+
+/// Frameworks place many tensors in one buffer: all arrays of a call may be ranges of one, also an initial state and its last
+/// one, which no command can copy directly.
+#[test]
+fn all_arrays_may_be_ranges_of_one_buffer() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let (t, b) = (5, 3);
+    for config in [LstmConfig::new(4, 9), LstmConfig::new(4, 9).with_num_layers(2).with_bidirectional(true)] {
+        let model = placed(&gpu, config.clone());
+        let (x, initial) = (uniform(&[t, b, 4], 2), state(&config, b, 3));
+        let (output, last) = model.forward(&x, &initial).unwrap();
+        let sizes = model.buffer_sizes(t, b).unwrap();
+        assert_eq!(sizes.output, 4 * output.data().len() as u64);
+        let (h, c) = (sizes.h, sizes.c.unwrap());
+        // Input, output, h_0, c_0, h_n, c_n, each from a multiple of what every device accepts.
+        let align = |bytes: u64| bytes.next_multiple_of(256);
+        let mut at = 0;
+        let places = [sizes.input, sizes.output, h, c, h, c].map(|bytes| {
+            let place = at..at + bytes;
+            at = align(place.end);
+            place
+        });
+        let pool = arena.poisoned(at as usize / 4);
+        let put = |n: usize, tensor: &Tensor| {
+            queue.write_buffer(&pool, places[n].start, bytemuck::cast_slice(tensor.data()));
+        };
+        put(0, &x);
+        put(2, &initial.h);
+        put(3, &initial.c);
+        let [x_at, y_at, h_0, c_0, h_n, c_n] = places.clone().map(|place| pool.slice(place));
+        let buffers = LstmBuffers::new(x_at, y_at, h_n, c_n).with_initial(h_0, c_0);
+        let mut encoder = device.create_command_encoder(&Default::default());
+        model.encode(&mut encoder, t, b, &buffers).unwrap();
+        queue.submit([encoder.finish()]);
+        let all = arena.read(&pool, at as usize / 4);
+        for (n, expected) in [(1, &output), (4, &last.h), (5, &last.c), (2, &initial.h), (3, &initial.c)] {
+            let got = &all[places[n].start as usize / 4..places[n].end as usize / 4];
+            assert_eq!(got, expected.data(), "{config}, array {n}");
+        }
+    }
+}
+
+#[test]
+fn ranges_that_overlap_or_are_not_aligned_are_named() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let pool = Arena { device, queue }.poisoned(4096);
+    let model = placed(&gpu, LstmConfig::new(4, 9));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    // x takes 240 bytes, y 540, h and c 108 each.
+    let mut rejected = |[x, y, h, c]: [u64; 4], initial: Option<[u64; 2]>| {
+        let from = |at: u64| pool.slice(at..);
+        let buffers = LstmBuffers::new(from(x), from(y), from(h), from(c));
+        let buffers = match initial {
+            Some([h_0, c_0]) => buffers.with_initial(from(h_0), from(c_0)),
+            None => buffers,
+        };
+        model.encode(&mut encoder, 5, 3, &buffers).unwrap_err().to_string()
+    };
+    assert_eq!(
+        rejected([0, 256, 768, 1024], None),
+        "buffer h_n: expected a range apart from output's, got bytes 768..876 and bytes 256..796 of one buffer"
+    );
+    assert_eq!(
+        rejected([0, 256, 1024, 1280], Some([1536, 1344])),
+        "buffer c_0: expected a range apart from c_n's, got bytes 1344..1452 and bytes 1280..1388 of one buffer"
+    );
+    let alignment = device.limits().min_storage_buffer_offset_alignment;
+    assert_eq!(
+        rejected([4, 256, 1024, 1280], None),
+        format!("buffer input: expected an offset that is a multiple of {alignment}, got 4")
+    );
+    assert_eq!(rejected([0, 256, 1024, 16_384], None), "buffer c_n: expected at least 108 bytes, got 64 bytes");
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::tensor::zeroed;
+use crate::memory::zeroed;
 
 /// h of two alternating steps: a thread is at most one step ahead of another, which may still be reading the previous
 /// step.

@@ -6,8 +6,8 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::{Dropout, Key};
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 
 /// Gathers the rows of x in step order, `[rows, I]`, as a layer reads them; with dropout, if a mask's key is given.
 pub(crate) fn gather<F: Real>(
