@@ -1,16 +1,17 @@
-// All steps of a chunk of one layer in one dispatch: a workgroup owns every unit of one row and direction, so that no step waits
-// for another workgroup, and none for the start of a dispatch.
+// All steps of a chunk of one layer in one dispatch: a workgroup owns every unit of one row and direction, so that no
+// step waits for another workgroup, and none for the start of a dispatch.
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))        for every step s of the chunk
 //
-// h stays in workgroup memory. An invocation owns one unit and a share of the sum over k: of the blocks of four k, invocation z
-// takes blocks z, z + SPLIT, … The SPLIT partial sums are added in the order of z. If HELD, an invocation has at most four blocks
-// and keeps their weights in registers for the whole chunk; else it reads them anew in every step. The CPU twin is
-// cpu/reference/step.rs.
+// h stays in workgroup memory. An invocation owns one unit and a share of the sum over k: of the blocks of four k,
+// invocation z takes blocks z, z + SPLIT, … The SPLIT partial sums are added in the order of z. If HELD, an invocation
+// has at most four blocks and keeps their weights in registers for the whole chunk; else it reads them anew in every
+// step. The CPU twin is cpu/reference/step.rs.
 //
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `h_before`, `y_index` from base/rows.wgsl; `Gates`,
-// `store_state` from cell/; `BLOCK` from weights/blocks.wgsl; `h`, `y`, `Pending`, `input_gates`, `load_pending`, `apply_cell`,
-// `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `leave_h`, `leave_padding` from step/leave_h.wgsl.
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `h_before`, `y_index` from base/rows.wgsl;
+// `Gates`, `store_state` from cell/; `BLOCK` from weights/blocks.wgsl; `h`, `y`, `Pending`, `input_gates`,
+// `load_pending`, `apply_cell`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `leave_h`,
+// `leave_padding` from step/leave_h.wgsl.
 
 override UNITS: u32; // at least H
 override SPLIT: u32;
@@ -51,7 +52,31 @@ fn add_block(sum: Gates, weights: Block, block: u32) -> Gates {
         return sum;
     }
     let k = 4u * block;
-    return sum + h_row[k] * weights.w0 + h_row[k + 1u] * weights.w1 + h_row[k + 2u] * weights.w2 + h_row[k + 3u] * weights.w3;
+    let half = sum + h_row[k] * weights.w0 + h_row[k + 1u] * weights.w1;
+    return half + h_row[k + 2u] * weights.w2 + h_row[k + 3u] * weights.w3;
+}
+
+// Adds a block with its weights read where they are, `own` being where those of the unit begin. All are under way
+// together, except in a workgroup of 1,024: there an NVIDIA GPU has 64 registers for each invocation, and two at a time
+// are what fits.
+fn add_whole_block(sum: Gates, own: u32, block: u32) -> Gates {
+    let k = 4u * block;
+    let at = own + k * BLOCK;
+    if (UNITS * SPLIT <= 512u) {
+        let weights = Block(
+            weights_at(at),
+            weights_at(at + BLOCK),
+            weights_at(at + 2u * BLOCK),
+            weights_at(at + 3u * BLOCK),
+        );
+        return add_block(sum, weights, block);
+    }
+    let w0 = weights_at(at);
+    let w1 = weights_at(at + BLOCK);
+    let half = sum + h_row[k] * w0 + h_row[k + 1u] * w1;
+    let w2 = weights_at(at + 2u * BLOCK);
+    let w3 = weights_at(at + 3u * BLOCK);
+    return half + h_row[k + 2u] * w2 + h_row[k + 3u] * w3;
 }
 
 @compute @workgroup_size(UNITS, 1, SPLIT)
@@ -68,7 +93,6 @@ fn sequence(
     let u = local.x;
     let z = local.z;
     let first = params.chunks[0].first_step;
-    // Whether this invocation finishes a unit.
     let finishes = z == 0u && u < params.hidden_size;
     // Steps behind the row's end are padding, which needs no sums.
     let steps = clamp(length_of(b), first, first + params.chunks[0].steps) - first;
@@ -97,10 +121,12 @@ fn sequence(
     workgroupBarrier();
 
     for (var i = 0u; i < steps; i++) {
-        // Under way while the sums are made.
-        var next_gx = Gates();
-        if (finishes && i + 1u < steps) {
-            next_gx = input_gates(i + 1u, d, b, u);
+        // Under way while the sums are made. Those of held weights are made sooner than a load arrives, so that it is
+        // for the step after.
+        let ahead = select(i, i + 1u, HELD);
+        var loaded = Gates();
+        if (finishes && ahead < steps) {
+            loaded = input_gates(ahead, d, b, u);
         }
         var sum = Gates();
         if (HELD) {
@@ -109,22 +135,16 @@ fn sequence(
             sum = add_block(sum, w2, z + 2u * SPLIT);
             sum = add_block(sum, w3, z + 3u * SPLIT);
         } else {
-            // Whole blocks without a question between their loads, so that these are under way together. (A unit that is not there
-            // reads the last one's and drops the sum.)
+            // A unit that is not there reads the last one's weights and drops the sum.
             let own = first_recurrent_weight(d, min(u, params.hidden_size - 1u));
-            var block = z;
-            for (; 4u * block + 3u < params.hidden_size; block += SPLIT) {
-                let at = own + 4u * block * BLOCK;
-                let weights = Block(
-                    weights_at(at),
-                    weights_at(at + BLOCK),
-                    weights_at(at + 2u * BLOCK),
-                    weights_at(at + 3u * BLOCK),
-                );
-                sum = add_block(sum, weights, block);
+            let whole = params.hidden_size / 4u;
+            for (var first_block = 0u; first_block < whole; first_block += SPLIT) {
+                if (first_block + z < whole) {
+                    sum = add_whole_block(sum, own, first_block + z);
+                }
             }
-            if (4u * block < params.hidden_size) {
-                sum = add_block(sum, load_block(d, u, block), block);
+            if (4u * whole < params.hidden_size && whole % SPLIT == z) {
+                sum = add_block(sum, load_block(d, u, whole), whole);
             }
         }
         partial[index] = sum;
@@ -133,19 +153,22 @@ fn sequence(
             for (var other = 1u; other < SPLIT; other++) {
                 sum += partial[other * UNITS + u];
             }
+            if (!HELD) {
+                pending.gx = loaded;
+            }
             let state = apply_cell(pending, sum);
             y[y_index(first + i, d, b, u)] = state.h;
             if (params.c_stride_s > 0u) {
                 store_state(state, first + i, d, b, u);
             }
             h_row[u] = state.h;
-            pending.gx = next_gx;
+            pending.gx = loaded;
             pending.old = state;
         }
         workgroupBarrier();
     }
     if (finishes && steps > 0u) {
-        // What is carried on within the chunk need not be stored before its end.
+        // State that is carried on within the chunk need not be stored before its end.
         let last = first + steps - 1u;
         if (params.c_stride_s == 0u) {
             store_state(pending.old, last, d, b, u);

@@ -1,6 +1,8 @@
-//! What goes into a model: any array on the host whose elements lie one behind the other.
+//! The inputs of a model: any array on the host whose elements lie one behind the other.
 
-use crate::{Real, Result, Tensor, TensorView};
+use crate::error::Result;
+use crate::real::Real;
+use crate::tensor::{Tensor, TensorView};
 
 /// An array on the host that calls read without a copy: [`Tensor`], [`TensorView`], which puts a shape over a slice,
 /// and with the feature `ndarray` arrays and views of `ndarray` in standard layout.
@@ -15,7 +17,7 @@ use crate::{Real, Result, Tensor, TensorView};
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 pub trait AsView<F: Real = f32> {
-    /// The array as a shape over its elements, last dimension fastest.
+    /// Returns the array as a shape over its elements, last dimension fastest.
     ///
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) for an array whose elements lie in another order, such as a
@@ -38,7 +40,7 @@ impl<F: Real> AsView<F> for TensorView<'_, F> {
 #[cfg(feature = "ndarray")]
 impl<F: Real, S: ndarray::Data<Elem = F>, D: ndarray::Dimension> AsView<F> for ndarray::ArrayBase<S, D> {
     fn try_as_view(&self) -> Result<TensorView<'_, F>> {
-        let elements = self.as_slice().ok_or_else(|| crate::Error::Unsupported {
+        let elements = self.as_slice().ok_or_else(|| crate::error::Error::Unsupported {
             what: "an ndarray array that is not in standard layout".to_owned(),
             why: "its elements do not lie in the order of its indices; `as_standard_layout` gives one that does"
                 .to_owned(),

@@ -2,11 +2,12 @@
 
 use crate::config::RecurrentConfig;
 use crate::dropout::Key;
+use crate::error::{Error, Result};
 use crate::extents::Extents;
 use crate::options::Options;
+use crate::real::Real;
 use crate::strategy::Strategy;
 use crate::tensor::zeroed;
-use crate::{Error, Real, Result};
 
 /// The shape of a call: all that a plan depends on beside the model and the device. Buffers that were made for a task fit every
 /// call of it.

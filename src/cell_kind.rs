@@ -2,7 +2,26 @@
 
 use std::ops::Range;
 
-use crate::config::Nonlinearity;
+/// The nonlinearity of an [`Rnn`](crate::Rnn): `nonlinearity` of `torch.nn.RNN`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Nonlinearity {
+    /// The hyperbolic tangent, PyTorch's default.
+    #[default]
+    Tanh,
+    /// max(0, x).
+    Relu,
+}
+
+/// PyTorch's name: "tanh" or "relu".
+impl std::fmt::Display for Nonlinearity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tanh => "tanh",
+            Self::Relu => "relu",
+        })
+    }
+}
 
 /// The recurrence that a layer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +58,6 @@ const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..G
 const RNN: Description = Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H] };
 
 impl CellKind {
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 5] =
         [Self::Lstm, Self::Gru, Self::GruResetBefore, Self::Rnn(Nonlinearity::Tanh), Self::Rnn(Nonlinearity::Relu)];
 
@@ -81,6 +99,42 @@ impl CellKind {
     /// The arrays that the cell carries from step to step, h first.
     pub(crate) const fn states(self) -> &'static [StateName] {
         self.description().states
+    }
+
+    // The arguments that choose among the cells of one kind: weights do not tell them.
+
+    /// `nonlinearity` of PyTorch's RNN; `None` for a cell without the argument.
+    pub(crate) const fn nonlinearity(self) -> Option<Nonlinearity> {
+        match self {
+            Self::Rnn(nonlinearity) => Some(nonlinearity),
+            _ => None,
+        }
+    }
+
+    /// The cell with another nonlinearity; one without the argument stays as it is.
+    pub(crate) const fn with_nonlinearity(self, nonlinearity: Nonlinearity) -> Self {
+        match self {
+            Self::Rnn(_) => Self::Rnn(nonlinearity),
+            other => other,
+        }
+    }
+
+    /// `reset_after` of Keras's GRU; `None` for a cell without the argument.
+    pub(crate) const fn reset_after(self) -> Option<bool> {
+        match self {
+            Self::Gru => Some(true),
+            Self::GruResetBefore => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The cell with its reset gate after or before the recurrent product; one without the argument stays as it is.
+    pub(crate) const fn with_reset_after(self, reset_after: bool) -> Self {
+        match self {
+            Self::Gru | Self::GruResetBefore if reset_after => Self::Gru,
+            Self::Gru | Self::GruResetBefore => Self::GruResetBefore,
+            other => other,
+        }
     }
 }
 

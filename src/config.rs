@@ -1,29 +1,9 @@
 //! What a recurrent layer is, before it has weights or a device.
 
-use crate::cell_kind::CellKind;
+use crate::cell_kind::{CellKind, Nonlinearity};
+use crate::error::{Error, Result};
+use crate::real::Real;
 use crate::tensor::element_count;
-use crate::{Error, Real, Result};
-
-/// The nonlinearity of an [`Rnn`](crate::Rnn): `nonlinearity` of `torch.nn.RNN`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Nonlinearity {
-    /// The hyperbolic tangent, PyTorch's default.
-    #[default]
-    Tanh,
-    /// max(0, x).
-    Relu,
-}
-
-/// PyTorch's name: "tanh" or "relu".
-impl std::fmt::Display for Nonlinearity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Tanh => "tanh",
-            Self::Relu => "relu",
-        })
-    }
-}
 
 /// What every recurrent layer has in common. Public types wrap it, so that one engine runs all cells.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,10 +156,11 @@ impl RecurrentConfig {
         if c.bidirectional {
             write!(f, ", bidirectional=true")?;
         }
-        match c.cell {
-            CellKind::Rnn(Nonlinearity::Relu) => write!(f, ", nonlinearity=relu")?,
-            CellKind::GruResetBefore => write!(f, ", reset_after=false")?,
-            _ => {}
+        if let Some(Nonlinearity::Relu) = c.cell.nonlinearity() {
+            write!(f, ", nonlinearity=relu")?;
+        }
+        if let Some(false) = c.cell.reset_after() {
+            write!(f, ", reset_after=false")?;
         }
         write!(f, ")")
     }

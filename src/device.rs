@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cpu;
+use crate::error::{Error, Result};
 use crate::gpu::adapter::{self, Chosen, GpuOptions};
 use crate::gpu::context::{self, Context};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::instance;
-use crate::{Error, Result};
 
 /// Where models run: a GPU, or the CPU. Cheap to clone; clones share the device and its compiled kernels.
 ///
@@ -21,12 +21,12 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Device {
-    kind: Kind,
+    backend: Backend,
     reason: String,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum Backend {
     Cpu {
         /// The most threads of a forward.
         threads: usize,
@@ -83,7 +83,7 @@ impl Device {
     async fn open(chosen: Chosen) -> Result<Self> {
         let context = Context::open(&chosen).await?;
         log::info!("running on {}: {}", adapter::describe(&context.info), chosen.reason);
-        Ok(Self { kind: Kind::Gpu(Arc::new(context)), reason: chosen.reason })
+        Ok(Self { backend: Backend::Gpu(Arc::new(context)), reason: chosen.reason })
     }
 
     /// Returns the CPU, with as many threads as the process may use.
@@ -102,11 +102,11 @@ impl Device {
         }
         let plural = if threads == 1 { "" } else { "s" };
         let reason = format!("the CPU was asked for, with at most {threads} thread{plural}");
-        Ok(Self { kind: Kind::Cpu { threads }, reason })
+        Ok(Self { backend: Backend::Cpu { threads }, reason })
     }
 
     fn on_cpu(reason: String) -> Self {
-        Self { kind: Kind::Cpu { threads: cpu::available_threads() }, reason }
+        Self { backend: Backend::Cpu { threads: cpu::available_threads() }, reason }
     }
 
     /// Returns a device that runs on the caller's wgpu device and queue. They are never destroyed, and the device's
@@ -140,7 +140,21 @@ impl Device {
     /// wgpu panics at the first use if the two are not of one `request_device` call; it gives no way to tell before.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let context = Arc::new(Context::borrow(device, queue));
-        Self { kind: Kind::Gpu(context), reason: "the caller's own device".to_owned() }
+        Self { backend: Backend::Gpu(context), reason: "the caller's own device".to_owned() }
+    }
+
+    /// Returns the device with the tiles and the choice of strategies of a real GPU, which a software adapter then runs
+    /// as well: for tests of what GPUs run, on machines without one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on the CPU, and on a device that has clones or models.
+    #[doc(hidden)]
+    pub fn with_hardware_tiles(self) -> Result<Self> {
+        let Backend::Gpu(context) = self.backend else { return Err(needs_gpu("tiles of a GPU")) };
+        let what = || format!("other tiles for {}", adapter::describe(&context.info));
+        let shared = Error::Unsupported { what: what(), why: "others use the device already".to_owned() };
+        let context = Arc::try_unwrap(context).map_err(|_| shared)?.with_hardware_tiles();
+        Ok(Self { backend: Backend::Gpu(Arc::new(context)), reason: self.reason })
     }
 
     /// Returns the features that models use where a device has them, which is `PIPELINE_CACHE`, to be asked for on a
@@ -163,7 +177,7 @@ impl Device {
     /// was compiled: set the cache before the first model runs. A cache of another device is reported by the first
     /// model that runs, with [`Error::Gpu`]; one of another `wgpu::Instance` cannot be told, and wgpu panics.
     pub fn set_pipeline_cache(&self, cache: wgpu::PipelineCache) -> Result<()> {
-        let Kind::Gpu(context) = &self.kind else { return Err(needs_gpu("a pipeline cache")) };
+        let Backend::Gpu(context) = &self.backend else { return Err(needs_gpu("a pipeline cache")) };
         if !context.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return Err(Error::Unsupported {
                 what: format!("a pipeline cache on {self}"),
@@ -188,27 +202,27 @@ impl Device {
 
     /// Returns whether models run on a GPU or a software adapter.
     pub fn is_gpu(&self) -> bool {
-        matches!(self.kind, Kind::Gpu(_))
+        matches!(self.backend, Backend::Gpu(_))
     }
 
     /// Returns the adapter; `None` for the CPU.
     pub fn adapter_info(&self) -> Option<&wgpu::AdapterInfo> {
-        match &self.kind {
-            Kind::Cpu { .. } => None,
-            Kind::Gpu(context) => Some(&context.info),
+        match &self.backend {
+            Backend::Cpu { .. } => None,
+            Backend::Gpu(context) => Some(&context.info),
         }
     }
 
     /// Returns the wgpu device and queue, for buffers that models share with other work; `None` for the CPU.
     pub fn wgpu(&self) -> Option<(&wgpu::Device, &wgpu::Queue)> {
-        match &self.kind {
-            Kind::Cpu { .. } => None,
-            Kind::Gpu(context) => Some((&context.gpu.device, &context.gpu.queue)),
+        match &self.backend {
+            Backend::Cpu { .. } => None,
+            Backend::Gpu(context) => Some((&context.gpu.device, &context.gpu.queue)),
         }
     }
 
-    pub(crate) fn kind(&self) -> &Kind {
-        &self.kind
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
     }
 }
 
@@ -252,9 +266,9 @@ impl GpuOptions {
 /// "CPU", or the adapter with its backend and kind.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Cpu { .. } => f.write_str("CPU"),
-            Kind::Gpu(context) => f.write_str(&adapter::describe(&context.info)),
+        match &self.backend {
+            Backend::Cpu { .. } => f.write_str("CPU"),
+            Backend::Gpu(context) => f.write_str(&adapter::describe(&context.info)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Real;
+use crate::real::Real;
 
 /// The key of the mask of one layer in one call.
 pub(crate) type Key = [u32; 2];

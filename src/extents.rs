@@ -1,7 +1,7 @@
 //! The shape of one forward: what PyTorch's input and state shapes mean.
 
 use crate::config::RecurrentConfig;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The extents of a checked input, and how its rows lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

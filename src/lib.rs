@@ -60,6 +60,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod as_view;
+mod blocking;
 mod call;
 mod cell;
 mod cell_kind;
@@ -79,9 +80,10 @@ mod packed;
 mod plan;
 mod precision;
 mod real;
-pub mod request;
+mod request;
 mod results;
 mod session;
+mod shaders;
 mod strategy;
 mod tensor;
 mod weights;
@@ -95,7 +97,7 @@ pub use cell::{
     Cell, CellConfig, GruCell, GruCellBuffers, GruCellConfig, GruCellState, LstmCell, LstmCellBuffers, LstmCellConfig,
     LstmCellState, PlacedGruCell, PlacedLstmCell, PlacedRnnCell, RnnCell, RnnCellBuffers, RnnCellConfig, RnnCellState,
 };
-pub use config::Nonlinearity;
+pub use cell_kind::Nonlinearity;
 pub use cpu::plan::CpuPlan;
 pub use device::Device;
 pub use error::{ArgumentMismatch, Error, Result};
@@ -120,6 +122,7 @@ pub use real::Real;
 pub use request::Request;
 /// The number types that a file's tensors may have, and the errors of its format.
 pub use safetensors::{Dtype, SafeTensorError};
+pub use shaders::{Shader, shaders};
 pub use strategy::Strategy;
 pub use tensor::{IntoElements, Tensor, TensorView};
 pub use weights::LayerWeights;
@@ -128,6 +131,17 @@ pub use weights::inventory::{CellInfo, LayerInfo, LayerKind};
 pub use weights::tensor_file::TensorFile;
 /// The version of wgpu whose types this crate's functions take and give.
 pub use wgpu;
+
+/// The questions of a [`Request`]: what each sort of call can be asked besides its arguments.
+pub mod questions {
+    pub use crate::cell::placed::OneStep;
+    pub use crate::layer::forward::Forward;
+    pub use crate::layer::place::Place;
+    pub use crate::layer::push::Push;
+    pub use crate::layer::record::Encode;
+    pub use crate::layer::streams::NewStreams;
+    pub use crate::request::{FromState, Plain, Rows};
+}
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@
 //! `vec![..]`, `collect`, `to_vec` and `clone` end the process where the allocator has nothing left. Arrays whose
 //! length a caller or a file decides are made here instead; small ones of bounded length need none of this.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The number of elements of `shape`, if that many can be addressed.
 ///

@@ -13,7 +13,7 @@ pub enum Mode {
     /// them, on the CPU and on a GPU. The numbers are not those that PyTorch draws. Calls of several threads draw in
     /// the order in which they come.
     Training {
-        /// What the masks of all calls follow from.
+        /// The number that the masks of all calls follow from.
         seed: u64,
     },
 }

@@ -2,37 +2,39 @@
 
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results};
 use crate::cell_kind::StateName;
 use crate::config::RecurrentConfig;
 use crate::cpu::CpuModel;
-use crate::device::{Device, Kind};
+use crate::device::{Backend, Device};
 use crate::dropout::Training;
+use crate::error::Result;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::memory::copied;
 use crate::options::Options;
 use crate::precision::Precision;
+use crate::real::Real;
 use crate::results::{self, Computed};
+use crate::tensor::{Tensor, TensorView};
 use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
-use crate::{Real, Result, Tensor, TensorView};
 
 /// A model whose weights lie where it runs.
 #[derive(Debug)]
 pub(crate) struct PlacedModel<F> {
     pub(crate) config: RecurrentConfig,
-    pub(crate) place: Place<F>,
+    pub(crate) engine: Engine<F>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Place<F> {
+pub(crate) enum Engine<F> {
     Cpu(Arc<CpuModel<F>>),
     Gpu(Arc<GpuModel>),
 }
 
-/// What a forward is asked besides input and initial states.
+/// The wishes of a forward beside input and initial states.
 pub(crate) struct Asked<'a> {
     pub(crate) options: Options<'a>,
     /// `None` in evaluation mode.
@@ -60,11 +62,13 @@ impl<F: Real> PlacedModel<F> {
         precision: Precision,
         wait: Wait,
     ) -> Result<Self> {
-        let place = match device.kind() {
-            Kind::Cpu { threads } => Place::Cpu(CpuModel::new(config, layers, *threads)?.into()),
-            Kind::Gpu(context) => Place::Gpu(GpuModel::place(context, config, layers, precision, wait).await?.into()),
+        let engine = match device.backend() {
+            Backend::Cpu { threads } => Engine::Cpu(CpuModel::new(config, layers, *threads)?.into()),
+            Backend::Gpu(context) => {
+                Engine::Gpu(GpuModel::place(context, config, layers, precision, wait).await?.into())
+            }
         };
-        Ok(Self { config: config.clone(), place })
+        Ok(Self { config: config.clone(), engine })
     }
 
     /// Checks shapes, runs, and gives the results their shapes. `states` are the initial ones in the order of the cell's
@@ -95,7 +99,7 @@ impl<F: Real> PlacedModel<F> {
             None => call,
             Some(training) => {
                 // A call that the device refuses is no call.
-                if let (Place::Gpu(model), false) = (&self.place, extents.is_empty()) {
+                if let (Engine::Gpu(model), false) = (&self.engine, extents.is_empty()) {
                     model.plan_forward(call.task)?;
                 }
                 call.with_dropout(training.next_keys(config.dropped_layers()))
@@ -122,19 +126,19 @@ impl<F: Real> PlacedModel<F> {
         wait: Wait,
     ) -> Result<Computed<F>> {
         let (config, extents) = (&self.config, call.extents());
-        match &self.place {
+        match &self.engine {
             // T = 0 passes the state through (PyTorch rejects it), B = 0 has no rows.
             _ if extents.is_empty() => Ok(Computed {
                 output: zeroed("output", &extents.shape(config.output_size()))?,
                 states: initial_states(config, extents, states)?,
                 all: vec![Vec::new(); if call.task.all_states { config.cell.states().len() } else { 0 }],
             }),
-            Place::Cpu(model) => {
+            Engine::Cpu(model) => {
                 let mut states = initial_states(config, extents, states)?;
                 let (output, all) = model.forward(call, input, &mut states)?;
                 Ok(Computed { output, states, all })
             }
-            Place::Gpu(model) => results::arrange(config, call, model.forward(call, input, states, wait).await?),
+            Engine::Gpu(model) => results::arrange(config, call, model.forward(call, input, states, wait).await?),
         }
     }
 }

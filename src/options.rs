@@ -1,4 +1,4 @@
-//! What a call says of the rows of its batch.
+//! The options of a call: lengths and padding of the rows of its batch.
 
 /// The options of a forward, a recording or a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

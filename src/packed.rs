@@ -1,7 +1,9 @@
 //! PyTorch's packed sequences: rows of different lengths without their padding.
 
+use crate::error::{Error, Result};
 use crate::memory::{collected, copied, filled, reserved, zeroed};
-use crate::{Error, Real, Result, Tensor};
+use crate::real::Real;
+use crate::tensor::Tensor;
 
 /// `torch.nn.utils.rnn.PackedSequence`: the rows of a padded batch, longest first, time step by time step, without
 /// padding.

@@ -20,6 +20,10 @@ pub enum Precision {
     F16,
 }
 
+impl Precision {
+    pub(crate) const ALL: [Self; 2] = [Self::F32, Self::F16];
+}
+
 /// "f32" or "f16".
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,16 +4,10 @@
 use std::fmt;
 use std::pin::Pin;
 
-use crate::gpu::Wait;
+use crate::blocking::Wait;
+use crate::error::{Error, Result};
+use crate::real::Real;
 use crate::tensor::element_count;
-use crate::{Error, Real, Result};
-
-pub use crate::cell::placed::OneStep;
-pub use crate::layer::forward::Forward;
-pub use crate::layer::place::Place;
-pub use crate::layer::push::Push;
-pub use crate::layer::record::Encode;
-pub use crate::layer::streams::NewStreams;
 
 /// Checks that a caller's memory is that of an output of this shape.
 pub(crate) fn check_output<F: Real>(shape: Vec<usize>, memory: &[F]) -> Result<()> {
@@ -30,7 +24,7 @@ pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send +
 #[cfg(target_arch = "wasm32")]
 pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// What may be kept in a request until it runs.
+/// Anything that a request may keep until it runs.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) trait MaybeSend: Send {}
 #[cfg(not(target_arch = "wasm32"))]
@@ -146,7 +140,7 @@ pub(crate) mod sealed {
 }
 
 impl<'a, T, Q: Rows<'a>> Request<'a, T, Q> {
-    /// How many time steps each batch row has, `[B]` in any order: what `pack_padded_sequence` with
+    /// Sets how many time steps each batch row has, `[B]` in any order: what `pack_padded_sequence` with
     /// `enforce_sorted=False` and `pad_packed_sequence` with `total_length=T` do in PyTorch. The reverse direction
     /// starts at each row's own last element, states are those at each row's own end. A length of 0 passes the row's
     /// state through, where PyTorch raises an error.
@@ -158,7 +152,7 @@ impl<'a, T, Q: Rows<'a>> Request<'a, T, Q> {
         self
     }
 
-    /// What the output, and the states after every step, hold behind a row's end; 0 if not set.
+    /// Sets what the output, and the states after every step, hold behind a row's end; 0 by default.
     pub fn padding_value(mut self, padding_value: f64) -> Self {
         self.question.set_padding_value(padding_value);
         self
@@ -174,8 +168,8 @@ pub trait FromState<'a>: sealed::Sealed {
 }
 
 impl<'a, T, Q: FromState<'a>> Request<'a, T, Q> {
-    /// The state to start from, of PyTorch's shape; `None` is zeros, as if nothing were said. `&state`, `Some(&state)`
-    /// and `None` are taken.
+    /// Sets the state to start from, of PyTorch's shape; `None` is zeros, as if nothing were said. `&state`,
+    /// `Some(&state)` and `None` are taken.
     pub fn state(mut self, state: impl Into<Option<&'a Q::State>>) -> Self {
         self.question.set_state(state.into());
         self

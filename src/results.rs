@@ -2,8 +2,9 @@
 
 use crate::call::{Call, Results};
 use crate::config::RecurrentConfig;
+use crate::error::Result;
 use crate::extents::RowStride;
-use crate::{Real, Result};
+use crate::real::Real;
 
 /// The results of a forward, as flat arrays.
 pub(crate) struct Computed<F> {

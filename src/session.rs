@@ -2,21 +2,22 @@
 
 use std::ops::Range;
 
+use crate::blocking::Wait;
 use crate::call::{Call, StateArrays};
 use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
-use crate::gpu::Wait;
+use crate::error::{Error, Result};
 use crate::gpu::session::{self, GpuSession};
-use crate::model::{Place, PlacedModel};
+use crate::model::{Engine, PlacedModel};
+use crate::real::Real;
 use crate::tensor::{element_count, zeroed};
-use crate::{Error, Real, Result};
 
 /// The states of many rows of a model.
 #[derive(Debug)]
 pub(crate) struct Session<F> {
     pub(crate) config: RecurrentConfig,
     state_arrays: StateArrays,
-    place: Resident<F>,
+    resident: Resident<F>,
 }
 
 #[derive(Debug)]
@@ -37,11 +38,11 @@ impl<F: Real> Session<F> {
     /// says whether pushes give their output.
     pub(crate) async fn new(model: &PlacedModel<F>, rows: usize, reads_output: bool) -> Result<Self> {
         let state_arrays = StateArrays { rows, tile_batch: rows };
-        let place = match &model.place {
-            Place::Cpu(model) => Resident::Cpu(CpuSession::new(model, rows)?),
-            Place::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_arrays, reads_output).await?.into()),
+        let resident = match &model.engine {
+            Engine::Cpu(model) => Resident::Cpu(CpuSession::new(model, rows)?),
+            Engine::Gpu(model) => Resident::Gpu(GpuSession::new(model, state_arrays, reads_output).await?.into()),
         };
-        Ok(Self { config: model.config.clone(), state_arrays, place })
+        Ok(Self { config: model.config.clone(), state_arrays, resident })
     }
 
     /// How many rows there is room for.
@@ -55,16 +56,16 @@ impl<F: Real> Session<F> {
         let output_shape = call.extents().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
         let rows = call.extents().batch;
-        match (&mut self.place, input) {
+        match (&mut self.resident, input) {
             _ if call.extents().is_empty() => zeroed("output", &output_shape),
             (Resident::Cpu(session), Input::Host(input)) => session.push(&call, input),
-            (Resident::Cpu(session), Input::HOf(Self { place: Resident::Cpu(other), .. })) => {
+            (Resident::Cpu(session), Input::HOf(Self { resident: Resident::Cpu(other), .. })) => {
                 session.push(&call, other.h(rows))
             }
             (Resident::Gpu(session), Input::Host(input)) => {
                 session.push(&call, session::Input::Host(input), wait).await
             }
-            (Resident::Gpu(session), Input::HOf(Self { place: Resident::Gpu(other), .. })) => {
+            (Resident::Gpu(session), Input::HOf(Self { resident: Resident::Gpu(other), .. })) => {
                 session.push::<F>(&call, session::Input::Device(other.h(rows)?), wait).await
             }
             (_, Input::HOf(_)) => Err(elsewhere()),
@@ -73,7 +74,7 @@ impl<F: Real> Session<F> {
 
     /// Checks that the states of `other` are where pushes to this session can read them.
     pub(crate) fn check_reads(&self, other: &Self) -> Result<()> {
-        match (&self.place, &other.place) {
+        match (&self.resident, &other.resident) {
             (Resident::Cpu(_), Resident::Cpu(_)) => Ok(()),
             (Resident::Gpu(session), Resident::Gpu(other)) if session.shares_device(other) => Ok(()),
             _ => Err(elsewhere()),
@@ -82,16 +83,16 @@ impl<F: Real> Session<F> {
 
     /// Whether the states are those of a model: of its weights, not only of its shape.
     pub(crate) fn is_of(&self, model: &PlacedModel<F>) -> bool {
-        match (&self.place, &model.place) {
-            (Resident::Cpu(session), Place::Cpu(model)) => session.is_of(model),
-            (Resident::Gpu(session), Place::Gpu(model)) => session.is_of(model),
+        match (&self.resident, &model.engine) {
+            (Resident::Cpu(session), Engine::Cpu(model)) => session.is_of(model),
+            (Resident::Gpu(session), Engine::Gpu(model)) => session.is_of(model),
             _ => false,
         }
     }
 
     /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`, h first.
     pub(crate) async fn read(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
-        match &self.place {
+        match &self.resident {
             // A copy of no bytes is an error on a device.
             _ if rows.iter().all(Range::is_empty) => Ok(vec![Vec::new(); self.config.cell.states().len()]),
             Resident::Cpu(session) => session.read(rows),
@@ -101,7 +102,7 @@ impl<F: Real> Session<F> {
 
     /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`.
     pub(crate) async fn write(&mut self, rows: &[Range<usize>], states: Option<&[&[F]]>, wait: Wait) -> Result<()> {
-        match &mut self.place {
+        match &mut self.resident {
             _ if rows.iter().all(Range::is_empty) => {}
             Resident::Cpu(session) => session.write(rows, states),
             Resident::Gpu(session) => session.write(rows, states, wait).await?,
@@ -111,7 +112,7 @@ impl<F: Real> Session<F> {
 
     /// Makes room for `rows` rows; those that are there keep their states, new ones have zeros.
     pub(crate) async fn grow(&mut self, rows: usize) -> Result<()> {
-        match &mut self.place {
+        match &mut self.resident {
             Resident::Cpu(session) => session.grow(rows)?,
             Resident::Gpu(session) => session.grow(rows).await?,
         }

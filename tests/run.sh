@@ -5,7 +5,8 @@
 #
 # The GPU tests need any adapter that wgpu finds. Where there is none, this installs Mesa's software Vulkan driver
 # (lavapipe) and the Vulkan loader with the system's package manager, and says so. Then it runs cargo test, in which a
-# GPU test without an adapter is a failure.
+# GPU test without an adapter is a failure, and the suite once more with the tiles of a real GPU, which a software
+# adapter does not choose by itself.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -33,4 +34,6 @@ if ! have_adapter; then
 fi
 
 echo "== tests"
-WGPU_RNN_REQUIRE_GPU=1 exec cargo test "$@"
+WGPU_RNN_REQUIRE_GPU=1 cargo test "$@"
+echo "== tests with the tiles of a real GPU"
+WGPU_RNN_REQUIRE_GPU=1 WGPU_RNN_TEST_TILES=hardware exec cargo test --test suite "$@"

@@ -6,6 +6,7 @@ mod measure;
 mod picture;
 #[path = "../common/place.rs"]
 mod place;
+mod shaders;
 mod shape;
 
 use std::io::IsTerminal;
@@ -74,6 +75,9 @@ struct Arguments {
     /// L of the picture
     #[arg(long, default_value = "1", value_name = "L", requires = "picture", conflicts_with_all = OF_TABLE)]
     layers: NonZeroUsize,
+    /// In place of any measurement, writes every kernel that ships into a folder, as WGSL
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    shaders: Option<PathBuf>,
 }
 
 /// What a picture has no use for.
@@ -159,6 +163,9 @@ struct Line {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(folder) = &arguments.shaders {
+        return shaders::write(folder);
+    }
     let (device, reason) = open(&arguments)?;
     if let Some(path) = &arguments.picture {
         return picture::run(path, &device, &arguments);

@@ -1,9 +1,9 @@
-// Dropout of what a layer reads (Srivastava et al. 2014; `dropout` of torch.nn.LSTM): an element is 0 with probability p, else
-// scaled by 1/(1-p).
+// Dropout of what a layer reads (Srivastava et al. 2014; `dropout` of torch.nn.LSTM): an element is 0 with probability
+// p, else scaled by 1/(1-p).
 //
-// Random bits are a function of a key and the element's place, so that the mask is the same on every device and in whatever
-// order elements are read: Threefry-2x32 of 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
-// The host makes a key for each layer and call. The CPU twin is src/dropout.rs.
+// Random bits are a function of a key and the element's place, so that the mask is the same on every device and in
+// whatever order elements are read: Threefry-2x32 of 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy
+// as 1, 2, 3"). The host makes a key for each layer and call. The CPU twin is src/dropout.rs.
 //
 // Needs: `chunk`, `call_words` from base/params.wgsl; `is_nan` from base/numeric.wgsl.
 

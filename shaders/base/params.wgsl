@@ -4,16 +4,21 @@
 // L layers · D directions · G gates
 // d direction (0 forward, 1 reverse) · u hidden unit · b batch row · t time · s step
 //
-// A direction walks a row in its own order: step s is time s forward, and in reverse time length-1-s, so that it starts at the
-// row's own last element. Steps beyond the row's length do nothing but pad: there step s is time s for both.
+// A direction walks a row in its own order: step s is time s forward, and in reverse time length-1-s, so that it starts
+// at the row's own last element. Steps beyond the row's length do nothing but pad: there step s is time s for both.
 // Arrays are named with their shape, slowest dimension first.
 //
-// A kernel is a concatenation of files; src/gpu/shader.rs lists those of each. The head of a file says which names it takes from
-// which others.
+// A loop takes as many turns in all invocations of a workgroup, and asks inside whether there is work: where some leave
+// it sooner, NVK's compiler keeps all that is carried through the loop up to three times, and sums by the dozen take
+// all registers.
+//
+// A kernel is a concatenation of files; src/gpu/shader.rs lists those of each. The head of a file says which names it
+// takes from which others.
 //
 // Needs: `CHUNKS` from base/one_chunk.wgsl or base/wave.wgsl.
 
-/// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is `plan/params.rs`.
+/// One layer over one chunk of time steps, and for the input product one slice of its features. The host side is
+/// `plan/params.rs`.
 struct Chunk {
     input_size: u32,   // I of this layer
     first_step: u32,   // the step that the chunk starts at
@@ -37,7 +42,7 @@ struct Chunk {
     unused: u32,
 }
 
-/// What all layers and chunks of a call share, and the chunks of a dispatch.
+/// Shared by all layers and chunks of a call, and the chunks of a dispatch.
 struct Params {
     batch: u32,        // B
     hidden_size: u32,  // H
@@ -51,14 +56,16 @@ struct Params {
 }
 
 @group(1) @binding(0) var<uniform> params: Params;
-// [B] lengths, [B] state rows, the bits of the padding value, then a dropout key of two words for each layer but the last.
+// [B] lengths, [B] state rows, the bits of the padding value, then a dropout key of two words for each layer but the
+// last.
 @group(1) @binding(1) var<storage, read> call_words: array<u32>;
 
-// The chunk that a workgroup is at. What loops with barriers depend on is read from params, which are known to be uniform.
+// The chunk that a workgroup is at. What loops with barriers depend on is read from params, which are known to be
+// uniform.
 var<private> chunk: Chunk;
 
-// Chooses the chunk by z of the grid: a direction of the one chunk, or in a wave the chunk of one of the layers, each with a
-// direction. Gives the direction.
+// Chooses the chunk by z of the grid: a direction of the one chunk, or in a wave the chunk of one of the layers, each
+// with a direction. Gives the direction.
 fn enter(z: u32) -> u32 {
     chunk = params.chunks[z / params.directions];
     return z % params.directions;

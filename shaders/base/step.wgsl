@@ -2,7 +2,7 @@
 //
 // Needs: `chunk` from base/params.wgsl.
 
-/// Where in its chunk a step dispatch stands.
+/// The place of a step dispatch in its chunk.
 struct Step {
     index: u32,
 }

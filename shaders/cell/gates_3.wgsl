@@ -3,7 +3,7 @@
 /// The pre-activations of one unit in PyTorch's gate order: r, z, n.
 alias Gates = vec3<f32>;
 
-/// How the gates of one unit lie in a buffer: three floats, where an array of vec3 would take four.
+/// The gates of one unit in a buffer: three floats, where an array of vec3 would take four.
 struct PackedGates {
     r: f32,
     z: f32,

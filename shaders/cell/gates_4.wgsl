@@ -3,7 +3,7 @@
 /// The pre-activations of one unit in PyTorch's gate order: i, f, g, o.
 alias Gates = vec4<f32>;
 
-/// How the gates of one unit lie in a buffer.
+/// The gates of one unit in a buffer.
 alias PackedGates = vec4<f32>;
 
 fn unpack_gates(packed: PackedGates) -> Gates {

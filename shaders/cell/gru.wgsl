@@ -1,5 +1,5 @@
-// The GRU cell (Cho et al. 2014) in the form of torch.nn.GRU and cuDNN, where the reset gate acts on the finished recurrent
-// product of the new gate:
+// The GRU cell (Cho et al. 2014) in the form of torch.nn.GRU and cuDNN, where the reset gate acts on the finished
+// recurrent product of the new gate:
 //
 //   r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)    n = tanh(gx_n + r ⊙ gh_n)
 //   h' = (1 - z) ⊙ n + z ⊙ h

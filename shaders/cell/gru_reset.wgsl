@@ -3,11 +3,11 @@
 //
 //   r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)
 //
-// with gx = W_ih·x + b_ih and gh = W_hh[r, z]·h + b_hh. It leaves r ⊙ h for the second product, gru_new.wgsl, and z. The CPU twin is
-// cpu/reference/cell/gru.rs.
+// with gx = W_ih·x + b_ih and gh = W_hh[r, z]·h + b_hh. It leaves r ⊙ h for the second product, gru_new.wgsl, and z.
+// The CPU twin is cpu/reference/cell/gru.rs.
 //
-// Needs: `InputGates`, `gated`, `update_index` from cell/two_products.wgsl; `safe_sigmoid` from base/numeric.wgsl; `raw_index` from
-// step/recurrence.wgsl.
+// Needs: `InputGates`, `gated`, `update_index` from cell/two_products.wgsl; `safe_sigmoid` from base/numeric.wgsl;
+// `raw_index` from step/recurrence.wgsl.
 
 /// The pre-activations of one unit: r, z.
 alias Gates = vec2<f32>;

@@ -6,8 +6,8 @@
 //
 // with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/lstm.rs.
 //
-// Needs: `params`, `chunk` from base/params.wgsl; `state_row` from base/rows.wgsl; `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl;
-// `Gates` from cell/gates_4.wgsl.
+// Needs: `params`, `chunk` from base/params.wgsl; `state_row` from base/rows.wgsl; `safe_sigmoid`, `safe_tanh` from
+// base/numeric.wgsl; `Gates` from cell/gates_4.wgsl.
 
 struct State {
     h: f32,
@@ -17,10 +17,10 @@ struct State {
 // h is no input of the cell, only of the product.
 const READS_H = false;
 
-// What an LSTM carries besides h: the cell state. An invocation touches its own element only, so one binding holds c before and
-// c after the step, in the same place unless all of them are wanted.
-
-@group(0) @binding(6) var<storage, read_write> c: array<f32>; // [L, D, state_rows, H], or of all steps [L, T + 1, D, state_rows, H]
+// The cell state, which an LSTM carries besides h. An invocation touches its own element only, so one binding holds c
+// before and c after the step, in the same place unless all of them are wanted.
+// [L, D, state_rows, H], or of all steps [L, T + 1, D, state_rows, H]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;
 
 // Of c before step s.
 fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {

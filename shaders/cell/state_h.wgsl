@@ -4,7 +4,7 @@ struct State {
     h: f32,
 }
 
-// Whether the cell itself reads h of the step before, as a GRU does.
+// The cell itself reads h of the step before, as a GRU does.
 const READS_H = true;
 
 fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {

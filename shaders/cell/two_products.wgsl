@@ -19,7 +19,7 @@ const READS_H = true;
 
 @group(0) @binding(6) var<storage, read_write> gated: array<f32>; // [2, B, D, H]: r ⊙ h(s-1), and z
 
-// Where z lies behind r ⊙ h.
+// Returns where z lies behind r ⊙ h.
 fn update_index(d: u32, b: u32, u: u32) -> u32 {
     return params.batch * params.directions * params.hidden_size + raw_index(d, b, u);
 }

@@ -1,10 +1,10 @@
-// What every kernel of the input product shares: its buffers, how it reads x, and where its sums go.
+// Shared by the kernels of the input product: buffers, how x is read, and where sums go.
 //
-// Very long sums are cut into slices of k, a dispatch each, which go on from the sums of the slice before in gx: a driver may
-// end loops of more than 65,535 turns (llvmpipe does, and says nothing).
+// Very long sums are cut into slices of k, a dispatch each, which go on from the sums of the slice before in gx: a
+// driver may end loops of more than 65,535 turns (llvmpipe does, and says nothing).
 //
-// Needs: `params`, `chunk` from base/params.wgsl; `time_of` from base/rows.wgsl; `drop_out` from base/dropout.wgsl; `Gates`,
-// `PackedGates`, `unpack_gates` from cell/; `PackedWeights`, `unpack_weights` from weights/.
+// Needs: `params`, `chunk` from base/params.wgsl; `time_of` from base/rows.wgsl; `drop_out` from base/dropout.wgsl;
+// `Gates`, `PackedGates`, `unpack_gates` from cell/; `PackedWeights`, `unpack_weights` from weights/.
 
 // x is the output of the layer below in training mode, base/dropout.wgsl.
 override DROPOUT: bool;
@@ -35,7 +35,7 @@ fn row_count() -> u32 {
     return chunk.steps * params.batch;
 }
 
-// Where a row of x begins, or the last one: what is loaded beyond it is not used.
+// Returns where a row of x begins, or the last one: what is loaded beyond it is not used.
 fn x_row(row: u32, d: u32) -> u32 {
     return x_offset(min(row, row_count() - 1u), d);
 }
@@ -54,7 +54,7 @@ fn end_k() -> u32 {
     return params.chunks[0].k_end;
 }
 
-// What the sum of this slice is added to: the bias, or what the slices before have left.
+// Returns the start of the sum of this slice: the bias, or what the slices before have left.
 fn start_of(at: u32, d: u32, u: u32) -> Gates {
     if (first_k() > 0u) {
         return unpack_gates(gx[at]);

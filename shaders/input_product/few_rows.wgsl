@@ -3,12 +3,12 @@
 //   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
 //
 // Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
-// product/few_rows.wgsl says who sums what: where there are few rows, a sum is shared to keep a GPU busy. The CPU twin is
-// cpu/reference/input_product.rs.
+// product/few_rows.wgsl says who sums what: where there are few rows, a sum is shared to keep a GPU busy. The CPU twin
+// is cpu/reference/input_product.rs.
 //
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `pack_gates` from cell/; `first_weight` from weights/blocks.wgsl; `UNITS`,
-// `ROW_TILES`, `SPLIT`, `staged_row`, `sum_products` from product/few_rows.wgsl; `gx`, `gx_index`, `start_of`, `row_count`, `x_rows` from
-// input_product/bindings.wgsl.
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `pack_gates` from cell/; `first_weight` from
+// weights/blocks.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`, `staged_row`, `sum_products` from product/few_rows.wgsl; `gx`,
+// `gx_index`, `start_of`, `row_count`, `x_rows` from input_product/bindings.wgsl.
 
 @compute @workgroup_size(UNITS, ROW_TILES, SPLIT)
 fn input_product_few_rows(

@@ -3,12 +3,13 @@
 //   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
 //
 // A tiled GEMM. Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
-// An invocation owns two units of eight rows, four register tiles. Every element sums over k in the same order whatever its
-// place in a tile, so the result does not depend on how time is cut into chunks. The CPU twin is cpu/reference/input_product.rs.
+// An invocation owns two units of eight rows, four register tiles. Every element sums over k in the same order whatever
+// its place in a tile, so the result does not depend on how time is cut into chunks. The CPU twin is
+// cpu/reference/input_product.rs.
 //
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `Gates`, `pack_gates` from cell/; `BLOCK`, `first_weight` from
-// weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `gx`, `gx_index`, `start_of`, `row_count`, `x_offset`,
-// `value_at`, `weights_at`, `first_k`, `end_k` from input_product/bindings.wgsl.
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `Gates`, `pack_gates` from cell/; `BLOCK`, `first_weight`
+// from weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `gx`, `gx_index`, `start_of`,
+// `row_count`, `x_offset`, `value_at`, `weights_at`, `first_k`, `end_k` from input_product/bindings.wgsl.
 
 const TILE_UNITS = 16u;
 const TILE_ROWS = 64u;
@@ -44,7 +45,7 @@ fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
     return 0.0;
 }
 
-// What a sum starts with, where there is one.
+// Returns the start of a sum, where there is one.
 fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
     if (u >= params.hidden_size || row >= rows) {
         return Gates();
@@ -87,7 +88,8 @@ fn input_product(
     var b_0 = load_four(row_0, rows, d, u_b);
     var b_1 = load_four(row_1, rows, d, u_b);
     for (var k0 = first_k(); k0 < end_k(); k0 += TILE_K) {
-        for (var j = index % 4u; j < TILE_K; j += 4u) {
+        for (var base = 0u; base < TILE_K; base += 4u) {
+            let j = base + index % 4u;
             x_tile[j * ROW_TILES + stage_tile] = vec4<f32>(
                 x_or_zero(x0, k0 + j, r0, rows),
                 x_or_zero(x1, k0 + j, r0 + 1u, rows),
@@ -95,7 +97,8 @@ fn input_product(
                 x_or_zero(x3, k0 + j, r0 + 3u, rows),
             );
         }
-        for (var j = index / TILE_UNITS; j < TILE_K; j += INVOCATIONS / TILE_UNITS) {
+        for (var base = 0u; base < TILE_K; base += INVOCATIONS / TILE_UNITS) {
+            let j = base + index / TILE_UNITS;
             var w = Gates();
             if (k0 + j < end_k() && stage_unit < params.hidden_size) {
                 w = weights_at(first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK);

@@ -7,7 +7,7 @@ fn value_at(at: u32) -> f32 {
     return gated[at];
 }
 
-// Where the vector of a row begins.
+// Returns where the vector of a row begins.
 fn operand_row(s: u32, d: u32, b: u32) -> u32 {
     return raw_index(d, b, 0u);
 }

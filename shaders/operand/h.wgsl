@@ -7,7 +7,7 @@ fn value_at(at: u32) -> f32 {
     return h[at];
 }
 
-// Where the vector of a row begins.
+// Returns where the vector of a row begins.
 fn operand_row(s: u32, d: u32, b: u32) -> u32 {
     return h_before(s, d, b, 0u);
 }

@@ -1,5 +1,5 @@
-// A register tile of one unit by four rows: each weight that an invocation loads is used four times, and the values of the four rows
-// come as one vector.
+// A register tile of one unit by four rows: each weight that an invocation loads is used four times, and the values of
+// the four rows come as one vector.
 //
 // Needs: `Gates` from cell/.
 

@@ -4,9 +4,9 @@
 //
 // product/few_rows.wgsl says who sums what. The CPU twin is cpu/reference/step.rs.
 //
-// Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`, `staged_row`,
-// `sum_products` from product/few_rows.wgsl; `Pending`, `first_recurrent_weight` from step/recurrence.wgsl; `is_there`, `operand_rows`, `begin`,
-// `finish` from step/unit.wgsl.
+// Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`,
+// `staged_row`, `sum_products` from product/few_rows.wgsl; `Pending`, `first_recurrent_weight` from
+// step/recurrence.wgsl; `is_there`, `operand_rows`, `begin`, `finish` from step/unit.wgsl.
 
 @compute @workgroup_size(UNITS, ROW_TILES, SPLIT)
 fn step_few_rows(

@@ -1,8 +1,8 @@
-// Where h of a step goes: to the step that follows, and after the last step to the caller. The kernels of the recurrence and the
-// projection of h share this; k is a unit of the one, a value of the projected h of the other.
+// Leaves h of a step: to the step that follows, and after the last step to the caller. The kernels of the recurrence
+// and the projection of h share this; k is a unit of the one, a value of the projected h of the other.
 //
-// Needs: `length_of`, `padding_value`, `h_index`, `h_before`, `y_index` from base/rows.wgsl; `h`, `y`, `h_out` from the bindings of the
-// role.
+// Needs: `length_of`, `padding_value`, `h_index`, `h_before`, `y_index` from base/rows.wgsl; `h`, `y`, `h_out` from the
+// bindings of the role.
 
 // Leaves h after step s for the step that follows, and if none does for the caller.
 fn leave_h(s: u32, d: u32, b: u32, k: u32, value: f32) {

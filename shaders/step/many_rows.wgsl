@@ -2,15 +2,15 @@
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// A workgroup owns 2·UNITS hidden units of ROW_TILES·8 batch rows. An invocation owns two units of eight rows, four register
-// tiles: two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over k: invocation
-// z takes k = z, z + 4, … of every tile, and the four partial sums are added in the order of z, so the result is the same on every
-// run. The CPU twin is cpu/reference/step.rs.
+// A workgroup owns 2·UNITS hidden units of ROW_TILES·8 batch rows. An invocation owns two units of eight rows, four
+// register tiles: two vectors of weights and two of h feed sixteen vectors of sums. Four invocations share the sum over
+// k: invocation z takes k = z, z + 4, … of every tile, and the four partial sums are added in the order of z, so the
+// result is the same on every run. The CPU twin is cpu/reference/step.rs.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/; `BLOCK` from
 // weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `STAGED`, `row_tile`, `stage_rows` from
-// product/staged_rows.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `operand_rows`, `begin`,
-// `finish` from step/unit.wgsl.
+// product/staged_rows.wgsl; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`,
+// `operand_rows`, `begin`, `finish` from step/unit.wgsl.
 
 override UNITS: u32;
 override ROW_TILES: u32;
@@ -48,15 +48,18 @@ fn step_many_rows(
         let w_b = first_recurrent_weight(d, min(u_b, params.hidden_size - 1u)) + k0 * BLOCK;
         let rows_0 = 2u * local.y * tile_k;
         let rows_1 = rows_0 + tile_k;
-        for (var k = local.z; k < depth; k += SPLIT) {
-            let of_a = weights_at(w_a + k * BLOCK);
-            let of_b = weights_at(w_b + k * BLOCK);
-            let h_0 = row_tile[rows_0 + k];
-            let h_1 = row_tile[rows_1 + k];
-            add_products(&a_0, h_0, of_a);
-            add_products(&a_1, h_1, of_a);
-            add_products(&b_0, h_0, of_b);
-            add_products(&b_1, h_1, of_b);
+        for (var base = 0u; base < depth; base += SPLIT) {
+            let k = base + local.z;
+            if (k < depth) {
+                let of_a = weights_at(w_a + k * BLOCK);
+                let of_b = weights_at(w_b + k * BLOCK);
+                let h_0 = row_tile[rows_0 + k];
+                let h_1 = row_tile[rows_1 + k];
+                add_products(&a_0, h_0, of_a);
+                add_products(&a_1, h_1, of_a);
+                add_products(&b_0, h_0, of_b);
+                add_products(&b_1, h_1, of_b);
+            }
         }
         workgroupBarrier();
     }

@@ -2,13 +2,14 @@
 //
 //   gh = W_hh[d]·h(s-1) + b_hh[d]        (h, c)(s) = cell(gx[s], gh, (h, c)(s-1))
 //
-// With one row only units and k are parallel. SPLIT invocations share the sum over k of a unit: invocation z takes k = z,
-// z + SPLIT, …, and the SPLIT partial sums are added in an order of their own, so the result is the same on every run. Every weight is
-// used once, so nothing is gained by staging h: it is read where it is. The CPU twin is cpu/reference/step.rs.
+// With one row only units and k are parallel. SPLIT invocations share the sum over k of a unit: invocation z takes k =
+// z, z + SPLIT, …, and the SPLIT partial sums are added in an order of their own, so the result is the same on every
+// run. Every weight is used once, so nothing is gained by staging h: it is read where it is. The CPU twin is
+// cpu/reference/step.rs.
 //
-// Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/;
-// `BLOCK` from weights/blocks.wgsl; `value_at`, `operand_row` from operand/; `Pending`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `is_there`, `begin`,
-// `finish` from step/unit.wgsl.
+// Needs: `params`, `enter` from base/params.wgsl; `current_step` from base/step.wgsl; `Gates` from cell/; `BLOCK` from
+// weights/blocks.wgsl; `value_at`, `operand_row` from operand/; `Pending`, `first_recurrent_weight`, `weights_at` from
+// step/recurrence.wgsl; `is_there`, `begin`, `finish` from step/unit.wgsl.
 
 override UNITS: u32;
 override SPLIT: u32;
@@ -37,9 +38,11 @@ fn step_one_row(
     if (u < params.hidden_size) {
         let row = operand_row(s, d, b);
         let first = first_recurrent_weight(d, u);
-        var k = local.z;
-        // Four at a time, so that their loads are under way together; one after the other they would be waited for in turn.
-        for (; k + 3u * SPLIT < params.recurrent_size; k += 4u * SPLIT) {
+        // Four at a time, so that their loads are under way together; one after the other they would be waited for in
+        // turn.
+        let whole = params.recurrent_size / (4u * SPLIT) * (4u * SPLIT);
+        for (var k0 = 0u; k0 < whole; k0 += 4u * SPLIT) {
+            let k = k0 + local.z;
             let h0 = value_at(row + k);
             let h1 = value_at(row + k + SPLIT);
             let h2 = value_at(row + k + 2u * SPLIT);
@@ -55,13 +58,17 @@ fn step_one_row(
             acc += h2 * w2;
             acc += h3 * w3;
         }
-        for (; k < params.recurrent_size; k += SPLIT) {
-            acc += value_at(row + k) * weights_at(first + k * BLOCK);
+        for (var k0 = whole; k0 < params.recurrent_size; k0 += SPLIT) {
+            let k = k0 + local.z;
+            if (k < params.recurrent_size) {
+                acc += value_at(row + k) * weights_at(first + k * BLOCK);
+            }
         }
     }
     partial[index] = acc;
     workgroupBarrier();
-    // In two turns, as the sum of all by one invocation would take longer than the product: the first FIRST add every FIRSTth.
+    // In two turns, as the sum of all by one invocation would take longer than the product: the first FIRST add every
+    // FIRSTth.
     if (SPLIT > FIRST) {
         if (local.z < FIRST) {
             for (var z = local.z + FIRST; z < SPLIT; z += FIRST) {

@@ -2,12 +2,12 @@
 //
 //   h = W_hr[d]·raw        from H values to P
 //
-// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of four rows and one direction, so that
-// a weight that is read serves four sums; SPLIT invocations share the sums of a value, and their parts are added in order. The CPU
-// twin is the end of cpu/reference/step.rs.
+// The step has left o ⊙ tanh(c) of all units in raw. A workgroup owns TILE_VALUES values of h of four rows and one
+// direction, so that a weight that is read serves four sums; SPLIT invocations share the sums of a value, and their
+// parts are added in order. The CPU twin is the end of cpu/reference/step.rs.
 //
-// Needs: `params`, `enter` from base/params.wgsl; `length_of`, `y_index` from base/rows.wgsl; `current_step` from base/step.wgsl;
-// `leave_h`, `leave_padding` from step/leave_h.wgsl.
+// Needs: `params`, `enter` from base/params.wgsl; `length_of`, `y_index` from base/rows.wgsl; `current_step` from
+// base/step.wgsl; `leave_h`, `leave_padding` from step/leave_h.wgsl.
 
 @group(0) @binding(0) var<storage, read> raw: array<f32>;       // [B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;      // [D, H, P]
@@ -51,18 +51,19 @@ fn projection(
             raw_row(first_row + 3u, d),
         );
         let column = d * params.hidden_size * params.recurrent_size + p;
-        var u = local.z;
         // Two at a time, so that their loads are under way together.
-        for (; u + SPLIT < params.hidden_size; u += 2u * SPLIT) {
-            let w0 = w_hr[column + u * params.recurrent_size];
-            let w1 = w_hr[column + (u + SPLIT) * params.recurrent_size];
-            let raw0 = four_raws(rows, u);
-            let raw1 = four_raws(rows, u + SPLIT);
-            sum += raw0 * w0;
-            sum += raw1 * w1;
-        }
-        for (; u < params.hidden_size; u += SPLIT) {
-            sum += four_raws(rows, u) * w_hr[column + u * params.recurrent_size];
+        for (var base = 0u; base < params.hidden_size; base += 2u * SPLIT) {
+            let u = base + local.z;
+            if (u + SPLIT < params.hidden_size) {
+                let w0 = w_hr[column + u * params.recurrent_size];
+                let w1 = w_hr[column + (u + SPLIT) * params.recurrent_size];
+                let raw0 = four_raws(rows, u);
+                let raw1 = four_raws(rows, u + SPLIT);
+                sum += raw0 * w0;
+                sum += raw1 * w1;
+            } else if (u < params.hidden_size) {
+                sum += four_raws(rows, u) * w_hr[column + u * params.recurrent_size];
+            }
         }
     }
     parts[index] = sum;

@@ -1,22 +1,25 @@
-// What every kernel of the recurrence shares: its buffers, where h of the step before is, and what precedes and follows the
+// Shared by the kernels of the recurrence: buffers, where h of the step before is, and what precedes and follows the
 // recurrent product.
 //
-// Needs: `params`, `chunk` from base/params.wgsl; `y_index` from base/rows.wgsl; `InputGates`, `PackedInputGates`, `unpack_input_gates`,
-// `Gates`, `PackedGates`, `unpack_gates`, `State`, `load_state`, `store_state`, `hand_on`, `cell` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight` from
-// weights/blocks.wgsl; `leave_h` from step/leave_h.wgsl.
+// Needs: `params`, `chunk` from base/params.wgsl; `y_index` from base/rows.wgsl; `InputGates`, `PackedInputGates`,
+// `unpack_input_gates`, `Gates`, `PackedGates`, `unpack_gates`, `State`, `load_state`, `store_state`, `hand_on`, `cell`
+// from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight` from weights/blocks.wgsl; `leave_h` from
+// step/leave_h.wgsl.
 
-// Another kernel follows in the same step: the projection of h, or the second product of a cell that has two. It writes y and h_n, and
-// reads what `hand_on` leaves.
+// Another kernel follows in the same step: the projection of h, or the second product of a cell that has two. It writes
+// y and h_n, and reads what `hand_on` leaves.
 override HANDS_ON: bool;
 
-@group(0) @binding(0) var<storage, read> gx: array<PackedInputGates>; // [steps, B, D, H] of G; in a wave, layer after layer, as w_hh, b_hh and y
+// In a wave gx, w_hh, b_hh and y are of all layers, one behind the other.
+@group(0) @binding(0) var<storage, read> gx: array<PackedInputGates>; // [steps, B, D, H] of G
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, P (k), 8] of G
 @group(0) @binding(2) var<storage, read> b_hh: array<PackedGates>;  // [D, H] of G
 @group(0) @binding(3) var<storage, read_write> h: array<f32>;       // [2, L, D, state_rows, P], see h_before
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [T, B, D, P] or [B, T, D, P], by y_stride_*
-@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;   // h_n [L, D, state_rows, P]; before a projection raw [B, D, H]
+// h_n [L, D, state_rows, P]; before a projection raw [B, D, H]
+@group(0) @binding(5) var<storage, read_write> h_out: array<f32>;
 
-// Where a unit of a row and direction lies in what is handed on, [B, D, H].
+// Returns where a unit of a row and direction lies in what is handed on, [B, D, H].
 fn raw_index(d: u32, b: u32, u: u32) -> u32 {
     return (b * params.directions + d) * params.hidden_size + u;
 }
@@ -30,7 +33,7 @@ fn end_k() -> u32 {
     return params.recurrent_size;
 }
 
-// Where the recurrent weights of a unit begin.
+// Returns where the recurrent weights of a unit begin.
 fn first_recurrent_weight(d: u32, u: u32) -> u32 {
     return chunk.w_offset + first_weight(d, u, params.recurrent_size);
 }
@@ -40,7 +43,8 @@ fn weights_at(at: u32) -> Gates {
     return unpack_weights(w_hh[at]);
 }
 
-// What the cell of one unit of one row needs besides W_hh·h. None of it waits for that product, so kernels load it before.
+// The needs of the cell of one unit of one row besides W_hh·h. None of it waits for that product, so kernels load it
+// before.
 struct Pending {
     gx: InputGates,
     b_hh: Gates,

@@ -1,17 +1,17 @@
-// What the kernels of one time step share: what precedes and follows the product of a unit of a row.
+// Shared by the kernels of one time step: the start and the end of a unit of a row, before and after its product.
 //
-// Needs: `params`, `chunk` from base/params.wgsl; `length_of`, `h_before` from base/rows.wgsl; `step_in_chunk` from base/step.wgsl;
-// `Gates`, `READS_H` from cell/; `operand_row` from operand/; `h`, `HANDS_ON`, `Pending`, `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl;
-// `leave_padding` from step/leave_h.wgsl.
+// Needs: `params`, `chunk` from base/params.wgsl; `length_of`, `h_before` from base/rows.wgsl; `step_in_chunk` from
+// base/step.wgsl; `Gates`, `READS_H` from cell/; `operand_row` from operand/; `h`, `HANDS_ON`, `Pending`,
+// `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl; `leave_padding` from step/leave_h.wgsl.
 
-// Whether a unit of a row has to be finished: it is there, and so is the step. In a wave, a layer that is at its last chunk may
-// have fewer steps than the others.
+// Returns true if a unit of a row has to be finished: it is there, and so is the step. In a wave, a layer that is at
+// its last chunk may have fewer steps than the others.
 fn is_there(b: u32, u: u32) -> bool {
     return u < params.hidden_size && b < params.batch && step_in_chunk.index < chunk.steps;
 }
 
-// Where the vectors begin that the weights multiply, of four rows. Beyond the last row it is the last: what is loaded there is not
-// used.
+// Returns where the vectors begin that the weights multiply, of four rows. Beyond the last row it is the last: what is
+// loaded there is not used.
 fn operand_rows(s: u32, d: u32, b: u32) -> vec4<u32> {
     let last = params.batch - 1u;
     return vec4<u32>(

@@ -1,4 +1,5 @@
-// The one weight of a unit as f16, in the place of two: no bytes are saved, but the numbers are those of the other cells.
+// The one weight of a unit as f16, in the place of two: no bytes are saved, but the numbers are those of the other
+// cells.
 //
 // Needs: `Gates` from cell/.
 

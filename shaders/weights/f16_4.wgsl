@@ -1,5 +1,5 @@
-// The weights of four gates of one unit as f16: half the bytes, and the sums stay f32. Unpacking is core WGSL, so that no
-// feature is asked for.
+// The weights of four gates of one unit as f16: half the bytes, and the sums stay f32. Unpacking is core WGSL, so that
+// no feature is asked for.
 //
 // Needs: `Gates` from cell/.
 

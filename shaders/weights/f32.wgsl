@@ -1,4 +1,4 @@
-// How the weights of the gates of one unit lie in a buffer: as the gates themselves.
+// The weights of the gates of one unit lie in a buffer as the gates themselves.
 //
 // Needs: `Gates`, `PackedGates`, `unpack_gates` from cell/.
 

@@ -1,12 +1,14 @@
 //! The input of a cell's step: an array on the host, or h of another cell.
 
-#[cfg(doc)]
-use crate::PlacedCell;
 use crate::as_view::AsView;
+#[cfg(doc)]
+use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
+use crate::error::Result;
 use crate::layer::kind::Kind;
+use crate::real::Real;
 use crate::session::{Input, Session};
-use crate::{Real, Result, Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView};
 
 /// The input of [`PlacedCell::step`]: an array on the host, as a [`Tensor`], [`TensorView`] or with the feature
 /// `ndarray` an array of `ndarray`, or the [state](CellState) of another cell, whose h is read where it is. Stacked

@@ -11,23 +11,24 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::Error;
+use crate::blocking::Wait;
 use crate::cell::buffers::CellBuffers;
 use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
-use crate::config::Nonlinearity;
+use crate::cell_kind::Nonlinearity;
 use crate::device::Device;
-use crate::gpu::Wait;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::layer::config::{Config, ForCell};
-use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
+use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::place::Place;
 use crate::model::PlacedModel;
+use crate::real::Real;
 use crate::request::Request;
 use crate::weights::names::{Naming, Parameter};
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
-use crate::{Real, Result};
 
 /// `torch.nn.LSTMCell` with its weights.
 pub type LstmCell<F = f32> = Cell<LstmKind, F>;
@@ -98,7 +99,7 @@ pub struct Cell<K, F = f32> {
 }
 
 impl<K: Kind> Cell<K> {
-    /// A cell with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// Makes a cell with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
     /// (`torch.nn.RNNCellBase.reset_parameters`), from a seeded generator.
     ///
     /// # Errors
@@ -110,11 +111,13 @@ impl<K: Kind> Cell<K> {
     }
 
     /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on.
-    /// Whether there are biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
+    /// The presence of biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
-    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
-    /// `{prefix}nonlinearity` if the file has it, which [`save_safetensors`](Self::save_safetensors) writes and PyTorch
-    /// does not, or set afterwards, or stated and checked by [`from_safetensors_with`](Self::from_safetensors_with).
+    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell and where the reset gate of a GRU cell acts
+    /// ([`reset_after`](Cell::with_reset_after)) are not in the weights: they are read from the metadata keys
+    /// `{prefix}nonlinearity` and `{prefix}reset_after` if the file has them, which
+    /// [`save_safetensors`](Self::save_safetensors) writes and PyTorch does not, or set afterwards, or stated and checked
+    /// by [`from_safetensors_with`](Self::from_safetensors_with).
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix,
@@ -158,14 +161,14 @@ impl<K: Kind> Cell<K> {
     /// # Errors
     /// As [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Cell<K, F>> {
-        let Recurrence(cell) = K::RECURRENCE;
+        let KindCell(cell) = K::CELL;
         let (config, mut weights) = pytorch::read(Naming::Cell, cell, file, prefix)?;
         Cell::checked(CellConfig::of(config), weights.swap_remove(0), prefix)
     }
 }
 
 impl<K: Kind, F: Real> Cell<K, F> {
-    /// A cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
+    /// Makes a cell of the given weights: `weight_ih [G·H, I]`, `weight_hh [G·H, H]` and the biases `[G·H]`.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0; [`Error::Shape`], [`Error::MissingTensor`] or [`Error::UnexpectedTensor`]
@@ -189,7 +192,7 @@ impl<K: Kind, F: Real> Cell<K, F> {
         pytorch::save(Naming::Cell, &self.config.0, std::slice::from_ref(&self.weights), path.as_ref(), prefix)
     }
 
-    /// The same cell in another number type, each weight the nearest value: f32 to f64 is exact.
+    /// Returns the same cell in another number type, each weight the nearest value: f32 to f64 is exact.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
@@ -197,12 +200,12 @@ impl<K: Kind, F: Real> Cell<K, F> {
         Cell::new(self.config.clone(), self.weights.cast()?)
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &CellConfig<K> {
         &self.config
     }
 
-    /// The weights.
+    /// Returns the weights.
     pub fn weights(&self) -> &LayerWeights<F> {
         &self.weights
     }
@@ -237,8 +240,18 @@ impl<K: Kind, F: Real> Place<'_, Cell<K, F>> {
     }
 }
 
+impl<F: Real> Cell<GruKind, F> {
+    /// The same cell with its reset gate after the recurrent product (true) or before it, which weights do not tell:
+    /// [`GruCellConfig::with_reset_after`](Config::with_reset_after).
+    #[must_use]
+    pub fn with_reset_after(mut self, reset_after: bool) -> Self {
+        self.config = self.config.with_reset_after(reset_after);
+        self
+    }
+}
+
 impl<F: Real> Cell<RnnKind, F> {
-    /// The same cell with another nonlinearity, which weights do not tell.
+    /// Returns the same cell with another nonlinearity, which weights do not tell.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.config = self.config.with_nonlinearity(nonlinearity);

@@ -3,21 +3,23 @@
 use std::fmt;
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::Error;
 use crate::as_view::AsView;
+use crate::blocking::Wait;
 use crate::call::{Call, Results};
 use crate::cell::input::{Source, StepInput};
 use crate::cell::shape::StepShape;
 use crate::cell::state::CellState;
 use crate::cell::{Cell, CellConfig};
 use crate::device::Device;
-use crate::gpu::Wait;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::layer::kind::Kind;
 use crate::model::PlacedModel;
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::{FromState, Request, sealed};
-use crate::{Real, Result, Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView};
 
 /// A [`Cell`] on a device, ready to run: [`PlacedLstmCell`](crate::PlacedLstmCell),
 /// [`PlacedGruCell`](crate::PlacedGruCell) or [`PlacedRnnCell`](crate::PlacedRnnCell). May be used from several threads
@@ -49,22 +51,22 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         &self.0.model
     }
 
-    /// The cell, as it was placed.
+    /// Returns the cell, as it was placed.
     pub fn cell(&self) -> &Cell<K, F> {
         &self.0.cell
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &CellConfig<K> {
         self.0.cell.config()
     }
 
-    /// The device that it runs on.
+    /// Returns the device that it runs on.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
 
-    /// One step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`,
+    /// Runs one step between arrays of the host, `module(input, state)` in PyTorch: input `[B, I]` or unbatched `[I]`,
     /// states `[B, H]` or `[H]`. The state is `None` for zeros, `&state` or `Some(&state)`. Steps that follow each
     /// other are better taken by [`step`](Self::step), whose state stays on the device. [`request`](Self::request) does
     /// not block.

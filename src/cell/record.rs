@@ -1,21 +1,22 @@
 //! Recording a cell's step into the caller's command encoder.
 
-#[cfg(doc)]
-use crate::Error;
+use crate::blocking::Wait;
 use crate::call::Call;
 use crate::cell::buffers::{CellBufferSizes, CellBuffers};
 use crate::cell::placed::PlacedCell;
 use crate::cell::shape::StepShape;
 use crate::device::needs_gpu;
-use crate::gpu::Wait;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::model::GpuModel;
 use crate::layer::buffers::BufferSizes;
 use crate::layer::kind::Kind;
-use crate::model::Place;
+use crate::model::Engine;
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::real::Real;
 use crate::request::Request;
-use crate::{Real, Result};
 
 impl<K: Kind, F: Real> PlacedCell<K, F> {
     /// Records a step of B = `batch` rows into `encoder`, over buffers on the same device: no submission, no wait, no
@@ -110,7 +111,7 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
     }
 
     fn recording(&self, call: &Call) -> Result<(&GpuModel, Plan)> {
-        let Place::Gpu(model) = &self.model().place else {
+        let Engine::Gpu(model) = &self.model().engine else {
             return Err(needs_gpu("recording into a command encoder"));
         };
         Ok((model, model.plan_recording(call.task, None)?))

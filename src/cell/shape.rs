@@ -1,9 +1,11 @@
 //! The shapes of one step.
 
 use crate::cell::CellConfig;
+use crate::error::{Error, Result};
 use crate::extents::Extents;
 use crate::layer::kind::Kind;
-use crate::{Error, Real, Result, Tensor};
+use crate::real::Real;
+use crate::tensor::Tensor;
 
 /// The rows of a step: B, or `None` for unbatched arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,17 +4,19 @@ use std::fmt;
 use std::ops::Range;
 use std::slice::from_ref;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
 use crate::cell::CellConfig;
 use crate::cell::input::Source;
 use crate::cell::shape::StepShape;
-use crate::gpu::Wait;
+use crate::error::{Error, Result};
 use crate::layer::kind::Kind;
-use crate::model::{Place, PlacedModel};
+use crate::model::{Engine, PlacedModel};
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::Request;
 use crate::session::Session;
-use crate::{Error, Real, Result, Tensor};
+use crate::tensor::Tensor;
 
 /// The state of a cell between its steps, where the cell runs: [`LstmCellState`](crate::LstmCellState),
 /// [`GruCellState`](crate::GruCellState) or [`RnnCellState`](crate::RnnCellState).
@@ -29,8 +31,8 @@ pub struct CellState<K, F = f32> {
 
 impl<K: Kind, F: Real> CellState<K, F> {
     pub(super) async fn zeros(config: CellConfig<K>, model: &PlacedModel<F>, shape: StepShape) -> Result<Self> {
-        // What a step needs is checked here, not at the first step.
-        if let Place::Gpu(model) = &model.place
+        // Whatever a step needs is checked here, not at the first step.
+        if let Engine::Gpu(model) = &model.engine
             && shape.batch() > 0
         {
             model.plan(Task::forward(shape.extents()))?;

@@ -12,9 +12,10 @@ use crate::config::RecurrentConfig;
 use crate::cpu::fast::FastModel;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::ReferenceModel;
+use crate::error::Result;
 use crate::extents::Extents;
+use crate::real::Real;
 use crate::weights::LayerWeights;
-use crate::{Real, Result};
 
 /// Returns the threads that this process may use. Asking the system costs as much as a small forward.
 pub(crate) fn available_threads() -> usize {
@@ -39,7 +40,7 @@ impl<F: Real> CpuModel<F> {
     /// `threads` are the most that a forward may use.
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let is_f32 = size_of::<F>() == size_of::<f32>();
-        let path = if is_f32 && fast::is_supported(config.cell) {
+        let path = if is_f32 && fast::is_supported() {
             Path::Fast(FastModel::new(config, layers, threads)?)
         } else {
             Path::Reference(ReferenceModel::new(config, layers)?)
@@ -47,7 +48,7 @@ impl<F: Real> CpuModel<F> {
         Ok(Self { config: config.clone(), path })
     }
 
-    /// What a forward of this shape will do.
+    /// Plans a forward of this shape.
     pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         match &self.path {
             Path::Reference(model) => model.plan(extents),

@@ -1,11 +1,11 @@
-//! What a forward will do on the CPU, in numbers and words.
+//! The plan of a forward on the CPU, in numbers and words.
 
 use std::fmt;
 
 use crate::config::RecurrentConfig;
 use crate::extents::Extents;
 
-/// What a forward of one shape does on the CPU: [`Plan::Cpu`](crate::Plan::Cpu).
+/// The plan of a forward of one shape on the CPU: [`Plan::Cpu`](crate::Plan::Cpu).
 ///
 /// Its [`Display`](fmt::Display) is for people: a line, and with `{:#}` what was chosen and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,38 +22,38 @@ pub struct CpuPlan {
 }
 
 impl CpuPlan {
-    /// The vectors that are used: "AVX-512", "AVX2", "NEON" or "SIMD128"; "reference path" where that runs, in f64 and
-    /// on machines without vectors.
+    /// Returns the vectors that are used: "AVX-512", "AVX2", "NEON" or "SIMD128"; "reference path" where that runs, in
+    /// f64 and on machines without vectors.
     pub fn instruction_set(&self) -> &'static str {
         self.instruction_set
     }
 
-    /// How many threads share the layer with the most work. Fewer run where another program takes the cores.
+    /// Returns how many threads share the layer with the most work. Fewer run where another program takes the cores.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// How many threads there may be.
+    /// Returns how many threads there may be.
     pub fn available_threads(&self) -> usize {
         self.available_threads
     }
 
-    /// Hidden units whose gates are computed at a time, each in a lane of a vector.
+    /// Returns the hidden units whose gates are computed at a time, each in a lane of a vector.
     pub fn tile_units(&self) -> usize {
         self.tile_units
     }
 
-    /// Batch rows that a tile of weights is read for at a time.
+    /// Returns the batch rows that a tile of weights is read for at a time.
     pub fn tile_rows(&self) -> usize {
         self.tile_rows
     }
 
-    /// Time steps whose input product is computed at a time.
+    /// Returns the time steps whose input product is computed at a time.
     pub fn chunk_steps(&self) -> usize {
         self.chunk_steps
     }
 
-    /// The floating-point operations of the matrix products, a multiply-add counted as two.
+    /// Returns the floating-point operations of the matrix products, a multiply-add counted as two.
     pub fn flops(&self) -> u64 {
         let (config, rows) = (&self.config, self.extents.time_steps.saturating_mul(self.extents.batch) as u64);
         let of_layer = |layer: usize| {

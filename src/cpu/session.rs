@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::cpu::CpuModel;
+use crate::error::Result;
+use crate::real::Real;
 use crate::tensor::zeroed;
-use crate::{Real, Result};
 
 /// The states of many rows.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use wgpu::{AdapterInfo, Backends, DeviceType, PowerPreference};
 
+use crate::error::{Error, Result};
 use crate::gpu::instance;
-use crate::{Error, Result};
 
 /// How a GPU is chosen. What is left open is taken from wgpu's environment variables, and then by rank: real GPUs
 /// before software adapters, dedicated before integrated ones (the other way round for `PowerPreference::LowPower`).

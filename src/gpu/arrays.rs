@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use crate::error::{Error, Result};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::transfer::buffer;
 use crate::plan::program::{Array, Name};
-use crate::{Error, Result};
 
 /// A range of a buffer, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

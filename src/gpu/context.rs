@@ -1,11 +1,11 @@
 //! What models on one device share: the device, what it can hold, and its compiled kernels.
 
+use crate::error::{Error, Result};
 use crate::gpu::adapter::{self, Chosen};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::Pipelines;
 use crate::gpu::tuned::Tuned;
 use crate::plan::limits::{BindingLimits, DeviceLimits, SUBMISSION_WORK};
-use crate::{Error, Result};
 
 /// The features that are used where a device has them.
 pub(crate) const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE;
@@ -40,6 +40,12 @@ impl Context {
     /// A caller's device, used as it is.
     pub(crate) fn borrow(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::over(GuardedDevice::borrowed(device, queue))
+    }
+
+    /// Plans as for a real GPU, even if this is a software adapter.
+    pub(crate) fn with_hardware_tiles(mut self) -> Self {
+        self.limits.software = false;
+        self
     }
 
     fn over(gpu: GuardedDevice) -> Self {

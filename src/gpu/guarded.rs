@@ -3,12 +3,12 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
-use crate::gpu::Wait;
+use crate::blocking::Wait;
+use crate::error::{Error, Result};
 #[cfg(target_arch = "wasm32")]
 use crate::gpu::unanswered::Unanswered;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::wait::{deliver_news, go_on_panicking, wait_here, wait_on_thread};
-use crate::{Error, Result};
 
 /// The errors that calls are asked for. wgpu panics in browsers on a scope for internal errors, which none of our calls
 /// raise there.

@@ -9,7 +9,7 @@ pub(crate) mod model;
 mod pipeline;
 mod run;
 pub(crate) mod session;
-mod shader;
+pub(crate) mod shader;
 mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
@@ -20,14 +20,6 @@ mod unanswered;
 mod wait;
 mod weights;
 pub(crate) mod workspace;
-
-/// Whether a call may block the calling thread until the GPU is done, or must leave it free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    #[cfg(not(target_arch = "wasm32"))]
-    Blocking,
-    Async,
-}
 
 #[cfg(test)]
 mod bits;

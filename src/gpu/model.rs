@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, Task};
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
 use crate::gpu::run::{self, Bound};
@@ -20,9 +21,9 @@ use crate::plan::limits::DeviceLimits;
 use crate::plan::program::Name;
 use crate::plan::{Plan, Source};
 use crate::precision::Precision;
+use crate::real::Real;
 use crate::strategy::Strategy;
 use crate::weights::LayerWeights;
-use crate::{Error, Real, Result};
 
 /// How many sets of buffers a model keeps for calls to come; the one unused longest goes first.
 const KEPT_SETS: usize = 4;

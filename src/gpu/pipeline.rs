@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::error::{Error, Result};
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::shader;
 use crate::plan::kernel::{Access, Parameter, PipelineKey};
-use crate::{Error, Result};
 
 /// A compiled kernel with the layouts of its two groups.
 #[derive(Debug)]

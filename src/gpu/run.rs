@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::gpu::Wait;
+use crate::blocking::Wait;
+use crate::error::{Error, Result};
 use crate::gpu::arrays::{Arrays, BufferRange, missing};
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::pipeline::Pipeline;
 use crate::gpu::weights::PackedWeights;
 use crate::plan::program::{Binding, Command, Copy, Name, Program};
-use crate::{Error, Result};
 
 /// The kernels of a program with their arrays, ready to record.
 #[derive(Debug)]

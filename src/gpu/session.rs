@@ -3,16 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, StateArrays, Task};
+use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
 use crate::gpu::workspace::Workspace;
 use crate::plan::program::{self, Array, Command, Copy, Name};
+use crate::real::Real;
 use crate::strategy::Strategy;
-use crate::{Error, Real, Result};
 
 /// After so many calls that read nothing back, the device is waited for: a program that only pushes must not run ahead of it
 /// without end.

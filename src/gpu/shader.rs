@@ -1,7 +1,7 @@
 //! The table of shader sources: a kernel is a concatenation of files, the same on every backend.
 
 use crate::cell_kind::CellKind;
-use crate::config::Nonlinearity;
+use crate::cell_kind::Nonlinearity;
 use crate::plan::kernel::{Kernel, Role, Sources};
 use crate::precision::Precision;
 

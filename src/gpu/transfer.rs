@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::gpu::Wait;
+use crate::blocking::Wait;
+use crate::error::Result;
 use crate::gpu::guarded::GuardedDevice;
-use crate::{Real, Result};
+use crate::real::Real;
 
 /// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there
 /// is lost, not only the write.

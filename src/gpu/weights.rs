@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use half::f16;
 
+use crate::blocking::Wait;
 use crate::config::RecurrentConfig;
-use crate::gpu::Wait;
+use crate::error::{Error, Result};
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::context::Context;
 use crate::gpu::transfer;
@@ -15,10 +16,11 @@ use crate::plan::limits::{DeviceLimits, check, saturating_product};
 use crate::plan::program::Name;
 use crate::plan::{WEIGHT_BLOCK, wave};
 use crate::precision::Precision;
+use crate::real::Real;
+use crate::tensor::Tensor;
 use crate::tensor::element_count;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
-use crate::{Error, Real, Result, Tensor};
 
 /// The packed weights of a model, by the names that programs call them.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! A plan with arrays and bound kernels: made once, used for every call that it fits.
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
-use crate::gpu::Wait;
+use crate::error::Result;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;
@@ -10,7 +11,7 @@ use crate::gpu::transfer;
 use crate::gpu::weights::PackedWeights;
 use crate::plan::Plan;
 use crate::plan::program::{Command, Name};
-use crate::{Real, Result};
+use crate::real::Real;
 
 #[derive(Debug)]
 pub(crate) struct Workspace {

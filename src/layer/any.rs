@@ -3,14 +3,15 @@
 use std::fmt;
 use std::path::Path;
 
-#[cfg(doc)]
-use crate::Error;
 use crate::config::RecurrentConfig;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::layer::{Gru, Lstm, Rnn};
+use crate::real::Real;
 use crate::weights::LayerWeights;
 use crate::weights::inventory::LayerKind;
 use crate::weights::tensor_file::TensorFile;
-use crate::{Real, Result};
 
 /// An [`Lstm`], [`Gru`] or [`Rnn`]. Displays as PyTorch prints it.
 ///

@@ -3,13 +3,13 @@
 use std::marker::PhantomData;
 
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::model::DeviceArrays;
 use crate::layer::kind::{GruKind, LstmKind, RnnKind};
 use crate::plan::Plan;
 use crate::plan::limits::DeviceLimits;
 use crate::plan::program::Name;
-use crate::{Error, Result};
 
 /// An array in a buffer of the caller's: the buffer, and the bytes from `offset` on. A whole buffer, a
 /// [`BufferSlice`](wgpu::BufferSlice) and a [`BufferBinding`](wgpu::BufferBinding) are ranges, too.

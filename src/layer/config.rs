@@ -1,11 +1,13 @@
-//! What a layer is, before it has weights or a device.
+//! The configuration of a layer or cell, before it has weights or a device.
 
 use std::marker::PhantomData;
 
-use crate::cell_kind::CellKind;
-use crate::config::{Nonlinearity, RecurrentConfig};
-use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
-use crate::{Error, Real, Result, Tensor, TensorView};
+use crate::cell_kind::Nonlinearity;
+use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
+use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
+use crate::real::Real;
+use crate::tensor::{Tensor, TensorView};
 
 /// The configuration of a recurrent layer or cell: the arguments of `torch.nn.LSTM`, `GRU`, `RNN`, `LSTMCell`,
 /// `GRUCell` or `RNNCell` by the same names and with the same defaults. `with_…` sets an argument, the name alone reads
@@ -68,7 +70,7 @@ impl Config<LstmKind> {
         self
     }
 
-    /// P where h is projected, else 0.
+    /// Returns P where h is projected, else 0.
     pub fn proj_size(&self) -> usize {
         self.0.proj_size
     }
@@ -83,16 +85,18 @@ impl<M: Module> Config<GruKind, M> {
     /// before   n = tanh(W_in·x + b_in + W_hn·(r ⊙ h) + b_hn)
     /// ```
     ///
-    /// Weights do not record it. A step of the second form has two products, and on a GPU two dispatches.
+    /// Weights do not record it. A step of the second form has two products, and on a GPU two dispatches: neither
+    /// [`Strategy::Sequence`](crate::Strategy::Sequence) nor [`Strategy::Wavefront`](crate::Strategy::Wavefront) runs it.
     #[must_use]
     pub fn with_reset_after(mut self, reset_after: bool) -> Self {
-        self.0.cell = if reset_after { CellKind::Gru } else { CellKind::GruResetBefore };
+        self.0.cell = self.0.cell.with_reset_after(reset_after);
         self
     }
 
     /// Whether the reset gate acts after the recurrent product of the new gate.
     pub fn reset_after(&self) -> bool {
-        self.0.cell == CellKind::Gru
+        // Every cell of this kind has the argument.
+        self.0.cell.reset_after().unwrap_or(true)
     }
 }
 
@@ -100,25 +104,22 @@ impl<M: Module> Config<RnnKind, M> {
     /// Sets what is applied to the sum of the products: tanh, the default, or relu.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
-        self.0.cell = CellKind::Rnn(nonlinearity);
+        self.0.cell = self.0.cell.with_nonlinearity(nonlinearity);
         self
     }
 
-    /// The nonlinearity: tanh or relu.
+    /// Returns the nonlinearity: tanh or relu.
     pub fn nonlinearity(&self) -> Nonlinearity {
-        match self.0.cell {
-            CellKind::Rnn(nonlinearity) => nonlinearity,
-            // Of another cell there is no configuration of this kind.
-            _ => Nonlinearity::default(),
-        }
+        // Every cell of this kind has the argument.
+        self.0.cell.nonlinearity().unwrap_or_default()
     }
 }
 
 impl<K: Kind, M: Module> Config<K, M> {
-    /// PyTorch's defaults, from `input_size` features to `hidden_size` units: one forward layer with biases,
-    /// time-major.
+    /// Makes a configuration with PyTorch's defaults, from `input_size` features to `hidden_size` units: one forward
+    /// layer with biases, time-major.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
-        let Recurrence(cell) = K::RECURRENCE;
+        let KindCell(cell) = K::CELL;
         Self::of(RecurrentConfig::one_layer(cell, input_size, hidden_size))
     }
 
@@ -134,17 +135,17 @@ impl<K: Kind, M: Module> Config<K, M> {
         self
     }
 
-    /// I: features of the input.
+    /// Returns I, the features of the input.
     pub fn input_size(&self) -> usize {
         self.0.input_size
     }
 
-    /// H: units of a layer and direction, or of a cell.
+    /// Returns H, the units of a layer and direction, or of a cell.
     pub fn hidden_size(&self) -> usize {
         self.0.hidden_size
     }
 
-    /// Whether there are biases.
+    /// Returns whether there are biases.
     pub fn bias(&self) -> bool {
         self.0.bias
     }
@@ -181,42 +182,42 @@ impl<K: Kind> Config<K> {
         self
     }
 
-    /// L: layers stacked on each other.
+    /// Returns L, the layers stacked on each other.
     pub fn num_layers(&self) -> usize {
         self.0.num_layers
     }
 
-    /// Whether batched input and output are `[B, T, ·]`.
+    /// Returns whether batched input and output are `[B, T, ·]`.
     pub fn batch_first(&self) -> bool {
         self.0.batch_first
     }
 
-    /// p: the probability with which an element between two layers is dropped in training mode.
+    /// Returns p, the probability with which an element between two layers is dropped in training mode.
     pub fn dropout(&self) -> f64 {
         self.0.dropout
     }
 
-    /// Whether each layer has a second direction.
+    /// Returns whether each layer has a second direction.
     pub fn bidirectional(&self) -> bool {
         self.0.bidirectional
     }
 
-    /// D: 2 if bidirectional, else 1.
+    /// Returns D: 2 if bidirectional, else 1.
     pub fn directions(&self) -> usize {
         self.0.directions()
     }
 
-    /// P: the size of h and of a direction's output; H without a projection.
+    /// Returns P, the size of h and of a direction's output; H without a projection.
     pub fn recurrent_size(&self) -> usize {
         self.0.recurrent_size()
     }
 
-    /// D·P: features of the output. Sizes that cannot be addressed are given as `usize::MAX`.
+    /// Returns D·P, the features of the output. Sizes that cannot be addressed are given as `usize::MAX`.
     pub fn output_size(&self) -> usize {
         self.0.output_size()
     }
 
-    /// An output `[…, D·P]` seen as `[…, D, P]`: forward at 0, reverse at 1 of the dimension before the last
+    /// Returns an output `[…, D·P]` seen as `[…, D, P]`: forward at 0, reverse at 1 of the dimension before the last
     /// (`output.view(T, B, D, H)` of PyTorch's documentation).
     ///
     /// # Errors
@@ -226,14 +227,14 @@ impl<K: Kind> Config<K> {
         let (Some((&last, outer)), 2..=3) = (output.shape().split_last(), output.shape().len()) else {
             return Err(shape_error("output", format!("[T, B, {expected}] or [T, {expected}]"), output));
         };
-        // What is too large for a number is no array's.
+        // A size that is too large for a number is no array's.
         if self.directions().checked_mul(self.recurrent_size()) != Some(last) {
             return Err(shape_error("output", format!("[…, {expected}]"), output));
         }
         output.view([outer, &[self.directions(), self.recurrent_size()]].concat())
     }
 
-    /// A state `[L·D, …]` (`h` or `c`) seen as `[L, D, …]` (`h_n.view(L, D, B, H)` of PyTorch's documentation).
+    /// Returns a state `[L·D, …]` (`h` or `c`) seen as `[L, D, …]` (`h_n.view(L, D, B, H)` of PyTorch's documentation).
     ///
     /// # Errors
     /// [`Error::Shape`] when the first dimension is not L·D or the last is neither H nor P.

@@ -1,15 +1,17 @@
 //! A forward between arrays of the host.
 
-#[cfg(doc)]
-use crate::Error;
 use crate::as_view::AsView;
-use crate::gpu::Wait;
+use crate::blocking::Wait;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model;
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::{FromState, Request, Rows, check_output, sealed};
-use crate::{Real, Result, Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView};
 
 /// A forward that gives the states after every step: [`Request::all_states`].
 #[derive(Clone, Debug, PartialEq)]
@@ -30,11 +32,11 @@ pub struct Forward<'a, K: Kind, F: Real> {
     input: Result<TensorView<'a, F>>,
     state: Option<&'a K::State<F>>,
     options: Options<'a>,
-    /// Where the output goes, if not into an array of its own.
+    /// The memory that the output goes to, if not an array of its own.
     output: &'a mut [F],
 }
 
-/// A forward's output and last state, and whether there is more to be had of it.
+/// The results that a forward is to give beside the last state.
 #[derive(Clone, Copy)]
 struct Wanted {
     output: bool,

@@ -1,8 +1,10 @@
 //! The kinds of recurrent layers, as types: what differs between them in a function's signature.
 
 use crate::cell_kind::CellKind;
-use crate::config::Nonlinearity;
-use crate::{Error, Real, Result, Tensor};
+use crate::cell_kind::Nonlinearity;
+use crate::error::{Error, Result};
+use crate::real::Real;
+use crate::tensor::Tensor;
 
 mod sealed {
     pub trait Sealed {}
@@ -20,10 +22,10 @@ pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sy
 
     /// The cell that a layer of this kind has before any option is set.
     #[doc(hidden)]
-    const RECURRENCE: Recurrence;
+    const CELL: KindCell;
 
     /// How many arrays a state has: h, and c of an LSTM.
-    const STATES: usize = Self::RECURRENCE.0.states().len();
+    const STATES: usize = Self::CELL.0.states().len();
 
     /// The arrays of a state, h first.
     #[doc(hidden)]
@@ -37,7 +39,7 @@ pub trait Kind: sealed::Sealed + Clone + std::fmt::Debug + PartialEq + Send + Sy
 /// The crate's own name of a cell; opaque to the outside.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct Recurrence(pub(crate) CellKind);
+pub struct KindCell(pub(crate) CellKind);
 
 /// `torch.nn.LSTM`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub struct LstmState<F = f32> {
 impl Kind for LstmKind {
     type State<F: Real> = LstmState<F>;
 
-    const RECURRENCE: Recurrence = Recurrence(CellKind::Lstm);
+    const CELL: KindCell = KindCell(CellKind::Lstm);
 
     fn arrays<F: Real>(state: &LstmState<F>) -> Vec<&Tensor<F>> {
         vec![&state.h, &state.c]
@@ -79,7 +81,7 @@ impl Kind for LstmKind {
 impl Kind for GruKind {
     type State<F: Real> = Tensor<F>;
 
-    const RECURRENCE: Recurrence = Recurrence(CellKind::Gru);
+    const CELL: KindCell = KindCell(CellKind::Gru);
 
     fn arrays<F: Real>(state: &Tensor<F>) -> Vec<&Tensor<F>> {
         vec![state]
@@ -93,7 +95,7 @@ impl Kind for GruKind {
 impl Kind for RnnKind {
     type State<F: Real> = Tensor<F>;
 
-    const RECURRENCE: Recurrence = Recurrence(CellKind::Rnn(Nonlinearity::Tanh));
+    const CELL: KindCell = KindCell(CellKind::Rnn(Nonlinearity::Tanh));
 
     fn arrays<F: Real>(state: &Tensor<F>) -> Vec<&Tensor<F>> {
         vec![state]

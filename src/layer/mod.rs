@@ -18,24 +18,25 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cell_kind::Nonlinearity;
 #[cfg(doc)]
-use crate::Error;
-use crate::config::Nonlinearity;
+use crate::error::Error;
+use crate::error::Result;
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
-use crate::layer::kind::{GruKind, Kind, LstmKind, Recurrence, RnnKind};
+use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
+use crate::real::Real;
 use crate::weights::concat_gates::{self, ConcatGates};
 use crate::weights::names::Naming;
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
-use crate::{Real, Result};
 
 /// `torch.nn.LSTM` with its weights: long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates).
 pub type Lstm<F = f32> = Layer<LstmKind, F>;
 /// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate
-/// after the recurrent product).
+/// after the recurrent product). The other form is at [`with_reset_after`](Layer::with_reset_after).
 pub type Gru<F = f32> = Layer<GruKind, F>;
 /// `torch.nn.RNN` with its weights: the plain recurrent layer of Elman 1990, with tanh or relu.
 pub type Rnn<F = f32> = Layer<RnnKind, F>;
@@ -99,7 +100,7 @@ pub struct Layer<K, F = f32> {
 /// What makes a model out of nothing but sizes or a file makes one of f32. For f64, on the CPU, there are
 /// [`from_tensor_file_as`](Layer::from_tensor_file_as) and [`cast`](Layer::cast).
 impl<K: Kind> Layer<K> {
-    /// A model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
+    /// Makes a model with every weight and bias drawn uniformly from ±1/√H, as PyTorch initialises
     /// (`torch.nn.RNNBase.reset_parameters`), from a seeded generator: the same seed gives the same model on every
     /// machine, but not the numbers that PyTorch draws.
     ///
@@ -118,16 +119,16 @@ impl<K: Kind> Layer<K> {
     ///
     /// # Arguments that weights do not record
     /// PyTorch saves a layer with `batch_first=True` exactly like one without, and the wrong layout often runs without an
-    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity` and `dropout`. There are
-    /// three ways to give them:
+    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity`, `dropout`, and where a GRU's reset gate acts.
+    /// There are three ways to give them:
     ///
     /// - Set them afterwards: [`with_batch_first`](Self::with_batch_first),
-    ///   [`with_nonlinearity`](Layer::with_nonlinearity),
+    ///   [`with_nonlinearity`](Layer::with_nonlinearity), [`with_reset_after`](Layer::with_reset_after),
     ///   [`with_dropout`](Self::with_dropout).
     /// - State the whole configuration, which is compared with the file:
     ///   [`from_safetensors_with`](Self::from_safetensors_with).
     /// - Keep them in the file's metadata under the keys `{prefix}batch_first` (true or false), `{prefix}nonlinearity`
-    ///   (tanh or relu) and `{prefix}dropout`, from which they are read here.
+    ///   (tanh or relu), `{prefix}reset_after` (true or false) and `{prefix}dropout`, from which they are read here.
     ///   [`save_safetensors`](Self::save_safetensors) writes them; Python does by
     ///   `save_file(lstm.state_dict(), path, metadata={"batch_first": str(lstm.batch_first)})`.
     ///
@@ -139,7 +140,8 @@ impl<K: Kind> Layer<K> {
     /// # Ok::<(), wgpu_rnn::Error>(())
     /// ```
     ///
-    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras).
+    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras), unless it is
+    /// said otherwise.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix,
@@ -157,7 +159,7 @@ impl<K: Kind> Layer<K> {
     /// use wgpu_rnn::{Lstm, LstmConfig};
     ///
     /// // The line that made the model: nn.LSTM(80, 512, num_layers=3, batch_first=True)
-    /// let config = LstmConfig::new(80, 512).num_layers(3).batch_first(true);
+    /// let config = LstmConfig::new(80, 512).with_num_layers(3).with_batch_first(true);
     /// let lstm = Lstm::from_safetensors_with(config, "model.safetensors", "encoder.")?;
     /// # Ok::<(), wgpu_rnn::Error>(())
     /// ```
@@ -192,14 +194,14 @@ impl<K: Kind> Layer<K> {
     /// # Errors
     /// As [`from_safetensors`](Self::from_safetensors).
     pub fn from_tensor_file_as<F: Real>(file: &TensorFile, prefix: &str) -> Result<Layer<K, F>> {
-        let Recurrence(cell) = K::RECURRENCE;
+        let KindCell(cell) = K::CELL;
         let (config, layers) = pytorch::read(Naming::Layer, cell, file, prefix)?;
         Layer::checked(Config::of(config), layers, prefix)
     }
 }
 
 impl<K: Kind, F: Real> Layer<K, F> {
-    /// A model of the given weights, one entry for each layer and direction: index = layer·D + direction.
+    /// Makes a model of the given weights, one entry for each layer and direction: index = layer·D + direction.
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0 (PyTorch's constructor rule); [`Error::Shape`], [`Error::MissingTensor`] or
@@ -217,7 +219,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
 
     /// Writes the model to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
     /// `module.load_state_dict(safetensors.torch.load_file(path))` reads it in PyTorch (with an empty prefix).
-    /// `batch_first`, `dropout` and an RNN's nonlinearity go into the file's metadata, from which
+    /// `batch_first`, `dropout`, an RNN's `nonlinearity` and a GRU's `reset_after` go into the file's metadata, from which
     /// [`from_safetensors`](Layer::from_safetensors) reads them.
     ///
     /// # Errors
@@ -226,7 +228,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
         pytorch::save(Naming::Layer, &self.config.0, &self.layers, path.as_ref(), prefix)
     }
 
-    /// The same model in another number type, each weight the nearest value: f32 to f64 is exact.
+    /// Returns the same model in another number type, each weight the nearest value: f32 to f64 is exact.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a weight is beyond the range of `G`.
@@ -235,14 +237,14 @@ impl<K: Kind, F: Real> Layer<K, F> {
         Layer::new(self.config.clone(), layers)
     }
 
-    /// The same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
+    /// Returns the same model with batched input and output as `[B, T, ·]` (true) or `[T, B, ·]`.
     #[must_use]
     pub fn with_batch_first(mut self, batch_first: bool) -> Self {
         self.config = self.config.with_batch_first(batch_first);
         self
     }
 
-    /// The same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
+    /// Returns the same model with dropout of probability `p` between its layers, which weights do not tell; it acts in
     /// [training mode](crate::Mode::Training) alone.
     ///
     /// # Errors
@@ -253,12 +255,12 @@ impl<K: Kind, F: Real> Layer<K, F> {
         Ok(Self { config, ..self })
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config<K> {
         &self.config
     }
 
-    /// The weights: index = layer·D + direction.
+    /// Returns the weights: index = layer·D + direction.
     pub fn layers(&self) -> &[LayerWeights<F>] {
         &self.layers
     }
@@ -284,8 +286,18 @@ impl<F: Real> Layer<LstmKind, F> {
     }
 }
 
+impl<F: Real> Layer<GruKind, F> {
+    /// The same model with its reset gate after the recurrent product (true) or before it, which weights do not tell:
+    /// [`GruConfig::with_reset_after`](Config::with_reset_after).
+    #[must_use]
+    pub fn with_reset_after(mut self, reset_after: bool) -> Self {
+        self.config = self.config.with_reset_after(reset_after);
+        self
+    }
+}
+
 impl<F: Real> Layer<RnnKind, F> {
-    /// The same model with another nonlinearity, which weights do not tell.
+    /// Returns the same model with another nonlinearity, which weights do not tell.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.config = self.config.with_nonlinearity(nonlinearity);

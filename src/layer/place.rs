@@ -1,17 +1,18 @@
 //! Placing a layer or a cell on a device.
 
-#[cfg(doc)]
-use crate::Error;
+use crate::blocking::Wait;
 use crate::device::Device;
-use crate::gpu::Wait;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::layer::Layer;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::PlacedModel;
 use crate::precision::Precision;
+use crate::real::Real;
 use crate::request::Request;
 use crate::weights;
-use crate::{Real, Result};
 
 /// The question of [`Layer::place`] and [`Cell::place`](crate::Cell::place).
 pub struct Place<'a, M> {
@@ -27,7 +28,7 @@ impl<'a, M> Place<'a, M> {
 }
 
 impl<T, M> Request<'_, T, Place<'_, M>> {
-    /// The numbers that weights are kept in: as f16, a step of few rows reads half as many bytes.
+    /// Sets the numbers that weights are kept in: as f16, a step of few rows reads half as many bytes.
     ///
     /// The request is answered with [`Error::NonFinite`] for a weight beyond the range of f16, which ends at 65,504.
     pub fn precision(mut self, precision: Precision) -> Self {

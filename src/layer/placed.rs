@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::call::Task;
 use crate::device::Device;
 use crate::dropout::Training;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::extents::Extents;
 use crate::layer::Layer;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::plan::Plan;
 use crate::mode::Mode;
-use crate::model::{Asked, Place, PlacedModel};
+use crate::model::{Asked, Engine, PlacedModel};
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::Request;
 use crate::strategy::Strategy;
-#[cfg(doc)]
-use crate::{Error, Streams};
-use crate::{Real, Result, Tensor};
+use crate::tensor::Tensor;
 
 /// A [`Layer`] on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
 /// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] makes it. May be used from several threads at once.
@@ -53,12 +55,12 @@ struct Shared<K, F> {
     settings: Mutex<Settings>,
 }
 
-/// What may be set on a model, on whatever device.
+/// The settings of a model, on whatever device.
 #[derive(Default)]
 struct Settings {
     /// `None` in evaluation mode.
     training: Option<Arc<Training>>,
-    /// What was asked for on the CPU, where there is nothing to choose.
+    /// The one that was asked for on the CPU, where there is nothing to choose.
     strategy: Strategy,
 }
 
@@ -76,17 +78,17 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The layer, as it was placed.
+    /// Returns the layer, as it was placed.
     pub fn layer(&self) -> &Layer<K, F> {
         &self.0.layer
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config<K> {
         self.0.layer.config()
     }
 
-    /// The device that it runs on.
+    /// Returns the device that it runs on.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
@@ -119,7 +121,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     ///
     /// On the CPU, which takes no device memory, this does nothing.
     pub fn set_memory_limit(&self, bytes: u64) {
-        if let Place::Gpu(model) = &self.model().place {
+        if let Engine::Gpu(model) = &self.model().engine {
             model.set_forward_memory(bytes);
         }
     }
@@ -133,20 +135,20 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// [`Error::Unsupported`] or [`Error::Limit`] for a strategy that cannot run this model on this GPU, with the
     /// reason; the one before stays then. A shape that does not fit is rejected where it comes up, by [`Error::Limit`].
     pub fn set_strategy(&self, strategy: Strategy) -> Result<()> {
-        match &self.model().place {
-            Place::Cpu(_) => {
+        match &self.model().engine {
+            Engine::Cpu(_) => {
                 self.settings().strategy = strategy;
                 Ok(())
             }
-            Place::Gpu(model) => model.set_strategy(strategy),
+            Engine::Gpu(model) => model.set_strategy(strategy),
         }
     }
 
-    /// The strategy that was asked for; [`Strategy::Auto`] if none was.
+    /// Returns the strategy that was asked for; [`Strategy::Auto`] if none was.
     pub fn strategy(&self) -> Strategy {
-        match &self.model().place {
-            Place::Cpu(_) => self.settings().strategy,
-            Place::Gpu(model) => model.strategy(),
+        match &self.model().engine {
+            Engine::Cpu(_) => self.settings().strategy,
+            Engine::Gpu(model) => model.strategy(),
         }
     }
 
@@ -159,7 +161,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         };
     }
 
-    /// The mode that was set.
+    /// Returns the mode that was set.
     pub fn mode(&self) -> Mode {
         self.training().map_or(Mode::Evaluation, |training| Mode::Training { seed: training.seed })
     }
@@ -179,9 +181,9 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// [`Error::Limit`] when the device cannot hold it.
     pub fn plan(&self, time_steps: usize, batch: usize) -> Result<Plan> {
         let extents = Extents::batched(&self.config().0, time_steps, batch);
-        match &self.model().place {
-            Place::Cpu(model) => Ok(Plan::Cpu(model.plan(&extents))),
-            Place::Gpu(model) => {
+        match &self.model().engine {
+            Engine::Cpu(model) => Ok(Plan::Cpu(model.plan(&extents))),
+            Engine::Gpu(model) => {
                 let task = Task { dropout: self.drops_out(), ..Task::forward(extents) };
                 Ok(Plan::Gpu(model.plan_forward(task)?.into()))
             }

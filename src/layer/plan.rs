@@ -1,4 +1,4 @@
-//! What a forward will do, on whatever device.
+//! The plan of a forward, on whatever device.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::cpu::plan::CpuPlan;
 use crate::plan::Plan as GpuPlan;
 use crate::strategy::Strategy;
 
-/// What a forward of one shape will do: [`Placed::plan`](crate::Placed::plan). Its [`Display`](fmt::Display) is for
+/// The plan of a forward of one shape: [`Placed::plan`](crate::Placed::plan). Its [`Display`](fmt::Display) is for
 /// people: a line, and with `{:#}` what was chosen and why.
 ///
 /// ```
@@ -30,7 +30,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// The plan of a GPU: its dispatches and submissions. `None` on the CPU.
+    /// Returns the plan of a GPU: its dispatches and submissions. `None` on the CPU.
     pub fn as_gpu(&self) -> Option<&GpuPlan> {
         match self {
             Self::Gpu(plan) => Some(plan),
@@ -38,12 +38,12 @@ impl Plan {
         }
     }
 
-    /// The strategy of a GPU, which was chosen or asked for; never [`Strategy::Auto`]. `None` on the CPU.
+    /// Returns the strategy of a GPU, which was chosen or asked for; never [`Strategy::Auto`]. `None` on the CPU.
     pub fn strategy(&self) -> Option<Strategy> {
         self.as_gpu().map(GpuPlan::strategy)
     }
 
-    /// The floating-point operations of the matrix products, a multiply-add counted as two.
+    /// Returns the floating-point operations of the matrix products, a multiply-add counted as two.
     pub fn flops(&self) -> u64 {
         match self {
             Self::Gpu(plan) => plan.flops(),
@@ -51,7 +51,8 @@ impl Plan {
         }
     }
 
-    /// The bytes of device memory that a forward with host input and output takes beside the weights; 0 on the CPU.
+    /// Returns the bytes of device memory that a forward with host input and output takes beside the weights; 0 on the
+    /// CPU.
     pub fn device_bytes(&self) -> u64 {
         match self {
             Self::Gpu(plan) => plan.device_bytes(),

@@ -1,15 +1,17 @@
 //! A push of a chunk through streams.
 
 use crate::as_view::AsView;
+use crate::blocking::Wait;
 use crate::call::Call;
+use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::layer::streams::{Slot, Streams};
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::{Request, Rows, check_output, sealed};
 use crate::session::Input;
-use crate::{Error, Real, Result, Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView};
 
 /// The question of [`Streams::request`].
 pub struct Push<'a, K: Kind, F: Real> {
@@ -18,7 +20,7 @@ pub struct Push<'a, K: Kind, F: Real> {
     /// All of them if `None`.
     slots: Option<&'a [Slot]>,
     options: Options<'a>,
-    /// Where the output goes, if not into an array of its own.
+    /// The memory that the output goes to, if not an array of its own.
     output: &'a mut [F],
 }
 

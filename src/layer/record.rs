@@ -1,18 +1,19 @@
 //! Recording a layer into the caller's command encoder.
 
-#[cfg(doc)]
-use crate::Error;
+use crate::blocking::Wait;
 use crate::call::{Call, Results, Task};
 use crate::device::needs_gpu;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::layer::buffers::{BufferSizes, Buffers};
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
-use crate::model::Place;
+use crate::model::Engine;
 use crate::options::Options;
+use crate::real::Real;
 use crate::request::{Request, Rows, sealed};
-use crate::{Real, Result};
 
 /// The question of [`Placed::request_encode`].
 pub struct Encode<'a, K: Kind, F: Real> {
@@ -108,7 +109,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// # Errors
     /// [`Error::Limit`] for a shape that the device cannot hold; [`Error::Unsupported`] on the CPU.
     pub fn buffer_sizes(&self, time_steps: usize, batch: usize) -> Result<BufferSizes> {
-        let Place::Gpu(model) = &self.model().place else {
+        let Engine::Gpu(model) = &self.model().engine else {
             return Err(needs_gpu("recording into a command encoder"));
         };
         let extents = Extents::batched(&self.config().0, time_steps, batch);
@@ -120,7 +121,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
 impl<K: Kind, F: Real> Encode<'_, K, F> {
     async fn record(self, wait: Wait) -> Result<()> {
         let Self { placed, encoder, time_steps, batch, buffers, options } = self;
-        let Place::Gpu(model) = &placed.model().place else {
+        let Engine::Gpu(model) = &placed.model().engine else {
             return Err(needs_gpu("recording into a command encoder"));
         };
         let config = &placed.config().0;

@@ -5,19 +5,21 @@ use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::blocking::Wait;
 use crate::device::Device;
-use crate::gpu::Wait;
+use crate::error::{Error, Result};
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
+use crate::real::Real;
 use crate::request::Request;
 use crate::session::Session;
-use crate::{Error, Real, Result, Tensor};
+use crate::tensor::Tensor;
 
 /// The name of one stream of [`Streams`]. No two streams of a program ever have the same, so that one which was
 /// removed, or belongs to other streams, is found out.
 ///
-/// Where several slots are asked for, `&slot` is a list of one.
+/// `&slot` serves as a list of one wherever several slots are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u64);
 
@@ -111,8 +113,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
 }
 
 impl<T, K: Kind, F: Real> Request<'_, T, NewStreams<'_, K, F>> {
-    /// Room for as many streams as `capacity`, and kernels chosen for that many: for programs that start with few and
-    /// expect more.
+    /// Makes room for as many streams as `capacity`, and kernels chosen for that many: for programs that start with few
+    /// and expect more.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.question.capacity = capacity;
         self
@@ -152,27 +154,27 @@ impl<K: Kind, F: Real> Streams<K, F> {
         Ok(streams)
     }
 
-    /// The slots in the order in which they were added: the order of the rows of [`push`](Self::push).
+    /// Returns the slots in the order in which they were added: the order of the rows of [`push`](Self::push).
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
-    /// How many streams there is room for before [`add`](Self::add) has to make more.
+    /// Returns how many streams there is room for before [`add`](Self::add) has to make more.
     pub fn capacity(&self) -> usize {
         self.session.rows()
     }
 
-    /// The layer that they go through.
+    /// Returns the layer that they go through.
     pub fn layer(&self) -> &Placed<K, F> {
         &self.layer
     }
 
-    /// The configuration of the layer.
+    /// Returns the configuration of the layer.
     pub fn config(&self) -> &Config<K> {
         self.layer.config()
     }
 
-    /// The device that they run on.
+    /// Returns the device that they run on.
     pub fn device(&self) -> &Device {
         self.layer.device()
     }
@@ -340,7 +342,7 @@ impl<K: Kind, F: Real> fmt::Debug for Streams<K, F> {
     }
 }
 
-/// How many, of what, and where: "3 streams through LSTM(10, 20) on CPU".
+/// Number, layer and device: "3 streams through LSTM(10, 20) on CPU".
 impl<K: Kind, F: Real> fmt::Display for Streams<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.slots.len() == 1 { "" } else { "s" };

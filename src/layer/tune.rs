@@ -1,14 +1,19 @@
 //! Finding the fastest strategy by trying.
 
 use crate::call::Call;
+#[cfg(doc)]
+use crate::device::Device;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::extents::Extents;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
-use crate::model::Place;
+use crate::model::Engine;
 use crate::options::Options;
-#[cfg(doc)]
-use crate::{Device, Error};
-use crate::{Real, Result, Strategy, Tensor};
+use crate::real::Real;
+use crate::strategy::Strategy;
+use crate::tensor::Tensor;
 
 impl<K: Kind, F: Real> Placed<K, F> {
     /// Times a forward of zeros of this input shape with each strategy that can run it, and gives the fastest.
@@ -25,7 +30,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// As [`forward`](Self::forward).
     pub fn tune(&self, input_shape: &[usize]) -> Result<Strategy> {
         let extents = Extents::of_input(&self.config().0, input_shape)?;
-        let (Place::Gpu(model), false) = (&self.model().place, extents.is_empty()) else {
+        let (Engine::Gpu(model), false) = (&self.model().engine, extents.is_empty()) else {
             return Ok(self.strategy());
         };
         let zeros = Tensor::<f32>::zeros(input_shape)?;

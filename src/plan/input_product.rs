@@ -3,9 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::Result;
 use crate::config::RecurrentConfig;
-use crate::plan::explain::Count;
+use crate::error::Result;
+use crate::plan::count::Count;
 use crate::plan::few_rows::FewRows;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;
@@ -19,12 +19,16 @@ pub(crate) enum InputProductTile {
     FewRows(FewRows),
 }
 
-/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut. Software
-/// adapters run the invocations of a workgroup in turn and gain nothing from a shared sum.
+/// Every tile that [`tile`] chooses from.
+pub(crate) const TILES: [InputProductTile; 2] = [InputProductTile::Tiled, FEW_ROWS_TILE];
+
+const FEW_ROWS_TILE: InputProductTile = InputProductTile::FewRows(FewRows { units: 8, row_tiles: 2, split: 16 });
+
+/// The kernel for a device and a batch. It must not depend on T, or results would depend on how a sequence is cut.
+/// Software adapters run the invocations of a workgroup in turn and gain nothing from a shared sum.
 pub(crate) fn tile(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> InputProductTile {
-    let few = InputProductTile::FewRows(FewRows { units: 8, row_tiles: 2, split: 16 });
     match limits.software {
-        false if batch <= FEW_ROWS && few.check_workgroup(config, limits).is_ok() => few,
+        false if batch <= FEW_ROWS && FEW_ROWS_TILE.check_workgroup(config, limits).is_ok() => FEW_ROWS_TILE,
         _ => InputProductTile::Tiled,
     }
 }

@@ -1,6 +1,6 @@
 //! What a device can hold, by wgpu's names, and the checks against it.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The limits that decide whether a plan can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! A plan is a [program](program::Program) with the reasons for it. `forward.rs` writes it, `gpu/` runs it.
 
 mod blocks;
+mod chunks;
+mod count;
 mod explain;
 pub(crate) mod few_rows;
 mod forward;
@@ -13,6 +15,7 @@ pub(crate) mod params;
 pub(crate) mod program;
 pub(crate) mod projection;
 pub(crate) mod sequence;
+pub(crate) mod shipped;
 pub(crate) mod step;
 pub(crate) mod strategy;
 pub(crate) mod wave;
@@ -21,13 +24,14 @@ use std::ops::Range;
 
 use crate::call::Task;
 use crate::config::RecurrentConfig;
-use crate::plan::forward::{Forward, Schedule, product_flops};
+use crate::error::{Error, Result};
+use crate::plan::forward::{Forward, product_flops};
 use crate::plan::limits::{DeviceLimits, saturating_product};
+use crate::plan::params::Schedule;
 use crate::plan::program::{Array, Command, Copy, Name, Owner, Program};
 use crate::plan::strategy::Choice;
 use crate::precision::Precision;
 use crate::strategy::Strategy;
-use crate::{Error, Result};
 
 /// The most that a chunk's gx may take. It is written and read once per step, so there is no gain in more than keeps
 /// a GPU busy; long sequences would otherwise take memory in proportion to T.

@@ -3,7 +3,7 @@
 //! All blocks of a plan are written before its first call; a dispatch picks its blocks by dynamic offset. So
 //! recording a step allocates and uploads nothing, and works where immediates do not exist (the browser).
 
-use crate::Result;
+use crate::error::Result;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
 
 /// What all layers and chunks of a call share: the struct `Params` of shaders/base/params.wgsl without its chunks, field by field.
@@ -138,5 +138,26 @@ impl ParamsLayout {
             put(self.step_offset(index), bytemuck::bytes_of(&StepParams { index: index as u32 }));
         }
         content
+    }
+}
+
+/// How the time of a forward is cut, and where its parameters lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Schedule {
+    pub(super) params: ParamsLayout,
+    /// Of the layer with the most features; others have fewer, and leave blocks unused.
+    pub(super) slices: usize,
+    /// T, but 0 without rows.
+    pub(super) time_steps: usize,
+    pub(super) chunk_steps: usize,
+}
+
+impl Schedule {
+    pub(super) fn chunks(&self) -> usize {
+        self.time_steps.div_ceil(self.chunk_steps.max(1))
+    }
+
+    pub(super) fn steps_in(&self, chunk: usize) -> usize {
+        self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
     }
 }

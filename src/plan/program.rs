@@ -9,9 +9,9 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::error::{Error, Result};
 use crate::plan::kernel::{Access, PipelineKey, WeightArray};
 use crate::plan::limits::{DeviceLimits, check};
-use crate::{Error, Result};
 
 /// An array of a program, named by what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! The grid of the projection of h, shaders/step/projection.wgsl.
 
-use crate::Result;
 use crate::config::RecurrentConfig;
+use crate::error::Result;
 use crate::plan::limits::DeviceLimits;
 
 /// Values of h of a workgroup, and rows; the constants of the shader.

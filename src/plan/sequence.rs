@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::plan::limits::{DeviceLimits, MAX_TURNS};
-use crate::{Error, Result};
 
 /// The shape of a workgroup, which owns a row: the shader's override constants of the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,8 +27,8 @@ const MAX_INVOCATIONS: u32 = 1024;
 /// No more invocations share a sum: each takes at least a block of four k.
 const BLOCK: usize = 4;
 
-/// The workgroup for a hidden size, on a device that can run it. The sum is split so that all invocations of a workgroup have
-/// work; a software adapter runs them in turn, and gains nothing from that.
+/// The workgroup for a hidden size, on a device that can run it. The sum is split so that all invocations of a
+/// workgroup have work; a software adapter runs them in turn, and gains nothing from that.
 pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<SequenceTile> {
     let refused =
         |why: &str| Error::Unsupported { what: format!("the sequence strategy for {config}"), why: why.to_owned() };
@@ -46,7 +46,9 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
         false if limits.software => 1,
         false => {
             let most = (config.hidden_size / BLOCK).min(limits.workgroup_size[2] as usize);
-            (available / units).min(most).max(1)
+            let split = (available / units).min(most).max(1);
+            // A power of two, so that the kernels that ship are known.
+            1 << split.ilog2()
         }
     };
     let mut tile = SequenceTile { units: u32::try_from(units).unwrap_or(u32::MAX), split: split as u32, held };
@@ -59,6 +61,17 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
     limits.groups(what, ROWS_OF_LINE as u64)?;
     limits.workgroup(what, tile.workgroup(), tile.workgroup_storage(floats))?;
     Ok(tile)
+}
+
+/// Every tile that [`tile`] chooses from.
+pub(crate) fn tiles() -> impl Iterator<Item = SequenceTile> {
+    let units = (MIN_UNITS.ilog2()..=MAX_INVOCATIONS.ilog2()).map(|bit| 1 << bit);
+    units.flat_map(|units: u32| {
+        let held = units as usize <= MAX_HELD;
+        let splits =
+            if held { units / HELD_VALUES as u32..=units / HELD_VALUES as u32 } else { 1..=MAX_INVOCATIONS / units };
+        splits.filter(|split| split.is_power_of_two()).map(move |split| SequenceTile { units, split, held })
+    })
 }
 
 impl SequenceTile {
@@ -95,5 +108,29 @@ impl fmt::Display for SequenceTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weights = if self.held { "held in registers" } else { "read each step" };
         write!(f, "{} units x 1 row, sum split {}-fold, weights {weights}", self.units, self.split)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::layer::LstmConfig;
+    use crate::plan::tests::limits;
+
+    #[test]
+    fn every_tile_of_the_table_is_chosen_by_some_device_and_no_other() {
+        let mut chosen = HashSet::new();
+        for (hidden, n) in (1..=1024).flat_map(|hidden| [256, 384, 512, 1000, 1024, 2048].map(|n| (hidden, n))) {
+            let workgroup_size = [n, n, 64];
+            for (workgroup_storage, software) in [(16_384, false), (32_768, false), (16_384, true)] {
+                let workgroup_invocations = n;
+                let limits =
+                    DeviceLimits { workgroup_invocations, workgroup_size, workgroup_storage, software, ..limits() };
+                chosen.extend(tile(&LstmConfig::new(1, hidden).0, &limits));
+            }
+        }
+        assert_eq!(chosen, tiles().collect());
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::LstmConfig;
 use crate::extents::Extents;
+use crate::layer::LstmConfig;
 use crate::plan::kernel::{Kernel, Role};
 use crate::plan::params::{ChunkParams, SharedParams};
 use crate::plan::program::Dispatch;

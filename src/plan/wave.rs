@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::plan::WEIGHT_BLOCK;
 use crate::plan::limits::{DeviceLimits, check};
 use crate::plan::params::{self, MAX_CHUNKS};
-use crate::{Error, Result};
 
 /// Layers lie behind each other in a buffer at multiples of so many elements, which every device can bind.
 const ALIGNMENT: usize = 256;

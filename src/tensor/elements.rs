@@ -1,6 +1,7 @@
 //! The collections that an array takes its elements from.
 
-use crate::{Result, memory};
+use crate::error::Result;
+use crate::memory;
 
 mod sealed {
     pub trait Sealed {}

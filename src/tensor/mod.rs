@@ -11,8 +11,9 @@ use std::ops::{Index, IndexMut, Range};
 pub use elements::IntoElements;
 pub use view::TensorView;
 
+use crate::error::{Error, Result};
 pub(crate) use crate::memory::{element_count, zeroed};
-use crate::{Error, Real, Result};
+use crate::real::Real;
 
 /// A dense, row-major array on the host: a shape (slowest dimension first) and its elements.
 ///

@@ -4,7 +4,10 @@
 
 use ndarray::{ArrayBase, ArrayD, ArrayViewD, Data, Dimension, IxDyn, OwnedRepr};
 
-use crate::{Error, Real, Result, Tensor, TensorView, memory};
+use crate::error::{Error, Result};
+use crate::memory;
+use crate::real::Real;
+use crate::tensor::{Tensor, TensorView};
 
 /// Takes the elements over, without a copy.
 impl<F: Real> From<Tensor<F>> for ArrayD<F> {

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::ops::Index;
 
+use crate::error::Result;
+use crate::memory;
+use crate::real::Real;
+use crate::tensor::Tensor;
 use crate::tensor::{check_length, checked_position, debug, position, row_range, select_range};
-use crate::{Real, Result, Tensor, memory};
 
 #[cfg(doc)]
-use crate::Error;
+use crate::error::Error;
 
 /// A borrowed array: a shape over somebody else's elements.
 ///

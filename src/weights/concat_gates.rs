@@ -4,10 +4,12 @@ use std::path::Path;
 
 use crate::cell_kind::{CellKind, lstm_gate};
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::memory::{collected, reserved};
+use crate::real::Real;
+use crate::tensor::Tensor;
 use crate::weights::LayerWeights;
 use crate::weights::tensor_file::TensorFile;
-use crate::{Error, Real, Result, Tensor};
 
 /// The `torch.nn.Linear` of one gate, over the concatenation `[x, h]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,10 +5,11 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
-use crate::{Error, Result, Tensor};
 
 /// Weights for every (layer, direction); the same seed gives the same weights on every machine.
 pub(crate) fn uniform(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWeights>> {

@@ -18,9 +18,11 @@ use std::fmt;
 use half::f16;
 
 use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
 use crate::precision::Precision;
+use crate::real::Real;
+use crate::tensor::Tensor;
 use crate::weights::names::{Parameter, ParameterKind, check_shape};
-use crate::{Error, Real, Result, Tensor};
 
 /// The parameters of one layer and direction, by PyTorch's names, gates in PyTorch's order (LSTM i, f, g, o; GRU r, z,
 /// n); G is 4 for an LSTM, 3 for a GRU, 1 for an RNN.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What a parameter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,14 @@
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::error::ArgumentMismatch;
+use crate::error::{Error, Result};
 use crate::memory::reserved;
+use crate::real::Real;
+use crate::tensor::Tensor;
 use crate::weights::LayerWeights;
 use crate::weights::names::{self, Naming, Parameter, ParameterKind};
 use crate::weights::recorded::Recorded;
 use crate::weights::tensor_file::TensorFile;
-use crate::{Error, Real, Result, Tensor};
 
 /// The configuration and weights of the layer or cell under `prefix`, which must be of `cell`'s kind.
 pub(crate) fn read<F: Real>(

@@ -11,12 +11,14 @@ use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError};
 
+use crate::error::{Error, Result};
 use crate::memory::{filled, reserved};
+use crate::real::Real;
 use crate::tensor::IntoElements;
+use crate::tensor::Tensor;
 use crate::weights::names::Naming;
 use crate::weights::tensor_writer::{MAX_HEADER_BYTES, Prepared};
 use crate::weights::whole_file;
-use crate::{Error, Real, Result, Tensor};
 
 /// A safetensors file: named tensors of any type, converted to `f32` or `f64` as they are taken out.
 ///

@@ -6,8 +6,10 @@ use std::io::{self, Write};
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensorError};
 
+use crate::error::{Error, Result};
 use crate::memory::reserved;
-use crate::{Error, Real, Result, Tensor};
+use crate::real::Real;
+use crate::tensor::Tensor;
 
 /// A header's largest size, by the format.
 pub(super) const MAX_HEADER_BYTES: usize = 100_000_000;

@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use wgpu_rnn::{
-    Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmBuffers, LstmConfig, Mode, Strategy, Tensor, wgpu,
+    Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmBuffers, LstmConfig, Mode, Precision, Strategy, Tensor, wgpu,
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{adapter_under_test, bits, gpu, own_device, uniform};
+use crate::support::{adapter_under_test, bits, gpu, own_device, slice, under_test, uniform};
 
 /// Says why a test did nothing. Straight to stderr: what a passing test prints is hidden.
 fn skipped(why: &str) {
@@ -170,7 +170,7 @@ fn pipeline_cache(device: &Device) -> Option<wgpu::PipelineCache> {
 #[test]
 fn kernels_go_through_a_pipeline_cache_and_give_the_same_bits() {
     let Some(gpu) = gpu() else { return };
-    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let device = under_test(Device::gpu(&GpuOptions::new()).unwrap());
     let Some(cache) = pipeline_cache(&device) else { return };
     let x = uniform(&[4, 2, 3], 3);
     let expected = model().to(&gpu).unwrap().forward(&x, None).unwrap().0;
@@ -462,4 +462,29 @@ fn less_memory_gives_the_same_bits() {
     let cpu = Lstm::random(LstmConfig::new(5, 4), 1).unwrap().to(&Device::cpu()).unwrap();
     cpu.warm_up(&[6, 2, 5]).run().unwrap();
     assert!(matches!(cpu.warm_up(&[6, 2, 4]).run(), Err(Error::Shape { .. })));
+}
+
+/// A device may hold smaller buffers than it could bind. What a plan accepts runs, and a stream's room to spare is no reason to fail.
+#[test]
+fn buffers_that_are_smaller_than_bindings_are_respected() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = own_device(|limits| limits.max_buffer_size = 1 << 20);
+    let small = under_test(Device::from_wgpu(device, queue));
+    let lstm = Lstm::random(LstmConfig::new(1, 64), 1).unwrap();
+    let x = uniform(&[100, 16, 1], 2);
+    let expected = lstm.to(&gpu).unwrap().forward(&x, None).unwrap().0;
+    let placed = lstm.to(&small).unwrap();
+    placed.plan(100, 16).unwrap();
+    assert_eq!(bits(&placed.forward(&x, None).unwrap().0), bits(&expected));
+    // A push of 65 steps leaves room for 128, whose arrays would be too large.
+    let mut streams = placed.streams(16).run().unwrap();
+    let pieces = [(0..65), (65..100)].map(|steps| streams.push(&slice(&x, 0, steps)).unwrap());
+    assert_eq!(bits(&pieces[0]), bits(&slice(&expected, 0, 0..65)));
+    assert_eq!(bits(&pieces[1]), bits(&slice(&expected, 0, 65..100)));
+
+    let stack = Lstm::random(LstmConfig::new(3, 65).with_num_layers(3), 1).unwrap();
+    let x = uniform(&[7, 65, 3], 2);
+    let precision = |device: &Device| stack.place(device).precision(Precision::F16).run().unwrap();
+    let expected = precision(&gpu).forward(&x, None).unwrap().0;
+    assert_eq!(bits(&precision(&small).forward(&x, None).unwrap().0), bits(&expected));
 }

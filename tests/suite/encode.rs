@@ -98,10 +98,13 @@ fn a_recorded_forward_is_a_forward() {
     ] {
         check_recorded(&gpu, config, lstm);
     }
-    check_recorded(&gpu, GruConfig::new(4, 9).with_num_layers(2), |own, first| {
+    fn gru<'a>(own: &'a [wgpu::Buffer], first: Option<&'a [wgpu::Buffer]>) -> GruBuffers<'a> {
         let buffers = GruBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
-    });
+    }
+    let config = GruConfig::new(4, 9).with_num_layers(2);
+    check_recorded(&gpu, config.clone(), gru);
+    check_recorded(&gpu, config.with_reset_after(false).with_bidirectional(true), gru);
     check_recorded(&gpu, RnnConfig::new(4, 9).with_bidirectional(true), |own, first| {
         let buffers = RnnBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))

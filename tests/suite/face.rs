@@ -1,10 +1,10 @@
-//! What people see of the public types, and what a program may do with them.
+//! The public types as people see them and as programs may use them.
 
 use wgpu_rnn::{
     AllStates, Cell, CellState, ConcatGates, Config, CpuPlan, Device, Error, GateLinear, GpuOptions, GpuPlan, Gru,
     GruCell, GruCellConfig, GruConfig, Layer, LayerWeights, Lstm, LstmBuffers, LstmCellBuffers, LstmConfig, LstmKind,
     LstmState, Mode, Nonlinearity, PackedSequence, Placed, PlacedCell, Plan, Precision, Request, Rnn, RnnConfig, Slot,
-    Strategy, Streams, Tensor, TensorFile, TensorView, request,
+    Strategy, Streams, Tensor, TensorFile, TensorView, questions,
 };
 
 use crate::support::{bits, on_both, uniform};
@@ -45,12 +45,12 @@ fn public_types_are_send_and_sync() {
     both::<TensorView<'static>>();
     both::<wgpu_rnn::LayerKind>();
     send::<Request<'static, ()>>();
-    send::<Request<'static, LstmState, request::Forward<'static, LstmKind, f32>>>();
-    send::<Request<'static, (), request::Push<'static, LstmKind, f32>>>();
-    send::<Request<'static, (), request::Encode<'static, LstmKind, f32>>>();
-    send::<Request<'static, LstmState, request::OneStep<'static, LstmKind, f32>>>();
-    send::<Request<'static, (), request::Place<'static, Lstm>>>();
-    send::<Request<'static, (), request::NewStreams<'static, LstmKind, f32>>>();
+    send::<Request<'static, LstmState, questions::Forward<'static, LstmKind, f32>>>();
+    send::<Request<'static, (), questions::Push<'static, LstmKind, f32>>>();
+    send::<Request<'static, (), questions::Encode<'static, LstmKind, f32>>>();
+    send::<Request<'static, LstmState, questions::OneStep<'static, LstmKind, f32>>>();
+    send::<Request<'static, (), questions::Place<'static, Lstm>>>();
+    send::<Request<'static, (), questions::NewStreams<'static, LstmKind, f32>>>();
 }
 
 /// A million weights are not printed, wherever they are; what is printed is a line.
@@ -73,10 +73,6 @@ fn debug_is_a_line() {
     line(&placed, "PlacedCell(GRUCell(10, 20) on CPU)");
     line(&placed.zero_state(3).run().unwrap(), "CellState(GRUCell(10, 20), B = 3)");
     line(&placed.zero_state(None).run().unwrap(), "CellState(GRUCell(10, 20), unbatched)");
-    line(&Tensor::new([2, 2], [0.5_f32, 1.0, -2.0, 3.0]).unwrap(), "Tensor [2, 2] [0.5, 1.0, -2.0, 3.0]");
-    let many = Tensor::<f32>::zeros([1000, 1000]).unwrap();
-    line(&many, "Tensor [1000, 1000] [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, …]");
-    line(&many.as_view(), "TensorView [1000, 1000] [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, …]");
 }
 
 #[test]
@@ -126,11 +122,6 @@ fn sizes_of_any_configuration_do_not_overflow() {
     let output = Tensor::<f32>::zeros([1, 2, 6]).unwrap();
     assert!(matches!(config.split_output(&output), Err(Error::Shape { .. })));
     assert!(matches!(config.split_state(&output), Err(Error::Shape { .. })));
-    // Not even an array of no elements has a dimension of 2·usize::MAX.
-    let empty = Tensor::<f32>::zeros([0, 1, usize::MAX]).unwrap();
-    assert!(matches!(config.split_output(&empty), Err(Error::Shape { .. })));
-    let empty = Tensor::<f32>::zeros([usize::MAX, 0, usize::MAX]).unwrap();
-    assert!(matches!(config.split_state(&empty), Err(Error::Shape { .. })));
     assert!(matches!(Lstm::random(config.clone(), 0), Err(Error::TooLarge { .. })));
     assert!(matches!(Lstm::new(config, Vec::<LayerWeights>::new()), Err(Error::TooLarge { .. })));
     let none = GruConfig::new(3, 4).with_num_layers(0).with_dropout(0.5);

@@ -1,5 +1,7 @@
 //! The test suite. GPU tests run on whatever adapter wgpu finds, software ones included.
 //!
+//! With `WGPU_RNN_TEST_TILES=hardware` a software adapter runs the tiles and strategies of a real GPU.
+//!
 //! With `WGPU_RNN_REQUIRE_GPU=1` a missing adapter is a failure; without it each GPU test says that it was skipped.
 
 mod all_states;
@@ -25,6 +27,7 @@ mod precision;
 mod processes;
 mod properties;
 mod requests;
+mod rooms;
 mod saving;
 mod strategies;
 mod streams;

@@ -11,7 +11,7 @@ use wgpu_rnn::{Config, Device, Error, GpuOptions, Kind, Layer, Real, Tensor, wgp
 pub fn gpu() -> Option<Device> {
     static GPU: OnceLock<Option<Device>> = OnceLock::new();
     let device = GPU.get_or_init(|| match Device::gpu(&GpuOptions::new()) {
-        Ok(device) => Some(device),
+        Ok(device) => Some(under_test(device)),
         Err(error @ Error::NoAdapter { .. }) if std::env::var_os("WGPU_RNN_REQUIRE_GPU").is_none_or(|v| v != "1") => {
             // Straight to stderr: what a passing test prints is hidden.
             let _ = writeln!(std::io::stderr(), "{error}");
@@ -24,6 +24,16 @@ pub fn gpu() -> Option<Device> {
         let _ = writeln!(std::io::stderr(), "SKIPPED, no GPU adapter: {test}");
     }
     device.clone()
+}
+
+/// Returns a new device with the tiles under test: its own, or with `WGPU_RNN_TEST_TILES=hardware` those of a real GPU on
+/// a software adapter as well.
+pub fn under_test(device: Device) -> Device {
+    match std::env::var_os("WGPU_RNN_TEST_TILES") {
+        None => device,
+        Some(tiles) if tiles == "hardware" => device.with_hardware_tiles().unwrap(),
+        Some(tiles) => panic!("WGPU_RNN_TEST_TILES={}: only hardware is known", tiles.display()),
+    }
 }
 
 /// Runs a check on the CPU and on the GPU under test.

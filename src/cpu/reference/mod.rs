@@ -11,11 +11,12 @@ use crate::config::RecurrentConfig;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::Dropout;
+use crate::error::Result;
 use crate::extents::{Extents, RowStride};
 use crate::plan::GX_BUDGET;
+use crate::real::Real;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
-use crate::{Real, Result};
 
 /// A model whose weights are laid out for the CPU.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ impl<F: Real> ReferenceModel<F> {
         Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
     }
 
-    /// What a forward of this shape will do.
+    /// Plans a forward of this shape.
     pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         let is_f32 = size_of::<F>() == size_of::<f32>();
         CpuPlan {

@@ -5,9 +5,10 @@ use std::ops::Range;
 use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
 use crate::cpu::reference::cell::{State, cell, reset};
+use crate::error::Result;
+use crate::real::Real;
 use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
-use crate::{Real, Result};
 
 /// The weights of one layer and direction as the CPU reads them.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct DirectionWeights<F> {
 impl<F: Real> DirectionWeights<F> {
     pub(crate) fn pack(config: &RecurrentConfig, weights: &LayerWeights<F>) -> Result<Self> {
         let rows = config.gate_rows();
-        let bias = |bias: Option<&crate::Tensor<F>>| match bias {
+        let bias = |bias: Option<&crate::tensor::Tensor<F>>| match bias {
             Some(tensor) => Ok(tensor.data().to_vec()),
             None => zeroed("bias", &[rows]),
         };
@@ -42,7 +43,7 @@ impl<F: Real> DirectionWeights<F> {
 }
 
 /// A matrix with rows and columns exchanged.
-fn transposed<F: Real>(matrix: &crate::Tensor<F>) -> Result<Vec<F>> {
+fn transposed<F: Real>(matrix: &crate::tensor::Tensor<F>) -> Result<Vec<F>> {
     let &[rows, columns] = matrix.shape() else { return Ok(Vec::new()) };
     let mut transposed = zeroed("transposed weights", &[columns, rows])?;
     for (row, from) in matrix.data().chunks_exact(columns.max(1)).enumerate() {

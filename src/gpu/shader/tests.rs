@@ -263,8 +263,8 @@ fn tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
-/// The names that a file declares for all of a kernel, and the names of others that it uses. A name that it gives to something of
-/// its own, a parameter, a field or a variable, is none of the others'.
+/// The names that a file declares for all of a kernel, and the names of others that it uses. A name that it gives to
+/// something of its own, a parameter, a field or a variable, is none of the others'.
 fn names(text: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
     let tokens = tokens(text);
     let (mut depth, mut declared, mut local, mut used) = (0, BTreeSet::new(), BTreeSet::new(), BTreeSet::new());

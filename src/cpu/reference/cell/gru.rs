@@ -1,9 +1,9 @@
 //! The GRU cell in its two forms; sources are in shaders/cell/gru.wgsl and gru_reset.wgsl, the GPU twins.
 
 use super::State;
-use crate::Real;
 use crate::cell_kind::MAX_GATES;
 use crate::cell_kind::gru_gate::{NEW, RESET, UPDATE};
+use crate::real::Real;
 
 /// ```text
 /// r = σ(gx_r + gh_r)    z = σ(gx_z + gh_z)    n = tanh(gx_n + r ⊙ gh_n)

@@ -1,9 +1,9 @@
 //! The LSTM cell; equations and sources are in shaders/cell/lstm.wgsl, its GPU twin.
 
 use super::State;
-use crate::Real;
 use crate::cell_kind::MAX_GATES;
 use crate::cell_kind::lstm_gate::{CELL, FORGET, INPUT, OUTPUT};
+use crate::real::Real;
 
 /// ```text
 /// i = σ(gx_i + gh_i)    f = σ(gx_f + gh_f)    g = tanh(gx_g + gh_g)    o = σ(gx_o + gh_o)

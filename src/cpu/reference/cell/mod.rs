@@ -6,8 +6,8 @@ mod rnn;
 
 pub(crate) use gru::reset;
 
-use crate::Real;
 use crate::cell_kind::{CellKind, MAX_GATES};
+use crate::real::Real;
 
 /// What one unit carries from step to step; a cell without c leaves it alone.
 #[derive(Clone, Copy, Debug, PartialEq)]

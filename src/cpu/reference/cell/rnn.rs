@@ -1,9 +1,9 @@
 //! The plain recurrent cell; its source is in shaders/cell/rnn.wgsl, its GPU twin.
 
 use super::State;
-use crate::Real;
 use crate::cell_kind::MAX_GATES;
-use crate::config::Nonlinearity;
+use crate::cell_kind::Nonlinearity;
+use crate::real::Real;
 
 /// ```text
 /// h' = nonlinearity(gx + gh)

@@ -1,0 +1,115 @@
+//! The kernels that ship: all that a plan may dispatch, on whatever device.
+
+use crate::cell_kind::CellKind;
+use crate::plan::input_product::{self, InputProductTile};
+use crate::plan::kernel::{Kernel, PipelineKey, Sources};
+use crate::plan::strategy::{Choice, Recurrence};
+use crate::plan::{sequence, step};
+use crate::precision::Precision;
+
+/// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with dropout and without, of
+/// one layer and of several.
+pub(crate) fn shipped() -> Vec<PipelineKey> {
+    let mut keys = Vec::new();
+    for (cell, precision) in CellKind::ALL.into_iter().flat_map(|cell| Precision::ALL.map(|p| (cell, p))) {
+        let sources = |kernel, product, wave| Sources { kernel, cell, product, precision, wave };
+        for (tile, dropout) in input_product::TILES.into_iter().flat_map(|tile| [(tile, false), (tile, true)]) {
+            keys.push(key(sources(tile.kernel(), 0, false), choice(tile, ANY), false, dropout));
+        }
+        let products = cell.products().len();
+        // A projection may follow in the LSTM alone, the cell that carries more than h.
+        let last: &[bool] = if cell.states().len() > 1 { &[false, true] } else { &[false] };
+        for product in 0..products {
+            let mut add = |recurrence: Recurrence, hands_on| {
+                let sources = sources(recurrence.kernel(), product, recurrence.is_wave());
+                keys.push(key(sources, choice(InputProductTile::Tiled, recurrence), hands_on, false));
+            };
+            for &hands_on in if product + 1 == products { last } else { &[true] } {
+                step::TILES.into_iter().for_each(|tile| add(Recurrence::Steps(tile), hands_on));
+            }
+            // Layers overlap, and a dispatch has a whole sequence, only where a step is one dispatch.
+            if products == 1 {
+                step::TILES.into_iter().for_each(|tile| add(Recurrence::Wavefront(tile), false));
+                sequence::tiles().for_each(|tile| add(Recurrence::Sequence(tile), false));
+            }
+        }
+        if cell.states().len() > 1 {
+            keys.push(key(sources(Kernel::Projection, 0, false), choice(InputProductTile::Tiled, ANY), false, false));
+        }
+    }
+    keys
+}
+
+/// The recurrence of a choice whose kernel does not depend on it.
+const ANY: Recurrence = Recurrence::Steps(step::TILES[0]);
+
+fn choice(input_product: InputProductTile, recurrence: Recurrence) -> Choice {
+    Choice { input_product, recurrence, why: "" }
+}
+
+fn key(sources: Sources, choice: Choice, hands_on: bool, dropout: bool) -> PipelineKey {
+    PipelineKey { sources, constants: choice.constants(sources.kernel.role(), hands_on, dropout) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::call::Task;
+    use crate::cell_kind::Nonlinearity;
+    use crate::config::RecurrentConfig;
+    use crate::extents::Extents;
+    use crate::plan::Plan;
+    use crate::plan::kernel::Role;
+    use crate::plan::limits::DeviceLimits;
+    use crate::plan::tests::limits;
+    use crate::strategy::Strategy;
+
+    /// Plans over cells, shapes, strategies and devices dispatch all of them and no other.
+    #[test]
+    fn what_ships_is_what_plans_dispatch() {
+        let mut planned = HashSet::new();
+        let large = DeviceLimits { workgroup_invocations: 1024, workgroup_size: [1024, 1024, 64], ..limits() };
+        let devices = [limits(), large, DeviceLimits { workgroup_invocations: 512, ..large }];
+        let devices = devices.map(|device| DeviceLimits { workgroup_storage: 32_768, ..device });
+        for (cell, hidden) in CellKind::ALL.into_iter().flat_map(|cell| HIDDEN.map(|hidden| (cell, hidden))) {
+            for (batch, layers) in [1, 2, 5, 9, 20, 500].into_iter().flat_map(|batch| [(batch, 1), (batch, 2)]) {
+                let plain = RecurrentConfig { num_layers: layers, ..RecurrentConfig::one_layer(cell, 3, hidden) };
+                let proj_size = if cell == CellKind::Lstm { hidden / 2 } else { 0 };
+                for config in [plain.clone(), RecurrentConfig { proj_size, ..plain }] {
+                    for limits in devices.iter().flat_map(|&d| [d, DeviceLimits { software: true, ..d }]) {
+                        planned.extend(planned_for(&config, batch, &limits));
+                    }
+                }
+            }
+        }
+        let shipped: HashSet<_> = shipped().into_iter().collect();
+        assert_eq!(planned.difference(&shipped).collect::<Vec<_>>(), Vec::<&PipelineKey>::new());
+        assert_eq!(shipped.difference(&planned).collect::<Vec<_>>(), Vec::<&PipelineKey>::new());
+    }
+
+    const HIDDEN: [usize; 8] = [7, 30, 64, 100, 256, 500, 1000, 2048];
+
+    fn planned_for(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> HashSet<PipelineKey> {
+        let mut planned = HashSet::new();
+        let task = Task::forward(Extents::batched(config, 2, batch));
+        for (strategy, dropout) in Strategy::ALL.into_iter().flat_map(|s| [(s, false), (s, true)]) {
+            for precision in Precision::ALL {
+                let Ok(plan) = Plan::new(config, precision, Task { strategy, dropout, ..task }, limits) else {
+                    continue;
+                };
+                planned.extend(plan.program.bindings.into_iter().map(|binding| binding.pipeline));
+            }
+        }
+        planned
+    }
+
+    #[test]
+    fn each_kernel_is_named_once() {
+        let all = shipped();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+        assert!(all.iter().any(|key| key.sources.cell == CellKind::Rnn(Nonlinearity::Relu)));
+        assert!(all.iter().any(|key| key.sources.kernel.role() == Role::Projection));
+    }
+}

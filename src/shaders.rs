@@ -1,0 +1,95 @@
+//! The composed kernels, for people and tools that read them.
+
+use std::collections::HashSet;
+
+use crate::gpu::shader::entry_point;
+use crate::plan::kernel::PipelineKey;
+use crate::plan::shipped::shipped;
+
+/// A kernel as it is compiled: WGSL, its entry point, and the values of its override constants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shader {
+    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`; fit for a
+    /// file's name.
+    pub name: String,
+    /// The whole module.
+    pub source: String,
+    /// The name of the compute entry point.
+    pub entry_point: &'static str,
+    /// The override constants in the order of their declarations; booleans are 0 and 1.
+    pub constants: Vec<(&'static str, u32)>,
+}
+
+/// Returns every kernel that a model may run on some GPU, whatever its cell, shape, precision and strategy.
+///
+/// They say what a shader compiler makes of this crate: the example `bench` writes them to files with `--shaders`.
+///
+/// ```
+/// let shaders = wgpu_rnn::shaders();
+/// assert!(shaders.iter().any(|shader| shader.entry_point == "sequence"));
+/// ```
+pub fn shaders() -> Vec<Shader> {
+    let mut seen = HashSet::new();
+    // Cells that have the same gates share the input product, and the projection of h does not depend on the weights'
+    // precision.
+    let shaders = shipped().into_iter().map(|key| Shader::new(&key));
+    shaders.filter(|shader| seen.insert((shader.source.clone(), shader.constants.clone()))).collect()
+}
+
+impl Shader {
+    fn new(PipelineKey { sources, constants }: &PipelineKey) -> Self {
+        let precision = format!("{:?}", sources.precision).to_lowercase();
+        let mut parts =
+            vec![entry_point(sources.kernel).to_owned(), snake_case(&format!("{:?}", sources.cell)), precision];
+        if sources.product > 0 {
+            parts.push(format!("product{}", sources.product));
+        }
+        // A flag that is off goes without saying.
+        let said = constants.iter().filter(|(name, value)| *value > 0 || !FLAGS.contains(name));
+        parts.extend(said.map(|(name, value)| match FLAGS.contains(name) {
+            true => name.to_lowercase(),
+            false => format!("{}{value}", name.to_lowercase()),
+        }));
+        if sources.wave {
+            parts.push("wave".to_owned());
+        }
+        Self {
+            name: parts.join("-"),
+            source: sources.compose(),
+            entry_point: entry_point(sources.kernel),
+            constants: constants.clone(),
+        }
+    }
+}
+
+/// Constants that are booleans.
+const FLAGS: [&str; 3] = ["DROPOUT", "HANDS_ON", "HELD"];
+
+/// The name of a variant, as `rnn_tanh` for `Rnn(Tanh)`.
+fn snake_case(variant: &str) -> String {
+    let mut name = String::new();
+    for c in variant.chars().filter(|c| c.is_alphanumeric()) {
+        if c.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(c.to_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_shaders_apart() {
+        let shaders = shaders();
+        let names: HashSet<_> = shaders.iter().map(|shader| &shader.name).collect();
+        assert_eq!(names.len(), shaders.len());
+        for name in ["step_one_row-lstm-f16-units8-split32", "step_many_rows-gru-f32-units8-row_tiles4-wave"] {
+            assert!(shaders.iter().any(|shader| shader.name == name), "{name}");
+        }
+        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))));
+    }
+}
