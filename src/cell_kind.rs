@@ -47,15 +47,20 @@ struct Description {
     products: &'static [Range<usize>],
     /// The arrays that the cell carries from step to step, h first.
     states: &'static [StateName],
+    /// A projection of h may follow a step (Sak et al. 2014).
+    projects: bool,
 }
 
 const H: StateName = StateName { initial: "h_0", last: "h_n" };
 const C: StateName = StateName { initial: "c_0", last: "c_n" };
 
-const LSTM: Description = Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C] };
-const GRU: Description = Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H] };
+const LSTM: Description =
+    Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C], projects: true };
+const GRU: Description =
+    Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H], projects: false };
 const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..GRU };
-const RNN: Description = Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H] };
+const RNN: Description =
+    Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H], projects: false };
 
 impl CellKind {
     pub(crate) const ALL: [Self; 5] =
@@ -94,6 +99,11 @@ impl CellKind {
     pub(crate) fn of_gates(gates: usize) -> Option<(Self, &'static str)> {
         let all = [Self::Lstm, Self::Gru, Self::Rnn(Nonlinearity::Tanh)];
         all.into_iter().find(|cell| cell.gates() == gates).map(|cell| (cell, cell.description().one))
+    }
+
+    /// Whether a projection of h may follow a step.
+    pub(crate) const fn projects(self) -> bool {
+        self.description().projects
     }
 
     /// The arrays that the cell carries from step to step, h first.

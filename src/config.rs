@@ -2,8 +2,8 @@
 
 use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::error::{Error, Result};
+use crate::memory::element_count;
 use crate::real::Real;
-use crate::tensor::element_count;
 
 /// What every recurrent layer has in common. Public types wrap it, so that one engine runs all cells.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,12 +13,12 @@ use crate::error::Result;
 use crate::extents::Extents;
 use crate::gpu::model::GpuModel;
 use crate::memory::copied;
+use crate::memory::{element_count, zeroed};
 use crate::options::Options;
 use crate::precision::Precision;
 use crate::real::Real;
 use crate::results::{self, Computed};
 use crate::tensor::{Tensor, TensorView};
-use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
 
 /// A model whose weights lie where it runs.

@@ -8,9 +8,9 @@ use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
 use crate::error::{Error, Result};
 use crate::gpu::session::{self, GpuSession};
+use crate::memory::{element_count, zeroed};
 use crate::model::{Engine, PlacedModel};
 use crate::real::Real;
-use crate::tensor::{element_count, zeroed};
 
 /// The states of many rows of a model.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::call::Call;
 use crate::cpu::CpuModel;
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 
 /// The states of many rows.
 #[derive(Debug)]

@@ -236,7 +236,7 @@ impl GpuModel {
         let mut arrays = scratch.clone();
         let before = self.give(plan, &mut arrays, given).await?;
         // Recordings may wait side by side for their submission, so that what each call says is copied when it runs.
-        let words = call.words();
+        let words = call.words()?;
         let make = || transfer::filled_buffer(&context.gpu.device, "call", bytemuck::cast_slice(&words));
         let said = context.gpu.scoped("creating the scratch buffers", make).await?;
         let said = said.map_err(|error| context.gpu.lost_error("creating the scratch buffers", error.to_string()))?;
@@ -291,7 +291,7 @@ impl GpuModel {
                 let gpu = &self.context.gpu;
                 arrays.add_missing(gpu, &plan.program.scratch()).await?;
                 let params = &arrays.get(Name::Params)?.buffer;
-                transfer::upload(gpu, params, 0, &plan.filled_params(), wait).await?;
+                transfer::upload(gpu, params, 0, &plan.filled_params()?, wait).await?;
                 Arc::new((plan, arrays))
             }
         };

@@ -51,7 +51,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan, call: &'a Call) -> Self {
-        let params = plan.filled_params();
+        let params = plan.filled_params().unwrap();
         let shared = bytemuck::pod_read_unaligned(&params[..size_of::<SharedParams>()]);
         let gates = plan.config.cell.gates();
         let elements = |array: &Array| array.bytes as usize / 4 / if array.name == Name::Gx { gates } else { 1 };

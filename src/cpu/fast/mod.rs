@@ -32,8 +32,8 @@ use crate::cpu::plan::CpuPlan;
 use crate::dropout::{Dropout, Key};
 use crate::error::Result;
 use crate::extents::{Extents, RowStride};
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 
 /// A step of fewer operations than this takes a thread less time than two threads need to meet: a few microseconds.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::real::Real;
 use crate::tensor::Tensor;
-use crate::tensor::zeroed;
 
 /// A matrix whose rows are G gates of some units, with its bias, in tiles of as many units as a vector has lanes.
 #[derive(Clone, Debug)]

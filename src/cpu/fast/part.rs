@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Pass;
 use crate::error::Result;
-use crate::tensor::zeroed;
+use crate::memory::zeroed;
 
 pub(super) struct Part {
     pub(super) direction: usize,
