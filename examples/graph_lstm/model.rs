@@ -1,4 +1,4 @@
-//! The model: a K-hop graph convolution, an LSTM cell over its features, and a vector that scales the cell state. D roads.
+//! The model: a K-hop graph convolution, an LSTM cell over its features, a vector that scales the cell state. D roads.
 //!
 //! ```text
 //! Ã      = A + I                              the roads that a road leads to, and itself

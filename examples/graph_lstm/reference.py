@@ -208,7 +208,7 @@ def main():
     print(f"{int(adjacency.sum()) // 2} links, {hops.sum(2).mean(1)} roads within reach, training loss {loss:.2e}")
     print(f"mean error {km_h(output - truth):.2f} km/h, of no change {km_h(x - truth):.2f} km/h")
     print("h, c and n within", *(f"{value:.2f}" for value in largest))
-    print(f"bounds up to {output_bound.max():.1e} for h, {c_bound.max():.1e} for c; PyTorch is {difference.max():.1e} off")
+    print(f"bounds up to {output_bound.max():.1e} for h, {c_bound.max():.1e} for c; PyTorch: {difference.max():.1e}")
     arrays = {"adjacency": adjacency, "free_flow_reachable": ffr, "input": x, "target": truth}
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()} | weights
     arrays |= {"output": output, "c_n": c_n, "output_bound": output_bound, "c_n_bound": c_bound}
