@@ -57,6 +57,11 @@ struct Arguments {
     #[arg(long, value_enum)]
     nonlinearity: Option<Activation>,
 
+    /// The reset gate of a GRU acts before the recurrent product (Keras' reset_after=False, ONNX's
+    /// linear_before_reset=0), which its weights do not tell and the model's file may record; not for other models
+    #[arg(long)]
+    reset_before: bool,
+
     /// Batched input and output are [B, T, ·], which weights do not tell and the model's file may record; states keep
     /// their shape
     #[arg(long)]
@@ -102,19 +107,28 @@ fn run(arguments: &Arguments) -> Result<()> {
     let layer = AnyLayer::from_tensor_file(&file, &prefix).with_context(|| arguments.model.display().to_string())?;
     // Without the flag, the layout recorded in the file applies, or time-major.
     let layer = if arguments.batch_first { layer.with_batch_first(true) } else { layer };
-    match (layer, arguments.nonlinearity) {
-        (AnyLayer::Rnn(layer), None) => run_layer(arguments, &prefix, layer),
-        (AnyLayer::Rnn(layer), Some(nonlinearity)) => {
-            let nonlinearity = match nonlinearity {
-                Activation::Relu => Nonlinearity::Relu,
-                Activation::Tanh => Nonlinearity::Tanh,
-            };
-            run_layer(arguments, &prefix, layer.with_nonlinearity(nonlinearity))
+    match layer {
+        AnyLayer::Lstm(_) | AnyLayer::Gru(_) if arguments.nonlinearity.is_some() => {
+            bail!("--nonlinearity is for an RNN, and the model is none")
         }
-        (_, Some(_)) => bail!("--nonlinearity is for an RNN, and the model is none"),
-        (AnyLayer::Lstm(layer), None) => run_layer(arguments, &prefix, layer),
-        (AnyLayer::Gru(layer), None) => run_layer(arguments, &prefix, layer),
-        (layer, None) => bail!("{}: {layer} is a kind that this example does not know", arguments.model.display()),
+        AnyLayer::Lstm(_) | AnyLayer::Rnn(_) if arguments.reset_before => {
+            bail!("--reset-before is for a GRU, and the model is none")
+        }
+        AnyLayer::Lstm(layer) => run_layer(arguments, &prefix, layer),
+        AnyLayer::Gru(layer) => {
+            // Without the flag it stays as the file records it, or PyTorch's.
+            let layer = if arguments.reset_before { layer.with_reset_after(false) } else { layer };
+            run_layer(arguments, &prefix, layer)
+        }
+        AnyLayer::Rnn(layer) => {
+            let layer = match arguments.nonlinearity {
+                None => layer,
+                Some(Activation::Tanh) => layer.with_nonlinearity(Nonlinearity::Tanh),
+                Some(Activation::Relu) => layer.with_nonlinearity(Nonlinearity::Relu),
+            };
+            run_layer(arguments, &prefix, layer)
+        }
+        layer => bail!("{}: {layer} is a kind that this example does not know", arguments.model.display()),
     }
 }
 

@@ -4,10 +4,11 @@ use crate::config::RecurrentConfig;
 use crate::dropout::Key;
 use crate::error::{Error, Result};
 use crate::extents::Extents;
+use crate::memory::zeroed;
+use crate::memory::{collected, copied};
 use crate::options::Options;
 use crate::real::Real;
 use crate::strategy::Strategy;
-use crate::tensor::zeroed;
 
 /// The shape of a call: all that a plan depends on beside the model and the device. Buffers that were made for a task fit every
 /// call of it.
@@ -32,6 +33,8 @@ pub(crate) struct Task {
 pub(crate) enum Results {
     /// None: they stay in arrays of the device.
     OnDevice,
+    /// None, and nobody asks for the output: the states stay in arrays of the device.
+    StatesOnDevice,
     Output,
     States,
     OutputAndStates,
@@ -95,7 +98,7 @@ impl Call {
         let lengths = options.lengths.map(|lengths| check_lengths(&extents, lengths)).transpose()?;
         Ok(Self {
             task: Task::forward(extents),
-            lengths: lengths.map(<[usize]>::to_vec),
+            lengths: lengths.map(|lengths| copied("lengths", lengths)).transpose()?,
             state_rows: None,
             padding_value: options.padding_value,
             dropout_keys: Vec::new(),
@@ -172,16 +175,14 @@ impl Call {
 
     /// What the shaders read, `call_words` of shaders/base/params.wgsl: `[B]` lengths, `[B]` state rows, the bits of the padding
     /// value, the dropout keys.
-    pub(crate) fn words(&self) -> Vec<u32> {
+    pub(crate) fn words(&self) -> Result<Vec<u32>> {
         // Lengths are at most T and rows fewer than there are states; both index a binding and so fit u32.
         let batch = self.task.extents.batch;
         let numbers = (0..batch).map(|b| self.length(b)).chain((0..batch).map(|b| self.state_row(b)));
         let padding = (self.padding_value as f32).to_bits();
-        numbers
-            .map(|number| number as u32)
-            .chain([padding])
-            .chain(self.dropout_keys.iter().copied().flatten())
-            .collect()
+        let keys = self.dropout_keys.iter().copied().flatten();
+        let words = numbers.map(|number| number as u32).chain([padding]).chain(keys);
+        collected("lengths and rows of the call", self.task.keys_at() + 2 * self.dropout_keys.len(), words)
     }
 }
 

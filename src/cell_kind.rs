@@ -47,15 +47,20 @@ struct Description {
     products: &'static [Range<usize>],
     /// The arrays that the cell carries from step to step, h first.
     states: &'static [StateName],
+    /// A projection of h may follow a step (Sak et al. 2014).
+    projects: bool,
 }
 
 const H: StateName = StateName { initial: "h_0", last: "h_n" };
 const C: StateName = StateName { initial: "c_0", last: "c_n" };
 
-const LSTM: Description = Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C] };
-const GRU: Description = Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H] };
+const LSTM: Description =
+    Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C], projects: true };
+const GRU: Description =
+    Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H], projects: false };
 const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..GRU };
-const RNN: Description = Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H] };
+const RNN: Description =
+    Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H], projects: false };
 
 impl CellKind {
     pub(crate) const ALL: [Self; 5] =
@@ -96,9 +101,50 @@ impl CellKind {
         all.into_iter().find(|cell| cell.gates() == gates).map(|cell| (cell, cell.description().one))
     }
 
+    /// Whether a projection of h may follow a step.
+    pub(crate) const fn projects(self) -> bool {
+        self.description().projects
+    }
+
     /// The arrays that the cell carries from step to step, h first.
     pub(crate) const fn states(self) -> &'static [StateName] {
         self.description().states
+    }
+
+    // The arguments that choose among the cells of one kind: weights do not tell them.
+
+    /// `nonlinearity` of PyTorch's RNN; `None` for a cell without the argument.
+    pub(crate) const fn nonlinearity(self) -> Option<Nonlinearity> {
+        match self {
+            Self::Rnn(nonlinearity) => Some(nonlinearity),
+            _ => None,
+        }
+    }
+
+    /// The cell with another nonlinearity; one without the argument stays as it is.
+    pub(crate) const fn with_nonlinearity(self, nonlinearity: Nonlinearity) -> Self {
+        match self {
+            Self::Rnn(_) => Self::Rnn(nonlinearity),
+            other => other,
+        }
+    }
+
+    /// `reset_after` of Keras's GRU; `None` for a cell without the argument.
+    pub(crate) const fn reset_after(self) -> Option<bool> {
+        match self {
+            Self::Gru => Some(true),
+            Self::GruResetBefore => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The cell with its reset gate after or before the recurrent product; one without the argument stays as it is.
+    pub(crate) const fn with_reset_after(self, reset_after: bool) -> Self {
+        match self {
+            Self::Gru | Self::GruResetBefore if reset_after => Self::Gru,
+            Self::Gru | Self::GruResetBefore => Self::GruResetBefore,
+            other => other,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::error::{Error, Result};
+use crate::memory::element_count;
 use crate::real::Real;
-use crate::tensor::element_count;
 
 /// What every recurrent layer has in common. Public types wrap it, so that one engine runs all cells.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,10 +156,11 @@ impl RecurrentConfig {
         if c.bidirectional {
             write!(f, ", bidirectional=true")?;
         }
-        match c.cell {
-            CellKind::Rnn(Nonlinearity::Relu) => write!(f, ", nonlinearity=relu")?,
-            CellKind::GruResetBefore => write!(f, ", reset_after=false")?,
-            _ => {}
+        if let Some(Nonlinearity::Relu) = c.cell.nonlinearity() {
+            write!(f, ", nonlinearity=relu")?;
+        }
+        if let Some(false) = c.cell.reset_after() {
+            write!(f, ", reset_after=false")?;
         }
         write!(f, ")")
     }

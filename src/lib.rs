@@ -23,7 +23,9 @@
 //! | give it your arrays | [`Tensor`], [`TensorView`] over a slice, [`AsView`]; with feature `ndarray` its arrays |
 //! | follow live data | [`Placed::streams`], [`Streams`] |
 //! | step by hand, as `LSTMCell` does | [`LstmCell`], [`GruCell`], [`RnnCell`], [`CellState`] |
+//! | stack cells without the host in between | [`StepInput`] |
 //! | work within your own wgpu program | [`Device::from_wgpu`], [`Placed::encode`], [`LstmBuffers`] |
+//! | work on h and c between steps with kernels of your own | [`PlacedCell::encode`], [`LstmCellBuffers`] |
 //! | load an LSTM that was written by hand, one Linear for each gate | [`ConcatGates`] |
 //! | read or write other tensors of a file | [`TensorFile`] |
 //! | exchange packed sequences with PyTorch | [`PackedSequence`] |
@@ -58,6 +60,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod as_view;
+mod blocking;
 mod call;
 mod cell;
 mod cell_kind;
@@ -86,11 +89,13 @@ mod tensor;
 mod weights;
 
 pub use as_view::AsView;
+pub use cell::buffers::{CellBufferSizes, CellBuffers};
+pub use cell::input::StepInput;
 pub use cell::placed::PlacedCell;
 pub use cell::state::CellState;
 pub use cell::{
-    Cell, CellConfig, GruCell, GruCellConfig, GruCellState, LstmCell, LstmCellConfig, LstmCellState, PlacedGruCell,
-    PlacedLstmCell, PlacedRnnCell, RnnCell, RnnCellConfig, RnnCellState,
+    Cell, CellConfig, GruCell, GruCellBuffers, GruCellConfig, GruCellState, LstmCell, LstmCellBuffers, LstmCellConfig,
+    LstmCellState, PlacedGruCell, PlacedLstmCell, PlacedRnnCell, RnnCell, RnnCellBuffers, RnnCellConfig, RnnCellState,
 };
 pub use cell_kind::Nonlinearity;
 pub use cpu::plan::CpuPlan;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results};
 use crate::cell_kind::StateName;
 use crate::config::RecurrentConfig;
@@ -10,15 +11,14 @@ use crate::device::{Backend, Device};
 use crate::dropout::Training;
 use crate::error::Result;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::memory::copied;
+use crate::memory::{element_count, zeroed};
 use crate::options::Options;
 use crate::precision::Precision;
 use crate::real::Real;
 use crate::results::{self, Computed};
 use crate::tensor::{Tensor, TensorView};
-use crate::tensor::{element_count, zeroed};
 use crate::weights::LayerWeights;
 
 /// A model whose weights lie where it runs.

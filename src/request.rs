@@ -4,10 +4,10 @@
 use std::fmt;
 use std::pin::Pin;
 
+use crate::blocking::Wait;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
+use crate::memory::element_count;
 use crate::real::Real;
-use crate::tensor::element_count;
 
 /// Checks that a caller's memory is that of an output of this shape.
 pub(crate) fn check_output<F: Real>(shape: Vec<usize>, memory: &[F]) -> Result<()> {

@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
+use crate::blocking::Wait;
 use crate::call::{Call, StateArrays};
 use crate::config::RecurrentConfig;
 use crate::cpu::session::CpuSession;
-use crate::error::Result;
-use crate::gpu::Wait;
-use crate::gpu::session::{GpuSession, Input};
+use crate::error::{Error, Result};
+use crate::gpu::session::{self, GpuSession};
+use crate::memory::{element_count, zeroed};
 use crate::model::{Engine, PlacedModel};
 use crate::real::Real;
-use crate::tensor::{element_count, zeroed};
 
 /// The states of many rows of a model.
 #[derive(Debug)]
@@ -24,6 +24,13 @@ pub(crate) struct Session<F> {
 enum Resident<F> {
     Cpu(CpuSession<F>),
     Gpu(Box<GpuSession>),
+}
+
+/// The input of a push.
+pub(crate) enum Input<'a, F> {
+    Host(&'a [F]),
+    /// h of another session, of one layer and direction, where it is.
+    HOf(&'a Session<F>),
 }
 
 impl<F: Real> Session<F> {
@@ -44,14 +51,33 @@ impl<F: Real> Session<F> {
     }
 
     /// Runs a checked chunk. Gives the output if this session reads it.
-    pub(crate) async fn push(&mut self, call: Call, input: &[F], wait: Wait) -> Result<Vec<F>> {
+    pub(crate) async fn push(&mut self, call: Call, input: Input<'_, F>, wait: Wait) -> Result<Vec<F>> {
         let call = call.over(self.state_arrays);
         let output_shape = call.extents().shape(self.config.output_size());
         element_count::<F>("output", &output_shape)?;
-        match &mut self.resident {
+        let rows = call.extents().batch;
+        match (&mut self.resident, input) {
             _ if call.extents().is_empty() => zeroed("output", &output_shape),
-            Resident::Cpu(session) => session.push(&call, input),
-            Resident::Gpu(session) => session.push(&call, Input::Host(input), wait).await,
+            (Resident::Cpu(session), Input::Host(input)) => session.push(&call, input),
+            (Resident::Cpu(session), Input::HOf(Self { resident: Resident::Cpu(other), .. })) => {
+                session.push(&call, other.h(rows))
+            }
+            (Resident::Gpu(session), Input::Host(input)) => {
+                session.push(&call, session::Input::Host(input), wait).await
+            }
+            (Resident::Gpu(session), Input::HOf(Self { resident: Resident::Gpu(other), .. })) => {
+                session.push::<F>(&call, session::Input::Device(other.h(rows)?), wait).await
+            }
+            (_, Input::HOf(_)) => Err(elsewhere()),
+        }
+    }
+
+    /// Checks that the states of `other` are where pushes to this session can read them.
+    pub(crate) fn check_reads(&self, other: &Self) -> Result<()> {
+        match (&self.resident, &other.resident) {
+            (Resident::Cpu(_), Resident::Cpu(_)) => Ok(()),
+            (Resident::Gpu(session), Resident::Gpu(other)) if session.shares_device(other) => Ok(()),
+            _ => Err(elsewhere()),
         }
     }
 
@@ -93,4 +119,9 @@ impl<F: Real> Session<F> {
         self.state_arrays.rows = rows;
         Ok(())
     }
+}
+
+fn elsewhere() -> Error {
+    let expected = "an array on the host or a state on the device of the cell";
+    Error::Config { argument: "input", expected, got: "a state on another device".to_owned() }
 }

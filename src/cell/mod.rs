@@ -1,6 +1,9 @@
 //! Single cells, one time step a call: on the host ([`Cell`]), on a device ([`PlacedCell`]), and their states there.
 
+pub(crate) mod buffers;
+pub(crate) mod input;
 pub(crate) mod placed;
+mod record;
 mod shape;
 pub(crate) mod state;
 
@@ -8,6 +11,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
+use crate::cell::buffers::CellBuffers;
 use crate::cell::placed::PlacedCell;
 use crate::cell::state::CellState;
 use crate::cell_kind::Nonlinearity;
@@ -15,7 +20,6 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::layer::config::{Config, ForCell};
 use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::place::Place;
@@ -55,6 +59,13 @@ pub type LstmCellState<F = f32> = CellState<LstmKind, F>;
 pub type GruCellState<F = f32> = CellState<GruKind, F>;
 /// h of an [`RnnCell`], where the cell runs.
 pub type RnnCellState<F = f32> = CellState<RnnKind, F>;
+
+/// Device buffers for a [`PlacedLstmCell`].
+pub type LstmCellBuffers<'a> = CellBuffers<'a, LstmKind>;
+/// Device buffers for a [`PlacedGruCell`].
+pub type GruCellBuffers<'a> = CellBuffers<'a, GruKind>;
+/// Device buffers for a [`PlacedRnnCell`].
+pub type RnnCellBuffers<'a> = CellBuffers<'a, RnnKind>;
 
 /// A recurrent cell with its weights, on the host: [`LstmCell`], [`GruCell`] or [`RnnCell`]. [`to`](Self::to) places it
 /// on a device to run it, one time step a call.
@@ -102,9 +113,11 @@ impl<K: Kind> Cell<K> {
     /// Reads a cell out of a safetensors file with PyTorch's names behind `prefix`: `{prefix}weight_ih` and so on.
     /// The presence of biases follows from the names, sizes from the shapes. F32, F64, F16 and BF16 are read.
     ///
-    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell is not in its weights: it is read from the metadata key
-    /// `{prefix}nonlinearity` if the file has it, which [`save_safetensors`](Self::save_safetensors) writes and PyTorch
-    /// does not, or set afterwards, or stated and checked by [`from_safetensors_with`](Self::from_safetensors_with).
+    /// The [`nonlinearity`](Cell::with_nonlinearity) of an RNN cell and where the reset gate of a GRU cell acts
+    /// ([`reset_after`](Cell::with_reset_after)) are not in the weights: they are read from the metadata keys
+    /// `{prefix}nonlinearity` and `{prefix}reset_after` if the file has them, which
+    /// [`save_safetensors`](Self::save_safetensors) writes and PyTorch does not, or set afterwards, or stated and checked
+    /// by [`from_safetensors_with`](Self::from_safetensors_with).
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a cell under the prefix,
@@ -224,6 +237,16 @@ impl<K: Kind, F: Real> Place<'_, Cell<K, F>> {
         let weights = weights::in_precision(config, weights, precision, |parameter| parameter.kind.stem().to_owned())?;
         let model = PlacedModel::new(config, &weights, device, precision, wait).await?;
         Ok(PlacedCell::new(cell.clone(), device.clone(), model))
+    }
+}
+
+impl<F: Real> Cell<GruKind, F> {
+    /// The same cell with its reset gate after the recurrent product (true) or before it, which weights do not tell:
+    /// [`GruCellConfig::with_reset_after`](Config::with_reset_after).
+    #[must_use]
+    pub fn with_reset_after(mut self, reset_after: bool) -> Self {
+        self.config = self.config.with_reset_after(reset_after);
+        self
     }
 }
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::as_view::AsView;
+use crate::blocking::Wait;
 use crate::call::{Call, Results};
+use crate::cell::input::{Source, StepInput};
 use crate::cell::shape::StepShape;
 use crate::cell::state::CellState;
 use crate::cell::{Cell, CellConfig};
@@ -12,7 +14,6 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::PlacedModel;
 use crate::options::Options;
@@ -44,6 +45,10 @@ pub struct OneStep<'a, K: Kind, F: Real> {
 impl<K: Kind, F: Real> PlacedCell<K, F> {
     pub(super) fn new(cell: Cell<K, F>, device: Device, model: PlacedModel<F>) -> Self {
         Self(Arc::new(Shared { cell, device, model }))
+    }
+
+    pub(super) fn model(&self) -> &PlacedModel<F> {
+        &self.0.model
     }
 
     /// Returns the cell, as it was placed.
@@ -113,17 +118,19 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         })
     }
 
-    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. On a GPU the step is
-    /// submitted and, except for one in 64, not waited for; [`CellState::read`] waits. After an error of the device the
-    /// state is unspecified. [`request_step`](Self::request_step) does not block.
+    /// Moves a state on by one step, where it is: `state = module(input, state)` in PyTorch. The input is an array on
+    /// the host, `[B, I]` or unbatched `[I]`, or the state of another cell on the same device, whose h is read where it
+    /// is: `second.step(&state1, &mut state2)`, see [`StepInput`]. On a GPU the step is submitted and, except for one
+    /// in 64, not waited for; [`CellState::read`] waits. After an error of the device the state is unspecified.
+    /// [`request_step`](Self::request_step) does not block.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input of the wrong shape, [`Error::Config`] for the state of another cell, both before
-    /// any work; [`Error::OutOfMemory`], [`Error::DeviceLost`]. [`Error::Unsupported`] for an input that is no
-    /// [view](AsView).
+    /// [`Error::Shape`] for an input of the wrong shape, [`Error::Config`] if `state` belongs to another cell or the
+    /// input is a state on another device, all before any work; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Unsupported`] for an input that is no [view](AsView).
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn step(&self, input: &impl AsView<F>, state: &mut CellState<K, F>) -> Result<()> {
-        pollster::block_on(self.step_waiting(input.try_as_view(), state, Wait::Blocking))
+    pub fn step(&self, input: &impl StepInput<F>, state: &mut CellState<K, F>) -> Result<()> {
+        pollster::block_on(self.step_waiting(input.as_step_source().0, state, Wait::Blocking))
     }
 
     /// Asks for a [`step`](Self::step). When its future is dropped before its end, the state is unspecified. See
@@ -131,21 +138,16 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
     ///
     /// # Errors
     /// When it runs, as [`step`](Self::step).
-    pub fn request_step<'a>(&'a self, input: &'a impl AsView<F>, state: &'a mut CellState<K, F>) -> Request<'a, ()> {
-        let input = input.try_as_view();
+    pub fn request_step<'a>(&'a self, input: &'a impl StepInput<F>, state: &'a mut CellState<K, F>) -> Request<'a, ()> {
+        let input = input.as_step_source().0;
         Request::plain(move |wait| self.step_waiting(input, state, wait))
     }
 
-    async fn step_waiting(
-        &self,
-        input: Result<TensorView<'_, F>>,
-        state: &mut CellState<K, F>,
-        wait: Wait,
-    ) -> Result<()> {
+    async fn step_waiting(&self, input: Result<Source<'_, F>>, state: &mut CellState<K, F>, wait: Wait) -> Result<()> {
         let input = input?;
         let shape = StepShape::of_input(self.config(), input.shape())?;
-        state.check(&self.0.model, shape, input.shape())?;
-        state.push(input.data(), wait).await
+        state.check(&self.0.model, shape, &input)?;
+        state.push(&input, wait).await
     }
 }
 

@@ -4,11 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use std::slice::from_ref;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
 use crate::cell::CellConfig;
+use crate::cell::input::Source;
 use crate::cell::shape::StepShape;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::model::{Engine, PlacedModel};
 use crate::options::Options;
@@ -21,7 +22,7 @@ use crate::tensor::Tensor;
 /// [`GruCellState`](crate::GruCellState) or [`RnnCellState`](crate::RnnCellState).
 /// [`PlacedCell::zero_state`](crate::PlacedCell::zero_state) and
 /// [`PlacedCell::state_from`](crate::PlacedCell::state_from) make it, [`PlacedCell::step`](crate::PlacedCell::step)
-/// moves it on.
+/// moves it on. It is the input of another cell's step as well, see [`StepInput`](crate::StepInput).
 pub struct CellState<K, F = f32> {
     config: CellConfig<K>,
     shape: StepShape,
@@ -51,6 +52,11 @@ impl<K: Kind, F: Real> CellState<K, F> {
         })
     }
 
+    /// h as the input of another cell.
+    pub(super) fn h_as_source(&self) -> Source<'_, F> {
+        Source::HOf { shape: self.shape.state(&self.config), session: &self.session }
+    }
+
     /// All rows of the state.
     fn rows(&self) -> Range<usize> {
         0..self.shape.batch()
@@ -63,26 +69,26 @@ impl<K: Kind, F: Real> CellState<K, F> {
         self.session.write(from_ref(&rows), Some(&data), wait).await
     }
 
-    /// Checks that this is a state of `model`, for inputs of this shape.
-    pub(super) fn check(&self, model: &PlacedModel<F>, input: StepShape, input_shape: &[usize]) -> Result<()> {
+    /// Checks that this is a state of `model`, for an input of this shape, which it can read.
+    pub(super) fn check(&self, model: &PlacedModel<F>, shape: StepShape, input: &Source<'_, F>) -> Result<()> {
         if !self.session.is_of(model) {
             let got = "one of another cell".to_owned();
             return Err(Error::Config { argument: "state", expected: "a state that this cell has made", got });
         }
-        if input != self.shape {
+        if shape != self.shape {
             let features = self.config.input_size();
             let expected = match self.shape {
                 StepShape(Some(batch)) => format!("[{batch}, {features}] ([B, I], as the state is [B, H])"),
                 StepShape(None) => format!("[{features}] ([I], as the state is [H])"),
             };
-            return Err(Error::Shape { what: "input".to_owned(), expected, got: input_shape.to_vec() });
+            return Err(Error::Shape { what: "input".to_owned(), expected, got: input.shape().to_vec() });
         }
-        Ok(())
+        input.session().map_or(Ok(()), |other| self.session.check_reads(other))
     }
 
-    pub(super) async fn push(&mut self, input: &[F], wait: Wait) -> Result<()> {
+    pub(super) async fn push(&mut self, input: &Source<'_, F>, wait: Wait) -> Result<()> {
         let call = Call::new(self.shape.extents(), &Options::new())?;
-        self.session.push(call, input, wait).await.map(drop)
+        self.session.push(call, input.input(), wait).await.map(drop)
     }
 }
 

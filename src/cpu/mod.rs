@@ -40,7 +40,7 @@ impl<F: Real> CpuModel<F> {
     /// `threads` are the most that a forward may use.
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let is_f32 = size_of::<F>() == size_of::<f32>();
-        let path = if is_f32 && fast::is_supported(config.cell) {
+        let path = if is_f32 && fast::is_supported() {
             Path::Fast(FastModel::new(config, layers, threads)?)
         } else {
             Path::Reference(ReferenceModel::new(config, layers)?)

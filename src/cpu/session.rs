@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::call::Call;
 use crate::cpu::CpuModel;
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 
 /// The states of many rows.
 #[derive(Debug)]
@@ -31,6 +31,11 @@ impl<F: Real> CpuSession<F> {
 
     pub(crate) fn is_of(&self, model: &Arc<CpuModel<F>>) -> bool {
         Arc::ptr_eq(&self.model, model)
+    }
+
+    /// h of the first `rows` rows, of a model of one layer and direction: an array that another model can read.
+    pub(crate) fn h(&self, rows: usize) -> &[F] {
+        &self.states[0][..rows * self.model.config.recurrent_size()]
     }
 
     /// Moves the states of the call's rows on, and gives the output.

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::tests::context;
+use crate::blocking::Wait;
 use crate::call::Call;
 use crate::cell_kind::Nonlinearity;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
@@ -61,6 +61,7 @@ fn print_hashes() {
                     let lstm = LstmConfig::new(i, h);
                     print(software, &lstm, 5, b, precision);
                     print(software, &GruConfig::new(i, h), 5, b, precision);
+                    print(software, &GruConfig::new(i, h).with_reset_after(false), 5, b, precision);
                     print(software, &RnnConfig::new(i, h), 5, b, precision);
                 }
             }
@@ -72,12 +73,15 @@ fn print_hashes() {
             print(software, &stack.clone().with_batch_first(true).with_bidirectional(true), 7, b, Precision::F32);
             print(software, &stack.clone().with_bias(false).with_proj_size(9), 7, b, Precision::F32);
             print(software, &relu.clone().with_num_layers(2), 7, b, Precision::F32);
-            print(software, &GruConfig::new(6, 20).with_num_layers(2).with_bidirectional(true), 7, b, Precision::F16);
+            let gru = GruConfig::new(6, 20).with_num_layers(2).with_bidirectional(true);
+            print(software, &gru, 7, b, Precision::F16);
+            print(software, &gru.with_reset_after(false), 7, b, Precision::F16);
         }
         // A tile of many rows and units takes a hidden size that keeps a large GPU busy.
         for b in [17, 64] {
             print(software, &LstmConfig::new(4, 1024), 1, b, Precision::F32);
             print(software, &GruConfig::new(4, 1024), 1, b, Precision::F32);
+            print(software, &GruConfig::new(4, 1024).with_reset_after(false), 1, b, Precision::F32);
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
+use crate::blocking::Wait;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
 #[cfg(target_arch = "wasm32")]
 use crate::gpu::unanswered::Unanswered;
 #[cfg(not(target_arch = "wasm32"))]

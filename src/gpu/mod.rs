@@ -21,14 +21,6 @@ mod wait;
 mod weights;
 pub(crate) mod workspace;
 
-/// Whether a call may block the calling thread until the GPU is done, or must leave it free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    #[cfg(not(target_arch = "wasm32"))]
-    Blocking,
-    Async,
-}
-
 #[cfg(test)]
 mod bits;
 #[cfg(test)]

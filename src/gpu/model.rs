@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, Task};
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
 use crate::gpu::run::{self, Bound};
@@ -52,7 +52,8 @@ pub(crate) struct GpuModel {
 /// A caller's device arrays, checked.
 pub(crate) struct DeviceArrays {
     pub(crate) input: BufferRange,
-    pub(crate) output: BufferRange,
+    /// `None` where it is scratch.
+    pub(crate) output: Option<BufferRange>,
     /// The last states, h first.
     pub(crate) states: Vec<BufferRange>,
     /// The initial states, h first; zeros if `None`.
@@ -203,14 +204,16 @@ impl GpuModel {
         }
     }
 
-    /// The plan of a recording. The wavefront copies the output, which a caller's buffer need not allow; steps give the same bits
-    /// without.
-    pub(crate) fn plan_recording(&self, task: Task, output: &wgpu::Buffer) -> Result<Plan> {
-        let task = self.with_strategy(Task { results: Results::OnDevice, ..task });
+    /// The plan of a recording, whose output goes into a caller's buffer, if it goes anywhere. The wavefront copies the output, which
+    /// that buffer need not allow; steps give the same bits without.
+    pub(crate) fn plan_recording(&self, task: Task, output: Option<&wgpu::Buffer>) -> Result<Plan> {
+        let results = if output.is_some() { Results::OnDevice } else { Results::StatesOnDevice };
+        let task = self.with_strategy(Task { results, ..task });
         let plan = self.plan(task)?;
-        if output.usage().contains(wgpu::BufferUsages::COPY_DST) || plan.strategy() != Strategy::Wavefront {
+        let is_no_target = |output: &&wgpu::Buffer| !output.usage().contains(wgpu::BufferUsages::COPY_DST);
+        let Some(output) = output.filter(is_no_target).filter(|_| plan.strategy() == Strategy::Wavefront) else {
             return Ok(plan);
-        }
+        };
         if task.strategy == Strategy::Auto {
             return self.plan(Task { strategy: Strategy::Step, ..task });
         }
@@ -233,7 +236,7 @@ impl GpuModel {
         let mut arrays = scratch.clone();
         let before = self.give(plan, &mut arrays, given).await?;
         // Recordings may wait side by side for their submission, so that what each call says is copied when it runs.
-        let words = call.words();
+        let words = call.words()?;
         let make = || transfer::filled_buffer(&context.gpu.device, "call", bytemuck::cast_slice(&words));
         let said = context.gpu.scoped("creating the scratch buffers", make).await?;
         let said = said.map_err(|error| context.gpu.lost_error("creating the scratch buffers", error.to_string()))?;
@@ -252,7 +255,9 @@ impl GpuModel {
         given: DeviceArrays,
     ) -> Result<Vec<crate::plan::program::Command>> {
         arrays.set(Name::Input, given.input);
-        arrays.set(Name::Output, given.output);
+        if let Some(output) = given.output {
+            arrays.set(Name::Output, output);
+        }
         for (state, range) in given.states.into_iter().enumerate() {
             arrays.set(Name::State(state), range);
         }
@@ -286,7 +291,7 @@ impl GpuModel {
                 let gpu = &self.context.gpu;
                 arrays.add_missing(gpu, &plan.program.scratch()).await?;
                 let params = &arrays.get(Name::Params)?.buffer;
-                transfer::upload(gpu, params, 0, &plan.filled_params(), wait).await?;
+                transfer::upload(gpu, params, 0, &plan.filled_params()?, wait).await?;
                 Arc::new((plan, arrays))
             }
         };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange, missing};
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, StateArrays, Task};
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::model::GpuModel;
 use crate::gpu::transfer;
@@ -76,7 +76,12 @@ impl GpuSession {
         Arc::ptr_eq(&self.model, model)
     }
 
-    /// h of the rows, of a model of one layer and direction: an array that another model can read.
+    /// Returns whether both are arrays of one wgpu device.
+    pub(crate) fn shares_device(&self, other: &Self) -> bool {
+        self.model.context.gpu.device == other.model.context.gpu.device
+    }
+
+    /// h of the first `rows` rows, of a model of one layer and direction: an array that another model can read.
     pub(crate) fn h(&self, rows: usize) -> Result<BufferRange> {
         let row_bytes = (self.model.config.recurrent_size() * size_of::<f32>()) as u64;
         Ok(self.states.get(Name::State(0))?.first(rows as u64 * row_bytes))

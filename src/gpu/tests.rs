@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
 use crate::device::Device;
 use crate::error::Error;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::gpu::adapter::{self, GpuOptions};
 use crate::gpu::context::Context;
 use crate::gpu::model::GpuModel;
@@ -80,7 +80,9 @@ fn every_tile_gives_the_numbers_of_the_reference() {
             for batch in [1, 2, 4, 5, 8, 9, 16, 21, 33] {
                 check_tile(&context, lstm.clone(), batch);
                 check_tile(&context, lstm.clone().with_proj_size(hidden / 2), batch);
-                check_tile(&context, GruConfig::new(inputs, hidden).with_num_layers(layers), batch);
+                let gru = GruConfig::new(inputs, hidden).with_num_layers(layers);
+                check_tile(&context, gru.clone().with_reset_after(false), batch);
+                check_tile(&context, gru, batch);
                 check_tile(&context, RnnConfig::new(inputs, hidden).with_num_layers(layers), batch);
             }
         }
@@ -92,6 +94,7 @@ fn every_tile_gives_the_numbers_of_the_reference() {
         // Many rows and units: the wide tile of a GPU, with rows and units to spare.
         check_tile(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
         check_tile(&context, GruConfig::new(5, 41), 43 * 32 - 5);
+        check_tile(&context, GruConfig::new(5, 41).with_reset_after(false), 43 * 32 - 5);
     }
 }
 
@@ -156,7 +159,7 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     use wgpu::BufferUsages as Use;
     let output = |usage| transfer::buffer(&context.gpu.device, "test", 64, usage);
     let task = Task::forward(Extents::batched(&config.0, 50, 20));
-    let strategy = |usage| model.plan_recording(task, &output(usage));
+    let strategy = |usage| model.plan_recording(task, Some(&output(usage)));
     assert_eq!(strategy(Use::STORAGE | Use::COPY_DST).unwrap().strategy(), Strategy::Wavefront);
     assert_eq!(strategy(Use::STORAGE).unwrap().strategy(), Strategy::Step);
     model.set_strategy(Strategy::Wavefront).unwrap();
@@ -168,60 +171,6 @@ fn a_recording_does_without_a_copy_that_nobody_asked_for() {
     assert_eq!(of(&model, 7, 20), of(&model, 50, 20));
     assert_ne!(of(&model, 7, 20), of(&model, 7, 21));
     assert_ne!(of(&model, 7, 20), of(&halves, 7, 20));
-}
-
-/// Prints a hash of the bits of every result over shapes, cells, precisions, strategies and both sets of tiles, to be compared
-/// before and after a change to the kernels:
-///
-/// ```text
-/// cargo test --lib bits_of_every_kernel -- --ignored --nocapture | grep ^bits
-/// ```
-#[test]
-#[ignore = "prints, and proves nothing by itself"]
-fn bits_of_every_kernel() {
-    for software in [false, true] {
-        let Some(mut context) = context() else { return };
-        context.limits.software = software;
-        let context = Arc::new(context);
-        for (inputs, hidden, layers) in [(5, 9, 2), (131, 37, 1), (5, 150, 2), (600, 530, 1)] {
-            let lstm = LstmConfig::new(inputs, hidden).with_num_layers(layers);
-            for batch in [1, 3, 5, 16, 33] {
-                print_bits(&context, lstm.clone(), batch);
-                print_bits(&context, lstm.clone().with_bidirectional(true), batch);
-                print_bits(&context, lstm.clone().with_proj_size(hidden / 2), batch);
-                print_bits(&context, GruConfig::new(inputs, hidden).with_num_layers(layers), batch);
-                print_bits(&context, RnnConfig::new(inputs, hidden).with_num_layers(layers), batch);
-            }
-        }
-        print_bits(&context, LstmConfig::new(5, 41), 33 * 32 + 5);
-        print_bits(&context, GruConfig::new(5, 41), 43 * 32 - 5);
-        print_bits(&context, RnnConfig::new(5, 41), 43 * 32 - 5);
-        print_bits(&context, GruConfig::new(16_390, 9), 3);
-        print_bits(&context, GruConfig::new(16_390, 9), 5);
-    }
-}
-
-fn print_bits<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) {
-    let layer = Layer::random(config.clone(), 1).unwrap();
-    let call = Call::new(Extents::batched(&config.0, 4, batch), &Options::new()).unwrap();
-    let input: Vec<f32> = (0..4 * batch * config.input_size()).map(|i| (i as f32 * 0.7).sin()).collect();
-    for precision in [Precision::F32, Precision::F16] {
-        let placed = GpuModel::place(context, &config.0, layer.layers(), precision, Wait::Blocking);
-        let model = pollster::block_on(placed).unwrap();
-        for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
-            if model.set_strategy(strategy).is_err() {
-                continue;
-            }
-            let got = pollster::block_on(model.forward(&call, &input, None, Wait::Blocking)).unwrap();
-            let values = got.iter().flatten();
-            // FNV-1a over the words.
-            let hash = values.fold(0xcbf2_9ce4_8422_2325, |hash: u64, value| {
-                (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)
-            });
-            let tiles = if context.limits.software { "software" } else { "hardware" };
-            println!("bits {tiles} {config} B={batch} {precision:?} {strategy}: {hash:016x}");
-        }
-    }
 }
 
 /// wgpu runs a program's own callbacks on whichever thread polls, and after a panic of one leaves out those that were due with it:

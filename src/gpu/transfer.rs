@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::blocking::Wait;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::gpu::guarded::GuardedDevice;
+use crate::memory::zeroed;
 use crate::real::Real;
 
 /// One write's most bytes. `write_buffer` stages what it is given at once, and a device that runs out of memory there
@@ -104,15 +105,18 @@ pub(crate) async fn read_back<F: Real>(
         taken
     });
     // Not mapped, or unmapped in the time since: only the loss of the device does that.
-    unmapped.await?.map_err(|error| gpu.lost_error(during, error.to_string()))
+    unmapped.await?.map_err(|error| gpu.lost_error(during, error.to_string()))?
 }
 
-fn split<F: Real>(mut bytes: &[u8], sizes: &[u64]) -> Vec<Vec<F>> {
+fn split<F: Real>(mut bytes: &[u8], sizes: &[u64]) -> Result<Vec<Vec<F>>> {
     let mut arrays = Vec::with_capacity(sizes.len());
     for &size in sizes {
-        let (array, rest) = bytes.split_at(size as usize);
-        arrays.push(bytemuck::pod_collect_to_vec(array));
+        let (of_array, rest) = bytes.split_at(size as usize);
+        // The mapped memory need not be aligned for F.
+        let mut array = zeroed("results", &[of_array.len() / size_of::<F>()])?;
+        bytemuck::cast_slice_mut(&mut array).copy_from_slice(of_array);
+        arrays.push(array);
         bytes = rest;
     }
-    arrays
+    Ok(arrays)
 }

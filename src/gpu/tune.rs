@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::blocking::Wait;
 use crate::call::Call;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::gpu::model::GpuModel;
 use crate::strategy::Strategy;
 

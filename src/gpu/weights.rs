@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use half::f16;
 
+use crate::blocking::Wait;
 use crate::config::RecurrentConfig;
-use crate::error::{Error, Result};
-use crate::gpu::Wait;
+use crate::error::Result;
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::context::Context;
 use crate::gpu::transfer;
+use crate::memory::zeroed;
 use crate::plan::kernel::WeightArray;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
 use crate::plan::program::Name;
@@ -18,7 +19,6 @@ use crate::plan::{WEIGHT_BLOCK, wave};
 use crate::precision::Precision;
 use crate::real::Real;
 use crate::tensor::Tensor;
-use crate::tensor::element_count;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
 
@@ -206,15 +206,7 @@ fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<V
     let &Matrix { columns, units, block, precision, .. } = matrix;
     let padded_units = matrix.padded_units();
     let words = words(matrix.gates.len(), precision);
-    let too_large = || Error::TooLarge {
-        what: "packed weights".to_owned(),
-        shape: vec![directions.len(), padded_units, columns, words],
-        bytes_each: size_of::<u32>(),
-    };
-    let size = element_count::<u32>("packed weights", &[directions.len(), padded_units, columns, words])?;
-    let mut packed: Vec<u32> = Vec::new();
-    packed.try_reserve_exact(size).map_err(|_| too_large())?;
-    packed.resize(size, 0);
+    let mut packed: Vec<u32> = zeroed("packed weights", &[directions.len(), padded_units, columns, words])?;
     for (packed, tensor) in packed.chunks_exact_mut(padded_units * columns * words).zip(directions) {
         let Some(tensor) = tensor else { continue };
         for (row, values) in tensor.data().chunks_exact(columns).enumerate() {

@@ -1,8 +1,8 @@
 //! A plan with arrays and bound kernels: made once, used for every call that it fits.
 
+use crate::blocking::Wait;
 use crate::call::{Call, Task};
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;
@@ -81,10 +81,10 @@ impl Workspace {
     /// Puts what the call says where the kernels read it. Calls that follow each other mostly say the same.
     pub(crate) async fn upload_call(&mut self, gpu: &GuardedDevice, call: &Call, wait: Wait) -> Result<()> {
         if !self.has_params {
-            self.write(gpu, Name::Params, 0, &self.plan.filled_params(), wait).await?;
+            self.write(gpu, Name::Params, 0, &self.plan.filled_params()?, wait).await?;
             self.has_params = true;
         }
-        let words = call.words();
+        let words = call.words()?;
         if words != self.call_words {
             self.call_words.clear();
             self.write(gpu, Name::Call, 0, bytemuck::cast_slice(&words), wait).await?;

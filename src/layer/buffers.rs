@@ -50,10 +50,6 @@ impl<'a> From<wgpu::BufferBinding<'a>> for DeviceArray<'a> {
 }
 
 impl<'a> DeviceArray<'a> {
-    pub(crate) fn buffer(&self) -> &'a wgpu::Buffer {
-        self.buffer
-    }
-
     fn overlaps(&self, bytes: u64, other: &Self, other_bytes: u64) -> bool {
         self.buffer == other.buffer
             && self.offset < other.offset.saturating_add(other_bytes)
@@ -82,13 +78,20 @@ impl<'a> DeviceArray<'a> {
 /// h_n, and c_0 that of c_n: a state that is carried from call to call.
 #[derive(Clone, Debug)]
 pub struct Buffers<'a, K> {
+    pub(super) arrays: GivenArrays<'a>,
+    kind: PhantomData<K>,
+}
+
+/// The arrays that a caller gives a recording, of a layer's forward or a cell's step.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenArrays<'a> {
     input: DeviceArray<'a>,
-    pub(super) output: DeviceArray<'a>,
+    /// `None` for a cell, whose output is h.
+    output: Option<DeviceArray<'a>>,
     /// h_n, and c_n of an LSTM.
     last: Vec<DeviceArray<'a>>,
     /// h_0, and c_0 of an LSTM; zeros if `None`.
-    initial: Option<Vec<DeviceArray<'a>>>,
-    kind: PhantomData<K>,
+    pub(crate) initial: Option<Vec<DeviceArray<'a>>>,
 }
 
 impl<'a> Buffers<'a, LstmKind> {
@@ -99,14 +102,13 @@ impl<'a> Buffers<'a, LstmKind> {
         h_n: impl Into<DeviceArray<'a>>,
         c_n: impl Into<DeviceArray<'a>>,
     ) -> Self {
-        let last = vec![h_n.into(), c_n.into()];
-        Self { input: input.into(), output: output.into(), last, initial: None, kind: PhantomData }
+        Self::of(input.into(), output.into(), vec![h_n.into(), c_n.into()])
     }
 
     /// The same from the given initial states.
     #[must_use]
     pub fn with_initial(mut self, h_0: impl Into<DeviceArray<'a>>, c_0: impl Into<DeviceArray<'a>>) -> Self {
-        self.initial = Some(vec![h_0.into(), c_0.into()]);
+        self.arrays.initial = Some(vec![h_0.into(), c_0.into()]);
         self
     }
 }
@@ -121,14 +123,13 @@ macro_rules! buffers_of_h {
                 output: impl Into<DeviceArray<'a>>,
                 h_n: impl Into<DeviceArray<'a>>,
             ) -> Self {
-                let last = vec![h_n.into()];
-                Self { input: input.into(), output: output.into(), last, initial: None, kind: PhantomData }
+                Self::of(input.into(), output.into(), vec![h_n.into()])
             }
 
             /// The same from the given initial state.
             #[must_use]
             pub fn with_initial(mut self, h_0: impl Into<DeviceArray<'a>>) -> Self {
-                self.initial = Some(vec![h_0.into()]);
+                self.arrays.initial = Some(vec![h_0.into()]);
                 self
             }
         }
@@ -153,7 +154,7 @@ pub struct BufferSizes {
 }
 
 impl BufferSizes {
-    pub(super) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan) -> Self {
         Self {
             input: plan.program.bytes(Name::Input),
             output: plan.program.bytes(Name::Output),
@@ -163,18 +164,35 @@ impl BufferSizes {
     }
 }
 
-impl<K> Buffers<'_, K> {
+impl<'a, K> Buffers<'a, K> {
+    fn of(input: DeviceArray<'a>, output: DeviceArray<'a>, last: Vec<DeviceArray<'a>>) -> Self {
+        let arrays = GivenArrays { output: Some(output), ..GivenArrays::without_output(input, last) };
+        Self { arrays, kind: PhantomData }
+    }
+}
+
+impl<'a> GivenArrays<'a> {
+    /// Those of a run from zero states whose output stays with the model.
+    pub(crate) fn without_output(input: DeviceArray<'a>, last: Vec<DeviceArray<'a>>) -> Self {
+        Self { input, output: None, last, initial: None }
+    }
+
+    /// The buffer of the output.
+    pub(crate) fn output(&self) -> Option<&'a wgpu::Buffer> {
+        self.output.map(|output| output.buffer)
+    }
+
     /// Checks sizes, usages and places, and that no two arrays overlap where one of them is written.
-    pub(super) fn checked(&self, config: &RecurrentConfig, plan: &Plan, limits: &DeviceLimits) -> Result<DeviceArrays> {
+    pub(crate) fn checked(&self, config: &RecurrentConfig, plan: &Plan, limits: &DeviceLimits) -> Result<DeviceArrays> {
         use wgpu::BufferUsages as Use;
         let names = config.cell.states();
         let bound = u64::from(limits.storage_alignment);
         let BufferSizes { input, output, .. } = BufferSizes::of(plan);
         let state_bytes: Vec<u64> = (0..names.len()).map(|state| plan.state_bytes(state)).collect();
-        let mut needs = vec![
-            Need { name: "input", array: self.input, bytes: input, usage: Use::STORAGE, alignment: bound },
-            Need { name: "output", array: self.output, bytes: output, usage: Use::STORAGE, alignment: bound },
-        ];
+        let of = |name, array, bytes| Need { name, array, bytes, usage: Use::STORAGE, alignment: bound };
+        let mut needs = vec![of("input", self.input, input)];
+        needs.extend(self.output.map(|array| of("output", array, output)));
+        let first_state = needs.len();
         let states = names.iter().zip(&state_bytes);
         needs.extend(states.clone().zip(&self.last).map(|((name, &bytes), &array)| {
             let usage = Use::STORAGE | Use::COPY_DST;
@@ -191,7 +209,7 @@ impl<K> Buffers<'_, K> {
         });
         for (state, need) in initial.enumerate() {
             // An initial state may be its own last state, but no part of it, and no part of another.
-            let mut last = needs[2..2 + names.len()].iter().enumerate();
+            let mut last = needs[first_state..first_state + names.len()].iter().enumerate();
             let own = |of: usize, last: &Need<'_>| of == state && last.array.offset == need.array.offset;
             if let Some((_, other)) = last.find(|&(of, last)| last.overlaps(&need) && !own(of, last)) {
                 return Err(need.overlap(other));
@@ -204,7 +222,7 @@ impl<K> Buffers<'_, K> {
         };
         Ok(DeviceArrays {
             input: self.input.range(input),
-            output: self.output.range(output),
+            output: self.output.map(|array| array.range(output)),
             states: ranges(&self.last),
             initial: self.initial.as_deref().map(ranges),
         })

@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 
-use crate::cell_kind::CellKind;
 use crate::cell_kind::Nonlinearity;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
@@ -86,16 +85,18 @@ impl<M: Module> Config<GruKind, M> {
     /// before   n = tanh(W_in·x + b_in + W_hn·(r ⊙ h) + b_hn)
     /// ```
     ///
-    /// Weights do not record it. A step of the second form has two products, and on a GPU two dispatches.
+    /// Weights do not record it. A step of the second form has two products, and on a GPU two dispatches: neither
+    /// [`Strategy::Sequence`](crate::Strategy::Sequence) nor [`Strategy::Wavefront`](crate::Strategy::Wavefront) runs it.
     #[must_use]
     pub fn with_reset_after(mut self, reset_after: bool) -> Self {
-        self.0.cell = if reset_after { CellKind::Gru } else { CellKind::GruResetBefore };
+        self.0.cell = self.0.cell.with_reset_after(reset_after);
         self
     }
 
     /// Whether the reset gate acts after the recurrent product of the new gate.
     pub fn reset_after(&self) -> bool {
-        self.0.cell == CellKind::Gru
+        // Every cell of this kind has the argument.
+        self.0.cell.reset_after().unwrap_or(true)
     }
 }
 
@@ -103,17 +104,14 @@ impl<M: Module> Config<RnnKind, M> {
     /// Sets what is applied to the sum of the products: tanh, the default, or relu.
     #[must_use]
     pub fn with_nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
-        self.0.cell = CellKind::Rnn(nonlinearity);
+        self.0.cell = self.0.cell.with_nonlinearity(nonlinearity);
         self
     }
 
     /// Returns the nonlinearity: tanh or relu.
     pub fn nonlinearity(&self) -> Nonlinearity {
-        match self.0.cell {
-            CellKind::Rnn(nonlinearity) => nonlinearity,
-            // Of another cell there is no configuration of this kind.
-            _ => Nonlinearity::default(),
-        }
+        // Every cell of this kind has the argument.
+        self.0.cell.nonlinearity().unwrap_or_default()
     }
 }
 

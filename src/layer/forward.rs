@@ -1,10 +1,10 @@
 //! A forward between arrays of the host.
 
 use crate::as_view::AsView;
+use crate::blocking::Wait;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model;

@@ -36,7 +36,7 @@ use crate::weights::{self, LayerWeights, init, pytorch};
 /// `torch.nn.LSTM` with its weights: long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates).
 pub type Lstm<F = f32> = Layer<LstmKind, F>;
 /// `torch.nn.GRU` with its weights: gated recurrent units (Cho et al. 2014, in the form that multiplies the reset gate
-/// after the recurrent product).
+/// after the recurrent product). The other form is at [`with_reset_after`](Layer::with_reset_after).
 pub type Gru<F = f32> = Layer<GruKind, F>;
 /// `torch.nn.RNN` with its weights: the plain recurrent layer of Elman 1990, with tanh or relu.
 pub type Rnn<F = f32> = Layer<RnnKind, F>;
@@ -119,16 +119,16 @@ impl<K: Kind> Layer<K> {
     ///
     /// # Arguments that weights do not record
     /// PyTorch saves a layer with `batch_first=True` exactly like one without, and the wrong layout often runs without an
-    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity` and `dropout`. There are
-    /// three ways to give them:
+    /// error: it only exchanges time steps and batch rows. Nor do weights record `nonlinearity`, `dropout`, and where a GRU's reset gate acts.
+    /// There are three ways to give them:
     ///
     /// - Set them afterwards: [`with_batch_first`](Self::with_batch_first),
-    ///   [`with_nonlinearity`](Layer::with_nonlinearity),
+    ///   [`with_nonlinearity`](Layer::with_nonlinearity), [`with_reset_after`](Layer::with_reset_after),
     ///   [`with_dropout`](Self::with_dropout).
     /// - State the whole configuration, which is compared with the file:
     ///   [`from_safetensors_with`](Self::from_safetensors_with).
     /// - Keep them in the file's metadata under the keys `{prefix}batch_first` (true or false), `{prefix}nonlinearity`
-    ///   (tanh or relu) and `{prefix}dropout`, from which they are read here.
+    ///   (tanh or relu), `{prefix}reset_after` (true or false) and `{prefix}dropout`, from which they are read here.
     ///   [`save_safetensors`](Self::save_safetensors) writes them; Python does by
     ///   `save_file(lstm.state_dict(), path, metadata={"batch_first": str(lstm.batch_first)})`.
     ///
@@ -140,7 +140,8 @@ impl<K: Kind> Layer<K> {
     /// # Ok::<(), wgpu_rnn::Error>(())
     /// ```
     ///
-    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras).
+    /// A GRU is PyTorch's, whose reset gate acts after the recurrent product (`reset_after=True` of Keras), unless it is
+    /// said otherwise.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::SafeTensors`] for the file; [`Error::NoModel`] without a model under the prefix,
@@ -158,7 +159,7 @@ impl<K: Kind> Layer<K> {
     /// use wgpu_rnn::{Lstm, LstmConfig};
     ///
     /// // The line that made the model: nn.LSTM(80, 512, num_layers=3, batch_first=True)
-    /// let config = LstmConfig::new(80, 512).num_layers(3).batch_first(true);
+    /// let config = LstmConfig::new(80, 512).with_num_layers(3).with_batch_first(true);
     /// let lstm = Lstm::from_safetensors_with(config, "model.safetensors", "encoder.")?;
     /// # Ok::<(), wgpu_rnn::Error>(())
     /// ```
@@ -218,7 +219,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
 
     /// Writes the model to a safetensors file under PyTorch's names behind `prefix`, in its own number type.
     /// `module.load_state_dict(safetensors.torch.load_file(path))` reads it in PyTorch (with an empty prefix).
-    /// `batch_first`, `dropout` and an RNN's nonlinearity go into the file's metadata, from which
+    /// `batch_first`, `dropout`, an RNN's `nonlinearity` and a GRU's `reset_after` go into the file's metadata, from which
     /// [`from_safetensors`](Layer::from_safetensors) reads them.
     ///
     /// # Errors
@@ -282,6 +283,16 @@ impl<F: Real> Layer<LstmKind, F> {
     /// [`Error::Unsupported`] for a bidirectional model or one with `proj_size`.
     pub fn to_concat_gates(&self) -> Result<Vec<ConcatGates<F>>> {
         concat_gates::export(&self.config.0, &self.layers)
+    }
+}
+
+impl<F: Real> Layer<GruKind, F> {
+    /// The same model with its reset gate after the recurrent product (true) or before it, which weights do not tell:
+    /// [`GruConfig::with_reset_after`](Config::with_reset_after).
+    #[must_use]
+    pub fn with_reset_after(mut self, reset_after: bool) -> Self {
+        self.config = self.config.with_reset_after(reset_after);
+        self
     }
 }
 

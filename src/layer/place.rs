@@ -1,10 +1,10 @@
 //! Placing a layer or a cell on a device.
 
+use crate::blocking::Wait;
 use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::Wait;
 use crate::layer::Layer;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;

@@ -14,8 +14,6 @@ use crate::layer::Layer;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::plan::Plan;
-#[cfg(doc)]
-use crate::layer::streams::Streams;
 use crate::mode::Mode;
 use crate::model::{Asked, Engine, PlacedModel};
 use crate::options::Options;

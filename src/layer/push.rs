@@ -1,15 +1,16 @@
 //! A push of a chunk through streams.
 
 use crate::as_view::AsView;
+use crate::blocking::Wait;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::layer::kind::Kind;
 use crate::layer::streams::{Slot, Streams};
 use crate::options::Options;
 use crate::real::Real;
 use crate::request::{Request, Rows, check_output, sealed};
+use crate::session::Input;
 use crate::tensor::{Tensor, TensorView};
 
 /// The question of [`Streams::request`].
@@ -98,7 +99,7 @@ impl<'a, K: Kind, F: Real> Push<'a, K, F> {
         }
         let output_shape = extents.shape(config.output_size());
         let call = Call::new(extents, &self.options)?.with_state_rows(streams.rows_to_push(self.slots)?);
-        let output = streams.session.push(call, chunk.data(), wait).await?;
+        let output = streams.session.push(call, Input::Host(chunk.data()), wait).await?;
         Tensor::new(output_shape, output)
     }
 

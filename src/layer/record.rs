@@ -1,12 +1,12 @@
 //! Recording a layer into the caller's command encoder.
 
+use crate::blocking::Wait;
 use crate::call::{Call, Results, Task};
 use crate::device::needs_gpu;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::extents::Extents;
-use crate::gpu::Wait;
 use crate::layer::buffers::{BufferSizes, Buffers};
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
@@ -128,8 +128,8 @@ impl<K: Kind, F: Real> Encode<'_, K, F> {
         let extents = Extents::batched(config, time_steps, batch);
         let training = placed.training();
         let task = Task { dropout: training.is_some() && config.dropped_layers() > 0, ..Task::forward(extents) };
-        let plan = model.plan_recording(task, buffers.output.buffer())?;
-        let arrays = buffers.checked(config, &plan, model.device_limits())?;
+        let plan = model.plan_recording(task, buffers.arrays.output())?;
+        let arrays = buffers.arrays.checked(config, &plan, model.device_limits())?;
         let call = Call::new(extents, &options)?;
         let keys = training.map(|training| training.next_keys(config.dropped_layers()));
         let call = call.with_dropout(keys.unwrap_or_default());

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::blocking::Wait;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::call::Task;
 use crate::dropout::Dropout;
+use crate::error::Result;
 use crate::plan::forward::padded_output;
 use crate::plan::params::{ChunkParams, SharedParams};
 use crate::plan::program::Name;
@@ -12,7 +13,7 @@ use crate::plan::{F32, Plan, input_product, wave};
 // Every value counts elements of a binding, whose size is less than 2^32 bytes on every device, so it fits u32.
 impl Plan {
     /// The content of the parameter buffer.
-    pub(crate) fn filled_params(&self) -> Vec<u8> {
+    pub(crate) fn filled_params(&self) -> Result<Vec<u8>> {
         let layers = self.config.num_layers;
         let waves = if self.choice.recurrence.is_wave() { self.schedule.chunks() } else { 0 };
         let waves = wave::waves(layers, waves).enumerate();

@@ -51,7 +51,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan, call: &'a Call) -> Self {
-        let params = plan.filled_params();
+        let params = plan.filled_params().unwrap();
         let shared = bytemuck::pod_read_unaligned(&params[..size_of::<SharedParams>()]);
         let gates = plan.config.cell.gates();
         let elements = |array: &Array| array.bytes as usize / 4 / if array.name == Name::Gx { gates } else { 1 };
@@ -280,6 +280,11 @@ fn check(config: &RecurrentConfig, call: &Call, limits: &DeviceLimits) {
     assert!(all(Name::State(0)), "{name}: the last h is not written");
     if call.task.results == Results::OnDevice {
         assert!(all(Name::Output), "{name}: the output is not written");
+    } else if call.task.results == Results::StatesOnDevice {
+        assert!(
+            plan.program.scratch().iter().any(|array| array.name == Name::Output),
+            "{name}: the output is asked for"
+        );
     } else {
         assert!(all(Name::Readback), "{name}: the readback is not written");
     }
@@ -308,6 +313,7 @@ fn programs_write_before_they_read_and_leave_every_result() {
                 for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
                     for (all_states, results) in [
                         (false, Results::OnDevice),
+                        (false, Results::StatesOnDevice),
                         (false, Results::OutputAndStates),
                         (true, Results::OutputAndStates),
                     ] {

@@ -2,25 +2,9 @@
 
 use std::fmt;
 
+use crate::plan::count::Count;
 use crate::plan::program::Name;
 use crate::plan::{GX_BUDGET, Plan};
-
-/// So many of them, in words.
-pub(super) struct Count(pub(super) usize, pub(super) &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(count, what) = *self;
-        let plural = if count == 1 {
-            ""
-        } else if what.ends_with("ch") {
-            "es"
-        } else {
-            "s"
-        };
-        write!(f, "{count} {what}{plural}")
-    }
-}
 
 /// Bytes of memory, in words.
 struct Bytes(u64);

@@ -24,33 +24,12 @@ use crate::config::RecurrentConfig;
 use crate::error::Result;
 use crate::plan::input_product;
 use crate::plan::kernel::{Access, Kernel, PipelineKey, Role, Sources, WeightArray};
-use crate::plan::limits::{DeviceLimits, WORK_PER_BYTE, WORK_PER_DISPATCH, check, saturating_product};
-use crate::plan::params::{Blocks, ParamsLayout};
-use crate::plan::program::{self, Array, Binding, Copy, Dispatch, Name, Owner, Program};
+use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH, saturating_product};
+use crate::plan::params::Schedule;
+use crate::plan::program::{Array, Binding, Copy, Dispatch, Name, Owner, Program};
 use crate::plan::strategy::{Choice, Recurrence};
-use crate::plan::{F32, GX_BUDGET, MAX_CHUNK_STEPS, projection, wave};
+use crate::plan::{F32, projection, wave};
 use crate::precision::Precision;
-
-/// How the time of a forward is cut, and where its parameters lie.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Schedule {
-    pub(super) params: ParamsLayout,
-    /// Of the layer with the most features; others have fewer, and leave blocks unused.
-    pub(super) slices: usize,
-    /// T, but 0 without rows.
-    pub(super) time_steps: usize,
-    pub(super) chunk_steps: usize,
-}
-
-impl Schedule {
-    pub(super) fn chunks(&self) -> usize {
-        self.time_steps.div_ceil(self.chunk_steps.max(1))
-    }
-
-    pub(super) fn steps_in(&self, chunk: usize) -> usize {
-        self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
-    }
-}
 
 /// What a program is written for.
 #[derive(Clone, Copy)]
@@ -62,108 +41,19 @@ pub(super) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Checks every limit, and cuts the time into chunks that stay within the memory that the forward may take.
-    pub(super) fn write(self, limits: &DeviceLimits) -> Result<(Schedule, Program)> {
-        let Self { config, choice, task, .. } = self;
-        let batch = task.extents.batch;
-        choice.input_product.check(config, batch as u64, limits)?;
-        if let Recurrence::Steps(tile) | Recurrence::Wavefront(tile) = choice.recurrence {
-            tile.check(config, batch, limits)?;
-        }
-        if config.is_projected() {
-            projection::check(config, batch, limits)?;
-        }
-        let arrays = self.arrays();
-        // What does not depend on chunks comes first: an input that is too large is not an error of gx.
-        program::check_arrays(&arrays, limits)?;
-        let gx_of_step = self.gx_of_step();
-        program::check_arrays(&[gx_array(gx_of_step)], limits)?;
-        let (schedule, arrays) = self.within(&arrays, gx_of_step, limits)?;
-        program::check_arrays(&arrays, limits)?;
-        let mut program = Program::default();
-        program.arrays = arrays;
-        if schedule.time_steps == 0 {
-            // The initial state is the last one, and nothing runs.
-            return Ok((schedule, program));
-        }
-        (program.bindings, program.after) = (self.bindings(), self.after());
-        program.step_stride = schedule.params.step_stride();
-        self.dispatch(&schedule, &mut program)?;
-        Ok((schedule, program))
-    }
-
-    /// The longest chunks that fit the memory of the forward. Fewer steps take a smaller gx and fewer blocks of steps, but more
-    /// chunks take more blocks of chunks.
-    fn within(self, fixed: &[Array], gx_of_step: u64, limits: &DeviceLimits) -> Result<(Schedule, Vec<Array>)> {
-        let time_steps = if self.task.extents.is_empty() { 0 } else { self.task.extents.time_steps };
-        let of = |chunk_steps: usize| {
-            let slices = input_product::slices(self.config.widest_input());
-            let params = ParamsLayout::new(self.blocks(slices, time_steps, chunk_steps), limits)?;
-            let schedule = Schedule { params, slices, time_steps, chunk_steps };
-            let gx = gx_array(gx_of_step.saturating_mul(chunk_steps as u64));
-            let params = Array { name: Name::Params, bytes: params.bytes(), owner: Owner::Scratch };
-            Ok((schedule, [fixed, &[gx, params]].concat()))
-        };
-        let mut cut = of(self.chunk_steps(time_steps, gx_of_step, limits))?;
-        let mut least = program::memory(&cut.1);
-        while program::memory(&cut.1) > limits.forward_memory {
-            let schedule = &cut.0;
-            // One chunk more, each as short as that makes them.
-            let shorter = time_steps.div_ceil(schedule.chunks() + 1).min(schedule.chunk_steps.saturating_sub(1));
-            let (1.., Ok(next)) = (shorter, of(shorter)) else {
-                check("a forward", "the bytes that set_memory_limit allows", least, limits.forward_memory)?;
-                break;
-            };
-            cut = next;
-            least = least.min(program::memory(&cut.1));
-        }
-        Ok(cut)
-    }
-
-    /// The steps of a chunk, if the memory of the forward allows them.
-    fn chunk_steps(self, time_steps: usize, gx_of_step: u64, limits: &DeviceLimits) -> usize {
-        let Self { config, choice, task, .. } = self;
-        let batch = task.extents.batch;
-        let most_gx = GX_BUDGET.min(limits.storage_binding).min(limits.buffer);
-        let by_budget = (most_gx / gx_of_step.max(1)).max(1);
-        let by_groups = (choice.input_product.max_rows(limits) / (batch as u64).max(1)).max(1);
-        // The product of a chunk is one dispatch, which no submission can cut; so is a sequence.
-        let slice = config.widest_input().min(input_product::MAX_FEATURES);
-        let (of_sequence, by_turns) = match choice.recurrence {
-            Recurrence::Steps(_) | Recurrence::Wavefront(_) => (0, MAX_CHUNK_STEPS),
-            Recurrence::Sequence(tile) => (self.step_work(), tile.max_steps(config.hidden_size)),
-        };
-        let of_step = product_flops(config, batch, slice).max(of_sequence);
-        let by_work = (limits.submission_work / of_step.max(1)).max(1);
-        let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS.min(by_turns) as u64);
-        let wanted = if self.is_wave() { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
-        wanted.min(most as usize)
-    }
-
-    /// How many parameter blocks of each sort there are.
-    fn blocks(self, slices: usize, time_steps: usize, chunk_steps: usize) -> Blocks {
-        let (layers, chunks) = (self.config.num_layers, time_steps.div_ceil(chunk_steps.max(1)));
-        let (waves, steps) = match self.choice.recurrence {
-            Recurrence::Steps(_) => (0, chunk_steps),
-            Recurrence::Sequence(_) => (0, 0),
-            Recurrence::Wavefront(_) => (wave::waves(layers, chunks).count(), chunk_steps),
-        };
-        Blocks { layers, chunks, slices, waves, steps }
-    }
-
-    fn is_wave(self) -> bool {
+    pub(super) fn is_wave(self) -> bool {
         self.choice.recurrence.is_wave()
     }
 
     /// The bytes of gx for one time step, of each layer where they overlap.
-    fn gx_of_step(self) -> u64 {
+    pub(super) fn gx_of_step(self) -> u64 {
         let layers = if self.is_wave() { self.config.num_layers } else { 1 };
         let factors = [layers, self.task.extents.batch, self.config.directions(), self.config.gate_rows()];
         bytes_of(&factors)
     }
 
     /// The table of arrays, except for those whose size follows from the chunks: gx and the parameters.
-    fn arrays(self) -> Vec<Array> {
+    pub(super) fn arrays(self) -> Vec<Array> {
         let Self { config, task, .. } = self;
         let (layers, directions, hidden) = (config.num_layers, config.directions(), config.hidden_size);
         let (t, b, rows) = (task.extents.time_steps, task.extents.batch, task.state_arrays.rows);
@@ -171,7 +61,9 @@ impl Forward<'_> {
         let mut add = |name, bytes, owner| arrays.push(Array { name, bytes, owner });
         add(Name::Input, bytes_of(&[t, b, config.input_size]), Owner::Caller);
         let output = self.output_bytes();
-        add(Name::Output, output, Owner::Caller);
+        // Kernels write it either way.
+        let is_wanted = task.results != Results::StatesOnDevice;
+        add(Name::Output, output, if is_wanted { Owner::Caller } else { Owner::Scratch });
         for state in 0..config.cell.states().len() {
             let steps = if state > 0 && task.all_states { t.saturating_add(1) } else { 1 };
             let bytes = bytes_of(&[layers, steps, directions, rows, config.state_size(state)]);
@@ -233,7 +125,7 @@ impl Forward<'_> {
             (name, at..at.saturating_add(output))
         };
         let (with_output, with_states) = match task.results {
-            Results::OnDevice => (false, false),
+            Results::OnDevice | Results::StatesOnDevice => (false, false),
             Results::Output => (true, false),
             Results::States => (false, true),
             Results::OutputAndStates => (true, true),
@@ -251,13 +143,14 @@ impl Forward<'_> {
 
     /// The copies behind the last dispatch: results to where the host reads them, and for a caller's buffers the output out of
     /// those of all layers.
-    fn after(self) -> Vec<Copy> {
+    pub(super) fn after(self) -> Vec<Copy> {
         if self.task.results == Results::OnDevice {
             let (source, from) = self.output_of(self.config.num_layers - 1);
             let bytes = self.output_bytes();
             let copy = Copy { source, from, target: Name::Output, to: 0, bytes };
             return if source == Name::Output { Vec::new() } else { vec![copy] };
         }
+        // Empty for `StatesOnDevice`.
         let mut to = 0;
         let copy = |(source, range): (Name, Range<u64>)| {
             let bytes = range.end - range.start;
@@ -270,7 +163,7 @@ impl Forward<'_> {
 
     /// The kernels with what they bind: for each layer the input product and those of a step. In a wave one binding of a step
     /// serves all layers.
-    fn bindings(self) -> Vec<Binding> {
+    pub(super) fn bindings(self) -> Vec<Binding> {
         let layers = 0..self.config.num_layers;
         layers.flat_map(|layer| (0..self.bindings_of_layer()).map(move |n| self.binding(layer, n))).collect()
     }
@@ -344,7 +237,7 @@ impl Forward<'_> {
     }
 
     /// All dispatches in order.
-    fn dispatch(self, schedule: &Schedule, program: &mut Program) -> Result<()> {
+    pub(super) fn dispatch(self, schedule: &Schedule, program: &mut Program) -> Result<()> {
         let (layers, chunks) = (self.config.num_layers, schedule.chunks());
         if self.is_wave() {
             for (number, at_work) in wave::waves(layers, chunks).enumerate() {
@@ -421,7 +314,7 @@ impl Forward<'_> {
     }
 
     /// How long a step may take, by the measure of [`SUBMISSION_WORK`](crate::plan::limits::SUBMISSION_WORK).
-    fn step_work(self) -> u64 {
+    pub(super) fn step_work(self) -> u64 {
         let work = product_work(self.config, self.task.extents.batch, self.config.recurrent_size());
         match self.choice.recurrence {
             Recurrence::Steps(_) | Recurrence::Wavefront(_) => work,
@@ -431,7 +324,7 @@ impl Forward<'_> {
     }
 }
 
-fn gx_array(bytes: u64) -> Array {
+pub(super) fn gx_array(bytes: u64) -> Array {
     Array { name: Name::Gx, bytes, owner: Owner::Scratch }
 }
 

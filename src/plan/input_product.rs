@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::config::RecurrentConfig;
 use crate::error::Result;
-use crate::plan::explain::Count;
+use crate::plan::count::Count;
 use crate::plan::few_rows::FewRows;
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;

@@ -7,7 +7,6 @@ use crate::config::RecurrentConfig;
 use crate::error::Result;
 use crate::plan::limits::{BindingLimits, check};
 use crate::plan::params::{MAX_CHUNKS, StepParams, block_bytes};
-use crate::plan::strategy::Constants;
 use crate::precision::Precision;
 
 /// A shader of its own, with its entry point.
@@ -89,6 +88,9 @@ pub(crate) struct Sources {
     /// Dispatches are over several layers.
     pub(crate) wave: bool,
 }
+
+/// The override constants of a kernel, in the order of their declarations; booleans are 0 and 1.
+pub(crate) type Constants = Vec<(&'static str, u32)>;
 
 /// All that the machine code of a kernel depends on: its sources, of which one function is the entry point, and its override
 /// constants.

@@ -3,6 +3,8 @@
 //! A plan is a [program](program::Program) with the reasons for it. `forward.rs` writes it, `gpu/` runs it.
 
 mod blocks;
+mod chunks;
+mod count;
 mod explain;
 pub(crate) mod few_rows;
 mod forward;
@@ -23,8 +25,9 @@ use std::ops::Range;
 use crate::call::Task;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
-use crate::plan::forward::{Forward, Schedule, product_flops};
+use crate::plan::forward::{Forward, product_flops};
 use crate::plan::limits::{DeviceLimits, saturating_product};
+use crate::plan::params::Schedule;
 use crate::plan::program::{Array, Command, Copy, Name, Owner, Program};
 use crate::plan::strategy::Choice;
 use crate::precision::Precision;

@@ -4,6 +4,7 @@
 //! recording a step allocates and uploads nothing, and works where immediates do not exist (the browser).
 
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
 
 /// What all layers and chunks of a call share: the struct `Params` of shaders/base/params.wgsl without its chunks, field by field.
@@ -125,8 +126,8 @@ impl ParamsLayout {
         shared: SharedParams,
         chunks: impl Iterator<Item = ChunkParams>,
         waves: impl Iterator<Item = W>,
-    ) -> Vec<u8> {
-        let mut content = vec![0; self.bytes() as usize];
+    ) -> Result<Vec<u8>> {
+        let mut content = zeroed("the parameters of all chunks", &[self.bytes() as usize])?;
         let mut put = |at: u32, bytes: &[u8]| content[at as usize..][..bytes.len()].copy_from_slice(bytes);
         let chunks = chunks.enumerate().map(|(n, chunk)| ((n * self.stride) as u32, vec![chunk]));
         let waves = waves.enumerate().map(|(n, wave)| (self.wave_offset(n), wave.collect()));
@@ -137,6 +138,27 @@ impl ParamsLayout {
         for index in 0..self.blocks.steps {
             put(self.step_offset(index), bytemuck::bytes_of(&StepParams { index: index as u32 }));
         }
-        content
+        Ok(content)
+    }
+}
+
+/// How the time of a forward is cut, and where its parameters lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Schedule {
+    pub(super) params: ParamsLayout,
+    /// Of the layer with the most features; others have fewer, and leave blocks unused.
+    pub(super) slices: usize,
+    /// T, but 0 without rows.
+    pub(super) time_steps: usize,
+    pub(super) chunk_steps: usize,
+}
+
+impl Schedule {
+    pub(super) fn chunks(&self) -> usize {
+        self.time_steps.div_ceil(self.chunk_steps.max(1))
+    }
+
+    pub(super) fn steps_in(&self, chunk: usize) -> usize {
+        self.chunk_steps.min(self.time_steps - chunk * self.chunk_steps)
     }
 }

@@ -17,8 +17,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
             keys.push(key(sources(tile.kernel(), 0, false), choice(tile, ANY), false, dropout));
         }
         let products = cell.products().len();
-        // A projection may follow in the LSTM alone, the cell that carries more than h.
-        let last: &[bool] = if cell.states().len() > 1 { &[false, true] } else { &[false] };
+        let last: &[bool] = if cell.projects() { &[false, true] } else { &[false] };
         for product in 0..products {
             let mut add = |recurrence: Recurrence, hands_on| {
                 let sources = sources(recurrence.kernel(), product, recurrence.is_wave());
@@ -33,7 +32,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
                 sequence::tiles().for_each(|tile| add(Recurrence::Sequence(tile), false));
             }
         }
-        if cell.states().len() > 1 {
+        if cell.projects() {
             keys.push(key(sources(Kernel::Projection, 0, false), choice(InputProductTile::Tiled, ANY), false, false));
         }
     }

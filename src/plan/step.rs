@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::RecurrentConfig;
 use crate::error::Result;
-use crate::plan::explain::Count;
+use crate::plan::count::Count;
 use crate::plan::few_rows::{FewRows, STAGED};
 use crate::plan::kernel::Kernel;
 use crate::plan::limits::DeviceLimits;

@@ -6,7 +6,7 @@ use crate::call::Task;
 use crate::config::RecurrentConfig;
 use crate::error::Result;
 use crate::plan::input_product::{self, InputProductTile};
-use crate::plan::kernel::{Kernel, Role};
+use crate::plan::kernel::{Constants, Kernel, Role};
 use crate::plan::limits::DeviceLimits;
 use crate::plan::sequence::{self, SequenceTile};
 use crate::plan::step::{self, StepTile};
@@ -77,9 +77,6 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
     };
     Ok(Choice { input_product: input_product::tile(config, rows, limits), recurrence, why })
 }
-
-/// The override constants of a kernel, in the order of their declarations; booleans are 0 and 1.
-pub(crate) type Constants = Vec<(&'static str, u32)>;
 
 impl Choice {
     /// What the kernel of a role is specialised for.

@@ -308,7 +308,7 @@ fn a_wave_takes_every_step_of_every_layer_once_and_in_order() {
             Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Wavefront, ..task }, &limits()).unwrap();
         assert_eq!(plan.program.dispatches().count(), plan.dispatch_count());
         assert!(plan.dispatch_count() < layers * t, "{layers} {t}");
-        let content = plan.filled_params();
+        let content = plan.filled_params().unwrap();
         let chunks_at = |dispatch: &Dispatch| -> Vec<ChunkParams> {
             let start = dispatch.chunk_offset as usize + size_of::<SharedParams>();
             let bytes = dispatch.groups[2] as usize * size_of::<ChunkParams>();

@@ -12,7 +12,7 @@ pub use elements::IntoElements;
 pub use view::TensorView;
 
 use crate::error::{Error, Result};
-pub(crate) use crate::memory::{element_count, zeroed};
+use crate::memory::{element_count, zeroed};
 use crate::real::Real;
 
 /// A dense, row-major array on the host: a shape (slowest dimension first) and its elements.

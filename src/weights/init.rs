@@ -6,8 +6,8 @@ use rand_pcg::Pcg64;
 
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 use crate::tensor::Tensor;
-use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 use crate::weights::names::ParameterKind;
 

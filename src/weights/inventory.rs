@@ -18,7 +18,7 @@ use crate::weights::tensor_file::TensorFile;
 pub enum LayerKind {
     /// [`Lstm`](crate::Lstm) and [`LstmCell`](crate::LstmCell).
     Lstm,
-    /// [`Gru`](crate::Gru) and [`GruCell`](crate::GruCell).
+    /// [`Gru`](crate::Gru) and [`GruCell`](crate::GruCell); where the reset gate acts is not in the weights.
     Gru,
     /// [`Rnn`](crate::Rnn) and [`RnnCell`](crate::RnnCell); the nonlinearity is not in the weights.
     Rnn,
@@ -77,11 +77,19 @@ pub struct LayerInfo {
     pub batch_first: Option<bool>,
     /// The nonlinearity of an RNN, if the file's metadata records it: weights do not.
     pub nonlinearity: Option<Nonlinearity>,
+    /// The reset gate of a GRU acts after the recurrent product (true) or before it, if the file's metadata records it:
+    /// weights do not.
+    pub reset_after: Option<bool>,
 }
 
 impl fmt::Display for LayerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let recorded = Recorded { batch_first: self.batch_first, dropout: None, nonlinearity: self.nonlinearity };
+        let recorded = Recorded {
+            batch_first: self.batch_first,
+            dropout: None,
+            nonlinearity: self.nonlinearity,
+            reset_after: self.reset_after,
+        };
         let mut config = RecurrentConfig {
             proj_size: self.proj_size,
             num_layers: self.num_layers,
@@ -112,11 +120,15 @@ pub struct CellInfo {
     pub dtype: Dtype,
     /// The nonlinearity of an RNN cell, if the file's metadata records it: weights do not.
     pub nonlinearity: Option<Nonlinearity>,
+    /// The reset gate of a GRU cell acts after the recurrent product (true) or before it, if the file's metadata records
+    /// it: weights do not.
+    pub reset_after: Option<bool>,
 }
 
 impl fmt::Display for CellInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let recorded = Recorded { nonlinearity: self.nonlinearity, ..Recorded::default() };
+        let recorded =
+            Recorded { nonlinearity: self.nonlinearity, reset_after: self.reset_after, ..Recorded::default() };
         let mut config = RecurrentConfig {
             bias: self.bias,
             ..RecurrentConfig::one_layer(self.kind.cell(), self.input_size, self.hidden_size)
@@ -154,6 +166,7 @@ impl TensorFile {
             dtype,
             batch_first: recorded.batch_first,
             nonlinearity: recorded.nonlinearity,
+            reset_after: recorded.reset_after,
         })
     }
 
@@ -176,6 +189,7 @@ impl TensorFile {
             bias: config.bias,
             dtype,
             nonlinearity: recorded.nonlinearity,
+            reset_after: recorded.reset_after,
         })
     }
 

@@ -250,7 +250,7 @@ fn projected_from<'a>(
     recurrent_size: usize,
     shape_of: impl Fn(&str) -> Option<&'a [usize]>,
 ) -> Result<usize> {
-    if cell != CellKind::Lstm {
+    if !cell.projects() {
         let why = format!("a projection is an LSTM's, and this is read as a {}", cell.name());
         return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
     }

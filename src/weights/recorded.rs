@@ -1,11 +1,10 @@
 //! The arguments that neither names nor shapes tell, as text in the metadata of a safetensors file.
 //!
-//! `{prefix}batch_first`, `{prefix}dropout` and `{prefix}nonlinearity`, as Python prints them. A file need not have
-//! them.
+//! `{prefix}batch_first`, `{prefix}dropout`, `{prefix}nonlinearity` and `{prefix}reset_after`, as Python prints them. A
+//! file need not have them.
 
 use std::collections::BTreeMap;
 
-use crate::cell_kind::CellKind;
 use crate::cell_kind::Nonlinearity;
 use crate::config::RecurrentConfig;
 use crate::error::ArgumentMismatch;
@@ -16,6 +15,7 @@ use crate::weights::tensor_file::TensorFile;
 const BATCH_FIRST: &str = "batch_first";
 const DROPOUT: &str = "dropout";
 const NONLINEARITY: &str = "nonlinearity";
+const RESET_AFTER: &str = "reset_after";
 
 /// The arguments that a file records; `None` for those that it does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,6 +23,7 @@ pub(crate) struct Recorded {
     pub(crate) batch_first: Option<bool>,
     pub(crate) dropout: Option<f64>,
     pub(crate) nonlinearity: Option<Nonlinearity>,
+    pub(crate) reset_after: Option<bool>,
 }
 
 impl Recorded {
@@ -32,11 +33,14 @@ impl Recorded {
             let text = file.metadata().get(&format!("{prefix}{argument}"));
             text.map(|text| (text.as_str(), Error::Config { argument, expected, got: format!("{text:?}") }))
         };
-        let batch_first = entry(BATCH_FIRST, "true or false in the file's metadata").map(|(text, error)| match text {
-            "true" | "True" => Ok(true),
-            "false" | "False" => Ok(false),
-            _ => Err(error),
-        });
+        let truth = |argument| {
+            let entry = entry(argument, "true or false in the file's metadata").map(|(text, error)| match text {
+                "true" | "True" => Ok(true),
+                "false" | "False" => Ok(false),
+                _ => Err(error),
+            });
+            entry.transpose()
+        };
         let dropout = entry(DROPOUT, "a probability from 0 to 1 in the file's metadata");
         let dropout = dropout.map(|(text, error)| match text.parse() {
             Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
@@ -48,25 +52,24 @@ impl Recorded {
             _ => Err(error),
         });
         Ok(Self {
-            batch_first: batch_first.transpose()?,
+            batch_first: truth(BATCH_FIRST)?,
             dropout: dropout.transpose()?,
             nonlinearity: nonlinearity.transpose()?,
+            reset_after: truth(RESET_AFTER)?,
         })
     }
 
     /// The arguments to record of a configuration; a cell has neither a batch dimension to move nor dropout.
     pub(crate) fn of(naming: Naming, config: &RecurrentConfig) -> Self {
-        let nonlinearity = match config.cell {
-            CellKind::Rnn(nonlinearity) => Some(nonlinearity),
-            _ => None,
-        };
+        let (nonlinearity, reset_after) = (config.cell.nonlinearity(), config.cell.reset_after());
         match naming {
             Naming::Layer => Self {
                 batch_first: Some(config.batch_first),
                 dropout: Some(config.dropout).filter(|&p| p != 0.0),
                 nonlinearity,
+                reset_after,
             },
-            Naming::Cell => Self { nonlinearity, ..Self::default() },
+            Naming::Cell => Self { nonlinearity, reset_after, ..Self::default() },
         }
     }
 
@@ -75,36 +78,41 @@ impl Recorded {
         let batch_first = self.batch_first.map(|value| (BATCH_FIRST, value.to_string()));
         let dropout = self.dropout.map(|value| (DROPOUT, value.to_string()));
         let nonlinearity = self.nonlinearity.map(|value| (NONLINEARITY, word(value).to_owned()));
-        let all = [batch_first, dropout, nonlinearity].into_iter().flatten();
+        let reset_after = self.reset_after.map(|value| (RESET_AFTER, value.to_string()));
+        let all = [batch_first, dropout, nonlinearity, reset_after].into_iter().flatten();
         all.map(|(argument, text)| (format!("{prefix}{argument}"), text)).collect()
     }
 
-    /// Sets what is recorded.
+    /// Sets what is recorded, of the arguments that the configuration's cell has.
     pub(crate) fn apply(self, config: &mut RecurrentConfig) {
         config.batch_first = self.batch_first.unwrap_or(config.batch_first);
         config.dropout = self.dropout.unwrap_or(config.dropout);
-        if let (CellKind::Rnn(own), Some(recorded)) = (&mut config.cell, self.nonlinearity) {
-            *own = recorded;
+        if let Some(nonlinearity) = self.nonlinearity {
+            config.cell = config.cell.with_nonlinearity(nonlinearity);
+        }
+        if let Some(reset_after) = self.reset_after {
+            config.cell = config.cell.with_reset_after(reset_after);
         }
     }
 
     /// Compares with a configuration. Dropout is a choice of each training, and not compared.
     pub(crate) fn differences(self, config: &RecurrentConfig) -> Vec<ArgumentMismatch> {
-        let batch_first = self.batch_first.filter(|&recorded| recorded != config.batch_first);
-        let batch_first = batch_first.map(|recorded| ArgumentMismatch {
-            argument: BATCH_FIRST,
-            expected: config.batch_first.to_string(),
-            got: recorded.to_string(),
-        });
-        let nonlinearity = match (config.cell, self.nonlinearity) {
-            (CellKind::Rnn(own), Some(recorded)) if own != recorded => Some(ArgumentMismatch {
-                argument: NONLINEARITY,
-                expected: word(own).to_owned(),
-                got: word(recorded).to_owned(),
-            }),
-            _ => None,
+        let (own, recorded) = (Self::of(Naming::Layer, config), self);
+        let mut mismatches = Vec::new();
+        let mut compare = |argument, expected: Option<String>, got: Option<String>| {
+            // An argument that the cell does not have, or that the file does not record, contradicts nothing.
+            if let (Some(expected), Some(got)) = (expected, got)
+                && expected != got
+            {
+                mismatches.push(ArgumentMismatch { argument, expected, got });
+            }
         };
-        batch_first.into_iter().chain(nonlinearity).collect()
+        let truth = |value: Option<bool>| value.map(|value| value.to_string());
+        let word = |value: Option<Nonlinearity>| value.map(|value| word(value).to_owned());
+        compare(BATCH_FIRST, truth(own.batch_first), truth(recorded.batch_first));
+        compare(NONLINEARITY, word(own.nonlinearity), word(recorded.nonlinearity));
+        compare(RESET_AFTER, truth(own.reset_after), truth(recorded.reset_after));
+        mismatches
     }
 }
 

@@ -76,7 +76,9 @@ fn all_states_are_those_between_the_steps() {
                 check_kind(device, lstm.clone());
                 check_kind(device, lstm.clone().with_batch_first(true));
                 check_kind(device, lstm.with_proj_size(4));
-                check_kind(device, GruConfig::new(3, 9).with_num_layers(layers).with_bidirectional(bidirectional));
+                let gru = GruConfig::new(3, 9).with_num_layers(layers).with_bidirectional(bidirectional);
+                check_kind(device, gru.clone().with_reset_after(false));
+                check_kind(device, gru);
                 check_kind(device, RnnConfig::new(3, 9).with_num_layers(layers).with_bidirectional(bidirectional));
             }
         }

@@ -30,6 +30,7 @@ fn check(device: &Device, case: &Case) {
         }
     }
     check_kind(device, case, same_sizes::<GruKind>(&case.config));
+    check_kind(device, case, same_sizes::<GruKind>(&case.config).with_reset_after(false));
     check_kind(device, case, same_sizes::<RnnKind>(&case.config));
     check_kind(device, case, same_sizes::<RnnKind>(&case.config).with_nonlinearity(Nonlinearity::Relu));
 }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use wgpu_rnn::{
-    Cell, CellConfig, Config, Device, GruCell, GruCellConfig, GruKind, Kind, Layer, LstmCell, LstmCellConfig, LstmKind,
-    LstmState, Nonlinearity, PlacedCell, Real, RnnCell, RnnCellConfig, RnnKind, Tensor, TensorFile,
+    Cell, CellConfig, Config, Device, GruCell, GruCellConfig, GruConfig, GruKind, Kind, Layer, LstmCell,
+    LstmCellConfig, LstmConfig, LstmKind, LstmState, Nonlinearity, PlacedCell, Real, RnnCell, RnnCellConfig, RnnConfig,
+    RnnKind, Tensor, TensorFile,
 };
 
 use crate::compare::{Tolerance, compare};
@@ -47,7 +48,7 @@ fn check_file<K: Kind>(name: &str, finish: impl Fn(Cell<K>, bool) -> Cell<K>) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/cells/{name}.safetensors"));
     let file = TensorFile::open(&path).unwrap();
     assert_eq!(file.cell_prefixes(), ["cell."]);
-    let relu = file.tensor::<f64>("relu").unwrap().unwrap().data()[0] == 1.0;
+    let relu = file.tensor::<f64>("relu").unwrap().is_some_and(|relu| relu.data()[0] == 1.0);
     let cell = finish(Cell::from_safetensors(&path, "cell.").unwrap(), relu);
     on_both(|device| check_golden(&format!("{name} on {device}"), &cell.to(device).unwrap(), &file));
     check_golden(&format!("{name} in f64"), &cell.cast::<f64>().unwrap().to(&Device::cpu()).unwrap(), &file);
@@ -61,6 +62,13 @@ fn cells_chained_by_hand_give_the_numbers_of_pytorch() {
     for name in ["gru", "gru_unbatched"] {
         check_file::<GruKind>(name, |cell, _| cell);
     }
+    for name in ["gru_reset_before", "gru_reset_before_unbatched"] {
+        // The file records which GRU it is.
+        check_file::<GruKind>(name, |cell, _| {
+            assert!(!cell.config().reset_after());
+            cell
+        });
+    }
     for name in ["rnn_tanh", "rnn_relu"] {
         let nonlinearity = |relu| if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
         check_file::<RnnKind>(name, |cell, relu| cell.with_nonlinearity(nonlinearity(relu)));
@@ -68,9 +76,9 @@ fn cells_chained_by_hand_give_the_numbers_of_pytorch() {
 }
 
 /// Bit for bit, as the layer's recurrence is the cell's.
-fn check_layer<K: Kind>(device: &Device, batch: usize, bias: bool) {
-    let layer = Layer::random(Config::<K>::new(5, 21).with_bias(bias), 1).unwrap();
-    let cell = Cell::new(CellConfig::<K>::new(5, 21).with_bias(bias), layer.layers()[0].clone()).unwrap();
+fn check_layer<K: Kind>(device: &Device, batch: usize, config: Config<K>, cell: CellConfig<K>) {
+    let layer = Layer::random(config, 1).unwrap();
+    let cell = Cell::new(cell, layer.layers()[0].clone()).unwrap();
     let x = uniform(&[70, batch, 5], 2);
     let (output, last) = layer.to(device).unwrap().forward(&x, None).unwrap();
     let cell = cell.to(device).unwrap();
@@ -95,9 +103,12 @@ fn check_layer<K: Kind>(device: &Device, batch: usize, bias: bool) {
 fn a_cell_over_all_steps_is_the_layer() {
     on_both(|device| {
         for batch in [1, 4, 17] {
-            check_layer::<LstmKind>(device, batch, true);
-            check_layer::<GruKind>(device, batch, true);
-            check_layer::<RnnKind>(device, batch, false);
+            check_layer(device, batch, LstmConfig::new(5, 21), LstmCellConfig::new(5, 21));
+            let (gru, cell) = (GruConfig::new(5, 21), GruCellConfig::new(5, 21));
+            check_layer(device, batch, gru.clone().with_reset_after(false), cell.clone().with_reset_after(false));
+            check_layer(device, batch, gru, cell);
+            let (rnn, cell) = (RnnConfig::new(5, 21), RnnCellConfig::new(5, 21));
+            check_layer(device, batch, rnn.with_bias(false), cell.with_bias(false));
         }
     });
 }

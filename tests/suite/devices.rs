@@ -469,7 +469,7 @@ fn less_memory_gives_the_same_bits() {
 fn buffers_that_are_smaller_than_bindings_are_respected() {
     let Some(gpu) = gpu() else { return };
     let (device, queue) = own_device(|limits| limits.max_buffer_size = 1 << 20);
-    let small = Device::from_wgpu(device, queue);
+    let small = under_test(Device::from_wgpu(device, queue));
     let lstm = Lstm::random(LstmConfig::new(1, 64), 1).unwrap();
     let x = uniform(&[100, 16, 1], 2);
     let expected = lstm.to(&gpu).unwrap().forward(&x, None).unwrap().0;

@@ -110,6 +110,7 @@ fn the_cpu_and_a_gpu_have_the_same_masks() {
         check_both_devices(&cpu, &gpu, lstm.clone().with_batch_first(true).with_bias(false));
         check_both_devices(&cpu, &gpu, lstm.with_proj_size(5));
         let gru = GruConfig::new(3, 19).with_num_layers(2).with_dropout(0.3).with_bidirectional(bidirectional);
+        check_both_devices(&cpu, &gpu, gru.clone().with_reset_after(false));
         check_both_devices(&cpu, &gpu, gru);
     }
     // f64 on the CPU drops the same elements.

@@ -8,14 +8,14 @@ use wgpu_rnn::{
 
 use crate::support::{adapter_under_test, bits, gpu, slice, state, uniform};
 
-struct Arena<'a> {
-    device: &'a wgpu::Device,
-    queue: &'a wgpu::Queue,
+pub struct Arena<'a> {
+    pub device: &'a wgpu::Device,
+    pub queue: &'a wgpu::Queue,
 }
 
 impl Arena<'_> {
     /// A buffer of `data`, with room behind it.
-    fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+    pub fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
         let usage = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
         let size = (data.len() * 4 + 64) as u64;
         let buffer =
@@ -25,11 +25,11 @@ impl Arena<'_> {
     }
 
     /// A buffer that nobody has written to: an element that stays NaN was not computed.
-    fn poisoned(&self, elements: usize) -> wgpu::Buffer {
+    pub fn poisoned(&self, elements: usize) -> wgpu::Buffer {
         self.buffer(&vec![f32::NAN; elements])
     }
 
-    fn read(&self, buffer: &wgpu::Buffer, elements: usize) -> Vec<f32> {
+    pub fn read(&self, buffer: &wgpu::Buffer, elements: usize) -> Vec<f32> {
         let size = (elements * 4) as u64;
         let usage = Use::MAP_READ | Use::COPY_DST;
         let staging =
@@ -98,10 +98,13 @@ fn a_recorded_forward_is_a_forward() {
     ] {
         check_recorded(&gpu, config, lstm);
     }
-    check_recorded(&gpu, GruConfig::new(4, 9).with_num_layers(2), |own, first| {
+    fn gru<'a>(own: &'a [wgpu::Buffer], first: Option<&'a [wgpu::Buffer]>) -> GruBuffers<'a> {
         let buffers = GruBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))
-    });
+    }
+    let config = GruConfig::new(4, 9).with_num_layers(2);
+    check_recorded(&gpu, config.clone(), gru);
+    check_recorded(&gpu, config.with_reset_after(false).with_bidirectional(true), gru);
     check_recorded(&gpu, RnnConfig::new(4, 9).with_bidirectional(true), |own, first| {
         let buffers = RnnBuffers::new(&own[0], &own[1], &own[2]);
         first.map_or(buffers.clone(), |first| buffers.with_initial(&first[0]))

@@ -2,9 +2,9 @@
 
 use wgpu_rnn::{
     AllStates, Cell, CellState, ConcatGates, Config, CpuPlan, Device, Error, GateLinear, GpuOptions, GpuPlan, Gru,
-    GruCell, GruCellConfig, GruConfig, Layer, LayerWeights, Lstm, LstmBuffers, LstmConfig, LstmKind, LstmState, Mode,
-    Nonlinearity, PackedSequence, Placed, PlacedCell, Plan, Precision, Request, Rnn, RnnConfig, Slot, Strategy,
-    Streams, Tensor, TensorFile, TensorView, questions,
+    GruCell, GruCellConfig, GruConfig, Layer, LayerWeights, Lstm, LstmBuffers, LstmCellBuffers, LstmConfig, LstmKind,
+    LstmState, Mode, Nonlinearity, PackedSequence, Placed, PlacedCell, Plan, Precision, Request, Rnn, RnnConfig, Slot,
+    Strategy, Streams, Tensor, TensorFile, TensorView, questions,
 };
 
 use crate::support::{bits, on_both, uniform};
@@ -28,6 +28,7 @@ fn public_types_are_send_and_sync() {
     both::<Layer<LstmKind>>();
     both::<LayerWeights>();
     both::<LstmBuffers<'static>>();
+    both::<LstmCellBuffers<'static>>();
     both::<LstmState>();
     both::<Mode>();
     both::<Nonlinearity>();

@@ -196,7 +196,12 @@ fn a_configuration_is_compared_with_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     without_metadata(LstmConfig::new(3, 5).with_num_layers(2).with_batch_first(true), &path);
-    // The file does not say batch_first; the configuration does.
+    // What the file does not say, the configuration does.
+    let gru = GruConfig::new(2, 3).with_reset_after(false);
+    let gru_path = folder.path().join("gru");
+    without_metadata(gru.clone(), &gru_path);
+    assert!(Gru::from_safetensors(&gru_path, "p.").unwrap().config().reset_after());
+    assert_eq!(Gru::from_safetensors_with(gru.clone(), &gru_path, "p.").unwrap().config(), &gru);
     assert!(!Lstm::from_safetensors(&path, "p.").unwrap().config().batch_first());
     let config = LstmConfig::new(3, 5).with_num_layers(2).with_batch_first(true).with_dropout(0.5);
     let lstm = Lstm::from_safetensors_with(config.clone(), &path, "p.").unwrap();
@@ -253,6 +258,36 @@ fn saving_records_what_weights_do_not_tell() {
             assert_eq!(RnnCell::from_safetensors(&cell_path, "a.").unwrap(), cell);
         }
     }
+    for reset_after in [false, true] {
+        let gru = Gru::random(GruConfig::new(2, 3).with_reset_after(reset_after), 1).unwrap();
+        gru.save_safetensors(&path, "a.").unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        assert_eq!(Gru::from_tensor_file(&file, "a.").unwrap(), gru);
+        assert_eq!(AnyLayer::from_tensor_file(&file, "a.").unwrap(), AnyLayer::from(gru.clone()));
+        let info = file.layer("a.").unwrap();
+        assert_eq!((info.reset_after, info.nonlinearity), (Some(reset_after), None));
+        assert_eq!(info.to_string(), format!("{gru} under \"a.\", F32"));
+        // The other is another layer, and the setter makes it.
+        let other = GruConfig::new(2, 3).with_reset_after(!reset_after);
+        assert_eq!(
+            Gru::from_safetensors_with(other.clone(), &path, "a.").unwrap_err().to_string(),
+            format!(
+                "layer under prefix \"a.\" differs from the configuration: reset_after: expected {}, got {reset_after}",
+                !reset_after
+            )
+        );
+        assert_eq!(gru.clone().with_reset_after(!reset_after), Gru::new(other, gru.layers().to_vec()).unwrap());
+
+        let cell = GruCell::random(GruCellConfig::new(2, 3), 1).unwrap().with_reset_after(reset_after);
+        let cell_path = folder.path().join("cell");
+        cell.save_safetensors(&cell_path, "a.").unwrap();
+        assert_eq!(GruCell::from_safetensors(&cell_path, "a.").unwrap(), cell);
+        let other = GruCellConfig::new(2, 3).with_reset_after(!reset_after);
+        assert!(matches!(
+            GruCell::from_safetensors_with(other, &cell_path, "a."),
+            Err(Error::ConfigMismatch { mismatches, .. }) if mismatches.len() == 1
+        ));
+    }
     // A file that says batch-first is not run time-first by a configuration that forgot it.
     Lstm::random(LstmConfig::new(2, 3).with_batch_first(true), 1).unwrap().save_safetensors(&path, "a.").unwrap();
     assert_eq!(
@@ -280,6 +315,12 @@ fn metadata_is_read_as_python_writes_it() {
     assert_eq!(
         load(&[("a.batch_first", "maybe")]).unwrap_err().to_string(),
         "batch_first: expected true or false in the file's metadata, got \"maybe\""
+    );
+    // No argument of an RNN.
+    assert_eq!(load(&[("a.reset_after", "False")]).unwrap(), "RNN(2, 3, bias=false)");
+    assert_eq!(
+        load(&[("a.reset_after", "0")]).unwrap_err().to_string(),
+        "reset_after: expected true or false in the file's metadata, got \"0\""
     );
     assert!(load(&[("a.dropout", "2")]).is_err());
     assert!(load(&[("a.dropout", "NaN")]).is_err());

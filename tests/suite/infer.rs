@@ -93,9 +93,10 @@ fn a_run_writes_what_the_library_computes() {
     }
 }
 
-fn run_kind<K: Kind>(layer: Layer<K>, flags: &[&str], name: &str) {
+/// Saves a layer and runs it with flags that make it another, or leave it as it is.
+fn run_kind<K: Kind>(saved: &Layer<K>, flags: &[&str], layer: Layer<K>, name: &str) {
     let folder = Folder::new();
-    layer.save_safetensors(folder.path("model"), "").unwrap();
+    saved.save_safetensors(folder.path("model"), "").unwrap();
     let (x, initial) = (uniform(&[3, 5, 4], 2), uniform(&[4, 5, 6], 3));
     folder.save("input", &[("input", &x), ("h_0", &initial)]);
     let run = folder.infer(&[&["--device", "cpu"], flags].concat());
@@ -117,16 +118,21 @@ fn run_kind<K: Kind>(layer: Layer<K>, flags: &[&str], name: &str) {
 
 #[test]
 fn gru_and_rnn_are_recognised_by_their_weights() {
-    let gru = GruConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
-    let rnn = RnnConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
+    let gru = Layer::random(GruConfig::new(4, 6).with_num_layers(2).with_bidirectional(true), 1).unwrap();
+    let rnn = Layer::random(RnnConfig::new(4, 6).with_num_layers(2).with_bidirectional(true), 2).unwrap();
+    let (of_gru, of_rnn) = ("GRU(4, 6, num_layers=2, bidirectional=true", "RNN(4, 6, num_layers=2, bidirectional=true");
+    run_kind(&gru, &[], gru.clone(), &format!("{of_gru})"));
+    run_kind(&rnn, &[], rnn.clone(), &format!("{of_rnn})"));
+
     let relu = rnn.clone().with_nonlinearity(Nonlinearity::Relu);
-    run_kind(Layer::random(gru, 1).unwrap(), &[], "GRU(4, 6, num_layers=2, bidirectional=true)");
-    run_kind(Layer::random(rnn, 2).unwrap(), &[], "RNN(4, 6, num_layers=2, bidirectional=true)");
-    run_kind(
-        Layer::random(relu, 3).unwrap(),
-        &["--nonlinearity", "relu"],
-        "RNN(4, 6, num_layers=2, bidirectional=true, nonlinearity=relu)",
-    );
+    let name = format!("{of_rnn}, nonlinearity=relu)");
+    run_kind(&rnn, &["--nonlinearity", "relu"], relu.clone(), &name);
+    run_kind(&relu, &[], relu.clone(), &name);
+
+    let reset_before = gru.clone().with_reset_after(false);
+    let name = format!("{of_gru}, reset_after=false)");
+    run_kind(&gru, &["--reset-before"], reset_before.clone(), &name);
+    run_kind(&reset_before, &[], reset_before.clone(), &name);
 }
 
 #[test]
@@ -181,6 +187,8 @@ fn bad_files_are_refused() {
         folder.refused(&["--nonlinearity", "relu"], 1),
         "error: --nonlinearity is for an RNN, and the model is none\n"
     );
+    let before = folder.refused(&["--reset-before"], 1);
+    assert_eq!(before, "error: --reset-before is for a GRU, and the model is none\n");
     folder.save("input", &[("input", &uniform(&[2, 1, 5], 0))]);
     assert_eq!(
         folder.refused(&["--device", "cpu"], 1),

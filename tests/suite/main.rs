@@ -7,11 +7,13 @@
 mod all_states;
 mod battery;
 mod cells;
+mod chained_cells;
 mod compare;
 mod defects;
 mod devices;
 mod dropout;
 mod encode;
+mod encode_cell;
 mod errors;
 mod extremes;
 mod face;

@@ -13,7 +13,8 @@ fn parts_are_pytorchs() {
         let integers = |name: &str| -> Option<Vec<usize>> {
             file.integers(name).unwrap().map(|all| all.into_iter().map(|n| n as usize).collect())
         };
-        let Some(lengths) = integers("lengths") else { continue };
+        // PyTorch packs what its own layers read.
+        let (Some(lengths), Some(_)) = (integers("lengths"), file.shape("packed.data")) else { continue };
         let tensor = |name: &str| file.tensor::<f64>(name).unwrap().unwrap();
         let batch_first = tensor("batch_first").data()[0] == 1.0;
         let input = tensor("input");

@@ -58,6 +58,7 @@ fn f16_is_the_layer_of_the_rounded_weights() {
             check(device, LstmConfig::new(7, 33).with_num_layers(2).with_bidirectional(true), batch);
             check(device, LstmConfig::new(7, 33).with_proj_size(10).with_bias(false), batch);
             check(device, GruConfig::new(7, 33).with_num_layers(2), batch);
+            check(device, GruConfig::new(7, 33).with_num_layers(2).with_reset_after(false), batch);
             check(device, RnnConfig::new(7, 33), batch);
         }
     });

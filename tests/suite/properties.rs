@@ -36,6 +36,7 @@ fn a_sequence_in_chunks_is_the_whole_bit_for_bit() {
             check_chunks(device, config.clone(), t, b);
             check_chunks(device, config.with_proj_size(h - 1), t, b);
             check_chunks(device, GruConfig::new(i, h).with_num_layers(layers), t, b);
+            check_chunks(device, GruConfig::new(i, h).with_num_layers(layers).with_reset_after(false), t, b);
             check_chunks(device, RnnConfig::new(i, h).with_num_layers(layers), t, b);
         }
     });
@@ -102,9 +103,8 @@ fn batch_rows_do_not_know_their_neighbours() {
 
 #[test]
 fn a_nan_stays_in_its_row() {
-    on_both(|device| {
-        let config = LstmConfig::new(5, 18).with_num_layers(2);
-        let model = Lstm::random(config, 6).unwrap().to(device).unwrap();
+    fn check<K: Kind>(device: &Device, config: &Config<K>) {
+        let model = Layer::random(config.clone(), 6).unwrap().to(device).unwrap();
         let x = uniform(&[3, 6, 5], 7);
         let (clean, _) = model.forward(&x, None).unwrap();
         for bad in [f32::NAN, f32::INFINITY] {
@@ -112,16 +112,19 @@ fn a_nan_stays_in_its_row() {
             spoilt.data_mut()[2 * 5 + 1] = bad; // t = 0, b = 2
             let (output, _) = model.forward(&spoilt, None).unwrap();
             for b in (0..6).filter(|&b| b != 2) {
-                assert_eq!(
-                    bits(&slice(&output, 1, b..b + 1)),
-                    bits(&slice(&clean, 1, b..b + 1)),
-                    "row {b} on {device}"
-                );
+                let [got, expected] = [&output, &clean].map(|output| bits(&slice(output, 1, b..b + 1)));
+                assert_eq!(got, expected, "row {b} of {config} on {device}");
             }
             let row = slice(&output, 1, 2..3);
             let is_nan = row.data().iter().all(|v| v.is_nan());
-            assert_eq!(is_nan, bad.is_nan(), "row 2 after {bad} on {device}: {:?}", row.data());
+            assert_eq!(is_nan, bad.is_nan(), "row 2 of {config} after {bad} on {device}: {:?}", row.data());
         }
+    }
+    on_both(|device| {
+        check(device, &LstmConfig::new(5, 18).with_num_layers(2));
+        check(device, &GruConfig::new(5, 18).with_num_layers(2));
+        check(device, &GruConfig::new(5, 18).with_num_layers(2).with_reset_after(false));
+        check(device, &RnnConfig::new(5, 18).with_num_layers(2));
     });
 }
 

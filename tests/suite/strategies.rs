@@ -18,7 +18,9 @@ fn forced<K: Kind>(config: &Config<K>, gpu: &Device, strategy: Strategy) -> Plac
 /// The strategies that can run a model, besides the automatic choice.
 fn possible<K: Kind>(config: &Config<K>) -> Vec<Strategy> {
     let stack = config.num_layers() > 1 && config.directions() == 1;
-    let plain = config.recurrent_size() == config.hidden_size();
+    // Neither a projection nor a second product, which are a dispatch of their own after each step.
+    let one_product = !config.to_string().contains("reset_after=false");
+    let plain = config.recurrent_size() == config.hidden_size() && one_product;
     let runs = |strategy: &Strategy| match strategy {
         Strategy::Step => true,
         Strategy::Sequence => plain,
@@ -65,6 +67,7 @@ fn every_strategy_gives_the_numbers_of_the_reference() {
     for hidden in [1, 3, 4, 5, 15, 16, 17, 31, 33, 63, 64, 65, 100, 129] {
         check(&gpu, &LstmConfig::new(3, hidden), 5, 3);
         check(&gpu, &GruConfig::new(3, hidden).with_bidirectional(true), 4, 2);
+        check(&gpu, &GruConfig::new(3, hidden).with_bidirectional(true).with_reset_after(false), 4, 2);
         check(&gpu, &RnnConfig::new(3, hidden).with_bias(false), 4, 1);
     }
     // Chunks of a wave that divide T, that do not, and waves whose middle never comes.
@@ -112,7 +115,9 @@ fn every_strategy_hears_every_option() {
     let Some(gpu) = gpu() else { return };
     for batch_first in [false, true] {
         check(&gpu, &LstmConfig::new(4, 20).with_num_layers(3).with_dropout(0.5).with_batch_first(batch_first));
-        check(&gpu, &GruConfig::new(4, 20).with_num_layers(2).with_dropout(0.5).with_bidirectional(batch_first));
+        let gru = GruConfig::new(4, 20).with_num_layers(2).with_dropout(0.5).with_bidirectional(batch_first);
+        check(&gpu, &gru.clone().with_reset_after(false));
+        check(&gpu, &gru);
         check(&gpu, &RnnConfig::new(4, 20).with_num_layers(4).with_dropout(0.5).with_batch_first(batch_first));
     }
 }
@@ -121,10 +126,14 @@ fn every_strategy_hears_every_option() {
 #[test]
 fn a_sequence_in_pieces_is_the_whole_bit_for_bit_with_every_strategy() {
     let Some(gpu) = gpu() else { return };
-    let config = LstmConfig::new(3, 18).with_num_layers(3);
+    check_pieces(&gpu, &LstmConfig::new(3, 18).with_num_layers(3));
+    check_pieces(&gpu, &GruConfig::new(3, 18).with_num_layers(3).with_reset_after(false));
+}
+
+fn check_pieces<K: Kind>(gpu: &Device, config: &Config<K>) {
     let x = uniform(&[23, 5, 3], 2);
-    for strategy in possible(&config) {
-        let placed = forced(&config, &gpu, strategy);
+    for strategy in possible(config) {
+        let placed = forced(config, gpu, strategy);
         let (whole, last) = placed.forward(&x, None).unwrap();
         let mut streams = placed.streams(5).run().unwrap();
         let (mut at, mut carried) = (0, None);
@@ -136,7 +145,9 @@ fn a_sequence_in_pieces_is_the_whole_bit_for_bit_with_every_strategy() {
             assert_eq!(bits(&output), expected, "{strategy} at {at}");
             (at, carried) = (at + steps, Some(state));
         }
-        assert_eq!(carried.as_ref(), Some(&last), "{strategy}");
+        let ends = [&last, carried.as_ref().unwrap()].map(|state| K::arrays(state).into_iter().map(bits).collect());
+        let [whole_end, end]: [Vec<_>; 2] = ends;
+        assert_eq!(whole_end, end, "{strategy}");
         // Less memory, and so more chunks.
         let free = placed.plan(23, 5).unwrap();
         placed.set_memory_limit(free.device_bytes() - 2000);
@@ -158,6 +169,10 @@ fn fewer_dispatches_wait_for_each_other() {
     assert_eq!(dispatches(Strategy::Sequence), 4 * 2);
     // Chunks of 11 steps: nine whole ones and a single step. Three waves more than chunks, each as long as its topmost layer's.
     assert_eq!(dispatches(Strategy::Wavefront), 4 * 10 + 100 + 3 * 11);
+    // The second product reads what the first has left of all units.
+    let gru = forced(&GruConfig::new(8, 16).with_num_layers(4).with_reset_after(false), &gpu, Strategy::Auto);
+    let plan = gru.plan(100, 2).unwrap();
+    assert_eq!((plan.strategy(), plan.as_gpu().unwrap().dispatch_count()), (Some(Strategy::Step), 4 * (1 + 2 * 100)));
 }
 
 #[test]
@@ -177,6 +192,16 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
         "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h is a dispatch of its own after \
          each step"
     );
+    let gru = GruConfig::new(2, 8).with_num_layers(2).with_reset_after(false);
+    for strategy in [Strategy::Sequence, Strategy::Wavefront] {
+        assert_eq!(
+            refused(&gru, &gpu, strategy).to_string(),
+            format!(
+                "the {strategy} strategy for GRU(2, 8, num_layers=2, reset_after=false) is not supported: the second \
+                 product of a step is a dispatch of its own"
+            )
+        );
+    }
     // Some adapters have no more in a row than in all.
     let (device, queue) = own_device(|limits| limits.max_compute_workgroup_size_x = 256);
     let small = under_test(Device::from_wgpu(device, queue));
@@ -285,6 +310,16 @@ fn the_fastest_strategy_is_found_and_remembered() {
     assert_eq!(model.forward(&x, None).unwrap(), by_choice);
     assert!(matches!(model.tune(&[7, 3, 4]), Err(Error::Shape { .. })));
     model.tune(&[0, 3, 3]).unwrap();
+
+    // One way to run is the fastest. It is not taken for that of the other GRU of the same sizes.
+    let gru = GruConfig::new(3, 20).with_num_layers(2);
+    let before = forced(&gru.clone().with_reset_after(false), &gpu, Strategy::Auto);
+    assert_eq!(before.tune(&[7, 3, 3]).unwrap(), Strategy::Step);
+    let after = forced(&gru, &gpu, Strategy::Auto);
+    let chosen = format!("{:#}", after.plan(7, 3).unwrap());
+    assert!(!chosen.contains("timed"), "{chosen}");
+    let chosen = format!("{:#}", before.plan(7, 3).unwrap());
+    assert!(chosen.contains("timed"), "{chosen}");
 }
 
 /// llvmpipe ends the loops of an invocation after 65,535 turns, all of them together, and says nothing.

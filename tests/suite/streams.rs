@@ -83,6 +83,7 @@ fn streams_of_every_kind_and_number_are_one_whole_run() {
                 11,
             );
             check_ragged(device, GruConfig::new(5, 18).with_num_layers(2), slots, 11);
+            check_ragged(device, GruConfig::new(5, 18).with_num_layers(2).with_reset_after(false), slots, 11);
             check_ragged(device, RnnConfig::new(5, 70).with_num_layers(2), slots, 11);
         }
     });

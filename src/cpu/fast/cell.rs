@@ -1,34 +1,67 @@
 //! The pointwise cells over vectors of units; equations and sources are in shaders/cell/*.wgsl.
+//!
+//! The products of a step are walked by a [`Cell`], each with the part of the cell that is fused with it, a [`Product`].
 
 use pulp::Simd;
 
 use super::activation::{relu, sigmoid, tanh};
 use crate::cell_kind::{gru_gate, lstm_gate};
 
-/// What a vector of units carries from step to step; a cell without c leaves it alone.
+/// What a vector of units carries from step to step; a cell without c leaves it alone, or carries in it what its second
+/// product needs of the first.
 pub(super) struct State<V> {
     pub(super) h: V,
     pub(super) c: V,
 }
 
-/// A cell of G gates.
+/// A recurrent product of N gates, of a cell whose input product has G.
+pub(super) trait Product<const N: usize, const G: usize>: Copy + Send + Sync {
+    /// Its place among the products of a step: the first multiplies h, another the h that the one before it leaves.
+    const NUMBER: usize = 0;
+
+    /// The new state from the pre-activations and the old state. Unless the product is the step's last, the new h is for
+    /// the next product alone, whose old h is that of the step before.
+    fn apply<S: Simd>(simd: S, gx: [S::f32s; G], gh: [S::f32s; N], old: State<S::f32s>) -> State<S::f32s>;
+}
+
+/// Runs a product of a step over all units.
+pub(super) trait Run<const G: usize> {
+    fn product<P: Product<N, G>, const N: usize>(&mut self);
+}
+
+/// A cell whose input product has G gates.
 pub(super) trait Cell<const G: usize>: Copy + Send + Sync {
-    /// The new state from the pre-activations and the old state.
-    fn step<S: Simd>(simd: S, gx: [S::f32s; G], gh: [S::f32s; G], old: State<S::f32s>) -> State<S::f32s>;
+    /// Runs the products of a step in order.
+    fn products(run: &mut impl Run<G>);
+}
+
+/// Most cells have one product of all their gates.
+impl<P: Product<G, G>, const G: usize> Cell<G> for P {
+    #[inline(always)]
+    fn products(run: &mut impl Run<G>) {
+        run.product::<P, G>();
+    }
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Lstm;
 #[derive(Clone, Copy)]
 pub(super) struct Gru;
+/// The GRU whose reset gate acts before its second product.
+#[derive(Clone, Copy)]
+pub(super) struct GruResetBefore;
+#[derive(Clone, Copy)]
+struct GruReset;
+#[derive(Clone, Copy)]
+struct GruNew;
 #[derive(Clone, Copy)]
 pub(super) struct RnnTanh;
 #[derive(Clone, Copy)]
 pub(super) struct RnnRelu;
 
-impl Cell<4> for Lstm {
+impl Product<4, 4> for Lstm {
     #[inline(always)]
-    fn step<S: Simd>(simd: S, gx: [S::f32s; 4], gh: [S::f32s; 4], old: State<S::f32s>) -> State<S::f32s> {
+    fn apply<S: Simd>(simd: S, gx: [S::f32s; 4], gh: [S::f32s; 4], old: State<S::f32s>) -> State<S::f32s> {
         use lstm_gate::{CELL, FORGET, INPUT, OUTPUT};
         let a = |gate: usize| simd.add_f32s(gx[gate], gh[gate]);
         let i = sigmoid(simd, a(INPUT));
@@ -40,9 +73,9 @@ impl Cell<4> for Lstm {
     }
 }
 
-impl Cell<3> for Gru {
+impl Product<3, 3> for Gru {
     #[inline(always)]
-    fn step<S: Simd>(simd: S, gx: [S::f32s; 3], gh: [S::f32s; 3], old: State<S::f32s>) -> State<S::f32s> {
+    fn apply<S: Simd>(simd: S, gx: [S::f32s; 3], gh: [S::f32s; 3], old: State<S::f32s>) -> State<S::f32s> {
         use gru_gate::{NEW, RESET, UPDATE};
         let r = sigmoid(simd, simd.add_f32s(gx[RESET], gh[RESET]));
         let z = sigmoid(simd, simd.add_f32s(gx[UPDATE], gh[UPDATE]));
@@ -53,16 +86,47 @@ impl Cell<3> for Gru {
     }
 }
 
-impl Cell<1> for RnnTanh {
+impl Cell<3> for GruResetBefore {
     #[inline(always)]
-    fn step<S: Simd>(simd: S, [gx]: [S::f32s; 1], [gh]: [S::f32s; 1], old: State<S::f32s>) -> State<S::f32s> {
+    fn products(run: &mut impl Run<3>) {
+        run.product::<GruReset, 2>();
+        run.product::<GruNew, 1>();
+    }
+}
+
+/// Leaves r ⊙ h as h, and z as c.
+impl Product<2, 3> for GruReset {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, gx: [S::f32s; 3], gh: [S::f32s; 2], old: State<S::f32s>) -> State<S::f32s> {
+        use gru_gate::{RESET, UPDATE};
+        let r = sigmoid(simd, simd.add_f32s(gx[RESET], gh[RESET]));
+        let z = sigmoid(simd, simd.add_f32s(gx[UPDATE], gh[UPDATE]));
+        State { h: simd.mul_f32s(r, old.h), c: z }
+    }
+}
+
+impl Product<1, 3> for GruNew {
+    const NUMBER: usize = 1;
+
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, gx: [S::f32s; 3], [gh]: [S::f32s; 1], old: State<S::f32s>) -> State<S::f32s> {
+        let (n, z) = (tanh(simd, simd.add_f32s(gx[gru_gate::NEW], gh)), old.c);
+        let kept = simd.mul_f32s(z, old.h);
+        let open = simd.sub_f32s(simd.splat_f32s(1.0), z);
+        State { h: simd.add_f32s(simd.mul_f32s(open, n), kept), c: z }
+    }
+}
+
+impl Product<1, 1> for RnnTanh {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, [gx]: [S::f32s; 1], [gh]: [S::f32s; 1], old: State<S::f32s>) -> State<S::f32s> {
         State { h: tanh(simd, simd.add_f32s(gx, gh)), c: old.c }
     }
 }
 
-impl Cell<1> for RnnRelu {
+impl Product<1, 1> for RnnRelu {
     #[inline(always)]
-    fn step<S: Simd>(simd: S, [gx]: [S::f32s; 1], [gh]: [S::f32s; 1], old: State<S::f32s>) -> State<S::f32s> {
+    fn apply<S: Simd>(simd: S, [gx]: [S::f32s; 1], [gh]: [S::f32s; 1], old: State<S::f32s>) -> State<S::f32s> {
         State { h: relu(simd, simd.add_f32s(gx, gh)), c: old.c }
     }
 }

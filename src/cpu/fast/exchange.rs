@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::tensor::zeroed;
+use crate::memory::zeroed;
 
 /// h of two steps in turn: a thread is at most one step ahead of another, which may still read the step before.
 #[derive(Debug)]

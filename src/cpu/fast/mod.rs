@@ -13,6 +13,7 @@ mod product;
 mod worker;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::time::Duration;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -31,8 +32,8 @@ use crate::cpu::plan::CpuPlan;
 use crate::dropout::{Dropout, Key};
 use crate::error::Result;
 use crate::extents::{Extents, RowStride};
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 
 /// A step of fewer operations than this takes a thread less time than two threads need to meet: a few microseconds.
@@ -63,7 +64,8 @@ pub(crate) struct FastModel {
 #[derive(Clone, Debug)]
 struct DirectionWeights {
     ih: Packed,
-    hh: Packed,
+    /// One for each product of a step.
+    hh: Vec<Packed>,
     hr: Option<Packed>,
 }
 
@@ -128,9 +130,9 @@ fn instruction_set(lanes: usize) -> &'static str {
     }
 }
 
-/// Whether the cell has code here, and this machine vectors that are worth it: without, the reference path is as fast.
-pub(crate) fn is_supported(cell: CellKind) -> bool {
-    cell.products().len() == 1 && Arch::new().dispatch(Lanes) >= 4
+/// Whether this machine has vectors that are worth it: without, the reference path is as fast.
+pub(crate) fn is_supported() -> bool {
+    Arch::new().dispatch(Lanes) >= 4
 }
 
 impl Team {
@@ -151,9 +153,12 @@ impl FastModel {
     fn on<F: Real>(arch: Arch, config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let (gates, lanes) = (config.cell.gates(), arch.dispatch(Lanes));
         let pack = |weights: &LayerWeights<F>| {
+            let hh = |own: &Range<usize>| {
+                Packed::of_gates(weights.weight_hh(), weights.bias_hh(), gates, own.clone(), lanes)
+            };
             Ok(DirectionWeights {
                 ih: Packed::new(weights.weight_ih(), weights.bias_ih(), gates, lanes)?,
-                hh: Packed::new(weights.weight_hh(), weights.bias_hh(), gates, lanes)?,
+                hh: config.cell.products().iter().map(hh).collect::<Result<_>>()?,
                 hr: weights.weight_hr().map(|weight| Packed::new(weight, None, 1, lanes)).transpose()?,
             })
         };
@@ -165,7 +170,9 @@ impl FastModel {
     pub(crate) fn plan(&self, extents: &Extents) -> CpuPlan {
         let (config, available) = (&self.config, self.threads);
         let threads_of = |layer| self.team(layer, extents, available).together(config.directions());
-        let (gates, rows) = (config.cell.gates(), extents.batch.max(1));
+        // Of the product that gives the most gates.
+        let gates = config.cell.products().iter().map(Range::len).max().unwrap_or(1);
+        let rows = extents.batch.max(1);
         let tiles = tiles_at_a_time(gates, rows, config.hidden_size.div_ceil(self.lanes));
         CpuPlan {
             config: config.clone(),
@@ -245,8 +252,9 @@ impl FastModel {
         let of_step = of_step.saturating_mul(extents.batch as u64);
         let worth = self.layer_flops(layer, extents) / LAYER_FLOPS_OF_A_THREAD;
         let threads = threads.min(usize::try_from(worth).unwrap_or(usize::MAX)).max(1);
-        // A projection needs all units of a row, which would be another meeting in every step.
-        let by_units = if self.config.is_projected() { 1 } else { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize };
+        // A projection needs all units of a row, and so does a second product, which would be another meeting in every step.
+        let meets_once = !self.config.is_projected() && self.config.cell.products().len() == 1;
+        let by_units = if meets_once { (of_step / STEP_FLOPS_OF_A_THREAD).max(1) as usize } else { 1 };
         let tiles = self.config.hidden_size.div_ceil(self.lanes);
         Team { threads, members: (threads / self.config.directions()).clamp(1, by_units.min(tiles)) }
     }
@@ -307,8 +315,7 @@ fn work(pass: &Pass<'_>, part: &mut Part, exchange: &Exchange) {
     match pass.config.cell {
         CellKind::Lstm => with::<cell::Lstm, 4>(pass, part, exchange),
         CellKind::Gru => with::<cell::Gru, 3>(pass, part, exchange),
-        // The reference path runs it.
-        CellKind::GruResetBefore => {}
+        CellKind::GruResetBefore => with::<cell::GruResetBefore, 3>(pass, part, exchange),
         CellKind::Rnn(Nonlinearity::Tanh) => with::<cell::RnnTanh, 1>(pass, part, exchange),
         CellKind::Rnn(Nonlinearity::Relu) => with::<cell::RnnRelu, 1>(pass, part, exchange),
     }

@@ -1,9 +1,11 @@
 //! Weights as the vector kernels read them: packed once, when a model is placed.
 
+use std::ops::Range;
+
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::real::Real;
 use crate::tensor::Tensor;
-use crate::tensor::zeroed;
 
 /// A matrix whose rows are G gates of some units, with its bias, in tiles of as many units as a vector has lanes.
 #[derive(Clone, Debug)]
@@ -27,14 +29,26 @@ impl Packed {
         gates: usize,
         lanes: usize,
     ) -> Result<Self> {
+        Self::of_gates(weight, bias, gates, 0..gates, lanes)
+    }
+
+    /// The gates `own` out of `all`: `weight` is `[all·units, K]`, `bias` `[all·units]`.
+    pub(super) fn of_gates<F: Real>(
+        weight: &Tensor<F>,
+        bias: Option<&Tensor<F>>,
+        all: usize,
+        own: Range<usize>,
+        lanes: usize,
+    ) -> Result<Self> {
         let (columns, rows) =
             (weight.shape().last().copied().unwrap_or(0), weight.shape().first().copied().unwrap_or(0));
-        let units = rows / gates;
+        let (units, gates) = (rows / all, own.len());
         let tiles = units.div_ceil(lanes);
         let mut weights = zeroed("packed weights", &[tiles, columns, gates, lanes])?;
         let mut packed_bias = zeroed("packed bias", &[tiles, gates, lanes])?;
-        for (row, values) in weight.data().chunks_exact(columns.max(1)).enumerate() {
-            let (gate, unit) = (row / units, row % units);
+        let rows = weight.data().chunks_exact(columns.max(1)).enumerate();
+        for (row, values) in rows.skip(own.start * units).take(gates * units) {
+            let (gate, unit) = (row / units - own.start, row % units);
             let (tile, lane) = (unit / lanes, unit % lanes);
             for (k, value) in values.iter().enumerate() {
                 weights[((tile * columns + k) * gates + gate) * lanes + lane] = value.to_f64() as f32;

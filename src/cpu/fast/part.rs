@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Pass;
 use crate::error::Result;
-use crate::tensor::zeroed;
+use crate::memory::zeroed;
 
 pub(super) struct Part {
     pub(super) direction: usize,
@@ -14,7 +14,7 @@ pub(super) struct Part {
     pub(super) y: Vec<f32>,
     /// `[B, width]`: units, or with a projection all of P, padded
     pub(super) h: Vec<f32>,
-    /// `[B, units]`, of a cell that has c
+    /// `[B, units]`, of a cell that has c; of one with two products what the first leaves for the second besides `raw`
     pub(super) c: Vec<f32>,
     /// `[T, B, units]` of c, if wanted
     pub(super) all_c: Option<Vec<f32>>,
@@ -24,7 +24,7 @@ pub(super) struct Part {
     pub(super) gx: Vec<f32>,
     /// `[steps, B, I]`, only with dropout
     pub(super) dropped: Vec<f32>,
-    /// `[B, units]`, only with a projection: h before it
+    /// `[B, units]`, only with a projection, h before it, and of a cell with two products what the second multiplies
     pub(super) raw: Vec<f32>,
 }
 
@@ -40,7 +40,7 @@ impl Part {
         let (config, call) = (pass.config, pass.call);
         let (batch, rows) = (call.extents().batch, call.extents().rows());
         let (units, hidden, recurrent) = (tiles.len() * lanes, config.hidden_size, config.recurrent_size());
-        let projected = config.is_projected();
+        let (projected, two_products) = (config.is_projected(), config.cell.products().len() > 1);
         let width = if projected { recurrent.next_multiple_of(lanes) } else { units };
         let chunk_rows = pass.chunk_steps * batch;
         let only = |wanted: bool, rows: usize| if wanted { rows } else { 0 };
@@ -55,12 +55,12 @@ impl Part {
             lanes,
             y: zeroed("the output of a layer", &[rows, width])?,
             h: zeroed("h", &[batch, width])?,
-            c: zeroed("c", &[only(carried, batch), units])?,
+            c: zeroed("c", &[only(carried || two_products, batch), units])?,
             all_c,
             all_h: zeroed("h", &[batch, recurrent])?,
             gx: zeroed("gx", &[chunk_rows, tiles.len(), config.cell.gates(), lanes])?,
             dropped: zeroed("the input of a chunk", &[only(pass.dropout.is_some(), chunk_rows), input])?,
-            raw: zeroed("h", &[only(projected, batch), units])?,
+            raw: zeroed("h", &[only(projected || two_products, batch), units])?,
             tiles,
         };
         for b in 0..batch {

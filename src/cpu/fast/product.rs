@@ -16,7 +16,7 @@ pub(super) fn rows_at_a_time<S: Simd>(rest: usize, gates: usize, tiles: usize) -
 pub(super) fn tiles_at_a_time(gates: usize, rows: usize, rest: usize) -> usize {
     match (gates, rows) {
         (1, _) if rest >= 4 => 4,
-        (3.., 1) if rest >= 3 => 3,
+        (2.., 1) if rest >= 3 => 3,
         _ => 1,
     }
 }

@@ -51,10 +51,13 @@ fn every_instruction_set_gives_the_numbers_of_the_reference() {
                 let lstm = Layer::random(LstmConfig::new(19, hidden).with_bidirectional(true), 1).unwrap();
                 let gru = Layer::random(GruConfig::new(19, hidden), 2).unwrap();
                 let rnn = Layer::random(RnnConfig::new(19, hidden), 3).unwrap();
+                let reset_before = GruConfig::new(19, hidden).with_bidirectional(true).with_reset_after(false);
+                let reset_before = Layer::random(reset_before, 4).unwrap();
                 let errors = [
                     error(arch, &lstm, &lstm.config().0, batch),
                     error(arch, &gru, &gru.config().0, batch),
                     error(arch, &rnn, &rnn.config().0, batch),
+                    error(arch, &reset_before, &reset_before.config().0, batch),
                 ];
                 assert!(errors.iter().all(|&e| e <= tolerance), "{arch:?}, B = {batch}, H = {hidden}: {errors:?}");
             }

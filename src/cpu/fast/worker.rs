@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use pulp::{Simd, WithSimd};
 
 use super::Pass;
-use super::cell::{Cell, State};
+use super::cell::{Cell, Product, Run, State};
 use super::exchange::{Exchange, Membership};
 use super::pack::Packed;
 use super::part::Part;
@@ -34,7 +34,7 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
                 // Rows that have ended keep their state.
                 rows.clear();
                 rows.extend((0..batch).filter(|&b| s < self.pass.call.length(b)));
-                self.step(simd, s - first, &rows);
+                C::products(&mut Step { worker: &mut self, simd, s: s - first, rows: &rows });
                 if self.pass.config.is_projected() {
                     self.projection(simd, &rows);
                 }
@@ -87,46 +87,44 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         }
     }
 
-    /// `gh = W_hh·h + b_hh` and the cell, for the rows that have not ended.
+    /// T tiles of a product, from the part's tile `t` on, for R rows: `gh = W_hh·h + b_hh` and what is fused with it.
     #[inline(always)]
-    fn step<S: Simd>(&mut self, simd: S, s: usize, rows: &[usize]) {
-        let tiles = self.part.tiles.len();
-        let mut t = 0;
-        while t < tiles {
-            let count = tiles_at_a_time(G, rows.len(), tiles - t);
-            let mut rest = rows;
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(rows_at_a_time::<S>(rest.len(), G, count));
-                with_sizes!(now.len(), count, G, S, <R, T> self.step_rows::<S, R, T>(simd, s, t, now));
-                rest = later;
-            }
-            t += count;
-        }
-    }
-
-    /// T tiles from the part's tile `t` on, for R rows.
-    #[inline(always)]
-    fn step_rows<S: Simd, const R: usize, const T: usize>(&mut self, simd: S, s: usize, t: usize, rows: &[usize]) {
+    fn product_rows<S: Simd, P: Product<N, G>, const N: usize, const R: usize, const T: usize>(
+        &mut self,
+        simd: S,
+        s: usize,
+        t: usize,
+        rows: &[usize],
+    ) {
         let (config, batch) = (self.pass.config, self.pass.call.extents().batch);
         let (first, tiles) = (self.part.tiles.start + t, self.part.tiles.len());
-        let packed = &self.pass.weights[self.part.direction].hh;
-        let width = config.recurrent_size();
-        let x: [&[f32]; R] = std::array::from_fn(|r| &self.part.all_h[rows[r] * width..(rows[r] + 1) * width]);
+        let products = &self.pass.weights[self.part.direction].hh;
+        let packed = &products[P::NUMBER];
+        let operand = if P::NUMBER == 0 { &self.part.all_h } else { &self.part.raw };
+        let row_size = operand.len() / batch;
+        let x: [&[f32]; R] = std::array::from_fn(|r| &operand[rows[r] * row_size..][..packed.columns]);
         let weights = std::array::from_fn(|i| S::as_simd_f32s(packed.weights(first + i)).0);
-        let mut gh: [_; T] = std::array::from_fn(|i| [bias_of::<S, G>(packed, first + i); R]);
+        let mut gh: [_; T] = std::array::from_fn(|i| [bias_of::<S, N>(packed, first + i); R]);
         add_product(simd, weights, x, &mut gh);
 
-        let (gx, _) = S::as_simd_f32s(&self.part.gx);
-        let h = if config.is_projected() { &mut self.part.raw } else { &mut self.part.h };
-        let ((h, _), (c, _)) = (S::as_mut_simd_f32s(h), S::as_mut_simd_f32s(&mut self.part.c));
+        let hands_on = config.is_projected() || P::NUMBER + 1 < products.len();
+        let Part { gx, h, raw, c, .. } = &mut *self.part;
+        let (gx, _) = S::as_simd_f32s(gx);
+        let (h, raw, c) = (S::as_mut_simd_f32s(h).0, S::as_mut_simd_f32s(raw).0, S::as_mut_simd_f32s(c).0);
+        let zero = simd.splat_f32s(0.0);
         for (t, gh) in (t..).zip(gh) {
             for (&b, gh) in rows.iter().zip(gh) {
                 let at = ((s * batch + b) * tiles + t) * G;
                 let gx = std::array::from_fn(|g| gx[at + g]);
                 let own = b * tiles + t;
-                let carried = c.get(own).copied().unwrap_or(simd.splat_f32s(0.0));
-                let new = C::step(simd, gx, gh, State { h: h[own], c: carried });
-                h[own] = new.h;
+                // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
+                let own_h = if config.is_projected() { zero } else { h[own] };
+                let new = P::apply(simd, gx, gh, State { h: own_h, c: c.get(own).copied().unwrap_or(zero) });
+                if hands_on {
+                    raw[own] = new.h;
+                } else {
+                    h[own] = new.h;
+                }
                 if let Some(c) = c.get_mut(own) {
                     *c = new.c;
                 }
@@ -191,6 +189,34 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
             self.exchange.publish(s, b * width + units.start, &h[..units.len()]);
         }
         self.exchange.collect(s, all_h)
+    }
+}
+
+/// A time step of a part, for the rows that have not ended.
+struct Step<'w, 'a, S, C, const G: usize> {
+    worker: &'w mut Worker<'a, C, G>,
+    simd: S,
+    /// In its chunk.
+    s: usize,
+    rows: &'w [usize],
+}
+
+impl<S: Simd, C: Cell<G>, const G: usize> Run<G> for Step<'_, '_, S, C, G> {
+    #[inline(always)]
+    fn product<P: Product<N, G>, const N: usize>(&mut self) {
+        let Self { worker, simd, s, rows } = self;
+        let tiles = worker.part.tiles.len();
+        let mut t = 0;
+        while t < tiles {
+            let count = tiles_at_a_time(N, rows.len(), tiles - t);
+            let mut rest: &[usize] = rows;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rows_at_a_time::<S>(rest.len(), N, count));
+                with_sizes!(now.len(), count, N, S, <R, T> worker.product_rows::<S, P, N, R, T>(*simd, *s, t, now));
+                rest = later;
+            }
+            t += count;
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::{Dropout, Key};
 use crate::error::Result;
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 
 /// The rows of x in step order, `[rows, I]`, as a layer reads them: with dropout, if a mask's key comes with it.
 pub(crate) fn gather<F: Real>(

@@ -13,9 +13,9 @@ use crate::cpu::reference::step::DirectionWeights;
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::extents::{Extents, RowStride};
+use crate::memory::zeroed;
 use crate::plan::GX_BUDGET;
 use crate::real::Real;
-use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 
 /// A model whose weights are laid out for the CPU.

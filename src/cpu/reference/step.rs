@@ -6,8 +6,9 @@ use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
 use crate::cpu::reference::cell::{State, cell, reset};
 use crate::error::Result;
+use crate::memory::copied;
+use crate::memory::zeroed;
 use crate::real::Real;
-use crate::tensor::zeroed;
 use crate::weights::LayerWeights;
 
 /// The weights of one layer and direction as the CPU reads them.
@@ -29,11 +30,11 @@ impl<F: Real> DirectionWeights<F> {
     pub(crate) fn pack(config: &RecurrentConfig, weights: &LayerWeights<F>) -> Result<Self> {
         let rows = config.gate_rows();
         let bias = |bias: Option<&crate::tensor::Tensor<F>>| match bias {
-            Some(tensor) => Ok(tensor.data().to_vec()),
+            Some(tensor) => copied("bias", tensor.data()),
             None => zeroed("bias", &[rows]),
         };
         Ok(Self {
-            weight_ih: weights.weight_ih().data().to_vec(),
+            weight_ih: copied("weight_ih", weights.weight_ih().data())?,
             bias_ih: bias(weights.bias_ih())?,
             weight_hh_t: transposed(weights.weight_hh())?,
             bias_hh: bias(weights.bias_hh())?,
