@@ -57,13 +57,13 @@ struct Arguments {
     #[arg(long, value_enum)]
     nonlinearity: Option<Activation>,
 
-    /// The reset gate of a GRU acts before the recurrent product (Keras' reset_after=False, ONNX's
-    /// linear_before_reset=0), which its weights do not tell and the model's file may record; not for other models
+    /// The reset gate of a GRU acts before the recurrent product (reset_after=False of Keras, linear_before_reset=0 of
+    /// ONNX), which weights do not record, but the model's file may; not for other models
     #[arg(long)]
     reset_before: bool,
 
-    /// Batched input and output are [B, T, ·], which weights do not tell and the model's file may record; states keep
-    /// their shape
+    /// Batched input and output are [B, T, ·], which weights do not record, but the model's file may; states keep their
+    /// shape
     #[arg(long)]
     batch_first: bool,
 }
@@ -116,7 +116,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         AnyLayer::Lstm(layer) => run_layer(arguments, &prefix, layer),
         AnyLayer::Gru(layer) => {
-            // Without the flag it stays as the file records it, or PyTorch's.
+            // Without the flag, the form recorded in the file applies, or PyTorch's.
             let layer = if arguments.reset_before { layer.with_reset_after(false) } else { layer };
             run_layer(arguments, &prefix, layer)
         }
