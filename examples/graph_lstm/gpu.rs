@@ -1,5 +1,5 @@
-//! The model on a GPU: the whole sequence in one command encoder. Kernels of the example's own compute the graph
-//! convolution and scale c between the steps of the crate's cell, whose state lies in buffers of the example's own.
+//! The model on a GPU: the whole sequence in one command encoder. The example's own kernels compute the graph
+//! convolution and scale c between the steps of the crate's cell, whose state is in the example's own buffers.
 
 use anyhow::Result;
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
@@ -18,7 +18,7 @@ pub fn run(
     let (steps, batch) = (x.shape()[0], x.shape()[1]);
     let (roads, features) = (model.roads, model.hops * model.roads);
 
-    // Features and h of a step are a range of one buffer each, which may begin at some offsets only.
+    // Features and h of each step are ranges of one buffer each, whose offsets must be aligned.
     let sizes = cell.buffer_sizes(batch)?;
     let alignment = u64::from(device.limits().min_storage_buffer_offset_alignment);
     let [features_stride, h_stride] = [sizes.input, sizes.h].map(|bytes| bytes.next_multiple_of(alignment));
@@ -54,7 +54,7 @@ pub fn run(
         let features = graph_features.slice(t * features_stride..t * features_stride + sizes.input);
         let buffers = LstmCellBuffers::new(features, h_of(t), &c);
         let buffers = match t.checked_sub(1) {
-            // From zeros, which scaling would leave zeros.
+            // The first state is zero, and scaling would leave it zero.
             None => buffers,
             Some(before) => {
                 scale.record(&mut encoder, [(batch * roads).div_ceil(64) as u32, 1, 1]);
@@ -75,14 +75,14 @@ pub fn run(
     Ok(Run { h, c: c.to_vec(), how: format!("{steps} steps in one submission") })
 }
 
-/// A kernel of the example's own with what it binds.
+/// A kernel of the example with its bind group.
 struct Kernel {
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
 }
 
 impl Kernel {
-    /// `buffers` are bound one after the other, from `first` on.
+    /// Binds `buffers` one after the other, starting at `first`.
     fn new(
         device: &wgpu::Device,
         entry_point: &str,

@@ -22,9 +22,9 @@ pub struct GraphLstm {
     pub filters: Vec<f32>,
     /// n, `[D]`.
     pub neighbors: Vec<f32>,
-    /// From K·D features to D units.
+    /// K·D features to D units.
     pub cell: LstmCell,
-    /// How many links the graph has.
+    /// The number of links of the graph.
     pub links: usize,
     /// Ã^K ⊙ FFR, `[D, D]` of 0 and 1.
     pub reach: Vec<f32>,
@@ -49,7 +49,7 @@ impl GraphLstm {
         let row = |row: &[f32]| row.iter().zip(neighbor_weights.data()).map(|(reached, w)| reached * w).sum();
         let neighbors = reach.chunks_exact(roads).map(row).collect();
 
-        // One Linear for each gate, over [features, h]. An LSTM of one layer has the weights of a cell.
+        // One Linear per gate, over [features, h]. An LSTM of one layer has the weights of a cell.
         let gates = ConcatGates::from_tensor_file(file, "gates.")?;
         let weights = Lstm::from_concat_gates(&[gates])?.layers()[0].clone();
         let cell = LstmCell::new(LstmCellConfig::new(hops * roads, roads), weights)?;
@@ -57,7 +57,7 @@ impl GraphLstm {
         Ok(Self { roads, hops, filters, neighbors, cell, links, reach })
     }
 
-    /// How many roads a road reaches, itself included, on average.
+    /// Returns the mean number of roads that a road reaches, itself included.
     pub fn mean_reach(&self) -> f32 {
         self.reach.iter().sum::<f32>() / self.roads as f32
     }
