@@ -1,4 +1,4 @@
-//! Lists the GPU adapters that wgpu finds, and what this crate would run on. Exit status 1 without any adapter to run on.
+//! Lists the GPU adapters that wgpu finds, and those that this crate would use. The exit status is 1 if there is none.
 //!
 //! cargo run --release --example adapters
 //! cargo run --release --example adapters -- --pci-bus-id 0000:01:00.0
@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use wgpu_rnn::{Device, GpuOptions};
 
+/// Lists the GPU adapters of this machine, and those that the library would use.
 #[derive(Parser)]
 struct Arguments {
-    /// The GPU at this address of the PCI bus, as this example lists it
+    /// Open the GPU at this PCI bus address, as listed by this example
     #[arg(long)]
     pci_bus_id: Option<String>,
 }
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         Ok(gpus) => gpus.iter().for_each(|gpu| println!("gpus: {gpu} ({})", gpu.reason())),
         Err(error) => println!("gpus: {error}"),
     }
-    // An empty id leaves open which GPU it is.
+    // An empty id fits any GPU.
     let options = GpuOptions::new().with_pci_bus_id(arguments.pci_bus_id.unwrap_or_default());
     match Device::gpu(&options) {
         Ok(gpu) => {

@@ -1,6 +1,6 @@
-//! Runs any LSTM, GRU or RNN out of a safetensors file over an input out of another.
+//! Runs any LSTM, GRU or RNN from a safetensors file over the input in another file.
 //!
-//! cargo run --release --example infer -- --model model.safetensors --input input.safetensors --output output.safetensors
+//! cargo run --release --example infer -- --model m.safetensors --input in.safetensors --output out.safetensors
 
 #[path = "common/place.rs"]
 mod place;
@@ -16,15 +16,15 @@ use wgpu_rnn::{AnyLayer, Kind, Layer, Nonlinearity, Tensor, TensorFile};
 
 use crate::place::Place;
 
-/// Runs an LSTM, GRU or RNN out of a safetensors file (PyTorch's tensor names) over an input out of another.
+/// Runs an LSTM, GRU or RNN from a safetensors file (with PyTorch's tensor names) over the input in another file.
 ///
-/// The input file holds `input`, [T, B, I] or unbatched [T, I], and if wanted the initial state, [L·D, B, H] or
-/// unbatched [L·D, H] (h_0 of a projected LSTM has P instead of H): `h_0` and `c_0` for an LSTM (both or neither),
-/// `h_0` for the others; and `lengths`, int64 [B], where rows have different numbers of time steps. The output is 0
-/// behind a row's end. The output file gets `output`, `h_n` and, of an LSTM, `c_n` as float32. Which model it is
-/// follows from the rows of its weights: 4·H, 3·H or H.
+/// The input file holds `input`, [T, B, I] or unbatched [T, I]. Optional are the initial state, [L·D, B, H] or
+/// unbatched [L·D, H] (for h_0 of an LSTM with a projection, P instead of H): `h_0` and `c_0` for an LSTM, both or
+/// neither, `h_0` for the others; and `lengths`, int64 [B], if rows have different numbers of time steps. Beyond the
+/// end of a row the output is 0. The output file receives `output`, `h_n` and, for an LSTM, `c_n`, as float32. The
+/// rows of the weights tell the kind of model: 4·H, 3·H or H.
 ///
-/// Exit status: 0 done, 1 bad model, input or device, 2 bad arguments. Without a result no output file is written.
+/// Exit status: 0 success, 1 bad model, input or device, 2 bad arguments. On failure no output file is written.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -32,43 +32,43 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
 
-    /// What stands before those names, such as "encoder."; by default the only prefix that the file has
+    /// The prefix of those names, such as "encoder." [default: the only one in the file]
     #[arg(long, value_name = "STR")]
     prefix: Option<String>,
 
-    /// The input and, if wanted, the initial states
+    /// The input and, optionally, initial states and lengths
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
 
-    /// Where output and last states go
+    /// The file to write output and last states to
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Where to run: auto takes a real GPU or else the CPU, gpu takes software adapters as well
+    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     device: Place,
 
-    /// The GPU adapter whose name contains NAME; not with --device cpu
+    /// Use the GPU adapter whose name contains NAME; not with --device cpu
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
 
-    /// The nonlinearity of an RNN, which its weights do not tell; not for other models [default: as the model's file
-    /// records, or tanh]
+    /// The nonlinearity of an RNN, which weights do not record; not for other models [default: as recorded in the
+    /// model's file, or tanh]
     #[arg(long, value_enum)]
     nonlinearity: Option<Activation>,
 
-    /// The reset gate of a GRU acts before the recurrent product (Keras' reset_after=False, ONNX's
-    /// linear_before_reset=0), which its weights do not tell and the model's file may record; not for other models
+    /// The reset gate of a GRU acts before the recurrent product (reset_after=False of Keras, linear_before_reset=0 of
+    /// ONNX), which weights do not record, but the model's file may; not for other models
     #[arg(long)]
     reset_before: bool,
 
-    /// Batched input and output are [B, T, ·], which weights do not tell and the model's file may record; states keep
-    /// their shape
+    /// Batched input and output are [B, T, ·], which weights do not record, but the model's file may; states keep their
+    /// shape
     #[arg(long)]
     batch_first: bool,
 }
 
-/// Prints a line; that nobody reads it is no reason to fail.
+/// Prints a line. A closed pipe is no reason to fail.
 macro_rules! say {
     ($($arguments:tt)*) => {{
         let _ = writeln!(std::io::stdout(), $($arguments)*);
@@ -105,7 +105,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let file = TensorFile::open(&arguments.model)?;
     let prefix = find_prefix(arguments, &file)?;
     let layer = AnyLayer::from_tensor_file(&file, &prefix).with_context(|| arguments.model.display().to_string())?;
-    // Without the flag it stays as the file records it, or time-major.
+    // Without the flag, the layout recorded in the file applies, or time-major.
     let layer = if arguments.batch_first { layer.with_batch_first(true) } else { layer };
     match layer {
         AnyLayer::Lstm(_) | AnyLayer::Gru(_) if arguments.nonlinearity.is_some() => {
@@ -116,7 +116,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         AnyLayer::Lstm(layer) => run_layer(arguments, &prefix, layer),
         AnyLayer::Gru(layer) => {
-            // Without the flag it stays as the file records it, or PyTorch's.
+            // Without the flag, the form recorded in the file applies, or PyTorch's.
             let layer = if arguments.reset_before { layer.with_reset_after(false) } else { layer };
             run_layer(arguments, &prefix, layer)
         }
@@ -151,7 +151,7 @@ fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> R
     let elapsed = start.elapsed();
     let last = K::arrays(&last);
     say!("output  {:?}, each state {:?}", output.shape(), last[0].shape());
-    let first = if device.is_gpu() { ", compiling the shaders included" } else { "" };
+    let first = if device.is_gpu() { ", including shader compilation" } else { "" };
     say!("time    {:.3} ms{first}", elapsed.as_secs_f64() * 1e3);
 
     let mut results = vec![("output", &output)];
@@ -168,7 +168,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 fn find_prefix(arguments: &Arguments, file: &TensorFile) -> Result<String> {
     let found = file.recurrent_prefixes();
     Ok(match (&arguments.prefix, found.as_slice()) {
-        // "encoder" is as good as "encoder." where only the latter is there.
+        // "encoder" means "encoder." if the file has only the latter.
         (Some(prefix), _) if !found.contains(prefix) && found.contains(&format!("{prefix}.")) => format!("{prefix}."),
         (Some(prefix), _) => prefix.clone(),
         (None, [only]) => only.clone(),
@@ -179,7 +179,7 @@ fn find_prefix(arguments: &Arguments, file: &TensorFile) -> Result<String> {
     })
 }
 
-/// What the input file holds.
+/// The contents of the input file.
 struct Input<K: Kind> {
     input: Tensor,
     state: Option<K::State<f32>>,

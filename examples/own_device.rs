@@ -1,5 +1,5 @@
-//! An LSTM inside a program that has its own wgpu device: one command encoder holds a pass of the program's own, the
-//! LSTM, and another pass of the program's own. The data stays on the device; one number a row comes back at the end.
+//! An LSTM in a program that has its own wgpu device. One command encoder holds a pass of the program, the LSTM, and
+//! another pass of the program. The data stays on the device; at the end, one number per row is read back.
 //!
 //! cargo run --release --example own_device
 
@@ -12,7 +12,8 @@ const BATCH: usize = 16;
 const FEATURES: usize = 4;
 const HIDDEN: usize = 32;
 
-/// Before the LSTM: raw samples [T, B, I] are squashed into ±1. After it: the mean square of each row's outputs.
+/// Before the LSTM, raw samples [T, B, I] are squashed into ±1. After it, the outputs of each row become their mean
+/// square.
 const SHADERS: &str = "
 @group(0) @binding(0) var<storage, read> source: array<f32>;
 @group(0) @binding(1) var<storage, read_write> result: array<f32>;
@@ -44,10 +45,10 @@ fn energy(@builtin(global_invocation_id) id: vec3<u32>) {
 ";
 
 fn main() -> Result<()> {
-    // The program's own instance, device and queue, as an engine or a renderer would have them already.
+    // The program's own instance, device and queue, which an engine or a renderer already has.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
-        .context("this example needs a GPU adapter, a software one such as lavapipe will do")?;
+        .context("this example needs a GPU adapter; a software one such as lavapipe will do")?;
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()))?;
 
     let config = LstmConfig::new(FEATURES, HIDDEN).with_num_layers(2);
@@ -83,15 +84,15 @@ fn main() -> Result<()> {
     let got: Vec<f32> = bytemuck::pod_collect_to_vec(&readback.get_mapped_range(..)?);
 
     let expected = on_the_cpu(&lstm, &samples)?;
-    println!("\nrow   energy on the GPU   the same on the CPU");
+    println!("\nrow   energy on the GPU   energy on the CPU");
     for (row, (got, expected)) in got.iter().zip(&expected).enumerate() {
-        println!("{row:3}   {got:17.6}   {expected:19.6}");
+        println!("{row:3}   {got:17.6}   {expected:17.6}");
         ensure!((got - expected).abs() < 1e-5, "row {row} differs");
     }
     Ok(())
 }
 
-/// A compute pass of the program's own, from `source` to `result`, with `invocations` threads.
+/// Records a compute pass of the program from `source` to `result`, with `invocations` threads.
 fn own_pass(
     device: &wgpu::Device,
     encoder: &mut wgpu::CommandEncoder,
@@ -126,7 +127,7 @@ fn own_pass(
     pass.dispatch_workgroups(invocations.div_ceil(64) as u32, 1, 1);
 }
 
-/// The whole pipeline once more, on the CPU.
+/// Runs the whole pipeline again on the CPU.
 fn on_the_cpu(lstm: &Lstm, samples: &[f32]) -> Result<Vec<f32>> {
     let squashed: Vec<f32> = samples.iter().map(|v| v / (1.0 + v.abs())).collect();
     let (output, _) = lstm.to(&Device::cpu())?.forward(&Tensor::new([TIME_STEPS, BATCH, FEATURES], squashed)?, None)?;

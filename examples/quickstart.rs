@@ -1,4 +1,4 @@
-//! The smallest use: two models with random weights, run on the GPU and on the CPU, and compared.
+//! A first look: two models with random weights run on the GPU and on the CPU, and the results are compared.
 //!
 //! cargo run --release --example quickstart
 
@@ -6,7 +6,7 @@ use wgpu_rnn::{Device, GpuOptions, Lstm, LstmConfig, Tensor};
 
 fn main() -> Result<(), wgpu_rnn::Error> {
     let cpu = Device::cpu();
-    // A GPU if there is any, software adapters included; else both sides run on the CPU.
+    // Any GPU, software adapters included; if there is none, both sides run on the CPU.
     let gpu = Device::gpu(&GpuOptions::new()).unwrap_or_else(|error| {
         println!("{error}");
         cpu.clone()

@@ -1,5 +1,5 @@
-//! The first pages of PyTorch's tutorials on recurrent layers, in Rust: shapes of a deep LSTM, cells chained by hand,
-//! directions told apart, and an LSTM that somebody wrote with one Linear per gate.
+//! The first pages of PyTorch's tutorials on recurrent layers, in Rust: the shapes of a deep LSTM, cells chained by
+//! hand, the two directions of an output, and an LSTM written with one Linear per gate.
 //!
 //! `cargo run --example tutorial`
 
@@ -31,8 +31,8 @@ fn deep_lstm(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// `cell1 = nn.LSTMCell(100, 30)`, `cell2 = nn.LSTMCell(30, 20)`: h of the first is the input of the second, step by
-/// step.
+/// `cell1 = nn.LSTMCell(100, 30)`, `cell2 = nn.LSTMCell(30, 20)`: at each step, h of the first is the input of the
+/// second.
 fn two_cells(device: &Device) -> Result<()> {
     let first = LstmCell::random(LstmCellConfig::new(100, 30), 1)?.to(device)?;
     let second = LstmCell::random(LstmCellConfig::new(30, 20), 2)?.to(device)?;
@@ -48,7 +48,7 @@ fn two_cells(device: &Device) -> Result<()> {
     let h = two.map(|state| state.h).unwrap_or(Tensor::zeros([3, 20])?);
     println!("  h of the second {:?}", h.shape());
 
-    // The same cells as layers, one over the output of the other.
+    // The same cells as layers: the second reads the output of the first.
     let layer = |cell: &wgpu_rnn::PlacedLstmCell| {
         let (i, h) = (cell.config().input_size(), cell.config().hidden_size());
         Lstm::new(LstmConfig::new(i, h), vec![cell.cell().weights().clone()])?.to(device)
@@ -61,8 +61,8 @@ fn two_cells(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// `rnn = nn.RNN(5, 4, bidirectional=True)`, `out.view(T, B, 2, H)`: forward ends at the last step, reverse at the
-/// first.
+/// `rnn = nn.RNN(5, 4, bidirectional=True)`, `out.view(T, B, 2, H)`: the forward direction ends at the last step, the
+/// reverse direction at the first.
 fn directions(device: &Device) -> Result<()> {
     let rnn = Rnn::random(RnnConfig::new(5, 4).with_bidirectional(true), 3)?.to(device)?;
     println!("\n{rnn}");
@@ -76,7 +76,7 @@ fn directions(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// `self.forget = nn.Linear(I + H, H)` and so on, over `torch.cat([x, h], 1)`: the LSTM that people write by hand.
+/// `self.forget = nn.Linear(I + H, H)` and so on, over `torch.cat([x, h], 1)`: an LSTM written by hand.
 fn linear_per_gate(device: &Device) -> Result<()> {
     let (i, h) = (3, 4);
     let linear = |seed: usize| -> Result<GateLinear> {
@@ -90,7 +90,7 @@ fn linear_per_gate(device: &Device) -> Result<()> {
     let x = wave(&[5, i])?; // [T, I], unbatched
     let (output, _) = lstm.forward(&x, None)?;
 
-    // As it is written by hand.
+    // The loop that people write by hand.
     let (mut h_t, mut c_t) = (vec![0.0_f32; h], vec![0.0_f32; h]);
     for t in 0..5 {
         let xh: Vec<f32> = x.row(&[t]).into_iter().flatten().chain(&h_t).copied().collect();
@@ -107,18 +107,19 @@ fn linear_per_gate(device: &Device) -> Result<()> {
         }
         close(Some(&h_t), output.row(&[t]))?;
     }
-    println!("  the loop by hand gives the same");
+    println!("  equals the loop written by hand");
     Ok(())
 }
 
-/// Numbers between -1 and 1, the same in every run.
+/// Returns numbers between -1 and 1, the same in every run.
 fn wave(shape: &[usize]) -> Result<Tensor> {
     let mut tensor = Tensor::zeros(shape)?;
     (0..).zip(tensor.data_mut()).for_each(|(n, v)| *v = (n as f32 * 0.37).sin());
     Ok(tensor)
 }
 
-/// Both are there, and equal but for rounding: sums of at most 130 terms below 1, carried over at most 20 steps.
+/// Checks that both rows exist and are equal except for rounding: sums of at most 130 terms below 1, carried over at
+/// most 20 steps.
 fn close(a: Option<&[f32]>, b: Option<&[f32]>) -> Result<()> {
     let (Some(a), Some(b)) = (a, b) else { anyhow::bail!("a row is missing") };
     let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -1,4 +1,4 @@
-//! A start that reads the kernels which an earlier one compiled: run it twice.
+//! Starts faster with the kernels that an earlier run compiled: run it twice.
 //!
 //! cargo run --release --example warm_start
 
@@ -14,14 +14,14 @@ use wgpu_rnn::{Device, GpuOptions, Lstm, LstmConfig};
 
 /// Times how long an LSTM takes until its first forward, with a pipeline cache that is kept in a file.
 ///
-/// Drivers may keep a cache of their own as well; Mesa's is off with MESA_SHADER_CACHE_DISABLE=true. What Mesa's software driver,
-/// lavapipe, gives as data is a header alone: there only Mesa's own cache makes a start faster.
+/// Drivers may keep a cache of their own; MESA_SHADER_CACHE_DISABLE=true turns Mesa's off. Mesa's software driver,
+/// lavapipe, returns only a header as cache data: there, only Mesa's own cache makes a start faster.
 #[derive(Parser)]
 struct Arguments {
-    /// The file of the cache [default: one of the adapter's own in the system's folder for temporary files]
+    /// The cache file [default: one per adapter in the system's folder for temporary files]
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
-    /// A GPU by part of its name
+    /// Use the GPU whose name contains NAME
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
 }
@@ -34,21 +34,21 @@ fn main() -> Result<()> {
         None => options,
     })?;
     let (gpu, _) = device.wgpu().context("a GPU was asked for")?;
-    // The name tells vendor and device apart; that driver and wgpu are still the same ones is checked with the data.
+    // The name identifies vendor and device. Driver and wgpu version are checked with the data.
     let key = device.adapter_info().and_then(pipeline_cache_key);
     let Some(key) = key.filter(|_| gpu.features().contains(wgpu::Features::PIPELINE_CACHE)) else {
-        println!("{device}: no pipeline caches here, which only Vulkan has; the driver may keep one of its own");
+        println!("{device}: no pipeline caches here (only Vulkan has them); the driver may keep one of its own");
         return Ok(());
     };
     let path = arguments.cache.unwrap_or_else(|| std::env::temp_dir().join(key));
     let kept = read(&path)?;
-    println!("{device}\n{}: {}", path.display(), kept.as_deref().map_or("not there yet".to_owned(), bytes));
+    println!("{device}\n{}: {}", path.display(), kept.as_deref().map_or("no cache yet".to_owned(), bytes));
 
     let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: kept.as_deref(), fallback: true };
-    // SAFETY: the data must come from `PipelineCache::get_data`. `write` below puts nothing else into the file, and wgpu
-    // compares the header (device, driver, length). But nobody can prove it: whoever may write the file can put anything behind
-    // that header, and the driver may trust it. So a program should keep the file where only its user can write, which a
-    // shared folder for temporary files is not.
+    // SAFETY: the data must come from `PipelineCache::get_data`. `write` below puts nothing else into the file, and
+    // wgpu compares the header (device, driver, length). That proves nothing about the rest: whoever can write to the
+    // file can put anything behind the header, and the driver may trust it. A program should therefore keep the file
+    // where only its user can write, which is not the case for a shared folder for temporary files.
     let cache = unsafe { gpu.create_pipeline_cache(&descriptor) };
     device.set_pipeline_cache(cache.clone())?;
 
@@ -58,12 +58,12 @@ fn main() -> Result<()> {
     // One row and many are different kernels.
     for shape in [[50, 1, 64], [50, 32, 64]] {
         let [first, again] = [warm_up(&lstm, &shape)?, warm_up(&lstm, &shape)?];
-        println!("{shape:?}: first warm_up {first:.1} ms, again, with nothing to compile, {again:.1} ms");
+        println!("{shape:?}: first warm_up {first:.1} ms; second, with nothing to compile, {again:.1} ms");
     }
 
-    let data = cache.get_data().context("the driver gives no data of its cache")?;
+    let data = cache.get_data().context("the driver returns no data for its cache")?;
     write(&path, &data)?;
-    println!("written: {}", bytes(&data));
+    println!("wrote {}", bytes(&data));
     Ok(())
 }
 
@@ -73,7 +73,7 @@ fn warm_up(lstm: &wgpu_rnn::PlacedLstm, shape: &[usize]) -> Result<f64> {
     Ok(ms(start.elapsed()))
 }
 
-/// What an earlier start kept, if one did.
+/// Returns the data that an earlier run kept, if there was one.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(data) => Ok(Some(data)),
@@ -82,7 +82,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whole or not at all: a file beside it takes its name once it is complete.
+/// Writes the file whole or not at all: a temporary file takes its name once it is complete.
 fn write(path: &Path, data: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> Result<()> {

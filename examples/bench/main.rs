@@ -1,4 +1,4 @@
-//! How fast a layer is, shape by shape, on this machine: each result is checked, then timed.
+//! Times layers of chosen shapes on this machine. Each result is checked before it is timed.
 //!
 //! cargo run --release --example bench -- --help
 
@@ -29,41 +29,42 @@ use crate::measure::{MakeBuffers, Times};
 use crate::place::Place;
 use crate::shape::Shape;
 
-/// Times forwards of recurrent layers with random weights, and prints a line a shape.
+/// Times forwards of recurrent layers with random weights, and prints one line per shape.
 ///
-/// "call" is a whole forward with upload and readback, "device" submission to completion without either, "gpu" what the
-/// GPU's own clock says, where it has one. Operations are those of the matrix products, a multiply-add counted as two.
+/// "call" is a whole forward including upload and readback, "device" the time from submission to completion without
+/// them, and "gpu" the time by the GPU's own clock, if it has one. Operations are those of the matrix products; a
+/// multiply-add counts as two.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to run: auto takes a real GPU or else the CPU, gpu takes software adapters as well
+    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     device: Place,
-    /// A GPU by part of its name
+    /// Use the GPU whose name contains NAME
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
-    /// The recurrence
+    /// The kind of layer
     #[arg(long, value_enum, default_value_t = CellName::Lstm)]
     cell: CellName,
-    /// T,B,I,H[,L[,D]]: time steps, batch, inputs, hidden size, layers, directions; may be given several times, and is a table of
-    /// usual ones by default
+    /// T,B,I,H[,L[,D]]: time steps, batch, input features, hidden size, layers, directions; may be repeated [default:
+    /// eight common shapes]
     #[arg(long, value_name = "SHAPE")]
     shape: Vec<Shape>,
-    /// Numbers that the weights are kept in
+    /// The number type of the weights
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
-    /// How a GPU runs the recurrence; a shape that a strategy cannot run is left out, with the reason
+    /// How a GPU runs the recurrence; shapes that the strategy cannot run are skipped, with the reason
     #[arg(long, default_value = "auto", value_parser = strategies())]
     strategy: Strategy,
-    /// Times the strategies of the GPU first, and takes the fastest
+    /// Time the strategies of the GPU first, and use the fastest
     #[arg(long, conflicts_with = "strategy")]
     tune: bool,
-    /// How often each shape is timed, after a warm-up
+    /// The number of times that each shape is timed, after a warm-up
     #[arg(long, default_value = "10", value_name = "N")]
     repeat: NonZeroUsize,
-    /// One JSON object a line in place of the table
+    /// Print one JSON object per line instead of the table
     #[arg(long)]
     json: bool,
-    /// In place of the table a picture, as SVG: time per step against hidden size, a line a strategy of the GPU
+    /// Draw a picture instead of the table, as SVG: time per step against hidden size, one line per strategy of the GPU
     #[arg(long, value_name = "FILE", conflicts_with_all = OF_TABLE)]
     picture: Option<PathBuf>,
     /// T of the picture
@@ -75,15 +76,15 @@ struct Arguments {
     /// L of the picture
     #[arg(long, default_value = "1", value_name = "L", requires = "picture", conflicts_with_all = OF_TABLE)]
     layers: NonZeroUsize,
-    /// In place of any measurement, writes every kernel that ships into a folder, as WGSL
+    /// Write every kernel that ships to a folder, as WGSL, instead of measuring
     #[arg(long, value_name = "DIR", exclusive = true)]
     shaders: Option<PathBuf>,
 }
 
-/// What a picture has no use for.
+/// Options that a picture has no use for.
 const OF_TABLE: [&str; 4] = ["tune", "shape", "strategy", "json"];
 
-/// The strategies by their names.
+/// Parses the name of a strategy.
 fn strategies() -> impl TypedValueParser<Value = Strategy> {
     let named = |name: String| Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
     PossibleValuesParser::new(Strategy::ALL.map(Strategy::name)).map(move |name| named(name).unwrap_or_default())
@@ -120,7 +121,7 @@ impl PrecisionName {
         }
     }
 
-    /// The bytes of a weight.
+    /// Returns the bytes of a weight.
     fn bytes(self) -> usize {
         if self == Self::F16 { 2 } else { 4 }
     }
@@ -130,7 +131,7 @@ impl PrecisionName {
     }
 }
 
-/// What is known of one shape; the fields of a JSON line.
+/// The measurements of one shape; the fields of a JSON line.
 #[derive(Serialize)]
 struct Line {
     device: String,
@@ -143,19 +144,19 @@ struct Line {
     layers: usize,
     directions: usize,
     precision: &'static str,
-    /// "cpu", or how the GPU runs the recurrence.
+    /// "cpu", or the strategy of the GPU.
     strategy: &'static str,
-    /// What the GPU does, in words.
+    /// The plan of the GPU, in words.
     plan: Option<String>,
     median_ms: f64,
     min_ms: f64,
     max_ms: f64,
     gflops: f64,
-    /// Weights of the recurrent product that a step reads, in one layer.
+    /// The recurrent weights that a step of one layer reads.
     bytes_per_step: usize,
     dispatches: usize,
     device_bytes: u64,
-    /// Submission to completion.
+    /// From submission to completion.
     device_ms: Option<f64>,
     /// By the GPU's own clock.
     gpu_ms: Option<f64>,
@@ -174,11 +175,11 @@ fn main() -> Result<()> {
         println!("{device}: {reason}");
         println!(
             "{:>24} {:>11} {:>11} {:>11} {:>12} {:>9} {:>11} {:>11}  plan",
-            "T,B,I,H,L,D", "call ms", "min", "max", "us a step", "GFLOP/s", "device ms", "gpu ms"
+            "T,B,I,H,L,D", "call ms", "min", "max", "us per step", "GFLOP/s", "device ms", "gpu ms"
         );
     }
     let shapes = if arguments.shape.is_empty() { shape::DEFAULT.to_vec() } else { arguments.shape.clone() };
-    let (count, mut left_out) = (shapes.len(), 0);
+    let (count, mut skipped) = (shapes.len(), 0);
     let progress = progress(count, &arguments)?;
     for shape in shapes {
         progress.set_message(shape.to_string());
@@ -195,10 +196,10 @@ fn main() -> Result<()> {
         };
         progress.inc(1);
         let line = match line {
-            // What the device or the strategy cannot do is no reason to leave out what it can.
-            Err(error) if is_refusal(&error) => {
-                progress.suspend(|| eprintln!("{shape} is left out: {error}"));
-                left_out += 1;
+            // The other shapes may still run.
+            Err(error) if is_unsupported(&error) => {
+                progress.suspend(|| eprintln!("{shape} is skipped: {error}"));
+                skipped += 1;
                 continue;
             }
             line => line.with_context(|| format!("shape {shape}"))?,
@@ -206,7 +207,7 @@ fn main() -> Result<()> {
         progress.suspend(|| print(&line, arguments.json))?;
     }
     progress.finish_and_clear();
-    ensure!(left_out < count, "no shape could be run");
+    ensure!(skipped < count, "none of the shapes can run");
     Ok(())
 }
 
@@ -217,11 +218,12 @@ fn progress(shapes: usize, arguments: &Arguments) -> Result<ProgressBar> {
     Ok(progress)
 }
 
-fn is_refusal(error: &anyhow::Error) -> bool {
+fn is_unsupported(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(wgpu_rnn::Error::Unsupported { .. } | wgpu_rnn::Error::Limit { .. }))
 }
 
-/// The device, and why it was chosen. A GPU is opened with timestamps where it has them, which devices of the crate's own do not ask for.
+/// Opens the device, and returns why it was chosen. A GPU is opened with timestamps if it has them, which the crate
+/// does not request for its own devices.
 fn open(arguments: &Arguments) -> Result<(Device, String)> {
     let chosen = arguments.device.open(arguments.adapter.as_deref())?;
     let reason = chosen.reason().to_owned();
@@ -251,7 +253,7 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         model.tune(&[t, b, i])?;
     }
     let x = wave(shape)?;
-    check(&layer, &model, precision.precision(), &x).context("the result is wrong, so that its time means nothing")?;
+    check(&layer, &model, precision.precision(), &x).context("the result is wrong, so its time means nothing")?;
 
     let call = measure::whole_call(&model, &x, times)?;
     let gates = layer.layers()[0].weight_hh().shape()[0] / h;
@@ -293,14 +295,14 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     })
 }
 
-/// The input that all measurements read.
+/// Returns the input of all measurements.
 fn wave(Shape { t, b, i, .. }: Shape) -> Result<Tensor> {
     let mut x = Tensor::zeros([t, b, i])?;
     (0..).zip(x.data_mut()).for_each(|(n, x)| *x = (n as f32 * 0.37).sin());
     Ok(x)
 }
 
-/// A GPU against the CPU path, the CPU path against the reference in f64.
+/// Compares a GPU with the CPU path, and the CPU path with the reference in f64.
 fn check<K: Kind>(layer: &Layer<K>, model: &Placed<K>, precision: Precision, x: &Tensor) -> Result<()> {
     let (output, _) = model.forward(x, None)?;
     let expected: Vec<f64> = if model.device().is_gpu() {

@@ -1,4 +1,4 @@
-//! The clocks: a whole call with upload and readback, submission to completion without either, and the GPU's own.
+//! The clocks: a whole call with upload and readback, submission to completion without them, and the GPU's own.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
 use wgpu_rnn::{Buffers, Device, Kind, Placed, Tensor};
 
-/// Times of one clock.
+/// The times by one clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub median: Duration,
@@ -21,11 +21,11 @@ impl Times {
     }
 }
 
-/// Two calls that warm up, or one that takes seconds.
+/// Two calls to warm up, or one if it takes seconds.
 const WARM_UP: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Calls `work` so many times, after calls that warm up.
+/// Calls `work` the given number of times, after calls that warm up.
 pub fn repeat(times: usize, mut work: impl FnMut() -> Result<Duration>) -> Result<Times> {
     let start = Instant::now();
     for _ in 0..WARM_UP {
@@ -38,7 +38,7 @@ pub fn repeat(times: usize, mut work: impl FnMut() -> Result<Duration>) -> Resul
     Times::of(times).context("nothing was measured")
 }
 
-/// A forward between arrays of the host.
+/// Times a forward between arrays on the host.
 pub fn whole_call<K: Kind>(model: &Placed<K>, x: &Tensor, times: usize) -> Result<Times> {
     repeat(times, || {
         let start = Instant::now();
@@ -47,10 +47,10 @@ pub fn whole_call<K: Kind>(model: &Placed<K>, x: &Tensor, times: usize) -> Resul
     })
 }
 
-/// The caller's own buffers of one kind: input, output and last states.
+/// Makes the arguments of `encode` from buffers for input, output and last states.
 pub type MakeBuffers<K> = for<'a> fn(&'a [wgpu::Buffer]) -> Buffers<'a, K>;
 
-/// Submission to completion, and where the device has timestamps the GPU's own time, over buffers that are there already.
+/// Times submission to completion over existing buffers, and by the GPU's own clock if the device has timestamps.
 pub fn on_device<K: Kind>(
     model: &Placed<K>,
     device: &Device,
@@ -92,7 +92,7 @@ pub fn on_device<K: Kind>(
     Ok((submitted, Times::of(of_gpu)))
 }
 
-/// Two timestamps round the work of an encoder.
+/// Two timestamps around the work of an encoder.
 struct Clock {
     set: wgpu::QuerySet,
     resolved: wgpu::Buffer,
@@ -116,7 +116,7 @@ impl Clock {
         Some(Self { set, resolved, staging: buffer(Use::COPY_DST | Use::MAP_READ) })
     }
 
-    /// An empty pass that ends, or begins, at this point.
+    /// Records an empty pass that ends, or begins, at this point.
     fn stamp(&self, encoder: &mut wgpu::CommandEncoder, index: u32) {
         let writes = wgpu::ComputePassTimestampWrites {
             query_set: &self.set,

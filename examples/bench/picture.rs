@@ -1,4 +1,4 @@
-//! `--picture`: time per step against hidden size, a line a strategy.
+//! `--picture`: time per step against hidden size, one line per strategy.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use crate::shape::Shape;
 use crate::{Arguments, CellName, check, measure, wave};
 
 const HIDDEN_SIZES: [usize; 11] = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
-/// A strategy whose call takes longer is left out from that size on.
+/// A strategy whose call takes longer is skipped from that size on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const COLORS: [RGBColor; 4] =
     [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 const FONT: &str = "sans-serif";
 
-/// A strategy's (hidden size, microseconds a step of a layer).
+/// The (hidden size, microseconds per step of a layer) of a strategy.
 struct Line {
     strategy: Strategy,
     points: Vec<(f64, f64)>,
@@ -28,11 +28,11 @@ struct Line {
 pub fn run(path: &Path, device: &Device, arguments: &Arguments) -> Result<()> {
     ensure!(
         device.is_gpu(),
-        "--picture compares strategies, which are a GPU's, and this is the CPU ({}); --device gpu takes software adapters \
+        "--picture compares the strategies of a GPU, and this is the CPU ({}); --device gpu accepts software adapters \
          as well",
         device.reason()
     );
-    // Before minutes of measuring that nobody would see.
+    // Checked before minutes of measuring whose result would be lost.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     ensure!(folder.is_none_or(Path::is_dir), "{}: there is no such folder", path.display());
     let progress = crate::progress(HIDDEN_SIZES.len(), arguments)?;
@@ -42,7 +42,7 @@ pub fn run(path: &Path, device: &Device, arguments: &Arguments) -> Result<()> {
         CellName::Rnn => measure_all::<RnnKind>(device, arguments, &progress),
     }?;
     progress.finish_and_clear();
-    ensure!(lines.iter().any(|line| !line.points.is_empty()), "no strategy ran any size, so there is nothing to draw");
+    ensure!(lines.iter().any(|line| !line.points.is_empty()), "no strategy can run any size: nothing to draw");
 
     let Arguments { steps, batch, layers, repeat, .. } = arguments;
     let title = format!("{} ({}): time per step by strategy", arguments.cell.title(), arguments.precision.name());
@@ -54,13 +54,14 @@ pub fn run(path: &Path, device: &Device, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Each result is checked before it is timed. The strategies take turns, so that a machine that is busy for a while is so for all.
+/// Measures all strategies. Each result is checked before it is timed. The strategies take turns, so that a busy
+/// machine slows all of them down.
 fn measure_all<K: Kind>(device: &Device, arguments: &Arguments, progress: &ProgressBar) -> Result<Vec<Line>> {
     let (t, b, layers) = (arguments.steps.get(), arguments.batch.get(), arguments.layers.get());
     let precision = arguments.precision.precision();
     let asked = Strategy::ALL.into_iter().filter(|&strategy| strategy != Strategy::Auto);
     let mut lines: Vec<_> = asked.map(|strategy| Line { strategy, points: Vec::new() }).collect();
-    let (mut slow, mut refused) = (Vec::new(), Vec::new());
+    let (mut slow, mut rejected) = (Vec::new(), Vec::new());
     for h in HIDDEN_SIZES {
         let shape = Shape { t, b, i: h, h, layers, directions: 1 };
         progress.set_message(shape.to_string());
@@ -71,13 +72,13 @@ fn measure_all<K: Kind>(device: &Device, arguments: &Arguments, progress: &Progr
             if slow.contains(strategy) {
                 continue;
             }
-            let note = |why: String| progress.suspend(|| eprintln!("{strategy} is left out {why}"));
+            let note = |why: String| progress.suspend(|| eprintln!("{strategy} is skipped {why}"));
             match model.set_strategy(*strategy).and_then(|()| model.plan(t, b)) {
                 Err(error @ (Error::Unsupported { .. } | Error::Limit { .. })) => {
-                    // Once will do: the reason is most often the same for all sizes to come.
-                    if !refused.contains(strategy) {
+                    // Once is enough: the reason is usually the same for all larger sizes.
+                    if !rejected.contains(strategy) {
                         note(format!("at H = {h}: {error}"));
-                        refused.push(*strategy);
+                        rejected.push(*strategy);
                     }
                     continue;
                 }
@@ -125,8 +126,8 @@ fn draw(path: &Path, [title, device, how]: [&str; 3], lines: &[Line]) -> Result<
         .label_style((FONT, 15))
         .axis_desc_style((FONT, 16))
         .draw()?;
-    // A strategy keeps its colour where another has no line. The legend has a row of its own above the lines, which may pass
-    // anywhere.
+    // A strategy keeps its colour if another has no line. The legend has a row of its own above the chart, where no
+    // line can cross it.
     let colored = lines.iter().zip(COLORS.into_iter().cycle()).filter(|(line, _)| !line.points.is_empty());
     for (n, (Line { strategy, points }, color)) in (0..).zip(colored) {
         let style = color.stroke_width(2);
@@ -140,7 +141,7 @@ fn draw(path: &Path, [title, device, how]: [&str; 3], lines: &[Line]) -> Result<
     Ok(())
 }
 
-/// The steps of a logarithmic axis.
+/// Returns the ticks of a logarithmic axis.
 fn one_two_five(low: f64, high: f64) -> Vec<f64> {
     let tens = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
     let all = tens.flat_map(|n| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(n)));

@@ -1,13 +1,13 @@
-//! `--shaders`: the kernels as files, for tools that show what a GPU's compiler makes of them.
+//! `--shaders`: the kernels as files, for tools that show what the compiler of a GPU makes of them.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Writes every kernel that ships into a folder, and says in the first line of each file how it is compiled.
+/// Writes every kernel that ships to a folder. The first line of each file says how it is compiled.
 pub fn write(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let shaders = wgpu_rnn::shaders();
     for shader in &shaders {
         let constants: Vec<_> = shader.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -15,6 +15,6 @@ pub fn write(folder: &Path) -> Result<()> {
         let path = folder.join(format!("{}.wgsl", shader.name));
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    println!("{} kernels are in {}", shaders.len(), folder.display());
+    println!("wrote {} kernels to {}", shaders.len(), folder.display());
     Ok(())
 }

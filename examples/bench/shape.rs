@@ -1,9 +1,9 @@
-//! The shapes to measure, and how they are written: T,B,I,H[,L[,D]].
+//! The shapes to measure, written as T,B,I,H[,L[,D]].
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One measurement's sizes, by the crate's letters.
+/// The sizes of one measurement, by the crate's letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub t: usize,
@@ -18,7 +18,7 @@ const fn shape(t: usize, b: usize, i: usize, h: usize, layers: usize, directions
     Shape { t, b, i, h, layers, directions }
 }
 
-/// A tutorial's, a single step, one row, and of DeepBench's list what has an anchor in the literature.
+/// The shape of a tutorial, a single step, a single row, and those of DeepBench's list that the literature reports on.
 pub const DEFAULT: [Shape; 8] = [
     shape(10, 3, 100, 20, 4, 1),
     shape(1, 1, 128, 128, 1, 1),

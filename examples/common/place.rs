@@ -1,4 +1,4 @@
-//! Where an example runs: its `--device` and `--adapter`.
+//! The options `--device` and `--adapter` of the examples.
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -12,7 +12,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The device; with `adapter`, a GPU whose name contains it.
+    /// Opens the device; with `adapter`, a GPU whose name contains it.
     pub fn open(self, adapter: Option<&str>) -> Result<Device> {
         Ok(match (self, adapter) {
             (Self::Cpu, Some(_)) => bail!("--adapter names a GPU adapter and cannot be used with --device cpu"),

@@ -1,5 +1,5 @@
-//! A trained model on a real series: reads 36 years of weekly CO2, forecasts the eight years after them step by step, and
-//! compares with what came, with a baseline and with PyTorch.
+//! A trained model on a real series: reads 36 years of weekly CO2 measurements, forecasts the next eight years step by
+//! step, and compares the forecast with the truth, with baselines and with PyTorch.
 //!
 //! cargo run --release --example forecast [-- --device auto|gpu|cpu]
 
@@ -23,7 +23,7 @@ use crate::series::{Series, largest_difference, rmse};
 /// Forecasts eight years of the Mauna Loa CO2 record with an LSTM trained in PyTorch, and draws forecast.svg.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to run: auto takes a real GPU or else the CPU, gpu takes software adapters as well
+    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     device: Place,
 }
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let forecast = truth.iter().map(|_| closed_loop.next_week()).collect::<Result<Vec<f64>>>()?;
     let each = start.elapsed() / truth.len() as u32;
-    println!("time      history in one forward {reading:.1?}, then {each:.1?} a step with readback");
+    println!("time      history in one forward {reading:.1?}, then {each:.1?} per step with readback");
 
     let (naive, drift) = (series.seasonal_naive(), series.seasonal_naive_with_drift());
     let [ours, naive, drift] = [&forecast, &naive, &drift].map(|predicted| rmse(predicted, truth));
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     let pytorch = TensorFile::open(folder.join("co2_forecast.safetensors"))?;
     let pytorch = pytorch.tensor::<f64>("forecast_ppm")?.context("the file has no forecast_ppm")?;
     let difference = largest_difference(&forecast, pytorch.data());
-    println!("PyTorch   largest difference from its own forecast: {difference:.1e} ppm");
+    println!("PyTorch   largest difference from its forecast: {difference:.1e} ppm");
 
     plot::draw(Path::new("forecast.svg"), &series, &forecast)?;
     println!("wrote     forecast.svg");

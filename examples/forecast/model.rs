@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use wgpu_rnn::{Device, Lstm, LstmState, PlacedLstm, Tensor, TensorFile};
 
 pub const FEATURES: usize = 5;
-/// The first week that can be predicted: the week before it has a change.
+/// The first week that can be predicted: the first one preceded by a change.
 pub const FIRST_WEEK: usize = 2;
 
 pub struct Forecaster {
@@ -25,11 +25,11 @@ pub struct Forecaster {
     std: f64,
 }
 
-/// A forecast that has read its history.
+/// A forecast whose history has been read.
 pub struct Forecast<'a> {
     model: &'a Forecaster,
     state: LstmState,
-    /// The week that comes next, its predicted z, and the level of the week before.
+    /// The next week, its predicted z, and the level of the week before.
     week: usize,
     z: f32,
     level: f64,
@@ -57,7 +57,7 @@ impl Forecaster {
     pub fn read(&self, history: &[f64]) -> Result<Forecast<'_>> {
         let weeks = history.len();
         ensure!(weeks > FIRST_WEEK, "a history of {weeks} weeks is too short");
-        // The last input predicts the first week to come.
+        // The last input predicts the first week after the history.
         let inputs: Vec<f32> = (FIRST_WEEK..=weeks).flat_map(|week| self.input(history, week)).collect();
         let x = Tensor::new([weeks - 1, 1, FEATURES], inputs)?;
         let (output, state) = self.lstm.forward(&x, None)?;
@@ -66,18 +66,18 @@ impl Forecaster {
         Ok(Forecast { model: self, state, week: weeks, z, level: history[weeks - 1] })
     }
 
-    /// What the LSTM reads to predict a week out of the record of the weeks before.
+    /// Returns the input from which the LSTM predicts a week, given the record of the weeks before.
     pub fn input(&self, record: &[f64], week: usize) -> [f32; FEATURES] {
         let change = record[week - 1] - record[week - 2] - self.line(week - 1);
         input((change / self.std) as f32, week)
     }
 
-    /// By how many ppm CO2 changes from the week before to a week that the network has given z for.
+    /// Returns the change of CO2, in ppm, from the week before to a week whose z is given.
     pub fn change(&self, z: f32, week: usize) -> f64 {
         f64::from(z) * self.std + self.line(week)
     }
 
-    /// z out of the LSTM's output.
+    /// Returns z for an output of the LSTM.
     pub fn head(&self, output: &[f32]) -> f32 {
         output.iter().zip(self.head_weight.data()).map(|(y, w)| y * w).sum::<f32>() + self.head_bias
     }
@@ -88,7 +88,7 @@ impl Forecaster {
 }
 
 impl Forecast<'_> {
-    /// The next week's CO2 in ppm; what was predicted is the input of the step after it.
+    /// Returns the CO2 of the next week in ppm. The prediction is the input of the following step.
     pub fn next_week(&mut self) -> Result<f64> {
         self.level += self.model.change(self.z, self.week);
         self.week += 1;

@@ -1,4 +1,4 @@
-//! `forecast.svg`: above the series, below the errors.
+//! `forecast.svg`: the series above, the errors below.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +15,7 @@ const NAIVE: RGBColor = RGBColor(0, 114, 178);
 const DRIFT: RGBColor = RGBColor(0, 158, 115);
 const FONT: &str = "sans-serif";
 
-/// How many years of history stand before the forecast.
+/// The number of years of history shown before the forecast.
 const YEARS_SHOWN: f64 = 10.0;
 
 pub fn draw(path: &Path, series: &Series, forecast: &[f64]) -> Result<()> {
@@ -40,7 +40,7 @@ fn try_draw(path: &Path, series: &Series, forecast: &[f64]) -> Result<(), Box<dy
         .y_label_area_size(60)
         .build_cartesian_2d(years.clone(), padded(&[&series.ppm[from..], forecast]))?;
     mesh(&mut chart, "", "CO2 (ppm)")?;
-    // The last week of the history joins it to what follows.
+    // The last week of the history connects it to the lines that follow.
     let joined = from..series.split + 1;
     line(&mut chart, &series.years[joined.clone()], &series.ppm[joined], "history, read by the model", HISTORY, 2)?;
     line(&mut chart, ahead, &naive, "baseline: last year repeated", NAIVE, 1)?;
@@ -110,7 +110,7 @@ fn legend(chart: &mut Chart<'_>, position: SeriesLabelPosition) -> Drawn {
     Ok(())
 }
 
-/// The range of all values with a little air.
+/// Returns the range of all values with a margin.
 fn padded(values: &[&[f64]]) -> Range<f64> {
     let all = || values.iter().flat_map(|v| v.iter().copied());
     let (low, high) = (all().fold(f64::MAX, f64::min), all().fold(f64::MIN, f64::max));

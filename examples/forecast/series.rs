@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// The first week that the model has not seen, as `train.py` splits the record.
+/// The first week that the model has not seen, where `train.py` splits the record.
 #[expect(clippy::inconsistent_digit_grouping, reason = "year, month, day")]
 pub const SPLIT: u32 = 1994_01_01;
 const WEEKS_PER_YEAR: usize = 52;
 
-/// A value a week without gaps.
+/// One value per week, without gaps.
 pub struct Series {
     /// Dates as decimal years.
     pub years: Vec<f64>,
@@ -49,13 +49,13 @@ impl Series {
         &self.ppm[self.split..]
     }
 
-    /// The same week of the last year that the model has seen.
+    /// Repeats the last year that the model has seen.
     pub fn seasonal_naive(&self) -> Vec<f64> {
         let last_year = &self.history()[self.split - WEEKS_PER_YEAR..];
         last_year.iter().copied().cycle().take(self.held_out().len()).collect()
     }
 
-    /// The same with the mean rise of the last ten years added for each year that passes.
+    /// Repeats the last year, and adds the mean rise of the last ten years for each year that passes.
     pub fn seasonal_naive_with_drift(&self) -> Vec<f64> {
         let mean = |end: usize| self.ppm[end - WEEKS_PER_YEAR..end].iter().sum::<f64>() / WEEKS_PER_YEAR as f64;
         let rise = (mean(self.split) - mean(self.split - 10 * WEEKS_PER_YEAR)) / 10.0;
@@ -64,13 +64,13 @@ impl Series {
     }
 }
 
-/// 19940101 as 1994.0, to the day.
+/// Returns a date such as 19940101 as a decimal year, 1994.0.
 fn decimal_year(date: u32) -> f64 {
     let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
     f64::from(year) + (f64::from(month - 1) * 30.44 + f64::from(day - 1)) / 365.25
 }
 
-/// The root of the mean squared difference.
+/// Returns the root of the mean squared difference.
 pub fn rmse(a: &[f64], b: &[f64]) -> f64 {
     (a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / a.len() as f64).sqrt()
 }

@@ -1,10 +1,10 @@
-//! Live data: many stations follow the Mauna Loa CO2 record, each from a week of its own on. Measurements arrive in small
-//! pieces, now from some stations and now from others; the model of the `forecast` example predicts each station's next week. Its
-//! states stay on the device between the pieces.
+//! Live data: many stations follow the Mauna Loa CO2 record, each starting in a different week. Measurements arrive in
+//! small pieces, from different stations each time, and the model of the `forecast` example predicts the next week of
+//! each station. Its states stay on the device between the pieces.
 //!
 //! cargo run --release --example streaming [-- --device auto|gpu|cpu --stations 64 --most-weeks 4]
 
-// The record and the model are those of the forecast.
+// The record and the model of the `forecast` example.
 #[allow(dead_code)]
 #[path = "../forecast/model.rs"]
 mod model;
@@ -31,24 +31,24 @@ use crate::series::{Series, rmse};
 /// Predicts the next week of many live series, pushed in small pieces through slots on the device.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to run: auto takes a real GPU or else the CPU, gpu takes software adapters as well
+    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     device: Place,
-    /// How many series there are
+    /// The number of series
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     stations: u16,
-    /// The most weeks of a series that arrive at once
+    /// The largest number of weeks of one series that arrive at once
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     most_weeks: u16,
 }
 
-/// A live series: the record from its first week on.
+/// A live series: the record from a first week on.
 struct Station {
     slot: Slot,
-    /// The week that is predicted next.
+    /// The next week to predict.
     week: usize,
     first_week: usize,
-    /// What the LSTM has given for each week, to be compared with a whole run.
+    /// The outputs of the LSTM for each week, to be compared with a whole run.
     outputs: Vec<f32>,
 }
 
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     println!("model     {}, {count} stations, {} weeks of record", model.lstm().config(), record.len());
 
     let mut streams = model.lstm().streams(count).run()?;
-    // Stations open one after the other, over the first half of the record.
+    // Stations start one after the other, over the first half of the record.
     let first_week = |n: usize| FIRST_WEEK + n * record.len() / 2 / count;
     let station = |(n, &slot): (usize, &Slot)| Station {
         slot,
@@ -79,7 +79,7 @@ fn main() -> Result<()> {
     let mut rng = Pcg64::seed_from_u64(0);
     let mut latencies = Vec::new();
     while stations.iter().any(|station| station.week < record.len()) {
-        // Which stations have news, and how many weeks each.
+        // The stations that have new measurements, and the number of weeks of each.
         let mut news = Vec::new();
         for (n, station) in stations.iter().enumerate() {
             let weeks = rng.random_range(0..=usize::from(arguments.most_weeks)).min(record.len() - station.week);
@@ -122,17 +122,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Latencies of the pushes, readback included.
+/// Prints the latencies of the pushes, readback included.
 fn report(latencies: &mut [Duration], weeks: usize) {
     latencies.sort();
     let nearest_rank = |percent: usize| latencies[(latencies.len() * percent).div_ceil(100) - 1];
     let [p50, p95, p99] = [50, 95, 99].map(nearest_rank);
     let total: Duration = latencies.iter().sum();
-    println!("latency   p50 {p50:.1?}, p95 {p95:.1?}, p99 {p99:.1?} a push, {} pushes", latencies.len());
-    println!("rate      {:.0} weeks a second", weeks as f64 / total.as_secs_f64());
+    println!("latency   p50 {p50:.1?}, p95 {p95:.1?}, p99 {p99:.1?} per push, {} pushes", latencies.len());
+    println!("rate      {:.0} weeks per second", weeks as f64 / total.as_secs_f64());
 }
 
-/// The error of all stations' predictions of the held-out weeks, and that of saying what was the week before.
+/// Returns the error of all stations' predictions of the held-out weeks, and that of repeating the week before.
 fn errors(model: &Forecaster, series: &Series, stations: &[Station]) -> (f64, f64) {
     let record = &series.ppm;
     let (mut predicted, mut before, mut truth) = (Vec::new(), Vec::new(), Vec::new());
@@ -149,7 +149,7 @@ fn errors(model: &Forecaster, series: &Series, stations: &[Station]) -> (f64, f6
     (rmse(&predicted, &truth), rmse(&before, &truth))
 }
 
-/// One forward over all stations' whole series must give the same, bit for bit.
+/// Checks that one forward over the whole series of all stations gives the same bits.
 fn compare_with_whole_run(model: &Forecaster, record: &[f64], stations: &[Station]) -> Result<()> {
     let lengths: Vec<usize> = stations.iter().map(|station| record.len() - station.first_week).collect();
     let (steps, count) = (lengths.iter().copied().max().unwrap_or(0), stations.len());
@@ -165,6 +165,6 @@ fn compare_with_whole_run(model: &Forecaster, record: &[f64], stations: &[Statio
         let whole = (0..length).filter_map(|step| output.row(&[step, row])).flatten().map(|v| v.to_bits());
         ensure!(whole.eq(station.outputs.iter().map(|v| v.to_bits())), "station {row} differs from a whole run");
     }
-    println!("check     all outputs are those of one whole run, bit for bit");
+    println!("check     all outputs equal those of one whole run, bit for bit");
     Ok(())
 }

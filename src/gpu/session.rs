@@ -1,6 +1,7 @@
 //! States that stay on the device from call to call.
 
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use crate::blocking::Wait;
@@ -265,14 +266,13 @@ impl GpuSession {
         self.workspace = None;
         let state_arrays = StateArrays { rows: count, ..self.state_arrays };
         let grown = Self::with_strategy(&self.model, state_arrays, self.strategy, self.results).await?;
-        let all = 0..self.state_arrays.rows;
-        let old = std::slice::from_ref(&all);
+        let old = 0..self.state_arrays.rows;
         let copied = gpu.scoped("making room for states", || {
             let mut encoder = self.encoder();
             for state in 0..self.state_count() {
                 let name = Name::State(state);
                 let (from, to) = (&self.states.get(name)?.buffer, &grown.states.get(name)?.buffer);
-                for (source, target) in self.regions(state, old).zip(grown.regions(state, old)) {
+                for (source, target) in self.regions(state, from_ref(&old)).zip(grown.regions(state, from_ref(&old))) {
                     encoder.copy_buffer_to_buffer(from, source.start, to, target.start, source.end - source.start);
                 }
             }

@@ -188,7 +188,8 @@ fn a_state_of_another_device_is_no_input() {
             assert!(matches!(error, Error::Config { argument: "input", .. }), "{error}");
             assert_eq!(
                 error.to_string(),
-                "input: expected an array on the host or a state on the device of the cell, got a state on another device"
+                "input: expected an array on the host or a state on the device of the cell, \
+                 got a state on another device"
             );
             // The state is still usable.
             second.step(&uniform(&[2, 4], 1), &mut state2).unwrap();
