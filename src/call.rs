@@ -188,8 +188,9 @@ impl Call {
 
 fn check_lengths<'a>(extents: &Extents, lengths: &'a [usize]) -> Result<&'a [usize]> {
     if lengths.len() != extents.batch {
-        let (expected, got) = (format!("[{}] (a length for each batch row)", extents.batch), vec![lengths.len()]);
-        return Err(Error::Shape { what: "lengths".to_owned(), expected, got });
+        let hint = extents.layout_hint(lengths.len());
+        let expected = format!("[{}] (a length for each batch row{hint})", extents.batch);
+        return Err(Error::Shape { what: "lengths".to_owned(), expected, got: vec![lengths.len()] });
     }
     match lengths.iter().enumerate().find(|&(_, &length)| length > extents.time_steps) {
         Some((row, length)) => Err(Error::Config {

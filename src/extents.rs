@@ -99,6 +99,16 @@ impl Extents {
         shape
     }
 
+    /// Returns a hint for an error message about `got`, which should have been B: if it is T, the input probably lies in
+    /// the other of PyTorch's two layouts. Otherwise returns no text.
+    pub(crate) fn layout_hint(&self, got: usize) -> String {
+        if !self.batched || got != self.time_steps || got == self.batch {
+            return String::new();
+        }
+        let layout = if self.batch_first { "[T, B, I]" } else { "[B, T, I]" };
+        format!("; {got} is T: for an input {layout}, set with_batch_first({})", !self.batch_first)
+    }
+
     /// Checks the shape of state number `state`, which is passed together with the input.
     pub(crate) fn check_state(&self, config: &RecurrentConfig, state: usize, shape: &[usize]) -> Result<()> {
         let expected = self.state_shape(config, state);
@@ -110,7 +120,13 @@ impl Extents {
         let meaning = match (self.batched, shape.len()) {
             (true, 2) => format!("[L·D, B, {size}], as the input is batched"),
             (false, 3) => format!("[L·D, {size}], as the input is unbatched"),
-            (true, _) => format!("[L·D, B, {size}]"),
+            (true, _) => {
+                let hint = match *shape {
+                    [layers, b, features] if [layers, features] == [expected[0], expected[2]] => self.layout_hint(b),
+                    _ => String::new(),
+                };
+                format!("[L·D, B, {size}]{hint}")
+            }
             (false, _) => format!("[L·D, {size}]"),
         };
         Err(Error::Shape { what: name.to_owned(), expected: format!("{expected:?} ({meaning})"), got: shape.to_vec() })

@@ -94,7 +94,8 @@ impl<'a, K: Kind, F: Real> Push<'a, K, F> {
         let extents = Extents::of_input(config, chunk.shape())?;
         let count = self.slots.unwrap_or(streams.slots()).len();
         if extents.batch != count {
-            let expected = format!("B = {count}, the number of slots to push");
+            let shape = if config.batch_first { format!("[{count}, T, I]") } else { format!("[T, {count}, I]") };
+            let expected = format!("{shape}, a row for each slot{}", extents.layout_hint(count));
             return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
         }
         let output_shape = extents.shape(config.output_size());

@@ -127,6 +127,27 @@ fn inputs_and_states_of_the_wrong_shape() {
             message(batch_first.forward(&zeros(&[2, 2]), None)),
             "input: expected shape [B, T, I] or unbatched [T, I] with I = 3, got [2, 2]"
         );
+        // A state of T rows: the input lies in the other layout.
+        let hint = "; 7 is T: for an input [B, T, I], set with_batch_first(true)";
+        assert_eq!(
+            rejected(&[7, 2, 3], Some([&[4, 7, 5], good])),
+            format!("h_0: expected shape [4, 2, 5] ([L·D, B, H]{hint}), got [4, 7, 5]")
+        );
+        assert_eq!(
+            rejected(&[7, 2, 3], Some([good, &[4, 7, 5]])),
+            format!("c_0: expected shape [4, 2, 5] ([L·D, B, H]{hint}), got [4, 7, 5]")
+        );
+        // So many rows, of another size.
+        assert_eq!(
+            rejected(&[7, 2, 3], Some([&[4, 7, 6], good])),
+            "h_0: expected shape [4, 2, 5] ([L·D, B, H]), got [4, 7, 6]"
+        );
+        let state = LstmState { h: zeros(&[4, 2, 5]), c: zeros(&[4, 2, 5]) };
+        assert_eq!(
+            message(batch_first.forward(&zeros(&[7, 2, 3]), &state)),
+            "h_0: expected shape [4, 7, 5] ([L·D, B, H]; 2 is T: for an input [T, B, I], set with_batch_first(false)), \
+             got [4, 2, 5]"
+        );
         // Empty input is checked like any other.
         assert_eq!(rejected(&[0, 2, 4], None), format!("{batched}[0, 2, 4]"));
         assert!(rejected(&[0, 2, 3], Some([bad, good])).starts_with("h_0: "));

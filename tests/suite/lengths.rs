@@ -107,6 +107,20 @@ fn lengths_that_do_not_fit() {
         placed.request(&Tensor::zeros(shape).unwrap()).lengths(lengths).run().unwrap_err().to_string()
     };
     assert_eq!(rejected(&[T, 3, 5], &[1, 2]), "lengths: expected shape [3] (a length for each batch row), got [2]");
+    // A length for each of T "rows": the input lies in the other layout.
+    assert_eq!(
+        rejected(&[2, T, 5], &[1, 2]),
+        "lengths: expected shape [7] (a length for each batch row; 2 is T: for an input [B, T, I], \
+         set with_batch_first(true)), got [2]"
+    );
+    let batch_first = placed.layer().clone().with_batch_first(true).to(&Device::cpu()).unwrap();
+    let x = Tensor::zeros([T, 2, 5]).unwrap();
+    assert_eq!(
+        batch_first.request(&x).lengths(&[1, 2]).run().unwrap_err().to_string(),
+        "lengths: expected shape [7] (a length for each batch row; 2 is T: for an input [T, B, I], \
+         set with_batch_first(false)), got [2]"
+    );
+    assert_eq!(rejected(&[T, 5], &[1; T]), "lengths: expected shape [1] (a length for each batch row), got [7]");
     assert_eq!(
         rejected(&[T, 3, 5], &[1, 8, 2]),
         "lengths: expected lengths of at most T, the time steps of the input, got 8 for row 1, with T = 7"

@@ -215,7 +215,28 @@ fn invalid_calls_of_streams_are_rejected() {
         let message = |result: wgpu_rnn::Result<Tensor>| result.unwrap_err().to_string();
         assert_eq!(
             message(streams.push(&zeros(&[5, 3, 3]))),
-            "input: expected shape B = 2, the number of slots to push, got [5, 3, 3]"
+            "input: expected shape [T, 2, I], a row for each slot, got [5, 3, 3]"
+        );
+        assert_eq!(
+            message(streams.push(&zeros(&[2, 5, 3]))),
+            "input: expected shape [T, 2, I], a row for each slot; 2 is T: for an input [B, T, I], \
+             set with_batch_first(true), got [2, 5, 3]"
+        );
+        let batch_first = model.layer().clone().with_batch_first(true).to(device).unwrap();
+        let mut batch_first = batch_first.streams(3).run().unwrap();
+        assert_eq!(
+            message(batch_first.push(&zeros(&[2, 5, 3]))),
+            "input: expected shape [3, T, I], a row for each slot, got [2, 5, 3]"
+        );
+        assert_eq!(
+            message(batch_first.push(&zeros(&[5, 3, 3]))),
+            "input: expected shape [3, T, I], a row for each slot; 3 is T: for an input [T, B, I], \
+             set with_batch_first(false), got [5, 3, 3]"
+        );
+        // One step of as many rows is no other layout: the rows are missing.
+        assert_eq!(
+            message(streams.push(&zeros(&[2, 3]))),
+            "input: expected shape [T, 2, I], a row for each slot, got [2, 3]"
         );
         assert_eq!(
             message(streams.push(&zeros(&[5, 2, 4]))),
