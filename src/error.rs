@@ -71,10 +71,12 @@ pub enum Error {
     },
 
     /// A file or byte string is no valid safetensors.
-    #[error("{origin}: not a valid safetensors file")]
+    #[error("{origin}: not a valid safetensors file{}", advice_words(advice, "; ", ""))]
     SafeTensors {
         /// The file, or "bytes".
         origin: String,
+        /// What the file is instead and how to convert it, if that can be told.
+        advice: Option<&'static str>,
         /// The parser's reason.
         source: safetensors::SafeTensorError,
     },
@@ -91,7 +93,11 @@ pub enum Error {
     },
 
     /// No model was found under the prefix.
-    #[error("no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}", found_prefixes(what, found))]
+    #[error(
+        "no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}{}",
+        found_prefixes(what, found),
+        other_prefixes(what, others, readers)
+    )]
     NoModel {
         /// What was looked for: "layer" or "cell".
         what: &'static str,
@@ -101,6 +107,11 @@ pub enum Error {
         missing: String,
         /// Prefixes under which there is one.
         found: Vec<String>,
+        /// Prefixes under which there is the other of layer and cell: under `prefix` itself, or if `found` is empty
+        /// anywhere.
+        others: Vec<String>,
+        /// The types that read `others`, such as `LstmCell`.
+        readers: Vec<String>,
     },
 
     /// A tensor of the model is missing.
@@ -122,12 +133,14 @@ pub enum Error {
     },
 
     /// A tensor has a type that weights cannot have.
-    #[error("tensor {name}: expected F32, F64, F16 or BF16, got {got}")]
+    #[error("tensor {name}: expected F32, F64, F16 or BF16, got {got}{}", advice_words(advice, " (", ")"))]
     Dtype {
         /// The tensor's full name.
         name: String,
         /// The type that came.
         got: String,
+        /// What reads a tensor of this type, if anything does.
+        advice: Option<&'static str>,
     },
 
     /// A weight is NaN or infinite (or became infinite on conversion).
@@ -243,11 +256,24 @@ fn available_words(limit: &str, available: &u64) -> String {
     format!("{whose} {available}")
 }
 
+fn advice_words(advice: &Option<&str>, before: &str, after: &str) -> String {
+    advice.map_or_else(String::new, |advice| format!("{before}{advice}{after}"))
+}
+
 fn found_prefixes(what: &str, found: &[String]) -> String {
     if found.is_empty() {
         return format!("the file has no tensor named like a recurrent {what}'s");
     }
     format!("the file has recurrent {what}s under {found:?}")
+}
+
+fn other_prefixes(what: &str, others: &[String], readers: &[String]) -> String {
+    let other = if what == "layer" { "cells" } else { "layers" };
+    match (others, readers) {
+        ([], _) => String::new(),
+        (_, []) => format!("; it has {other} under {others:?}"),
+        _ => format!("; it has {other} under {others:?}: load {}", readers.join(" or ")),
+    }
 }
 
 fn found_adapters(found: &[String]) -> String {

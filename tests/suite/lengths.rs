@@ -123,10 +123,7 @@ fn lengths_that_do_not_fit() {
         "lengths: expected shape [7] (a length for each batch row; 2 is T: for an input [T, B, I], \
          set with_batch_first(false)), got [2]"
     );
-    assert_eq!(
-        rejected(&[T, 5], &[1; T]),
-        "lengths: expected shape [1] (a length for each batch row), got [7]"
-    );
+    assert_eq!(rejected(&[T, 5], &[1; T]), "lengths: expected shape [1] (a length for each batch row), got [7]");
     assert_eq!(
         rejected(&[T, 3, 5], &[1, 8, 2]),
         "lengths: expected lengths of at most T, the time steps of the input, got 8 for row 1, with T = 7"
