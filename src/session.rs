@@ -58,8 +58,12 @@ impl<F: Real> Session<F> {
         let rows = call.extents().batch;
         match (&mut self.resident, input) {
             _ if call.extents().is_empty() => zeroed("output", &output_shape),
-            (Resident::Cpu(session), Input::Host(input)) => session.push(&call, input),
+            (Resident::Cpu(session), Input::Host(input)) => {
+                wait.let_others_run().await;
+                session.push(&call, input)
+            }
             (Resident::Cpu(session), Input::HOf(Self { resident: Resident::Cpu(other), .. })) => {
+                wait.let_others_run().await;
                 session.push(&call, other.h(rows))
             }
             (Resident::Gpu(session), Input::Host(input)) => {
