@@ -73,6 +73,8 @@ impl<'a> DeviceArray<'a> {
 /// | h_n, c_n | `[L·D, B, P]`, `[L·D, B, H]` | `STORAGE`, `COPY_DST` |
 /// | h_0, c_0 | `[L·D, B, P]`, `[L·D, B, H]` | `COPY_SRC` |
 ///
+/// Only the bytes of a range that the array needs count: what lies behind them is neither read nor written.
+///
 /// Several arrays may lie in one buffer as long as they do not overlap; each begins at a multiple of the device's
 /// `min_storage_buffer_offset_alignment`. The initial states are copied before anything is computed, so h_0 may be the very range of
 /// h_n, and c_0 that of c_n: a state that is carried from call to call.
