@@ -33,7 +33,7 @@ fn main() -> Result<()> {
         Some(name) => options.with_name(name),
         None => options,
     })?;
-    let (gpu, _) = device.wgpu().context("a GPU was asked for")?;
+    let (gpu, _) = device.wgpu().context("the example runs on a GPU")?;
     // The name identifies vendor and device. Driver and wgpu version are checked with the data.
     let key = device.adapter_info().and_then(pipeline_cache_key);
     let Some(key) = key.filter(|_| gpu.features().contains(wgpu::Features::PIPELINE_CACHE)) else {

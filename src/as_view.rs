@@ -16,6 +16,7 @@ use crate::tensor::{Tensor, TensorView};
 /// assert_eq!(output.shape(), [4, 3]);
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(note = "give a Vec or slice a shape: TensorView::new([t, b, i], &data)?")]
 pub trait AsView<F: Real = f32> {
     /// Returns a view of the array: a shape over its elements, last dimension fastest.
     ///

@@ -1,5 +1,6 @@
 //! The error type of the crate: what was expected, what was given, and where.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 /// The result of this crate's fallible functions.
@@ -72,10 +73,12 @@ pub enum Error {
     },
 
     /// A file or byte string is not valid safetensors.
-    #[error("{origin}: not a valid safetensors file")]
+    #[error("{origin}: not a valid safetensors file{}", advice_words(advice, "; ", ""))]
     SafeTensors {
         /// The file, or "bytes".
         origin: String,
+        /// What the file is instead and how to convert it, if that can be told.
+        advice: Option<&'static str>,
         /// The parser's reason.
         source: safetensors::SafeTensorError,
     },
@@ -92,7 +95,11 @@ pub enum Error {
     },
 
     /// No model was found under the prefix.
-    #[error("no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}", found_prefixes(what, found))]
+    #[error(
+        "no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}{}",
+        found_prefixes(what, found),
+        advice_words(advice, "; ", "")
+    )]
     NoModel {
         /// The kind of module: "layer" or "cell".
         what: &'static str,
@@ -102,6 +109,9 @@ pub enum Error {
         missing: String,
         /// The prefixes under which there is a model.
         found: Vec<String>,
+        /// Where the file has the other of layer and cell, and what reads it: under `prefix` itself, or anywhere if
+        /// `found` is empty.
+        advice: Option<String>,
     },
 
     /// A tensor of the model is missing.
@@ -123,12 +133,14 @@ pub enum Error {
     },
 
     /// A tensor has a data type that weights cannot have.
-    #[error("tensor {name}: expected F32, F64, F16 or BF16, got {got}")]
+    #[error("tensor {name}: expected F32, F64, F16 or BF16, got {got}{}", advice_words(advice, " (", ")"))]
     Dtype {
         /// The tensor's full name.
         name: String,
         /// The tensor's type.
         got: String,
+        /// What reads a tensor of this type, if anything does.
+        advice: Option<&'static str>,
     },
 
     /// A weight is NaN or infinite (or became infinite on conversion).
@@ -242,6 +254,10 @@ fn mismatch_words(mismatches: &[ArgumentMismatch]) -> String {
 fn available_words(limit: &str, available: &u64) -> String {
     let whose = if limit.starts_with("max_") { "the device has" } else { "which are" };
     format!("{whose} {available}")
+}
+
+fn advice_words(advice: &Option<impl Display>, before: &str, after: &str) -> String {
+    advice.as_ref().map_or_else(String::new, |advice| format!("{before}{advice}{after}"))
 }
 
 fn found_prefixes(what: &str, found: &[String]) -> String {

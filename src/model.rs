@@ -134,6 +134,7 @@ impl<F: Real> PlacedModel<F> {
                 all: vec![Vec::new(); if call.task.all_states { config.cell.states().len() } else { 0 }],
             }),
             Engine::Cpu(model) => {
+                wait.let_others_run().await;
                 let mut states = initial_states(config, extents, states)?;
                 let (output, all) = model.forward(call, input, &mut states)?;
                 Ok(Computed { output, states, all })

@@ -73,8 +73,40 @@ impl<T> MaybeSend for T {}
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
-/// The future of an awaited request is `Send`, except in browsers, and runs on any executor. The CPU path computes
-/// within its first poll: on a server, run it on a separate thread (`spawn_blocking`).
+/// # On a server
+/// The future of an awaited request is `Send`, except in browsers, and runs on any executor. It leaves the thread free
+/// while a GPU computes. All other work is done within a poll, and holds up the executor's thread for that time:
+///
+/// - On a GPU, the first call of a shape compiles kernels and creates buffers, and each call uploads its input and
+///   submits its commands. Warm up before serving: by [`Placed::warm_up`](crate::Placed::warm_up), or
+///   [streams](crate::Streams) by a push of zeros and a [`reset`](crate::Streams::reset).
+/// - On the CPU, the whole computation happens within one poll. A request returns once before it, so that it can be
+///   dropped until then; after that it cannot be cancelled, and a timeout does not fire. Run forwards with
+///   `spawn_blocking` or its like, on a clone of the layer. Give streams a thread of their own behind a channel:
+///
+/// ```
+/// use std::{sync::mpsc, thread};
+/// use wgpu_rnn::{Device, Gru, GruConfig, Result, Tensor};
+///
+/// let mut streams = Gru::random(GruConfig::new(2, 3), 0)?.to(&Device::cpu())?.streams(2).run()?;
+///
+/// let (pushes, queue) = mpsc::channel::<(Tensor, mpsc::Sender<Result<Tensor>>)>();
+/// let worker = thread::spawn(move || {
+///     for (chunk, reply) in queue {
+///         let _ = reply.send(streams.push(&chunk)); // an error if nobody waits any longer; the streams have moved on
+///     }
+/// });
+///
+/// let (reply, output) = mpsc::channel(); // in async code a oneshot channel, whose receiver is awaited
+/// pushes.send((Tensor::zeros([5, 2, 2])?, reply)).unwrap();
+/// assert_eq!(output.recv().unwrap()?.shape(), [5, 2, 3]);
+///
+/// drop(pushes); // ends the thread
+/// worker.join().unwrap();
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+///
+/// [Streams](crate::Streams#saving-and-resuming) can be saved and resumed in another process.
 #[must_use = "a request does nothing until it is run or awaited"]
 pub struct Request<'a, T, Q = Plain<'a, T>> {
     pub(crate) question: Q,

@@ -58,8 +58,12 @@ impl<F: Real> Session<F> {
         let rows = call.extents().batch;
         match (&mut self.resident, input) {
             _ if call.extents().is_empty() => zeroed("output", &output_shape),
-            (Resident::Cpu(session), Input::Host(input)) => session.push(&call, input),
+            (Resident::Cpu(session), Input::Host(input)) => {
+                wait.let_others_run().await;
+                session.push(&call, input)
+            }
             (Resident::Cpu(session), Input::HOf(Self { resident: Resident::Cpu(other), .. })) => {
+                wait.let_others_run().await;
                 session.push(&call, other.h(rows))
             }
             (Resident::Gpu(session), Input::Host(input)) => {
@@ -81,7 +85,7 @@ impl<F: Real> Session<F> {
         }
     }
 
-    /// Whether the states are those of a model: of its weights, not only of its shape.
+    /// Returns whether the states belong to this very model, not only to one of its shape.
     pub(crate) fn is_of(&self, model: &PlacedModel<F>) -> bool {
         match (&self.resident, &model.engine) {
             (Resident::Cpu(session), Engine::Cpu(model)) => session.is_of(model),

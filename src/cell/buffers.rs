@@ -17,6 +17,8 @@ use crate::layer::kind::{GruKind, LstmKind, RnnKind};
 /// | h_n, c_n: after the step | `[B, H]` | `STORAGE`, `COPY_DST` |
 /// | h_0, c_0: before the step | `[B, H]` | `COPY_SRC` |
 ///
+/// Only the bytes of a range that the array needs count: what lies behind them is neither read nor written.
+///
 /// The output of a cell is h_n. Several arrays may lie in one buffer as long as they do not overlap; each begins at a
 /// multiple of the device's `min_storage_buffer_offset_alignment`, h_0 and c_0 at a multiple of 4. h_0 may be the very
 /// range of h_n, and c_0 that of c_n: a state that is carried in place from step to step.

@@ -32,6 +32,7 @@ use crate::tensor::{Tensor, TensorView};
 /// ```
 ///
 /// Sealed. A type of your own that is a [view](AsView) is passed as `&x.try_as_view()?`.
+#[diagnostic::on_unimplemented(note = "give a Vec or slice a shape: TensorView::new([b, i], &data)?")]
 pub trait StepInput<F: Real = f32> {
     #[doc(hidden)]
     fn as_step_source(&self) -> StepSource<'_, F>;

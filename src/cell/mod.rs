@@ -216,6 +216,7 @@ impl<K: Kind, F: Real> Cell<K, F> {
     /// # Errors
     /// [`Error::Limit`] when the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
     /// [`Error::Unsupported`] for f64 on a GPU.
+    #[doc(alias = "forward")]
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to(&self, device: &Device) -> Result<PlacedCell<K, F>> {
         pollster::block_on(Place::new(self, device).cell(Wait::Blocking))
@@ -225,6 +226,7 @@ impl<K: Kind, F: Real> Cell<K, F> {
     ///
     /// # Errors
     /// When it runs, as [`to`](Self::to).
+    #[doc(alias = "forward")]
     pub fn place<'a>(&'a self, device: &'a Device) -> Request<'a, PlacedCell<K, F>, Place<'a, Self>> {
         Request::new(Place::new(self, device), |place, wait| Box::pin(place.cell(wait)))
     }

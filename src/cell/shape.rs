@@ -39,7 +39,7 @@ impl StepShape {
         self.0.unwrap_or(1)
     }
 
-    /// One time step of so many rows.
+    /// Returns the extents of one time step of these rows.
     pub(super) fn extents(self) -> Extents {
         Extents { time_steps: 1, batch: self.batch(), batched: true, batch_first: false }
     }

@@ -122,7 +122,8 @@ impl GuardedDevice {
         if let Err(lost) = self.check_alive(during).and_then(|()| self.probe(during)) {
             return lost;
         }
-        let message = error.to_string();
+        let foreign = if names_foreign_buffer(&error) { "one of the buffers is of another wgpu::Device: " } else { "" };
+        let message = format!("{foreign}{error}");
         match error {
             wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { during, message },
             _ => Error::Gpu { during, message },
@@ -182,4 +183,12 @@ impl GuardedDevice {
         }
         self.check_alive(during)
     }
+}
+
+/// Returns whether wgpu says that a buffer belongs to another device, in words that name two devices of the same label. Its
+/// type for that error is wgpu-core's, which is no dependency of this crate, so that the words of the error are searched;
+/// those of another release of wgpu would come without the explanation.
+fn names_foreign_buffer(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    causes.any(|words| words.contains(" of Buffer with '") && words.contains("' label doesn't match Device with '"))
 }

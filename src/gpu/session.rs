@@ -16,8 +16,8 @@ use crate::plan::program::{self, Array, Command, Copy, Name};
 use crate::real::Real;
 use crate::strategy::Strategy;
 
-/// After so many calls that read nothing back, the device is waited for: a program that only pushes must not run ahead of it
-/// without end.
+/// The number of calls that read nothing back after which the host waits for the device: a program that only pushes
+/// must not run ahead of it without end.
 const CALLS_IN_FLIGHT: usize = 64;
 /// The most copies of rows in a layer; a copy costs as much as some hundred rows that nobody needs.
 const MOST_COPIES: usize = 16;
@@ -38,17 +38,17 @@ pub(crate) struct GpuSession {
     /// The one that was set when the states were made, so that all calls give the bits of one.
     strategy: Strategy,
     results: Results,
-    /// One set of buffers, which grows with the largest call. It is taken out for a call: one that is broken off leaves none.
+    /// One set of buffers, which grows with the largest call. A call takes it out: one that is dropped leaves none.
     workspace: Option<Workspace>,
     in_flight: usize,
 }
 
 impl GpuSession {
-    /// Zero states. `reads_output` says that pushes read their output back.
+    /// Creates zero states. `reads_output` says that pushes read their output back.
     pub(crate) async fn new(model: &Arc<GpuModel>, state_arrays: StateArrays, reads_output: bool) -> Result<Self> {
         let task = model.with_strategy(Task { state_arrays, ..Task::forward(Extents::batched(&model.config, 1, 1)) });
-        // What is chosen for one step is kept, as buffers and pipelines are those of a strategy. Steps give the bits of a wavefront
-        // that nobody asked for, in less memory.
+        // The strategy chosen for one step is kept, as buffers and pipelines belong to a strategy. A wavefront that
+        // nobody requested gives way to steps: the same bits in less memory.
         let strategy = match (task.strategy, model.plan(task)?.strategy()) {
             (Strategy::Auto, Strategy::Wavefront) => Strategy::Step,
             (_, strategy) => strategy,
@@ -117,8 +117,8 @@ impl GpuSession {
         Ok(output)
     }
 
-    /// Buffers for a call: the ones that are there where they are large enough, else new ones with room to spare, as the
-    /// chunks of a stream come in all lengths; none that take more than a forward may.
+    /// Returns buffers for a call: the present ones if they are large enough, otherwise new ones with room to spare, as
+    /// the chunks of a stream come in all lengths; never more memory than a forward may take.
     async fn take_workspace<F>(&mut self, task: Task, input: &Input<'_, F>) -> Result<Workspace> {
         let model = Arc::clone(&self.model);
         let (context, weights) = (&*model.context, &model.weights);
@@ -171,8 +171,8 @@ impl GpuSession {
         }
     }
 
-    /// The copies of h of a call's rows to where a step reads it. Rows that follow each other are one copy; where they are many
-    /// and scattered, all of h is.
+    /// Returns the copies of h of a call's rows to where a step reads it. Consecutive rows are one copy; if there are
+    /// many scattered ones, all of h is copied.
     fn copies_of_h(&self, call: &Call) -> Vec<Command> {
         let mut rows: Vec<usize> = (0..call.extents().batch).map(|b| call.state_row(b)).collect();
         rows.sort_unstable();
@@ -212,7 +212,8 @@ impl GpuSession {
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
-    /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`. One submission per state.
+    /// Sets the states of some rows, one range after the other: each `[L·D, rows, ·]`; zeros if `None`. One submission
+    /// per state.
     pub(crate) async fn write<F: Real>(
         &mut self,
         rows: &[Range<usize>],
@@ -288,7 +289,7 @@ impl GpuSession {
         self.model.config.cell.states().len()
     }
 
-    /// Where some rows lie in a state's buffer, in bytes: for each layer and direction a place for each range.
+    /// Returns where some rows lie in a state's buffer, in bytes: for each layer and direction, one place per range.
     fn regions(&self, state: usize, rows: &[Range<usize>]) -> impl Iterator<Item = Range<u64>> {
         let (config, count) = (&self.model.config, self.state_arrays.rows);
         let row_bytes = config.state_size(state) * size_of::<f32>();

@@ -61,9 +61,10 @@ impl<'a> DeviceArray<'a> {
     }
 }
 
-/// The caller's device arrays for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes, each a buffer or a range
-/// of one. They may be larger than needed. [`LstmBuffers`](crate::LstmBuffers), [`GruBuffers`](crate::GruBuffers) and
-/// [`RnnBuffers`](crate::RnnBuffers) are its three kinds; c_0 and c_n are the LSTM's alone.
+/// The caller's device arrays for [`Placed::encode`](crate::Placed::encode): f32, dense, in PyTorch's shapes, each a
+/// buffer or a range of one. They may be larger than needed. [`LstmBuffers`](crate::LstmBuffers),
+/// [`GruBuffers`](crate::GruBuffers) and [`RnnBuffers`](crate::RnnBuffers) are its three kinds; only the LSTM has c_0
+/// and c_n.
 /// [`Placed::buffer_sizes`](crate::Placed::buffer_sizes) tells how many bytes each takes.
 ///
 /// | array | shape | usages of its buffer |
@@ -73,9 +74,11 @@ impl<'a> DeviceArray<'a> {
 /// | h_n, c_n | `[L·D, B, P]`, `[L·D, B, H]` | `STORAGE`, `COPY_DST` |
 /// | h_0, c_0 | `[L·D, B, P]`, `[L·D, B, H]` | `COPY_SRC` |
 ///
+/// Only the bytes of a range that the array needs count: what lies behind them is neither read nor written.
+///
 /// Several arrays may lie in one buffer as long as they do not overlap; each begins at a multiple of the device's
-/// `min_storage_buffer_offset_alignment`. The initial states are copied before anything is computed, so h_0 may be the very range of
-/// h_n, and c_0 that of c_n: a state that is carried from call to call.
+/// `min_storage_buffer_offset_alignment`. The initial states are copied before anything is computed, so h_0 may be the
+/// very range of h_n, and c_0 that of c_n: a state that is carried from call to call.
 #[derive(Clone, Debug)]
 pub struct Buffers<'a, K> {
     pub(super) arrays: GivenArrays<'a>,

@@ -44,6 +44,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// # Errors
     /// [`Error::Limit`] if the device cannot hold a weight, [`Error::OutOfMemory`], [`Error::DeviceLost`];
     /// [`Error::Unsupported`] for f64 on a GPU.
+    #[doc(alias = "forward")]
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to(&self, device: &Device) -> Result<Placed<K, F>> {
         pollster::block_on(Place::new(self, device).layer(Wait::Blocking))
@@ -61,6 +62,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
     ///
     /// # Errors
     /// The errors of [`to`](Self::to), when the request runs.
+    #[doc(alias = "forward")]
     pub fn place<'a>(&'a self, device: &'a Device) -> Request<'a, Placed<K, F>, Place<'a, Self>> {
         Request::new(Place::new(self, device), |place, wait| Box::pin(place.layer(wait)))
     }

@@ -62,6 +62,9 @@ impl fmt::Display for Slot {
 /// assert_eq!(h.shape(), [1, 2, 3]); // [L, B, H]: the state of a forward of two rows
 /// streams.restore(&[streams.slots()[1], late], &h).run()?;
 /// streams.reset(&late).run()?;
+///
+/// let all = streams.slots().to_vec(); // a copy, as `reset` and `restore` borrow the streams
+/// streams.reset(&all).run()?;
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 ///
@@ -73,6 +76,31 @@ impl fmt::Display for Slot {
 /// A push that is rejected (a wrong shape, an unknown slot, a limit) changes nothing. After any other error, or if the
 /// future of an awaited call is dropped before it completes, the states of its slots are unspecified:
 /// [`reset`](Self::reset) or [`restore`](Self::restore) them.
+///
+/// # Saving and resuming
+/// A snapshot of all slots is restored into as many new streams, of this process or another. With the capacity that the
+/// first were started with, they continue with the same bits:
+///
+/// ```
+/// use wgpu_rnn::{Device, Gru, GruConfig, Tensor, TensorFile};
+///
+/// let gru = Gru::random(GruConfig::new(2, 3), 0)?.to(&Device::cpu())?;
+/// let mut streams = gru.streams(2).capacity(64).run()?;
+/// streams.push(&Tensor::zeros([5, 2, 2])?)?;
+///
+/// let all = streams.slots().to_vec();
+/// let h = streams.snapshot(&all).run()?;
+/// let saved = TensorFile::serialize(&[("h", &h)])?; // `TensorFile::save` writes a file
+///
+/// let h = TensorFile::from_bytes(saved)?.tensor("h")?.expect("saved above"); // [L, B, H]
+/// let mut resumed = gru.streams(h.shape()[1]).capacity(64).run()?;
+/// let all = resumed.slots().to_vec();
+/// resumed.restore(&all, &h).run()?;
+///
+/// let chunk = Tensor::zeros([3, 2, 2])?;
+/// assert_eq!(resumed.push(&chunk)?, streams.push(&chunk)?);
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
 pub struct Streams<K: Kind, F: Real = f32> {
     pub(super) layer: Placed<K, F>,
     pub(super) session: Session<F>,

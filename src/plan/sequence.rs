@@ -33,10 +33,10 @@ pub(crate) fn tile(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<Se
     let rejected =
         |why: &str| Error::Unsupported { what: format!("the sequence strategy for {config}"), why: why.to_owned() };
     if config.is_projected() {
-        return Err(rejected("the projection of h is a dispatch of its own after each step"));
+        return Err(rejected("the projection of h needs a separate dispatch after each step"));
     }
     if config.cell.products().len() > 1 {
-        return Err(rejected("the second product of a step is a dispatch of its own"));
+        return Err(rejected("the second product of a step needs a separate dispatch"));
     }
     let units = config.hidden_size.max(MIN_UNITS).checked_next_power_of_two().unwrap_or(usize::MAX);
     let held = units <= MAX_HELD;

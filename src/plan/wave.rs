@@ -16,17 +16,17 @@ const ALIGNMENT: usize = 256;
 /// Checks that the layers of a model can overlap on a device.
 pub(crate) fn check_model(config: &RecurrentConfig, limits: &DeviceLimits) -> Result<()> {
     let why = if config.num_layers < 2 {
-        "there is one layer, and nothing to overlap it with"
+        "one layer has nothing to overlap with"
     } else if config.bidirectional {
         "the reverse direction of a layer starts where the layer below ends"
     } else if config.is_projected() {
-        "the projection of h is a dispatch of its own after each step"
+        "the projection of h needs a separate dispatch after each step"
     } else if config.cell.products().len() > 1 {
-        "the second product of a step is a dispatch of its own"
+        "the second product of a step needs a separate dispatch"
     } else if config.num_layers > MAX_CHUNKS {
-        "it takes at most 32 layers"
+        "it runs at most 32 layers"
     } else if !limits.stacked_weights {
-        "the recurrent weights of all layers are more than a buffer of this device may hold"
+        "the recurrent weights of all layers exceed the largest buffer of this device"
     } else {
         let bytes = params::block_bytes(MAX_CHUNKS) as u64;
         return check("the wavefront", "max_uniform_buffer_binding_size", bytes, limits.uniform_binding);

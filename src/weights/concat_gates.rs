@@ -86,11 +86,11 @@ impl<F: Real> ConcatGates<F> {
     fn read(file: &TensorFile, prefix: &str) -> Result<Self> {
         let read = |gate: &str| {
             let name = format!("{prefix}{gate}.weight");
-            let weight = file.tensor(&name)?.ok_or_else(|| Error::MissingTensor {
+            let weight = file.weight(&name)?.ok_or_else(|| Error::MissingTensor {
                 name,
                 why: "a hand-written LSTM has the gates forget, input, output and cell".to_owned(),
             })?;
-            Ok(GateLinear { weight, bias: file.tensor(&format!("{prefix}{gate}.bias"))? })
+            Ok(GateLinear { weight, bias: file.weight(&format!("{prefix}{gate}.bias"))? })
         };
         let [forget, input, output, cell] = Self::NAMES;
         Ok(Self { forget: read(forget)?, input: read(input)?, output: read(output)?, cell: read(cell)? })

@@ -196,22 +196,10 @@ impl TensorFile {
 
     fn describe(&self, naming: Naming, prefix: &str) -> Result<(RecurrentConfig, Recorded, Dtype)> {
         // Weights of no kind get the error of reading an LSTM.
-        let cell = self.cell_kind(naming, prefix).unwrap_or(CellKind::Lstm);
+        let cell = naming.kind(prefix, |name| self.shape(name)).unwrap_or(CellKind::Lstm);
         let config = names::infer(naming, cell, prefix, self.names(), |name| self.shape(name))?;
         let first = naming.name(prefix, Parameter { kind: ParameterKind::WeightIh, layer: 0, direction: 0 });
         let missing = || Error::MissingTensor { name: first.clone(), why: "every layer has one".to_owned() };
         Ok((config, Recorded::read(self, prefix)?, self.dtype(&first).ok_or_else(missing)?))
-    }
-
-    /// Returns the kind by the rows of the first `weight_hh`: G·H.
-    fn cell_kind(&self, naming: Naming, prefix: &str) -> Option<CellKind> {
-        let shape = |kind| self.shape(&naming.name(prefix, Parameter { kind, layer: 0, direction: 0 }));
-        let &[rows, recurrent] = shape(ParameterKind::WeightHh)? else { return None };
-        let hidden = match shape(ParameterKind::WeightHr) {
-            Some(&[_, hidden]) => hidden,
-            _ => recurrent,
-        };
-        let gates = rows.checked_div(hidden).filter(|gates| gates * hidden == rows)?;
-        Some(CellKind::of_gates(gates)?.0)
     }
 }

@@ -110,6 +110,32 @@ impl Naming {
         found
     }
 
+    /// Returns the kind of the layer or cell under `prefix`, by the rows of its first `weight_hh`: G·H.
+    pub(crate) fn kind<'a>(self, prefix: &str, shape_of: impl Fn(&str) -> Option<&'a [usize]>) -> Option<CellKind> {
+        let shape = |kind| shape_of(&self.name(prefix, Parameter { kind, layer: 0, direction: 0 }));
+        let &[rows, recurrent] = shape(ParameterKind::WeightHh)? else { return None };
+        let hidden = match shape(ParameterKind::WeightHr) {
+            Some(&[_, hidden]) => hidden,
+            _ => recurrent,
+        };
+        let gates = rows.checked_div(hidden).filter(|gates| gates * hidden == rows)?;
+        Some(CellKind::of_gates(gates)?.0)
+    }
+
+    /// Returns the type that reads a layer or cell of this kind: PyTorch's name in Rust's spelling.
+    fn reader(self, kind: CellKind) -> String {
+        let (first, rest) = kind.name().split_at(1);
+        let suffix = if self == Self::Cell { "Cell" } else { "" };
+        format!("{first}{}{suffix}", rest.to_lowercase())
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Layer => Self::Cell,
+            Self::Cell => Self::Layer,
+        }
+    }
+
     /// Splits a name without its prefix into stem, layer and direction; returns `None` for any other name. PyTorch's
     /// layer numbers have no leading zeros.
     fn parse(self, name: &str) -> Option<(&str, usize, usize)> {
@@ -151,20 +177,15 @@ pub(crate) fn infer<'a>(
         if let Some(name) = names.clone().find(is_own) {
             return Err(Error::MissingTensor { name: input, why: format!("{name} is there") });
         }
-        return Err(Error::NoModel {
-            what: naming.what(),
-            prefix: prefix.to_owned(),
-            missing: input,
-            found: naming.prefixes(names),
-        });
+        return Err(no_model(naming, prefix, input, names, shape_of));
     };
     let recurrent = first(ParameterKind::WeightHh);
     let Some(weight_hh) = shape_of(&recurrent) else {
         return Err(Error::MissingTensor { name: recurrent, why: format!("{input} is there") });
     };
     let own = own_parameters(naming, prefix, names)?;
-    let &[rows, input_size] = weight_ih else { return Err(not_two_dimensional(input, weight_ih)) };
-    let &[hh_rows, recurrent_size] = weight_hh else { return Err(not_two_dimensional(recurrent, weight_hh)) };
+    let &[rows, input_size] = weight_ih else { return Err(not_two_dimensional(&input, weight_ih)) };
+    let &[hh_rows, recurrent_size] = weight_hh else { return Err(not_two_dimensional(&recurrent, weight_hh)) };
     let (hidden_size, proj_size) = match own.iter().find(|(_, (stem, ..))| *stem == "weight_hr") {
         None => (recurrent_size, 0),
         Some((name, _)) if naming == Naming::Cell => {
@@ -174,10 +195,10 @@ pub(crate) fn infer<'a>(
         Some((name, _)) => (projected_from(cell, prefix, name, recurrent_size, &shape_of)?, recurrent_size),
     };
     if hidden_size == 0 || hidden_size.checked_mul(cell.gates()) != Some(hh_rows) {
-        return Err(not_of_this_cell(cell, recurrent, weight_hh, hidden_size));
+        return Err(not_of_this_cell(cell, &recurrent, weight_hh, hidden_size));
     }
     if rows != hh_rows {
-        return Err(Error::Shape { what: input, expected: format!("[{hh_rows}, I]"), got: weight_ih.to_vec() });
+        return Err(shape_error(&input, format!("[{hh_rows}, I]"), weight_ih));
     }
     let config = RecurrentConfig {
         proj_size,
@@ -188,6 +209,31 @@ pub(crate) fn infer<'a>(
     };
     check_shapes(naming, &config, prefix, shape_of)?;
     Ok(config)
+}
+
+/// Returns the error for a file without a layer or cell under a prefix. It names what the file has instead, as a cell's
+/// file is easily read as a layer's.
+fn no_model<'a>(
+    naming: Naming,
+    prefix: &str,
+    missing: String,
+    names: impl Iterator<Item = &'a str> + Clone,
+    shape_of: impl Fn(&str) -> Option<&'a [usize]>,
+) -> Error {
+    let (found, other) = (naming.prefixes(names.clone()), naming.other());
+    let mut others = other.prefixes(names);
+    if others.iter().any(|other| other == prefix) {
+        others = vec![prefix.to_owned()];
+    } else if !found.is_empty() {
+        others.clear();
+    }
+    let kinds = others.iter().filter_map(|prefix| other.kind(prefix, &shape_of));
+    let mut readers: Vec<String> = kinds.map(|kind| other.reader(kind)).collect();
+    readers.sort();
+    readers.dedup();
+    let load = if readers.is_empty() { String::new() } else { format!(": load {}", readers.join(" or ")) };
+    let advice = (!others.is_empty()).then(|| format!("it has {}s under {others:?}{load}", other.what()));
+    Error::NoModel { what: naming.what(), prefix: prefix.to_owned(), missing, found, advice }
 }
 
 /// Checks that every parameter of `config` exists and has its shape.
@@ -217,7 +263,7 @@ pub(super) fn check_shape(name: &str, expected: &[usize], got: &[usize]) -> Resu
     if expected == got {
         return Ok(());
     }
-    Err(Error::Shape { what: name.to_owned(), expected: format!("{expected:?}"), got: got.to_vec() })
+    Err(shape_error(name, format!("{expected:?}"), got))
 }
 
 /// Returns the parameters under a prefix. A name that differs from a parameter's only in its layer number is an error.
@@ -237,8 +283,12 @@ fn own_parameters<'a>(naming: Naming, prefix: &str, names: impl Iterator<Item = 
     Ok(own)
 }
 
-fn not_two_dimensional(what: String, got: &[usize]) -> Error {
-    Error::Shape { what, expected: "two dimensions".to_owned(), got: got.to_vec() }
+fn shape_error(name: &str, expected: String, got: &[usize]) -> Error {
+    Error::Shape { what: format!("tensor {name}"), expected, got: got.to_vec() }
+}
+
+fn not_two_dimensional(name: &str, got: &[usize]) -> Error {
+    shape_error(name, "two dimensions".to_owned(), got)
 }
 
 /// Returns H of a layer whose h is projected to `recurrent_size` values; `name` is one of its projections.
@@ -253,28 +303,28 @@ fn projected_from<'a>(
         let why = format!("only an LSTM has a projection, and this is read as a {}", cell.name());
         return Err(Error::UnexpectedTensor { name: name.to_owned(), why });
     }
-    let what = format!("{prefix}weight_hr_l0");
-    match shape_of(&what) {
-        None => Err(Error::MissingTensor { name: what, why: format!("{name} is there") }),
+    let first = format!("{prefix}weight_hr_l0");
+    match shape_of(&first) {
+        None => Err(Error::MissingTensor { name: first, why: format!("{name} is there") }),
         Some(&[p, h]) if p == recurrent_size && 0 < p && p < h => Ok(h),
         Some(got) => {
             let expected = format!("[{recurrent_size}, H] with H > {recurrent_size} > 0");
-            Err(Error::Shape { what, expected, got: got.to_vec() })
+            Err(shape_error(&first, expected, got))
         }
     }
 }
 
 /// Returns the error for a `weight_hh` with the rows of another cell.
-fn not_of_this_cell(cell: CellKind, what: String, weight_hh: &[usize], hidden_size: usize) -> Error {
+fn not_of_this_cell(cell: CellKind, name: &str, weight_hh: &[usize], hidden_size: usize) -> Error {
     let rows = |gates| if gates == 1 { "H".to_owned() } else { format!("{gates}·H") };
     let gates = weight_hh[0].checked_div(hidden_size).filter(|gates| gates * hidden_size == weight_hh[0]);
     let other = match gates.and_then(|gates| Some((gates, CellKind::of_gates(gates)?.1))) {
-        Some((gates, name)) => format!(" ({} rows are {name}'s)", rows(gates)),
+        Some((gates, one)) => format!(" ({} rows are {one}'s)", rows(gates)),
         None => String::new(),
     };
     let columns = if weight_hh[1] == hidden_size { "H" } else { "P" };
     let expected = format!("[{}, {columns}] of the {}{other}", rows(cell.gates()), cell.name());
-    Error::Shape { what, expected, got: weight_hh.to_vec() }
+    shape_error(name, expected, weight_hh)
 }
 
 fn count_layers(own: &[Named<'_>]) -> Result<usize> {

@@ -72,7 +72,7 @@ fn load<F: Real>(
         let read = |kind| {
             let name = naming.name(prefix, Parameter { kind, layer, direction });
             let why = || format!("the model is {}", naming.describe(config));
-            file.tensor(&name)?.ok_or_else(|| Error::MissingTensor { name: name.clone(), why: why() })
+            file.weight(&name)?.ok_or_else(|| Error::MissingTensor { name: name.clone(), why: why() })
         };
         let mut weights = LayerWeights::new(read(ParameterKind::WeightIh)?, read(ParameterKind::WeightHh)?);
         if config.bias {

@@ -89,7 +89,7 @@ impl TensorFile {
     }
 
     fn parse(source: Source, origin: String) -> Result<Self> {
-        let invalid = |source| Error::SafeTensors { origin: origin.clone(), source };
+        let invalid = |source| Error::SafeTensors { origin: origin.clone(), advice: None, source };
         let size = source.size()?;
         // The header is preceded by its size.
         let mut prefix = [0; size_of::<u64>()];
@@ -99,7 +99,8 @@ impl TensorFile {
         source.read(0, &mut prefix)?;
         let data_start = u64::from_le_bytes(prefix).saturating_add(prefix.len() as u64);
         if data_start > (MAX_HEADER_BYTES + prefix.len()) as u64 {
-            return Err(invalid(SafeTensorError::HeaderTooLarge));
+            let (advice, source) = (torch_save_advice(prefix), SafeTensorError::HeaderTooLarge);
+            return Err(Error::SafeTensors { origin, advice, source });
         }
         if data_start > size {
             return Err(invalid(SafeTensorError::InvalidHeaderLength));
@@ -157,13 +158,23 @@ impl TensorFile {
     /// [`Error::Dtype`] for a type other than F32, F64, F16 and BF16; [`Error::Io`] if the file cannot be read;
     /// [`Error::TooLarge`] if memory cannot be allocated.
     pub fn tensor<F: Real>(&self, name: &str) -> Result<Option<Tensor<F>>> {
+        self.weight(name).map_err(|error| match (error, self.dtype(name)) {
+            (Error::Dtype { name, got, .. }, Some(Dtype::I64 | Dtype::I32)) => {
+                Error::Dtype { name, got, advice: Some("whole numbers: TensorFile::integers") }
+            }
+            (error, _) => error,
+        })
+    }
+
+    /// Reads a tensor that is a weight of a model, for which whole numbers are nothing to read in another way.
+    pub(super) fn weight<F: Real>(&self, name: &str) -> Result<Option<Tensor<F>>> {
         let Some(info) = self.tensors.get(name) else { return Ok(None) };
         let data = match info.dtype {
             Dtype::F32 => self.numbers(name, info, |b| F::from_f64(f32::from_le_bytes(b).into())),
             Dtype::F64 => self.numbers(name, info, |b| F::from_f64(f64::from_le_bytes(b))),
             Dtype::F16 => self.numbers(name, info, |b| F::from_f64(f16::from_le_bytes(b).into())),
             Dtype::BF16 => self.numbers(name, info, |b| F::from_f64(bf16::from_le_bytes(b).into())),
-            other => return Err(Error::Dtype { name: name.to_owned(), got: other.to_string() }),
+            other => return Err(Error::Dtype { name: name.to_owned(), got: other.to_string(), advice: None }),
         };
         Tensor::new(info.shape.as_slice(), data?).map(Some)
     }
@@ -275,6 +286,15 @@ impl Source {
             }
         }
     }
+}
+
+/// Returns advice on a file that begins with these bytes, if `torch.save` writes such: a ZIP archive, before PyTorch 1.6 a
+/// pickle. Read as the size of a header, either is beyond what the format allows.
+fn torch_save_advice(start: [u8; size_of::<u64>()]) -> Option<&'static str> {
+    let (zip, pickle) = (b"PK\x03\x04", b"\x80");
+    (start.starts_with(zip) || start.starts_with(pickle)).then_some(
+        "this looks like a file of torch.save: write it with safetensors.torch.save_file(model.state_dict(), path)",
+    )
 }
 
 fn read_error(path: &Path, source: io::Error) -> Error {

@@ -29,7 +29,7 @@ impl<'a, F: Real> Prepared<'a, F> {
         tensors: &'a [(S, &'a Tensor<F>)],
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let error = |source| Error::SafeTensors { origin: "bytes".to_owned(), source };
+        let error = |source| Error::SafeTensors { origin: "bytes".to_owned(), advice: None, source };
         let mut by_name = BTreeMap::new();
         for (name, tensor) in tensors {
             let why = match (name.as_ref(), by_name.insert(name.as_ref(), *tensor)) {
@@ -69,8 +69,11 @@ impl<'a, F: Real> Prepared<'a, F> {
         let data: usize = self.tensors.iter().map(|tensor| size_of_val(tensor.data())).sum();
         let size = size_of::<u64>() + self.header.len() + data;
         let mut bytes = reserved("the file", &[size])?;
-        let written = self.write_to(&mut bytes);
-        written.map_err(|source| Error::SafeTensors { origin: "bytes".to_owned(), source: source.into() })?;
+        let error = |source: io::Error| {
+            let source = source.into();
+            Error::SafeTensors { origin: "bytes".to_owned(), advice: None, source }
+        };
+        self.write_to(&mut bytes).map_err(error)?;
         Ok(bytes)
     }
 

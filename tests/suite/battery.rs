@@ -1,6 +1,6 @@
-//! GPU f32 against CPU f64 over shapes that sit on, beside and between the tiles of the step kernels and the input product (8, 16 and
-//! 32 units, 1, 4, 8, 16, 32 and 64 rows, 16 and 64 values of k). Which tiles run is the adapter's choice; gpu/tests.rs of the library
-//! runs those of the others.
+//! GPU f32 against CPU f64 over shapes at, next to and between the tiles of the step kernels and the input product (8,
+//! 16 and 32 units, 1, 4, 8, 16, 32 and 64 rows, 16 and 64 values of k). The adapter decides which tiles run; the
+//! library's gpu/tests.rs runs all of them.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;

@@ -1,4 +1,4 @@
-//! Single cells, one step a call.
+//! Single cells, one step per call.
 
 use std::path::PathBuf;
 
@@ -173,7 +173,7 @@ fn what_cells_refuse() {
         for bad in [&[2, 4][..], &[4], &[], &[1, 2, 3]] {
             assert_eq!(message(cell.forward(&zeros(bad), None)), format!("{input}{bad:?}"));
         }
-        // What is inconsistent is named: h, c, or the input.
+        // The error names what is inconsistent: h, c, or the input.
         assert_eq!(
             message(cell.forward(&zeros(&[2, 3]), Some(&state(&[3, 8], &[2, 8])))),
             "h_0: expected shape [2, 8] ([B, H], as the input is [B, I]), got [3, 8]"
@@ -235,7 +235,7 @@ fn files_without_a_fitting_cell() {
         (
             &[("p.weight_ih_l0", &[8, 3])],
             "no recurrent cell under prefix \"p.\" (no tensor p.weight_ih); \
-             the file has no tensor named like a recurrent cell's",
+             the file has no tensor named like a recurrent cell's; it has layers under [\"p.\"]",
         ),
         (&[ih], "tensor p.weight_hh is missing: p.weight_ih is there"),
         (&[ih, hh, ("p.weight_hr", &[1, 2])], "tensor p.weight_hr does not fit: a cell has no projection"),
@@ -247,12 +247,12 @@ fn files_without_a_fitting_cell() {
             &[ih, hh, ("p.bias_ih", &[8])],
             "tensor p.bias_hh is missing: the other names under \"p.\" describe LSTMCell(3, 2)",
         ),
-        (&[ih, hh, ("p.bias_ih", &[8]), ("p.bias_hh", &[7])], "p.bias_hh: expected shape [8], got [7]"),
-        (&[("p.weight_ih", &[8]), hh], "p.weight_ih: expected shape two dimensions, got [8]"),
-        (&[("p.weight_ih", &[9, 3]), hh], "p.weight_ih: expected shape [8, I], got [9, 3]"),
+        (&[ih, hh, ("p.bias_ih", &[8]), ("p.bias_hh", &[7])], "tensor p.bias_hh: expected shape [8], got [7]"),
+        (&[("p.weight_ih", &[8]), hh], "tensor p.weight_ih: expected shape two dimensions, got [8]"),
+        (&[("p.weight_ih", &[9, 3]), hh], "tensor p.weight_ih: expected shape [8, I], got [9, 3]"),
         (
             &[("p.weight_ih", &[6, 3]), ("p.weight_hh", &[6, 2])],
-            "p.weight_hh: expected shape [4·H, H] of the LSTM (3·H rows are a GRU's), got [6, 2]",
+            "tensor p.weight_hh: expected shape [4·H, H] of the LSTM (3·H rows are a GRU's), got [6, 2]",
         ),
     ] {
         assert_eq!(load(tensors), expected);

@@ -48,8 +48,8 @@ fn placed(gpu: &Device, config: LstmConfig) -> PlacedLstm {
     Lstm::random(config, 1).unwrap().to(gpu).unwrap()
 }
 
-/// Records `layer` over buffers of the kind's own and compares with a forward; `buffers` takes input, output, last states
-/// and, if wanted, initial ones.
+/// Records `layer` over buffers of its kind and compares with a forward; `buffers` takes input, output, last states and,
+/// optionally, initial states.
 fn check_recorded<K: Kind>(
     gpu: &Device,
     config: Config<K>,
@@ -271,6 +271,8 @@ fn check_foreign(device: &Device, other: &wgpu::Device) {
     let mut encoder = own.create_command_encoder(&Default::default());
     let error = model.encode(&mut encoder, 1, 1, &LstmBuffers::new(&foreign, &output, &h, &c)).unwrap_err();
     assert!(matches!(error, Error::Gpu { during: "binding buffers", .. }), "{error}");
+    let expected = "wgpu refused a call while binding buffers: one of the buffers is of another wgpu::Device: ";
+    assert!(error.to_string().starts_with(expected), "{error}");
 }
 
 /// Frameworks place many tensors in one buffer: all arrays of a call may be ranges of one, also an initial state and its last

@@ -4,8 +4,8 @@ use std::error::Error as _;
 
 use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
-    ConcatGates, Device, Error, GateLinear, Gru, LayerWeights, Lstm, LstmBuffers, LstmConfig, LstmState, Tensor,
-    TensorFile, wgpu,
+    AnyLayer, ConcatGates, Device, Error, GateLinear, Gru, LayerWeights, Lstm, LstmBuffers, LstmCell, LstmConfig,
+    LstmState, RnnCell, Tensor, TensorFile, wgpu,
 };
 
 use crate::support::{gpu, own_device, uniform};
@@ -205,9 +205,9 @@ fn weights_that_do_not_fit() {
         new(vec![layer(3, 2), layer(2, 2)]),
         "layers: expected shape [1] (num_layers·directions entries, index layer·directions + direction), got [2]"
     );
-    assert_eq!(new(vec![layer(4, 2)]), "weight_ih_l0: expected shape [8, 3], got [8, 4]");
+    assert_eq!(new(vec![layer(4, 2)]), "tensor weight_ih_l0: expected shape [8, 3], got [8, 4]");
     let three_gates = LayerWeights::new(zeros(&[8, 3]), zeros(&[6, 2]));
-    assert_eq!(new(vec![three_gates]), "weight_hh_l0: expected shape [8, 2], got [6, 2]");
+    assert_eq!(new(vec![three_gates]), "tensor weight_hh_l0: expected shape [8, 2], got [6, 2]");
     let with_projection = layer(3, 2).with_projection(zeros(&[1, 2]));
     assert_eq!(new(vec![with_projection]), "tensor weight_hr_l0 does not fit: the model has proj_size=0");
     assert_eq!(
@@ -251,6 +251,14 @@ fn files_without_a_fitting_model() {
         "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); \
         the file has recurrent layers under [\"a.\", \"b.\"]"
     );
+    // A cell under the prefix itself is named even where there are layers; others only where there is no layer.
+    let cell = [("c.weight_ih", &[3, 1][..]), ("c.weight_hh", &[3, 1])];
+    assert_eq!(
+        load(&[cell[0], cell[1], ("a.weight_ih_l0", &[4, 1])], "c."),
+        "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); the file has recurrent layers under [\"a.\"]; \
+         it has cells under [\"c.\"]: load GruCell"
+    );
+    assert!(load(&[cell[0], cell[1], ("a.weight_ih_l0", &[4, 1])], "b.").ends_with("recurrent layers under [\"a.\"]"));
     assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 is there");
     assert_eq!(load(&[("p.bias_hh_l0", &[4])], "p."), "tensor p.weight_ih_l0 is missing: p.bias_hh_l0 is there");
     assert_eq!(
@@ -279,7 +287,7 @@ fn files_without_a_fitting_model() {
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[8, 1]), ("weight_hh_l0", &[8, 1]), ("weight_hr_l0", &[2, 2])], ""),
-        "weight_hr_l0: expected shape [1, H] with H > 1 > 0, got [2, 2]"
+        "tensor weight_hr_l0: expected shape [1, H] with H > 1 > 0, got [2, 2]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[8, 1]), ("weight_hh_l0", &[8, 1]), ("weight_hr_l1", &[1, 2])], ""),
@@ -293,23 +301,23 @@ fn files_without_a_fitting_model() {
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 2])], ""),
-        "weight_hh_l0: expected shape [4·H, H] of the LSTM (3·H rows are a GRU's), got [6, 2]"
+        "tensor weight_hh_l0: expected shape [4·H, H] of the LSTM (3·H rows are a GRU's), got [6, 2]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[2, 1]), ("weight_hh_l0", &[2, 2])], ""),
-        "weight_hh_l0: expected shape [4·H, H] of the LSTM (H rows are an RNN's), got [2, 2]"
+        "tensor weight_hh_l0: expected shape [4·H, H] of the LSTM (H rows are an RNN's), got [2, 2]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[7, 1]), ("weight_hh_l0", &[8, 2])], ""),
-        "weight_ih_l0: expected shape [8, I], got [7, 1]"
+        "tensor weight_ih_l0: expected shape [8, I], got [7, 1]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[8]), ("weight_hh_l0", &[8, 2])], ""),
-        "weight_ih_l0: expected shape two dimensions, got [8]"
+        "tensor weight_ih_l0: expected shape two dimensions, got [8]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[0, 1]), ("weight_hh_l0", &[0, 0])], ""),
-        "weight_hh_l0: expected shape [4·H, H] of the LSTM, got [0, 0]"
+        "tensor weight_hh_l0: expected shape [4·H, H] of the LSTM, got [0, 0]"
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[4, 0]), ("weight_hh_l0", &[4, 1])], ""),
@@ -321,11 +329,79 @@ fn files_without_a_fitting_model() {
         ("p.weight_ih_l1", &[4, 3]),
         ("p.weight_hh_l1", &[4, 1]),
     ];
-    assert_eq!(load(&second, "p."), "p.weight_ih_l1: expected shape [4, 1], got [4, 3]");
+    assert_eq!(load(&second, "p."), "tensor p.weight_ih_l1: expected shape [4, 1], got [4, 3]");
     let integers = file(Dtype::I64, &[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1])]);
     assert_eq!(
         message(Lstm::<f32>::from_tensor_file(&integers, "")),
         "tensor weight_ih_l0: expected F32, F64, F16 or BF16, got I64"
+    );
+}
+
+/// Names differ by `_l0` alone, so that a cell is easily read as a layer and a layer as a cell. What is there says which type
+/// reads it, not the type that was tried.
+#[test]
+fn a_cell_is_no_layer_and_a_layer_no_cell() {
+    let none = |what: &str, missing: &str| {
+        format!(
+            "no recurrent {what} under prefix \"encoder.\" (no tensor encoder.{missing}); \
+             the file has no tensor named like a recurrent {what}'s; "
+        )
+    };
+    for (gates, cell, layer) in [(4, "LstmCell", "Lstm"), (3, "GruCell", "Gru"), (1, "RnnCell", "Rnn")] {
+        let shape = [2 * gates, 2];
+        let cells = file(Dtype::F32, &[("encoder.weight_ih", &shape), ("encoder.weight_hh", &shape)]);
+        let expected = format!("{}it has cells under [\"encoder.\"]: load {cell}", none("layer", "weight_ih_l0"));
+        assert_eq!(message(Lstm::from_tensor_file(&cells, "encoder.")), expected);
+        assert_eq!(message(Gru::from_tensor_file(&cells, "encoder.")), expected);
+        assert_eq!(message(AnyLayer::from_tensor_file(&cells, "encoder.")), expected);
+        assert_eq!(message(cells.layer("encoder.")), expected);
+
+        let layers = file(Dtype::F32, &[("encoder.weight_ih_l0", &shape), ("encoder.weight_hh_l0", &shape)]);
+        let expected = format!("{}it has layers under [\"encoder.\"]: load {layer}", none("cell", "weight_ih"));
+        assert_eq!(message(LstmCell::from_tensor_file(&layers, "encoder.")), expected);
+        assert_eq!(message(RnnCell::from_tensor_file(&layers, "encoder.")), expected);
+    }
+    let both = file(
+        Dtype::F32,
+        &[
+            ("a.weight_ih", &[8, 2]),
+            ("a.weight_hh", &[8, 2]),
+            ("b.weight_ih", &[6, 2]),
+            ("b.weight_hh", &[6, 2]),
+            ("c.weight_ih", &[6, 2]),
+            ("c.weight_hh", &[6, 2]),
+        ],
+    );
+    let expected = "it has cells under [\"a.\", \"b.\", \"c.\"]: load GruCell or LstmCell";
+    let got = message(Lstm::from_tensor_file(&both, "encoder."));
+    assert_eq!(got, format!("{}{expected}", none("layer", "weight_ih_l0")));
+    let Err(Error::NoModel { found, advice, .. }) = Lstm::from_tensor_file(&both, "b.") else { panic!() };
+    assert_eq!((found.len(), advice.as_deref()), (0, Some("it has cells under [\"b.\"]: load GruCell")));
+}
+
+/// A tensor of whole numbers has its own reader, which a layer's weights do not want.
+#[test]
+fn whole_numbers_are_read_as_such() {
+    for (dtype, advice) in [
+        (Dtype::I64, " (whole numbers: TensorFile::integers)"),
+        (Dtype::I32, " (whole numbers: TensorFile::integers)"),
+        (Dtype::U8, ""),
+        (Dtype::BOOL, ""),
+    ] {
+        let file = file(dtype, &[("lengths", &[2])]);
+        assert_eq!(
+            message(file.tensor::<f32>("lengths")),
+            format!("tensor lengths: expected F32, F64, F16 or BF16, got {dtype}{advice}")
+        );
+        assert_eq!(file.integers("lengths").is_ok(), !advice.is_empty());
+    }
+    let gates = file(
+        Dtype::I64,
+        &[("forget.weight", &[1, 2]), ("input.weight", &[1, 2]), ("output.weight", &[1, 2]), ("cell.weight", &[1, 2])],
+    );
+    assert_eq!(
+        message(ConcatGates::from_tensor_file(&gates, "")),
+        "tensor forget.weight: expected F32, F64, F16 or BF16, got I64"
     );
 }
 
@@ -369,6 +445,27 @@ fn files_that_are_not_safetensors() {
         assert!(cause(&error).is_some());
         assert_eq!(cause(&error), cause(&opened));
     }
+}
+
+/// `torch.save` writes a ZIP archive, and did write a pickle before PyTorch 1.6: the first bytes of both as PyTorch writes them.
+#[test]
+fn a_file_of_torch_save_is_told_from_one_that_is_broken() {
+    let zip = b"PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00\x00\x00\x00\x00".as_slice();
+    let pickle = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".as_slice();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pt");
+    let advice = "this looks like a file of torch.save: write it with \
+                  safetensors.torch.save_file(model.state_dict(), path)";
+    for bytes in [zip, pickle] {
+        assert_eq!(message(TensorFile::from_bytes(bytes)), format!("bytes: not a valid safetensors file; {advice}"));
+        std::fs::write(&path, bytes).unwrap();
+        let expected = format!("{}: not a valid safetensors file; {advice}", path.display());
+        assert_eq!(message(Lstm::from_safetensors(&path, "")), expected);
+        assert_eq!(message(TensorFile::open(&path)), expected);
+    }
+    // A header of 128 bytes begins with the same byte as a pickle.
+    let cut = [&128_u64.to_le_bytes()[..], b"{}"].concat();
+    assert_eq!(message(TensorFile::from_bytes(cut)), "bytes: not a valid safetensors file");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn a_configuration_is_compared_with_the_file() {
     let error = Gru::from_safetensors_with(GruConfig::new(3, 5).with_num_layers(2), &path, "p.").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "p.weight_hh_l0: expected shape [3·H, H] of the GRU (4·H rows are an LSTM's), got [20, 5]"
+        "tensor p.weight_hh_l0: expected shape [3·H, H] of the GRU (4·H rows are an LSTM's), got [20, 5]"
     );
     assert!(matches!(
         Lstm::from_safetensors_with(LstmConfig::new(0, 5), &path, "p."),

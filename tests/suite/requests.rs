@@ -1,10 +1,13 @@
 //! Requests: whether run or awaited, and with any options, they give the numbers of the plain call.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Wake};
 
 use wgpu_rnn::{
-    Config, Device, Error, Gru, GruConfig, Kind, Layer, Lstm, LstmConfig, PlacedLstm, Precision, RnnConfig, Tensor,
-    TensorView,
+    Config, Device, Error, Gru, GruCell, GruCellConfig, GruConfig, Kind, Layer, Lstm, LstmConfig, PlacedLstm,
+    Precision, RnnConfig, Tensor, TensorView,
 };
 
 use crate::support::{bits, gpu, on_both, permute, slice, state, uniform};
@@ -55,7 +58,57 @@ fn every_awaited_request_runs_on_another_thread_with_the_results_of_the_blocking
     });
 }
 
-/// The last state alone is that of a whole forward, bit for bit, for every kind, with lengths and an initial state.
+/// A computation on the CPU holds the executor's thread, so that others run before it, and it can be dropped until then: a
+/// request that is polled once has asked to be polled again and has changed nothing.
+#[test]
+fn an_awaited_request_on_the_cpu_lets_others_run_before_it_computes() {
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    /// Polls once, and to the end if asked to.
+    fn polled<T>(request: impl IntoFuture<Output = Result<T, Error>>, to_the_end: bool) -> Option<T> {
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut context = std::task::Context::from_waker(&waker);
+        let mut future = std::pin::pin!(request.into_future());
+        assert!(future.as_mut().poll(&mut context).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "an executor would not poll again");
+        if !to_the_end {
+            return None;
+        }
+        let Poll::Ready(result) = future.poll(&mut context) else { panic!("the second poll is to compute") };
+        Some(result.unwrap())
+    }
+    let device = Device::cpu();
+    let gru = Gru::random(GruConfig::new(3, 8), 1).unwrap().to(&device).unwrap();
+    let x = uniform(&[6, 2, 3], 2);
+    let (output, h) = gru.forward(&x, None).unwrap();
+    assert_eq!(polled(gru.request(&x), true).unwrap(), (output.clone(), h));
+
+    let mut streams = gru.streams(2).run().unwrap();
+    assert!(polled(streams.request(&x), false).is_none());
+    assert_eq!(polled(streams.request(&x), true).unwrap(), output, "the dropped push has moved the streams");
+
+    let cell = GruCell::random(GruCellConfig::new(3, 8), 1).unwrap().to(&device).unwrap();
+    let above = GruCell::random(GruCellConfig::new(8, 8), 2).unwrap().to(&device).unwrap();
+    let x_t = uniform(&[2, 3], 3);
+    let one = cell.forward(&x_t, None).unwrap();
+    assert_eq!(polled(cell.request(&x_t), true).unwrap(), one);
+    let mut state = cell.zero_state(2).run().unwrap();
+    let mut state_above = above.zero_state(2).run().unwrap();
+    polled(cell.request_step(&x_t, &mut state), false);
+    polled(cell.request_step(&x_t, &mut state), true).unwrap();
+    assert_eq!(state.read().run().unwrap(), one);
+    polled(above.request_step(&state, &mut state_above), false);
+    polled(above.request_step(&state, &mut state_above), true).unwrap();
+    assert_eq!(state_above.read().run().unwrap(), above.forward(&one, None).unwrap());
+}
+
+/// The last state alone is that of a whole forward, bit for bit, in every kind, with lengths and an initial state.
 #[test]
 fn the_last_state_alone_is_that_of_a_whole_forward() {
     fn check<K: Kind>(device: &Device, config: Config<K>) {

@@ -167,7 +167,8 @@ fn fewer_dispatches_wait_for_each_other() {
         |strategy: Strategy| forced(&config, &gpu, strategy).plan(100, 2).unwrap().as_gpu().unwrap().dispatch_count();
     assert_eq!(dispatches(Strategy::Step), 4 * (100 + 1));
     assert_eq!(dispatches(Strategy::Sequence), 4 * 2);
-    // Chunks of 11 steps: nine whole ones and a single step. Three waves more than chunks, each as long as its topmost layer's.
+    // Chunks of 11 steps: nine whole ones and a single step. Three waves more than chunks, each as long as its topmost
+    // layer's.
     assert_eq!(dispatches(Strategy::Wavefront), 4 * 10 + 100 + 3 * 11);
     // The second product reads what the first has left of all units.
     let gru = forced(&GruConfig::new(8, 16).with_num_layers(4).with_reset_after(false), &gpu, Strategy::Auto);
@@ -189,8 +190,8 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     let message = |config: LstmConfig, strategy| refused(&config, &gpu, strategy).to_string();
     assert_eq!(
         message(LstmConfig::new(2, 8).with_proj_size(3), Strategy::Sequence),
-        "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h is a dispatch of its own after \
-         each step"
+        "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h needs a separate dispatch \
+         after each step"
     );
     let gru = GruConfig::new(2, 8).with_num_layers(2).with_reset_after(false);
     for strategy in [Strategy::Sequence, Strategy::Wavefront] {
@@ -198,7 +199,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
             refused(&gru, &gpu, strategy).to_string(),
             format!(
                 "the {strategy} strategy for GRU(2, 8, num_layers=2, reset_after=false) is not supported: the second \
-                 product of a step is a dispatch of its own"
+                 product of a step needs a separate dispatch"
             )
         );
     }
@@ -210,16 +211,16 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
         "the sequence kernel needs 512 of max_compute_workgroup_size_x, the device has 256"
     );
     for (config, why) in [
-        (LstmConfig::new(2, 8), "there is one layer, and nothing to overlap it with"),
+        (LstmConfig::new(2, 8), "one layer has nothing to overlap with"),
         (
             LstmConfig::new(2, 8).with_num_layers(2).with_bidirectional(true),
             "the reverse direction of a layer starts where the layer below ends",
         ),
         (
             LstmConfig::new(2, 8).with_num_layers(2).with_proj_size(3),
-            "the projection of h is a dispatch of its own after each step",
+            "the projection of h needs a separate dispatch after each step",
         ),
-        (LstmConfig::new(2, 8).with_num_layers(33), "it takes at most 32 layers"),
+        (LstmConfig::new(2, 8).with_num_layers(33), "it runs at most 32 layers"),
     ] {
         let expected = format!("the wavefront strategy for {config} is not supported: {why}");
         assert_eq!(message(config, Strategy::Wavefront), expected);
@@ -231,8 +232,8 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     assert_eq!(
         refused(&config, &small, Strategy::Wavefront).to_string(),
         format!(
-            "the wavefront strategy for {config} is not supported: the recurrent weights of all layers are more than a buffer of \
-             this device may hold"
+            "the wavefront strategy for {config} is not supported: the recurrent weights of all layers exceed the \
+             largest buffer of this device"
         )
     );
 }
@@ -298,7 +299,7 @@ fn the_fastest_strategy_is_found_and_remembered() {
         assert_eq!(model.plan(7, 3).unwrap().strategy(), Some(best));
         assert_eq!(model.plan(1000, 3).unwrap().strategy(), Some(best));
     }
-    // What is asked for goes before what was found.
+    // A request takes precedence over the timed choice.
     for strategy in possible(&config) {
         model.set_strategy(strategy).unwrap();
         assert_eq!(model.plan(7, 3).unwrap().strategy(), Some(strategy));

@@ -227,7 +227,7 @@ fn bias_of<S: Simd, const G: usize>(packed: &Packed, tile: usize) -> [S::f32s; G
     std::array::from_fn(|g| bias[g])
 }
 
-/// Where some rows of gx are: which packed tile, which of the part's tiles, and the first row.
+/// The place of some rows of gx: the packed tile, the tile within the part, and the first row.
 #[derive(Clone, Copy)]
 struct GxRows {
     tile: usize,
