@@ -271,7 +271,7 @@ fn check_foreign(device: &Device, other: &wgpu::Device) {
     let mut encoder = own.create_command_encoder(&Default::default());
     let error = model.encode(&mut encoder, 1, 1, &LstmBuffers::new(&foreign, &output, &h, &c)).unwrap_err();
     assert!(matches!(error, Error::Gpu { during: "binding buffers", .. }), "{error}");
-    let expected = "wgpu refused a call while binding buffers: one of the buffers is of another wgpu::Device: ";
+    let expected = "wgpu rejected a call while binding buffers: one of the buffers is of another wgpu::Device: ";
     assert!(error.to_string().starts_with(expected), "{error}");
 }
 
