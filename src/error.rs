@@ -1,5 +1,6 @@
 //! The one error type: what was expected, what came instead, and where.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// What this crate returns in place of a value.
@@ -96,7 +97,7 @@ pub enum Error {
     #[error(
         "no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}{}",
         found_prefixes(what, found),
-        other_prefixes(what, others, readers)
+        other_models(what, others)
     )]
     NoModel {
         /// What was looked for: "layer" or "cell".
@@ -107,11 +108,9 @@ pub enum Error {
         missing: String,
         /// Prefixes under which there is one.
         found: Vec<String>,
-        /// Prefixes under which there is the other of layer and cell: under `prefix` itself, or if `found` is empty
-        /// anywhere.
-        others: Vec<String>,
-        /// The types that read `others`, such as `LstmCell`.
-        readers: Vec<String>,
+        /// Cells where a layer was looked for, and the reverse: the one under `prefix`, or if there is none and `found`
+        /// is empty, all of the file.
+        others: Vec<OtherModel>,
     },
 
     /// A tensor of the model is missing.
@@ -245,6 +244,16 @@ pub struct ArgumentMismatch {
     pub got: String,
 }
 
+/// A cell in a file where a layer was looked for, or the reverse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtherModel {
+    /// The prefix of its tensors.
+    pub prefix: String,
+    /// The type that reads it, such as `LstmCell`, if the shapes of its weights tell.
+    pub reader: Option<String>,
+}
+
 fn mismatch_words(mismatches: &[ArgumentMismatch]) -> String {
     let word = |m: &ArgumentMismatch| format!("{}: expected {}, got {}", m.argument, m.expected, m.got);
     mismatches.iter().map(word).collect::<Vec<_>>().join("; ")
@@ -267,13 +276,15 @@ fn found_prefixes(what: &str, found: &[String]) -> String {
     format!("the file has recurrent {what}s under {found:?}")
 }
 
-fn other_prefixes(what: &str, others: &[String], readers: &[String]) -> String {
-    let other = if what == "layer" { "cells" } else { "layers" };
-    match (others, readers) {
-        ([], _) => String::new(),
-        (_, []) => format!("; it has {other} under {others:?}"),
-        _ => format!("; it has {other} under {others:?}: load {}", readers.join(" or ")),
+fn other_models(what: &str, others: &[OtherModel]) -> String {
+    if others.is_empty() {
+        return String::new();
     }
+    let other = if what == "layer" { "cells" } else { "layers" };
+    let prefixes: Vec<&str> = others.iter().map(|other| &*other.prefix).collect();
+    let readers: BTreeSet<&str> = others.iter().filter_map(|other| other.reader.as_deref()).collect();
+    let load = if readers.is_empty() { "" } else { ": load " };
+    format!("; it has {other} under {prefixes:?}{load}{}", Vec::from_iter(readers).join(" or "))
 }
 
 fn found_adapters(found: &[String]) -> String {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, OtherModel, Result};
 
 /// What a parameter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,8 +212,8 @@ pub(crate) fn infer<'a>(
     Ok(config)
 }
 
-/// The error of a file without a layer or cell under a prefix. It names what is there instead, as a cell's file is easily
-/// read as a layer.
+/// The error of a file without a layer or cell under a prefix. It names what is there instead, as a cell's file is
+/// easily read as a layer.
 fn no_model<'a>(
     naming: Naming,
     prefix: &str,
@@ -228,11 +228,9 @@ fn no_model<'a>(
     } else if !found.is_empty() {
         others.clear();
     }
-    let kinds = others.iter().filter_map(|prefix| other.kind(prefix, &shape_of));
-    let mut readers: Vec<String> = kinds.map(|kind| other.reader(kind)).collect();
-    readers.sort();
-    readers.dedup();
-    Error::NoModel { what: naming.what(), prefix: prefix.to_owned(), missing, found, others, readers }
+    let reader = |prefix: &str| other.kind(prefix, &shape_of).map(|kind| other.reader(kind));
+    let others = others.into_iter().map(|prefix| OtherModel { reader: reader(&prefix), prefix }).collect();
+    Error::NoModel { what: naming.what(), prefix: prefix.to_owned(), missing, found, others }
 }
 
 /// Checks that every parameter of `config` is there and has its shape.
