@@ -12,8 +12,8 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    /// Lets an executor run its other tasks, or drop this one, before a computation that holds its thread: an awaited call
-    /// returns once, ready to be polled again. A blocking one goes on.
+    /// Lets an executor run its other tasks, or drop this one, before a computation that holds its thread: an awaited
+    /// call returns once, ready to be polled again. A blocking one goes on.
     pub(crate) async fn let_others_run(self) {
         let mut returns = self == Self::Async;
         poll_fn(|context| {

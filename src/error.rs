@@ -1,6 +1,6 @@
 //! The error type of the crate: what was expected, what was given, and where.
 
-use std::fmt::Display;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// The result of this crate's fallible functions.
@@ -98,7 +98,7 @@ pub enum Error {
     #[error(
         "no recurrent {what} under prefix {prefix:?} (no tensor {missing}); {}{}",
         found_prefixes(what, found),
-        advice_words(advice, "; ", "")
+        other_models(what, others)
     )]
     NoModel {
         /// The kind of module: "layer" or "cell".
@@ -109,9 +109,9 @@ pub enum Error {
         missing: String,
         /// The prefixes under which there is a model.
         found: Vec<String>,
-        /// Where the file has the other of layer and cell, and what reads it: under `prefix` itself, or anywhere if
-        /// `found` is empty.
-        advice: Option<String>,
+        /// Cells where a layer was looked for, and the reverse: the one under `prefix`, or if there is none and `found`
+        /// is empty, all of the file.
+        others: Vec<OtherModel>,
     },
 
     /// A tensor of the model is missing.
@@ -245,6 +245,16 @@ pub struct ArgumentMismatch {
     pub got: String,
 }
 
+/// A cell in a file where a layer was looked for, or the reverse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtherModel {
+    /// The prefix of its tensors.
+    pub prefix: String,
+    /// The type that reads it, such as `LstmCell`, if the shapes of its weights tell.
+    pub reader: Option<String>,
+}
+
 fn mismatch_words(mismatches: &[ArgumentMismatch]) -> String {
     let word = |m: &ArgumentMismatch| format!("{}: expected {}, got {}", m.argument, m.expected, m.got);
     mismatches.iter().map(word).collect::<Vec<_>>().join("; ")
@@ -256,8 +266,8 @@ fn available_words(limit: &str, available: &u64) -> String {
     format!("{whose} {available}")
 }
 
-fn advice_words(advice: &Option<impl Display>, before: &str, after: &str) -> String {
-    advice.as_ref().map_or_else(String::new, |advice| format!("{before}{advice}{after}"))
+fn advice_words(advice: &Option<&str>, before: &str, after: &str) -> String {
+    advice.map_or_else(String::new, |advice| format!("{before}{advice}{after}"))
 }
 
 fn found_prefixes(what: &str, found: &[String]) -> String {
@@ -265,6 +275,17 @@ fn found_prefixes(what: &str, found: &[String]) -> String {
         return format!("the file has no tensor named like a recurrent {what}'s");
     }
     format!("the file has recurrent {what}s under {found:?}")
+}
+
+fn other_models(what: &str, others: &[OtherModel]) -> String {
+    if others.is_empty() {
+        return String::new();
+    }
+    let other = if what == "layer" { "cells" } else { "layers" };
+    let prefixes: Vec<&str> = others.iter().map(|other| &*other.prefix).collect();
+    let readers: BTreeSet<&str> = others.iter().filter_map(|other| other.reader.as_deref()).collect();
+    let load = if readers.is_empty() { "" } else { ": load " };
+    format!("; it has {other} under {prefixes:?}{load}{}", Vec::from_iter(readers).join(" or "))
 }
 
 fn found_adapters(found: &[String]) -> String {

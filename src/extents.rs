@@ -99,8 +99,8 @@ impl Extents {
         shape
     }
 
-    /// Returns a hint for an error message about `got`, which should have been B: if it is T, the input probably lies in
-    /// the other of PyTorch's two layouts. Otherwise returns no text.
+    /// Returns a hint for an error message about `got`, which should have been B: if it is T, the input probably lies
+    /// in the other of PyTorch's two layouts. Otherwise returns no text.
     pub(crate) fn layout_hint(&self, got: usize) -> String {
         if !self.batched || got != self.time_steps || got == self.batch {
             return String::new();

@@ -99,7 +99,7 @@ pub use cell::{
 pub use cell_kind::Nonlinearity;
 pub use cpu::plan::CpuPlan;
 pub use device::Device;
-pub use error::{ArgumentMismatch, Error, Result};
+pub use error::{ArgumentMismatch, Error, OtherModel, Result};
 pub use gpu::adapter::GpuOptions;
 pub use layer::any::AnyLayer;
 pub use layer::buffers::{BufferSizes, Buffers, DeviceArray};

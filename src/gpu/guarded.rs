@@ -185,9 +185,9 @@ impl GuardedDevice {
     }
 }
 
-/// Returns whether wgpu says that a buffer belongs to another device, in words that name two devices of the same label. Its
-/// type for that error is wgpu-core's, which is no dependency of this crate, so that the words of the error are searched;
-/// those of another release of wgpu would come without the explanation.
+/// Returns whether wgpu says that a buffer belongs to another device, in words that name both devices by their labels,
+/// which mostly are the same. The type of that error is wgpu-core's, which is no dependency of this crate, so the words
+/// are searched; if another release of wgpu chooses others, they come without the explanation.
 fn names_foreign_buffer(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
     causes.any(|words| words.contains(" of Buffer with '") && words.contains("' label doesn't match Device with '"))

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, OtherModel, Result};
 
 /// The role of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,13 +227,9 @@ fn no_model<'a>(
     } else if !found.is_empty() {
         others.clear();
     }
-    let kinds = others.iter().filter_map(|prefix| other.kind(prefix, &shape_of));
-    let mut readers: Vec<String> = kinds.map(|kind| other.reader(kind)).collect();
-    readers.sort();
-    readers.dedup();
-    let load = if readers.is_empty() { String::new() } else { format!(": load {}", readers.join(" or ")) };
-    let advice = (!others.is_empty()).then(|| format!("it has {}s under {others:?}{load}", other.what()));
-    Error::NoModel { what: naming.what(), prefix: prefix.to_owned(), missing, found, advice }
+    let reader = |prefix: &str| other.kind(prefix, &shape_of).map(|kind| other.reader(kind));
+    let others = others.into_iter().map(|prefix| OtherModel { reader: reader(&prefix), prefix }).collect();
+    Error::NoModel { what: naming.what(), prefix: prefix.to_owned(), missing, found, others }
 }
 
 /// Checks that every parameter of `config` exists and has its shape.

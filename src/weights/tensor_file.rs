@@ -288,8 +288,8 @@ impl Source {
     }
 }
 
-/// Returns advice on a file that begins with these bytes, if `torch.save` writes such: a ZIP archive, before PyTorch 1.6 a
-/// pickle. Read as the size of a header, either is beyond what the format allows.
+/// Returns advice on a file that begins with these bytes, if `torch.save` writes such: a ZIP archive, before PyTorch
+/// 1.6 a pickle. Read as the size of a header, either is beyond what the format allows.
 fn torch_save_advice(start: [u8; size_of::<u64>()]) -> Option<&'static str> {
     let (zip, pickle) = (b"PK\x03\x04", b"\x80");
     (start.starts_with(zip) || start.starts_with(pickle)).then_some(

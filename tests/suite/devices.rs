@@ -201,7 +201,10 @@ fn kernels_go_through_a_pipeline_cache_and_give_the_same_bits() {
     let error = model().to(&device).unwrap().forward(&x, None).unwrap_err();
     assert!(matches!(error, Error::Gpu { during: "compiling a kernel", .. }), "{error}");
     // Of another device, but no buffer.
-    assert!(error.to_string().starts_with("wgpu rejected a call while compiling a kernel: Validation Error"), "{error}");
+    assert!(
+        error.to_string().starts_with("wgpu rejected a call while compiling a kernel: Validation Error"),
+        "{error}"
+    );
 }
 
 #[test]

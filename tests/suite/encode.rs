@@ -230,7 +230,7 @@ fn buffers_that_do_not_fit_are_named() {
         "buffer h_0: expected a range apart from c_n's, got bytes 0..108 and bytes 0..108 of one buffer"
     );
 
-    // The refused recordings left nothing in the encoder.
+    // The rejected recordings left nothing in the encoder.
     model.encode(&mut encoder, 5, 3, &LstmBuffers::new(&input, &output, &h, &c)).unwrap();
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     encoder.finish();

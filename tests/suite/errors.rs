@@ -255,8 +255,8 @@ fn files_without_a_fitting_model() {
     let cell = [("c.weight_ih", &[3, 1][..]), ("c.weight_hh", &[3, 1])];
     assert_eq!(
         load(&[cell[0], cell[1], ("a.weight_ih_l0", &[4, 1])], "c."),
-        "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); the file has recurrent layers under [\"a.\"]; \
-         it has cells under [\"c.\"]: load GruCell"
+        "no recurrent layer under prefix \"c.\" (no tensor c.weight_ih_l0); \
+         the file has recurrent layers under [\"a.\"]; it has cells under [\"c.\"]: load GruCell"
     );
     assert!(load(&[cell[0], cell[1], ("a.weight_ih_l0", &[4, 1])], "b.").ends_with("recurrent layers under [\"a.\"]"));
     assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 is there");
@@ -337,8 +337,8 @@ fn files_without_a_fitting_model() {
     );
 }
 
-/// Names differ by `_l0` alone, so that a cell is easily read as a layer and a layer as a cell. What is there says which type
-/// reads it, not the type that was tried.
+/// Names differ by `_l0` alone, so that a cell is easily read as a layer and a layer as a cell. What is there says
+/// which type reads it, not the type that was tried.
 #[test]
 fn a_cell_is_no_layer_and_a_layer_no_cell() {
     let none = |what: &str, missing: &str| {
@@ -375,8 +375,9 @@ fn a_cell_is_no_layer_and_a_layer_no_cell() {
     let expected = "it has cells under [\"a.\", \"b.\", \"c.\"]: load GruCell or LstmCell";
     let got = message(Lstm::from_tensor_file(&both, "encoder."));
     assert_eq!(got, format!("{}{expected}", none("layer", "weight_ih_l0")));
-    let Err(Error::NoModel { found, advice, .. }) = Lstm::from_tensor_file(&both, "b.") else { panic!() };
-    assert_eq!((found.len(), advice.as_deref()), (0, Some("it has cells under [\"b.\"]: load GruCell")));
+    let Err(Error::NoModel { found, others, .. }) = Lstm::from_tensor_file(&both, "b.") else { panic!() };
+    assert_eq!((found.len(), others.len()), (0, 1));
+    assert_eq!((&*others[0].prefix, others[0].reader.as_deref()), ("b.", Some("GruCell")));
 }
 
 /// A tensor of whole numbers has its own reader, which a layer's weights do not want.
@@ -447,7 +448,7 @@ fn files_that_are_not_safetensors() {
     }
 }
 
-/// `torch.save` writes a ZIP archive, and did write a pickle before PyTorch 1.6: the first bytes of both as PyTorch writes them.
+/// `torch.save` writes a ZIP archive, before PyTorch 1.6 it wrote a pickle: the first bytes of both.
 #[test]
 fn a_file_of_torch_save_is_told_from_one_that_is_broken() {
     let zip = b"PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00\x00\x00\x00\x00".as_slice();

@@ -58,8 +58,8 @@ fn every_awaited_request_runs_on_another_thread_with_the_results_of_the_blocking
     });
 }
 
-/// A computation on the CPU holds the executor's thread, so that others run before it, and it can be dropped until then: a
-/// request that is polled once has asked to be polled again and has changed nothing.
+/// A computation on the CPU holds the executor's thread, so that others run before it, and it can be dropped until
+/// then: a request that is polled once has asked to be polled again and has changed nothing.
 #[test]
 fn an_awaited_request_on_the_cpu_lets_others_run_before_it_computes() {
     #[derive(Default)]

@@ -178,7 +178,7 @@ fn fewer_dispatches_wait_for_each_other() {
 
 #[test]
 fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
-    fn refused<K: Kind>(config: &Config<K>, device: &Device, strategy: Strategy) -> Error {
+    fn rejected<K: Kind>(config: &Config<K>, device: &Device, strategy: Strategy) -> Error {
         let placed = Layer::random(config.clone(), 1).unwrap().to(device).unwrap();
         let before = placed.plan(3, 2).unwrap().strategy();
         let error = placed.set_strategy(strategy).unwrap_err();
@@ -187,7 +187,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
         error
     }
     let Some(gpu) = gpu() else { return };
-    let message = |config: LstmConfig, strategy| refused(&config, &gpu, strategy).to_string();
+    let message = |config: LstmConfig, strategy| rejected(&config, &gpu, strategy).to_string();
     assert_eq!(
         message(LstmConfig::new(2, 8).with_proj_size(3), Strategy::Sequence),
         "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h needs a separate dispatch \
@@ -196,7 +196,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     let gru = GruConfig::new(2, 8).with_num_layers(2).with_reset_after(false);
     for strategy in [Strategy::Sequence, Strategy::Wavefront] {
         assert_eq!(
-            refused(&gru, &gpu, strategy).to_string(),
+            rejected(&gru, &gpu, strategy).to_string(),
             format!(
                 "the {strategy} strategy for GRU(2, 8, num_layers=2, reset_after=false) is not supported: the second \
                  product of a step needs a separate dispatch"
@@ -207,7 +207,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     let (device, queue) = own_device(|limits| limits.max_compute_workgroup_size_x = 256);
     let small = under_test(Device::from_wgpu(device, queue));
     assert_eq!(
-        refused(&GruConfig::new(2, 257), &small, Strategy::Sequence).to_string(),
+        rejected(&GruConfig::new(2, 257), &small, Strategy::Sequence).to_string(),
         "the sequence kernel needs 512 of max_compute_workgroup_size_x, the device has 256"
     );
     for (config, why) in [
@@ -230,7 +230,7 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     let small = under_test(Device::from_wgpu(device, queue));
     let config = LstmConfig::new(2, 32).with_num_layers(4);
     assert_eq!(
-        refused(&config, &small, Strategy::Wavefront).to_string(),
+        rejected(&config, &small, Strategy::Wavefront).to_string(),
         format!(
             "the wavefront strategy for {config} is not supported: the recurrent weights of all layers exceed the \
              largest buffer of this device"
