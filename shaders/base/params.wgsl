@@ -16,7 +16,7 @@
 // A kernel is a concatenation of files; src/gpu/shader.rs lists the files of each kernel. The head of a file lists the
 // names it needs and the files that define them.
 //
-// Needs: `CHUNKS` from base/one_chunk.wgsl or base/wave.wgsl.
+// Needs: `CHUNKS` from base/one_chunk.wgsl or base/wavefront.wgsl.
 
 /// One layer over one chunk of time steps and, for the input product, one slice of its features. The host's counterpart
 /// is `plan/params.rs`.

@@ -15,7 +15,7 @@ use crate::memory::zeroed;
 use crate::plan::kernel::WeightArray;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
 use crate::plan::program::Name;
-use crate::plan::{WEIGHT_BLOCK, wave};
+use crate::plan::{WEIGHT_BLOCK, wavefront};
 use crate::precision::Precision;
 use crate::real::Real;
 use crate::tensor::Tensor;
@@ -85,7 +85,7 @@ impl PackedWeights {
         precision: Precision,
     ) -> Result<HashMap<Name, BufferRange>> {
         let limits = DeviceLimits { stacked_weights: true, ..context.limits };
-        if wave::check_model(config, &limits).is_err() {
+        if wavefront::check_model(config, &limits).is_err() {
             return Ok(HashMap::new());
         }
         let of_step = [WeightArray::Hh(0), WeightArray::BiasHh(0)].map(|array| {
@@ -109,8 +109,8 @@ impl PackedWeights {
 /// Returns the bytes from one layer to the next in a buffer that all layers share.
 fn bytes_of_layer(config: &RecurrentConfig, array: WeightArray, precision: Precision) -> u64 {
     let (elements, precision) = match array {
-        WeightArray::Hh(_) => (wave::weights_of_layer(config), precision),
-        _ => (wave::biases_of_layer(config), Precision::F32),
+        WeightArray::Hh(_) => (wavefront::weights_of_layer(config), precision),
+        _ => (wavefront::biases_of_layer(config), Precision::F32),
     };
     (elements * words(config.cell.gates(), precision) * size_of::<u32>()) as u64
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::plan::forward::padded_output;
 use crate::plan::params::{ChunkParams, SharedParams};
 use crate::plan::program::Name;
-use crate::plan::{F32, Plan, input_product, wave};
+use crate::plan::{F32, Plan, input_product, wavefront};
 
 // Every value counts elements of a binding, which is smaller than 2^32 bytes on every device, so it fits u32.
 impl Plan {
@@ -16,7 +16,7 @@ impl Plan {
     pub(crate) fn filled_params(&self) -> Result<Vec<u8>> {
         let layers = self.config.num_layers;
         let waves = if self.choice.recurrence.is_wave() { self.schedule.chunks() } else { 0 };
-        let waves = wave::waves(layers, waves).enumerate();
+        let waves = wavefront::waves(layers, waves).enumerate();
         let of_wave =
             |(wave, layers): (usize, Range<usize>)| layers.map(move |layer| self.params_of(layer, wave - layer, 0));
         self.schedule.params.fill(self.shared_params(), self.chunk_params(), waves.map(of_wave))
@@ -72,8 +72,8 @@ impl Plan {
             h_offset: (layer * config.directions() * state_arrays.rows * config.recurrent_size()) as u32,
             c_offset: self.c_offset(layer) as u32,
             gx_offset: place(chunk_steps * extents.batch * config.directions() * config.hidden_size),
-            w_offset: place(wave::weights_of_layer(config)),
-            b_offset: place(wave::biases_of_layer(config)),
+            w_offset: place(wavefront::weights_of_layer(config)),
+            b_offset: place(wavefront::biases_of_layer(config)),
             k_first: features.start as u32,
             k_end: features.end as u32,
             dropout_key: (self.task.keys_at() + 2 * layer.saturating_sub(1)) as u32,

@@ -6,7 +6,7 @@ use crate::plan::limits::{DeviceLimits, check};
 use crate::plan::params::{Blocks, ParamsLayout, Schedule};
 use crate::plan::program::{self, Array, Name, Owner, Program};
 use crate::plan::strategy::Recurrence;
-use crate::plan::{GX_BUDGET, MAX_CHUNK_STEPS, input_product, projection, wave};
+use crate::plan::{GX_BUDGET, MAX_CHUNK_STEPS, input_product, projection, wavefront};
 
 impl Forward<'_> {
     /// Checks every limit, and cuts the time into chunks that stay within the memory that the forward may take.
@@ -88,7 +88,7 @@ impl Forward<'_> {
         let of_step = product_flops(config, batch, slice).max(of_sequence);
         let by_work = (limits.submission_work / of_step.max(1)).max(1);
         let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS.min(by_turns) as u64);
-        let wanted = if self.is_wave() { wave::chunk_steps(time_steps, config.num_layers) } else { time_steps };
+        let wanted = if self.is_wave() { wavefront::chunk_steps(time_steps, config.num_layers) } else { time_steps };
         wanted.min(most as usize)
     }
 
@@ -98,7 +98,7 @@ impl Forward<'_> {
         let (waves, steps) = match self.choice.recurrence {
             Recurrence::Steps(_) => (0, chunk_steps),
             Recurrence::Sequence(_) => (0, 0),
-            Recurrence::Wavefront(_) => (wave::waves(layers, chunks).count(), chunk_steps),
+            Recurrence::Wavefront(_) => (wavefront::waves(layers, chunks).count(), chunk_steps),
         };
         Blocks { layers, chunks, slices, waves, steps }
     }

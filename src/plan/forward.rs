@@ -28,7 +28,7 @@ use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH, saturating_product};
 use crate::plan::params::Schedule;
 use crate::plan::program::{Array, Binding, Copy, Dispatch, Name, Owner, Program};
 use crate::plan::strategy::{Choice, Recurrence};
-use crate::plan::{F32, projection, wave};
+use crate::plan::{F32, projection, wavefront};
 use crate::precision::Precision;
 
 /// The inputs that a program is written from.
@@ -241,7 +241,7 @@ impl Forward<'_> {
     pub(super) fn dispatch(self, schedule: &Schedule, program: &mut Program) -> Result<()> {
         let (layers, chunks) = (self.config.num_layers, schedule.chunks());
         if self.is_wave() {
-            for (number, at_work) in wave::waves(layers, chunks).enumerate() {
+            for (number, at_work) in wavefront::waves(layers, chunks).enumerate() {
                 for layer in at_work.clone() {
                     self.input_products(schedule, layer, number - layer, program)?;
                 }

@@ -117,7 +117,10 @@ impl InputProductTile {
 impl fmt::Display for InputProductTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} units x {}", self.units(), Count(self.rows(), "row"))?;
-        if let Self::FewRows(tile) = self { write!(f, ", sum split {}-fold", tile.split) } else { Ok(()) }
+        match self {
+            Self::FewRows(tile) if tile.split > 1 => write!(f, ", sum split {}-fold", tile.split),
+            _ => Ok(()),
+        }
     }
 }
 

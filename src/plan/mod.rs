@@ -18,7 +18,7 @@ pub(crate) mod sequence;
 pub(crate) mod shipped;
 pub(crate) mod step;
 pub(crate) mod strategy;
-pub(crate) mod wave;
+pub(crate) mod wavefront;
 
 use std::ops::Range;
 

@@ -56,7 +56,7 @@ pub(crate) struct StepParams {
     pub(crate) index: u32,
 }
 
-/// The most chunks of a dispatch; `CHUNKS` of shaders/base/wave.wgsl.
+/// The most chunks of a dispatch; `CHUNKS` of shaders/base/wavefront.wgsl.
 pub(crate) const MAX_CHUNKS: usize = 32;
 
 /// Returns the bytes that a dispatch over `chunks` chunks reads: the shared parameters, and those of each chunk.

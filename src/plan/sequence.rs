@@ -107,7 +107,8 @@ impl SequenceTile {
 impl fmt::Display for SequenceTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weights = if self.held { "held in registers" } else { "read each step" };
-        write!(f, "{} units x 1 row, sum split {}-fold, weights {weights}", self.units, self.split)
+        let split = if self.split > 1 { format!(", sum split {}-fold", self.split) } else { String::new() };
+        write!(f, "{} units x 1 row{split}, weights {weights}", self.units)
     }
 }
 

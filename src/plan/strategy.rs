@@ -10,7 +10,7 @@ use crate::plan::kernel::{Constants, Kernel, Role};
 use crate::plan::limits::DeviceLimits;
 use crate::plan::sequence::{self, SequenceTile};
 use crate::plan::step::{self, StepTile};
-use crate::plan::wave;
+use crate::plan::wavefront;
 use crate::strategy::Strategy;
 
 /// The way in which the recurrence is dispatched.
@@ -58,7 +58,7 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
     let asked = |strategy, why| match strategy {
         Strategy::Auto | Strategy::Step => Ok((Recurrence::Steps(step), why)),
         Strategy::Sequence => Ok((Recurrence::Sequence(sequence::tile(config, limits)?), why)),
-        Strategy::Wavefront => wave::check_model(config, limits).map(|()| (Recurrence::Wavefront(step), why)),
+        Strategy::Wavefront => wavefront::check_model(config, limits).map(|()| (Recurrence::Wavefront(step), why)),
     };
     let best = || {
         let sequence = sequence::tile(config, limits).ok().and_then(|tile| {
@@ -66,7 +66,7 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
             Some((Recurrence::Sequence(tile), why))
         });
         let wave = || {
-            wave::check_model(config, limits).ok()?;
+            wavefront::check_model(config, limits).ok()?;
             Some((Recurrence::Wavefront(step), wave_pays(config, task, limits.software)?))
         };
         sequence.or_else(wave).unwrap_or((Recurrence::Steps(step), of_step))

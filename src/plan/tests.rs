@@ -1,3 +1,8 @@
+//! What a plan does, in which order, and how it explains itself.
+
+mod bounds;
+mod strategy;
+
 use super::*;
 use crate::extents::Extents;
 use crate::layer::LstmConfig;
@@ -81,18 +86,6 @@ fn plans_of_steps(config: &LstmConfig, time_steps: usize, batch: usize, workgrou
     })
 }
 
-const BATCHES: [usize; 9] = [1, 2, 4, 5, 8, 9, 16, 64, 200];
-
-#[test]
-fn the_tile_does_not_depend_on_the_length() {
-    for (batch, hidden) in BATCHES.into_iter().flat_map(|batch| [(batch, 5), (batch, 1024)]) {
-        let of_length =
-            |t| plans_of_steps(&LstmConfig::new(3, hidden), t, batch, 16_384).map(|plan| plan.unwrap().choice);
-        let [one, few, many] = [1, 7, 5000].map(of_length);
-        assert!(one == few && few == many, "B = {batch}, H = {hidden}");
-    }
-}
-
 #[test]
 fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
     let config = LstmConfig::new(512, 512);
@@ -109,26 +102,6 @@ fn an_ordinary_forward_is_one_submission_and_a_long_one_is_cut() {
     }
     // Two operations per weight (8·H² of them), row and step.
     assert_eq!(long.flops(), 2 * 8 * 1024 * 1024 * 200 * 64);
-}
-
-/// Less memory means fewer steps at a time, down to the point where a single step does not fit.
-#[test]
-fn a_forward_stays_within_its_memory_limit() {
-    let config = LstmConfig::new(64, 128).with_num_layers(3);
-    let free = plan(&config, 500, 16).unwrap();
-    let with = |forward_memory| plan_with(&config, 500, 16, &DeviceLimits { forward_memory, ..limits() });
-    let least = free.device_bytes() - free.program.bytes(Name::Gx);
-    for memory in [free.device_bytes(), free.device_bytes() - 1, least + (4 << 20), least + (1 << 20)] {
-        let plan = with(memory).unwrap();
-        assert!(plan.device_bytes() <= memory, "{} of {memory}", plan.device_bytes());
-        assert_eq!(plan.schedule.chunk_steps < free.schedule.chunk_steps, memory < free.device_bytes());
-        assert_eq!(plan.choice, free.choice);
-    }
-    let error = with(least).unwrap_err().to_string();
-    assert!(
-        error.starts_with("a forward needs ") && error.contains("of the bytes that set_memory_limit allows"),
-        "{error}"
-    );
 }
 
 /// By arithmetic alone, none of these would be cut: dispatches that do almost nothing, weights that are read for one
@@ -148,87 +121,6 @@ fn submissions_stay_short_whatever_takes_their_time() {
             "{config}"
         );
     }
-}
-
-#[test]
-fn the_chunk_keeps_gx_within_its_budget() {
-    // A step takes 16·H·B bytes; 64 MiB hold 1024 of these.
-    for (hidden, batch, steps) in [(64, 64, 1024), (128, 32, 1024), (1, 1, MAX_CHUNK_STEPS)] {
-        let plan = plan(&LstmConfig::new(1, hidden), 5000, batch).unwrap();
-        assert_eq!(plan.schedule.chunk_steps, steps, "{hidden} {batch}");
-        assert!(plan.program.bytes(Name::Gx) <= GX_BUDGET);
-    }
-    // One step that is larger than the budget is a chunk of its own, as long as it fits a binding.
-    let plan = plan(&LstmConfig::new(1, 1000), 3, 5000).unwrap();
-    assert_eq!((plan.schedule.chunk_steps, plan.program.bytes(Name::Gx)), (1, 80_000_000));
-}
-
-#[test]
-fn exceeded_limits_are_reported_before_anything_else() {
-    let message = |config: LstmConfig, t, b| plan(&config, t, b).unwrap_err().to_string();
-    assert_eq!(
-        message(LstmConfig::new(1, 1000), 1, 10_000),
-        "gx of one time step needs 160000000 of max_storage_buffer_binding_size, the device has 134217728"
-    );
-    assert_eq!(
-        message(LstmConfig::new(1, 1), usize::MAX, 2),
-        format!("the input needs {} of max_storage_buffer_binding_size, the device has 134217728", u64::MAX)
-    );
-    let narrow = DeviceLimits { groups_per_dimension: 10, ..limits() };
-    let config = LstmConfig::new(1, 200);
-    let error = plan_with(&config, 1, 1, &narrow).unwrap_err().to_string();
-    assert_eq!(error, "the input product needs 25 of max_compute_workgroups_per_dimension, the device has 10");
-    let little = DeviceLimits { workgroup_storage: 4096, ..limits() };
-    let error = plan_with(&config, 1, 1, &little).unwrap_err().to_string();
-    assert_eq!(error, "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 4096");
-}
-
-/// Covers WebGPU and OpenGL ES 3.1 (wgpu's downlevel defaults), which leave slightly less workgroup memory.
-#[test]
-fn every_batch_has_a_tile_that_fits_every_device() {
-    for (batch, hidden) in BATCHES.into_iter().flat_map(|batch| [(batch, 5), (batch, 1024)]) {
-        for workgroup_storage in [16_384, 16_352] {
-            for plan in plans_of_steps(&LstmConfig::new(3, hidden), 2, batch, workgroup_storage) {
-                plan.unwrap();
-            }
-        }
-    }
-}
-
-/// Arithmetic on sizes that nothing can hold comes before they are rejected.
-#[test]
-fn sizes_beyond_all_limits_are_rejected() {
-    for (t, b) in [(16, 1 << 60), (1, usize::MAX), (0, usize::MAX), (usize::MAX, usize::MAX)] {
-        let error = plan(&LstmConfig::new(3, 5).with_num_layers(2), t, b).unwrap_err();
-        assert!(matches!(error, Error::Limit { .. }), "{error}");
-    }
-}
-
-#[test]
-fn the_input_products_own_limits_are_checked() {
-    let config = LstmConfig::new(3, 5);
-    let message = |limits: DeviceLimits| plan_with(&config, 1, 1, &limits).unwrap_err().to_string();
-    assert_eq!(
-        message(DeviceLimits { workgroup_storage: 8000, ..limits() }),
-        "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 8000"
-    );
-    assert_eq!(
-        message(DeviceLimits { workgroup_size: [4, 256, 64], ..limits() }),
-        "the input product needs 8 of max_compute_workgroup_size_x, the device has 4"
-    );
-}
-
-#[test]
-fn huge_sizes_are_limit_errors_too() {
-    let deep = LstmConfig::new(1, 1).with_num_layers(100_000);
-    let plan_of = |t, b| plan_with(&deep, t, b, &limits());
-    // Without rows there is nothing to hold.
-    assert_eq!(plan_of(usize::MAX, 0).unwrap().dispatch_count(), 0);
-    assert!(plan_of(usize::MAX, usize::MAX).is_err());
-    assert_eq!(
-        plan_of(20_000_000, 1).unwrap_err().to_string(),
-        "the parameter buffer needs 125004800000 of max_buffer_size, the device has 268435456"
-    );
 }
 
 #[test]
@@ -263,40 +155,6 @@ fn a_plan_explains_what_it_does_and_why() {
     );
     let small = format!("{plan}");
     assert!(small.starts_with("step (16 units x 32 rows, sum split 4-fold), 150 steps in 3 chunks"), "{small}");
-}
-
-fn strategy_of(config: &LstmConfig, time_steps: usize, batch: usize, limits: &DeviceLimits) -> Strategy {
-    plan_with(config, time_steps, batch, limits).unwrap().strategy()
-}
-
-#[test]
-fn the_strategy_follows_from_sizes_and_device() {
-    let gpu = limits();
-    let software = DeviceLimits { software: true, ..gpu };
-    let stack = LstmConfig::new(64, 256).with_num_layers(4);
-    for (config, t, b, expected, on_software) in [
-        // All weights in registers.
-        (LstmConfig::new(64, 64), 100, 1, Strategy::Sequence, Strategy::Sequence),
-        (LstmConfig::new(64, 64), 100, 1000, Strategy::Sequence, Strategy::Step),
-        // 256 KiB of weights, read again for each row.
-        (LstmConfig::new(64, 128), 100, 16, Strategy::Sequence, Strategy::Step),
-        (LstmConfig::new(64, 128), 100, 17, Strategy::Step, Strategy::Step),
-        (LstmConfig::new(64, 129), 100, 1, Strategy::Step, Strategy::Step),
-        // Overlapping layers, except if a step keeps a GPU busy or there are few steps.
-        (stack.clone(), 100, 1, Strategy::Wavefront, Strategy::Step),
-        (stack.clone(), 100, 64, Strategy::Step, Strategy::Step),
-        (stack.clone(), 10, 1, Strategy::Step, Strategy::Step),
-        (stack.clone().with_bidirectional(true), 100, 1, Strategy::Step, Strategy::Step),
-        (stack.clone().with_proj_size(32), 100, 1, Strategy::Step, Strategy::Step),
-    ] {
-        let name = format!("{config}, T = {t}, B = {b}");
-        assert_eq!(strategy_of(&config, t, b, &gpu), expected, "{name}");
-        assert_eq!(strategy_of(&config, t, b, &software), on_software, "{name} on a software adapter");
-    }
-    // 256 invocations own at most 256 units.
-    let task = Task::forward(Extents::batched(&LstmConfig::new(1, 257).0, 3, 1));
-    let asked = Task { strategy: Strategy::Sequence, ..task };
-    assert!(matches!(Plan::new(&LstmConfig::new(1, 257).0, Precision::F32, asked, &gpu), Err(Error::Limit { .. })));
 }
 
 /// Each layer's step comes after its input product and the layer below's chunk, in waves that overlap.
@@ -337,86 +195,4 @@ fn a_wave_runs_every_step_of_every_layer_once_and_in_order() {
         }
         assert_eq!(done, vec![t as u32; layers]);
     }
-}
-
-/// Overlapping layers needs room for all their outputs: if it is missing and the wavefront was not requested, the plan
-/// uses steps.
-#[test]
-fn a_wave_that_does_not_fit_gives_way_to_steps() {
-    let config = LstmConfig::new(10, 256).with_num_layers(4);
-    let wave = plan(&config, 100, 1).unwrap();
-    let less = DeviceLimits { forward_memory: wave.device_bytes() - wave.program.bytes(Name::Gx), ..limits() };
-    let steps = plan_with(&config, 100, 1, &less).unwrap();
-    assert_eq!(steps.strategy(), Strategy::Step);
-    assert!(steps.device_bytes() <= less.forward_memory && steps.choice.why.contains("memory"), "{steps:#}");
-    let asked = Task { strategy: Strategy::Wavefront, ..steps.task };
-    assert!(matches!(Plan::new(&config.0, Precision::F32, asked, &less), Err(Error::Limit { .. })));
-}
-
-/// The tile is the largest that keeps a large GPU busy, and the same for every T.
-#[test]
-fn the_tile_follows_from_rows_and_units() {
-    let size = |hidden: usize, batch: usize| {
-        let config = LstmConfig::new(1, hidden);
-        let task = Task { strategy: Strategy::Step, ..Task::forward(Extents::batched(&config.0, 1, batch)) };
-        Plan::new(&config.0, Precision::F32, task, &limits()).unwrap().choice.recurrence.to_string()
-    };
-    for (hidden, batch, expected) in [
-        (512, 1, "8 units x 1 row, sum split 32-fold"),
-        (512, 4, "16 units x 4 rows, sum split 16-fold"),
-        (512, 8, "16 units x 8 rows, sum split 8-fold"),
-        (512, 16, "8 units x 16 rows, sum split 8-fold"),
-        (512, 64, "8 units x 16 rows, sum split 8-fold"),
-        (1024, 64, "16 units x 32 rows, sum split 4-fold"),
-        (2048, 16, "8 units x 16 rows, sum split 8-fold"),
-        (2048, 32, "16 units x 32 rows, sum split 4-fold"),
-    ] {
-        assert_eq!(size(hidden, batch), expected, "H = {hidden}, B = {batch}");
-    }
-}
-
-/// Fewer steps at a time save more than gx alone, but cost blocks of chunks: any limit that some number of chunks
-/// satisfies is accepted.
-#[test]
-fn a_memory_limit_that_some_number_of_chunks_satisfies_is_enough() {
-    for strategy in [Strategy::Step, Strategy::Sequence, Strategy::Wavefront] {
-        let config = LstmConfig::new(1, 2).with_num_layers(2);
-        let task = Task { strategy, ..Task::forward(Extents::batched(&config.0, 3000, 1)) };
-        let with =
-            |forward_memory| Plan::new(&config.0, Precision::F32, task, &DeviceLimits { forward_memory, ..limits() });
-        let free = with(u64::MAX).unwrap();
-        let Error::Limit { need: least, .. } = with(0).unwrap_err() else { panic!("no limit") };
-        assert!(least <= free.device_bytes());
-        for memory in [free.device_bytes() - 1, free.device_bytes() / 2, least + 5000, least] {
-            let plan = with(memory.clamp(least, free.device_bytes())).unwrap();
-            assert!(plan.device_bytes() <= memory.max(least), "{strategy} {memory}: {plan:#}");
-        }
-        assert!(with(least - 1).is_err());
-    }
-}
-
-/// A device with large workgroups and little memory for them gets smaller ones.
-#[test]
-fn a_sequence_uses_a_workgroup_that_fits_the_memory() {
-    let large = DeviceLimits { workgroup_invocations: 1024, workgroup_size: [1024, 1024, 64], ..limits() };
-    for (hidden, invocations) in [(65, 256), (100, 256), (256, 256), (257, 1024), (1000, 1024)] {
-        let config = LstmConfig::new(1, hidden);
-        let task = Task { strategy: Strategy::Sequence, ..Task::forward(Extents::batched(&config.0, 3, 1)) };
-        let of_invocations = |n| DeviceLimits { workgroup_invocations: n, ..large };
-        let runs = Plan::new(&config.0, Precision::F32, task, &of_invocations(invocations)).is_ok();
-        assert_eq!(Plan::new(&config.0, Precision::F32, task, &large).is_ok(), runs, "{hidden}");
-    }
-}
-
-/// A strategy that was found fastest by timing was not requested: if it does not fit, the plan uses steps.
-#[test]
-fn a_timed_strategy_that_does_not_fit_gives_way_to_steps() {
-    let config = LstmConfig::new(4, 65).with_num_layers(6);
-    let task = Task::forward(Extents::batched(&config.0, 400, 4));
-    let steps = Plan::new(&config.0, Precision::F32, Task { strategy: Strategy::Step, ..task }, &limits()).unwrap();
-    let tuned = Task { tuned: Some(Strategy::Wavefront), ..task };
-    let wave = Plan::new(&config.0, Precision::F32, tuned, &limits()).unwrap();
-    assert_eq!((wave.strategy(), wave.choice.why), (Strategy::Wavefront, "the fastest when timed on this device"));
-    let less = DeviceLimits { forward_memory: steps.device_bytes(), ..limits() };
-    assert_eq!(Plan::new(&config.0, Precision::F32, tuned, &less).unwrap().strategy(), Strategy::Step);
 }

@@ -65,7 +65,8 @@ fn imports_go_by_module_and_downwards() {
             continue;
         }
         let own = *rank.get(room.as_str()).unwrap_or_else(|| panic!("{room} is missing from the order of the modules"));
-        let is_test = path.iter().any(|part| ["tests.rs", "bits.rs", "effects.rs"].iter().any(|test| part == *test));
+        let is_test =
+            path.iter().any(|part| ["tests", "tests.rs", "bits.rs", "effects.rs"].iter().any(|test| part == *test));
         let text = std::fs::read_to_string(&file).unwrap();
         // A module's own tests may use modules above it.
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
