@@ -27,6 +27,7 @@
 //! | work within your own wgpu program | [`Device::from_wgpu`], [`Placed::encode`], [`LstmBuffers`] |
 //! | work on h and c between steps with kernels of your own | [`PlacedCell::encode`], [`LstmCellBuffers`] |
 //! | load a hand-written LSTM, one Linear per gate | [`ConcatGates`] |
+//! | see what a file holds, or load whatever layer it holds | [`TensorFile::layers`], [`AnyLayer`] |
 //! | read or write other tensors of a file | [`TensorFile`] |
 //! | exchange packed sequences with PyTorch | [`PackedSequence`] |
 //! | train with dropout | [`Placed::set_mode`], [`Mode`] |
@@ -35,7 +36,7 @@
 //!
 //! # How it fits together
 //! A model is described once (a [`Config`] and weights make a [`Layer`]: an [`Lstm`], [`Gru`] or [`Rnn`]) and placed on
-//! a [`Device`] ([`Placed`]): placing packs and uploads the weights, and running only runs. A forward on a GPU is one
+//! a [`Device`] ([`Placed`]): placing packs and uploads the weights once. A forward on a GPU is one
 //! submission and one readback; with buffers of your own, [`Placed::encode`] records it between your own passes and
 //! needs neither.
 //!
