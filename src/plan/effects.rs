@@ -1,6 +1,6 @@
 //! Execution of programs on the host, as far as which elements their dispatches read and write: every element is
-//! written before it is read, no dispatch reads an element that another of its invocations writes, and every result is
-//! written.
+//! written before it is read, no dispatch reads an element that another of its invocations writes, every step reads the
+//! gx of its own layer and time, and every result is written.
 //!
 //! The reads and writes of each kernel are specified here a second time, by the indices of the shaders, so that
 //! programs and their parameters are checked against something other than themselves.
@@ -23,11 +23,16 @@ type Element = (Name, usize);
 /// The unit of a row and direction that an invocation finishes.
 type Owner = (usize, usize, usize, usize);
 
-/// The invocations of a dispatch that read and write each element.
+/// A step of a layer, which is known by where its h begins.
+type LayerStep = (u32, usize);
+
+/// The invocations of a dispatch that read and write each element, and the steps whose gx they are.
 #[derive(Default)]
 struct Effects {
     reads: HashMap<Element, Vec<Owner>>,
     writes: HashMap<Element, Owner>,
+    gx_reads: Vec<(usize, LayerStep)>,
+    gx_writes: Vec<(usize, LayerStep)>,
 }
 
 impl Effects {
@@ -48,6 +53,7 @@ struct Run<'a> {
     shared: SharedParams,
     params: Vec<u8>,
     written: HashMap<Name, Vec<bool>>,
+    gx: HashMap<usize, LayerStep>,
 }
 
 impl<'a> Run<'a> {
@@ -57,7 +63,7 @@ impl<'a> Run<'a> {
         let gates = plan.config.cell.gates();
         let elements = |array: &Array| array.bytes as usize / 4 / if array.name == Name::Gx { gates } else { 1 };
         let written = plan.program.arrays.iter().map(|array| (array.name, vec![false; elements(array)])).collect();
-        Self { plan, call, shared, params, written }
+        Self { plan, call, shared, params, written, gx: HashMap::new() }
     }
 
     fn mark(&mut self, name: Name, range: Range<usize>) {
@@ -112,7 +118,11 @@ impl<'a> Run<'a> {
                 _ => self.step(&mut effects, &names, n, &chunk, index(), sources.product, false),
             }
         }
-        let Effects { reads, writes } = effects;
+        let Effects { reads, writes, gx_reads, gx_writes } = effects;
+        for (at, step) in gx_reads {
+            assert_eq!(self.gx.get(&at), Some(&step), "gx {at} is of another layer or step");
+        }
+        self.gx.extend(gx_writes);
         for ((name, at), owners) in reads {
             let array = self.written.get(&name).unwrap_or_else(|| panic!("{name:?} is not in the table"));
             assert!(array[at], "{name:?} {at} is read before it is written");
@@ -147,6 +157,7 @@ impl<'a> Run<'a> {
                     effects.read(owner, Name::Gx, gx);
                 }
                 effects.write(owner, Name::Gx, gx);
+                effects.gx_writes.push((gx, (chunk.h_offset, chunk.first_step as usize + index)));
             }
         }
     }
@@ -222,6 +233,7 @@ impl<'a> Run<'a> {
             let owner = if whole { (n, d, b, 0) } else { (n, d, b, u) };
             let row = ((index * batch as usize + b) * directions as usize + d) * hidden_size as usize;
             effects.read(owner, gx, chunk.gx_offset as usize + row + u);
+            effects.gx_reads.push((chunk.gx_offset as usize + row + u, (chunk.h_offset, s)));
             if s < self.call.length(b) {
                 for k in 0..recurrent_size as usize {
                     match product {
