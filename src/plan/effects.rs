@@ -1,6 +1,6 @@
 //! Execution of programs on the host, as far as which elements their dispatches read and write: every element is
-//! written before it is read, no dispatch reads an element that another of its invocations writes, every step reads the
-//! gx of its own layer and time, and every result is written.
+//! written before it is read, no dispatch reads an element that another of its invocations writes, every layer reads the
+//! gx of its own steps and the output of the layer below, and every result is written.
 //!
 //! The reads and writes of each kernel are specified here a second time, by the indices of the shaders, so that
 //! programs and their parameters are checked against something other than themselves.
@@ -23,16 +23,16 @@ type Element = (Name, usize);
 /// The unit of a row and direction that an invocation finishes.
 type Owner = (usize, usize, usize, usize);
 
-/// A step of a layer, which is known by where its h begins.
-type LayerStep = (u32, usize);
+/// A layer and a time.
+type LayerTime = (usize, usize);
 
-/// The invocations of a dispatch that read and write each element, and the steps whose gx they are.
+/// The invocations of a dispatch that read and write each element, and whose gx or output the elements are.
 #[derive(Default)]
 struct Effects {
     reads: HashMap<Element, Vec<Owner>>,
     writes: HashMap<Element, Owner>,
-    gx_reads: Vec<(usize, LayerStep)>,
-    gx_writes: Vec<(usize, LayerStep)>,
+    expected: Vec<(Element, LayerTime)>,
+    made: Vec<(Element, LayerTime)>,
 }
 
 impl Effects {
@@ -53,7 +53,7 @@ struct Run<'a> {
     shared: SharedParams,
     params: Vec<u8>,
     written: HashMap<Name, Vec<bool>>,
-    gx: HashMap<usize, LayerStep>,
+    made: HashMap<Element, LayerTime>,
 }
 
 impl<'a> Run<'a> {
@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
         let gates = plan.config.cell.gates();
         let elements = |array: &Array| array.bytes as usize / 4 / if array.name == Name::Gx { gates } else { 1 };
         let written = plan.program.arrays.iter().map(|array| (array.name, vec![false; elements(array)])).collect();
-        Self { plan, call, shared, params, written, gx: HashMap::new() }
+        Self { plan, call, shared, params, written, made: HashMap::new() }
     }
 
     fn mark(&mut self, name: Name, range: Range<usize>) {
@@ -118,11 +118,11 @@ impl<'a> Run<'a> {
                 _ => self.step(&mut effects, &names, n, &chunk, index(), sources.product, false),
             }
         }
-        let Effects { reads, writes, gx_reads, gx_writes } = effects;
-        for (at, step) in gx_reads {
-            assert_eq!(self.gx.get(&at), Some(&step), "gx {at} is of another layer or step");
+        let Effects { reads, writes, expected, made } = effects;
+        for (element, of) in expected {
+            assert_eq!(self.made.get(&element), Some(&of), "{element:?} is of another layer or time");
         }
-        self.gx.extend(gx_writes);
+        self.made.extend(made);
         for ((name, at), owners) in reads {
             let array = self.written.get(&name).unwrap_or_else(|| panic!("{name:?} is not in the table"));
             assert!(array[at], "{name:?} {at} is read before it is written");
@@ -150,16 +150,27 @@ impl<'a> Run<'a> {
                 let row = chunk.x_offset as usize + t * chunk.x_stride_t as usize + b * chunk.x_stride_b as usize;
                 // All units read the same features; one stands for all.
                 let features = if u == 0 { chunk.k_first..chunk.k_end } else { 0..0 };
-                features.for_each(|k| effects.read(owner, names[0], row + k as usize));
+                for at in features.map(|k| row + k as usize) {
+                    effects.read(owner, names[0], at);
+                    if names[0] != Name::Input {
+                        effects.expected.push(((names[0], at), (self.layer(chunk) - 1, t)));
+                    }
+                }
                 let gx = ((index * batch as usize + b) * directions as usize + d) * hidden_size as usize + u;
                 let gx = chunk.gx_offset as usize + gx;
                 if chunk.k_first > 0 {
                     effects.read(owner, Name::Gx, gx);
                 }
                 effects.write(owner, Name::Gx, gx);
-                effects.gx_writes.push((gx, (chunk.h_offset, chunk.first_step as usize + index)));
+                effects.made.push(((Name::Gx, gx), (self.layer(chunk), t)));
             }
         }
+    }
+
+    /// Returns the layer of a chunk, by where its h begins.
+    fn layer(&self, chunk: &ChunkParams) -> usize {
+        let SharedParams { directions, state_rows, recurrent_size, .. } = self.shared;
+        (chunk.h_offset / (directions * state_rows * recurrent_size)) as usize
     }
 
     fn h_index(&self, chunk: &ChunkParams, d: usize, b: usize, k: usize) -> usize {
@@ -194,7 +205,9 @@ impl<'a> Run<'a> {
         let length = self.call.length(b);
         let t = self.call.time_of(s, d, b);
         let y_at = chunk.y_offset as usize + t * chunk.y_stride_t as usize + b * chunk.y_stride_b as usize;
-        effects.write(owner, y, y_at + d * self.shared.recurrent_size as usize + k);
+        let y_at = y_at + d * self.shared.recurrent_size as usize + k;
+        effects.write(owner, y, y_at);
+        effects.made.push(((y, y_at), (self.layer(chunk), t)));
         if s < length {
             effects.write(owner, h, self.h_before(chunk, s + 1, d, b, k));
         }
@@ -233,7 +246,8 @@ impl<'a> Run<'a> {
             let owner = if whole { (n, d, b, 0) } else { (n, d, b, u) };
             let row = ((index * batch as usize + b) * directions as usize + d) * hidden_size as usize;
             effects.read(owner, gx, chunk.gx_offset as usize + row + u);
-            effects.gx_reads.push((chunk.gx_offset as usize + row + u, (chunk.h_offset, s)));
+            let time = self.call.time_of(s, d, b);
+            effects.expected.push(((gx, chunk.gx_offset as usize + row + u), (self.layer(chunk), time)));
             if s < self.call.length(b) {
                 for k in 0..recurrent_size as usize {
                     match product {
