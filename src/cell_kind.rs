@@ -39,7 +39,7 @@ pub(crate) enum CellKind {
 /// The description of a cell.
 #[derive(Debug)]
 struct Description {
-    /// Returns PyTorch's name of the layer without `nn.`.
+    /// PyTorch's name of the layer without `nn.`.
     name: &'static str,
     /// The name with its article.
     one: &'static str,
@@ -48,7 +48,7 @@ struct Description {
     /// The recurrent products of a step in order, each as the range of gates that it yields. The first multiplies h;
     /// the second multiplies the first product's result.
     products: &'static [Range<usize>],
-    /// Returns the arrays that the cell carries from step to step, h first.
+    /// The arrays that the cell carries from step to step, h first.
     states: &'static [StateName],
     /// True if a projection of h may follow a step (Sak et al. 2014).
     projects: bool,

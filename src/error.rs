@@ -77,7 +77,7 @@ pub enum Error {
     SafeTensors {
         /// The file, or "bytes".
         origin: String,
-        /// What the file is instead and how to convert it, if that can be told.
+        /// What the file is instead and how to convert it, if that can be determined.
         advice: Option<&'static str>,
         /// The parser's reason.
         source: safetensors::SafeTensorError,
@@ -109,7 +109,7 @@ pub enum Error {
         missing: String,
         /// The prefixes under which there is a model.
         found: Vec<String>,
-        /// Cells where a layer was looked for, and the reverse: the one under `prefix`, or if there is none and `found`
+        /// Cells where a layer was requested, and the reverse: the one under `prefix`, or if there is none and `found`
         /// is empty, all of the file.
         others: Vec<OtherModel>,
     },
@@ -245,7 +245,7 @@ pub struct ArgumentMismatch {
     pub got: String,
 }
 
-/// A cell in a file where a layer was looked for, or the reverse.
+/// A cell in a file where a layer was requested, or the reverse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OtherModel {

@@ -34,7 +34,7 @@ pub(crate) enum Input<'a, F> {
 }
 
 impl<F: Real> Session<F> {
-    /// Zero states of `rows` rows, which is > 0. Tiles are chosen for this many, and stay when it grows. `reads_output`
+    /// Creates zero states for `rows` > 0 rows. Tiles are chosen for this number, and stay when it grows. `reads_output`
     /// says whether pushes give their output.
     pub(crate) async fn new(model: &PlacedModel<F>, rows: usize, reads_output: bool) -> Result<Self> {
         let state_arrays = StateArrays { rows, tile_batch: rows };
@@ -45,7 +45,7 @@ impl<F: Real> Session<F> {
         Ok(Self { config: model.config.clone(), state_arrays, resident })
     }
 
-    /// How many rows there is room for.
+    /// Returns the number of rows that there is room for.
     pub(crate) fn rows(&self) -> usize {
         self.state_arrays.rows
     }
@@ -94,7 +94,7 @@ impl<F: Real> Session<F> {
         }
     }
 
-    /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`, h first.
+    /// Reads the states of some rows, one range after another: each `[L·D, rows, ·]`, h first.
     pub(crate) async fn read(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
         match &self.resident {
             // A copy of no bytes is an error on a device.
@@ -104,7 +104,7 @@ impl<F: Real> Session<F> {
         }
     }
 
-    /// Sets the states of some rows, one range behind the other: each `[L·D, rows, ·]`; zeros if `None`.
+    /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`.
     pub(crate) async fn write(&mut self, rows: &[Range<usize>], states: Option<&[&[F]]>, wait: Wait) -> Result<()> {
         match &mut self.resident {
             _ if rows.iter().all(Range::is_empty) => {}
@@ -114,7 +114,7 @@ impl<F: Real> Session<F> {
         Ok(())
     }
 
-    /// Makes room for `rows` rows; those that are there keep their states, new ones have zeros.
+    /// Makes room for `rows` rows; existing rows keep their states, new ones start from zeros.
     pub(crate) async fn grow(&mut self, rows: usize) -> Result<()> {
         match &mut self.resident {
             Resident::Cpu(session) => session.grow(rows)?,

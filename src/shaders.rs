@@ -52,8 +52,8 @@ impl Shader {
             true => name.to_lowercase(),
             false => format!("{}{value}", name.to_lowercase()),
         }));
-        if sources.wave {
-            parts.push("wave".to_owned());
+        if sources.wavefront {
+            parts.push("wavefront".to_owned());
         }
         Self {
             name: parts.join("-"),
@@ -88,7 +88,7 @@ mod tests {
         let shaders = shaders();
         let names: HashSet<_> = shaders.iter().map(|shader| &shader.name).collect();
         assert_eq!(names.len(), shaders.len());
-        for name in ["step_one_row-lstm-f16-units8-split32", "step_many_rows-gru-f32-units8-row_tiles4-wave"] {
+        for name in ["step_one_row-lstm-f16-units8-split32", "step_many_rows-gru-f32-units8-row_tiles4-wavefront"] {
             assert!(shaders.iter().any(|shader| shader.name == name), "{name}");
         }
         assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))));

@@ -43,8 +43,8 @@ fn weights_at(at: u32) -> Gates {
     return unpack_weights(w_hh[at]);
 }
 
-// The inputs of the cell of one unit of one row other than W_hh·h. None of them depends on that product, so kernels
-// load them before it.
+// The inputs of the cell of one unit of one row other than W_hh·h. None of them depends on that product, so most
+// kernels load them before it.
 struct Pending {
     gx: InputGates,
     b_hh: Gates,

@@ -66,7 +66,7 @@ impl<F: Real, S: ndarray::Data<Elem = F>, D: ndarray::Dimension> StepInput<F> fo
     }
 }
 
-/// h, `[B, H]` or unbatched `[H]`, as it is when the step is asked for.
+/// h, `[B, H]` or unbatched `[H]`, as it is when the step is requested.
 impl<K: Kind, F: Real> StepInput<F> for CellState<K, F> {
     fn as_step_source(&self) -> StepSource<'_, F> {
         StepSource(Ok(self.h_as_source()))

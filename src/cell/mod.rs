@@ -210,7 +210,7 @@ impl<K: Kind, F: Real> Cell<K, F> {
         &self.weights
     }
 
-    /// Places the cell on a device: weights are packed and uploaded once, here. [`place`](Self::place) asks for another
+    /// Places the cell on a device: weights are packed and uploaded once. [`place`](Self::place) can choose another
     /// precision, and does not block.
     ///
     /// # Errors
@@ -222,7 +222,7 @@ impl<K: Kind, F: Real> Cell<K, F> {
         pollster::block_on(Place::new(self, device).cell(Wait::Blocking))
     }
 
-    /// Asks for the cell on a device, with weights in a [precision](Request::precision). See [`Request`].
+    /// Requests placing the cell on a device, with weights in a [precision](Request::precision). See [`Request`].
     ///
     /// # Errors
     /// When it runs, as [`to`](Self::to).

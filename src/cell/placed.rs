@@ -85,7 +85,7 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         pollster::block_on(step.state(Wait::Blocking))
     }
 
-    /// Asks for a step between arrays of the host, from a [state](Request::state) or from zeros. See [`Request`].
+    /// Requests a step between arrays of the host, from a [state](Request::state) or from zeros. See [`Request`].
     ///
     /// # Errors
     /// When it runs, as [`forward`](Self::forward).
@@ -133,7 +133,7 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         pollster::block_on(self.step_waiting(input.as_step_source().0, state, Wait::Blocking))
     }
 
-    /// Asks for a [`step`](Self::step). When its future is dropped before its end, the state is unspecified. See
+    /// Requests a [`step`](Self::step). When its future is dropped before its end, the state is unspecified. See
     /// [`Request`].
     ///
     /// # Errors

@@ -22,7 +22,7 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
     /// Records a step of B = `batch` rows into `encoder`, over buffers on the same device: no submission, no wait, no
     /// readback. The state lies in the caller's buffers, so that kernels of the program's own can work on it between
     /// the steps, and a sequence of such steps is one submission. Device memory is made at the first recording of a
-    /// batch; each recording has a small buffer of its own. [`request_encode`](Self::request_encode) does not block.
+    /// batch; each recording has a small separate buffer. [`request_encode`](Self::request_encode) does not block.
     ///
     /// ```no_run
     /// use wgpu_rnn::{Device, LstmCell, LstmCellBuffers, LstmCellConfig, wgpu};
@@ -67,7 +67,7 @@ impl<K: Kind, F: Real> PlacedCell<K, F> {
         pollster::block_on(self.record(encoder, batch, buffers, Wait::Blocking))
     }
 
-    /// Asks for a recording as [`encode`](Self::encode), which need not block on what the first one of a batch has to
+    /// Requests a recording as by [`encode`](Self::encode) that need not block on what the first one of a batch has to
     /// create. See [`Request`].
     ///
     /// # Errors

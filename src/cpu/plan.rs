@@ -28,7 +28,7 @@ impl CpuPlan {
         self.instruction_set
     }
 
-    /// Returns the number of threads that share the layer with the most work. Fewer run if another program takes the
+    /// Returns the largest number of threads that share a layer. Fewer run if another program takes the
     /// cores.
     pub fn threads(&self) -> usize {
         self.threads

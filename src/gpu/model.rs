@@ -31,7 +31,7 @@ const KEPT_SETS: usize = 4;
 /// The settings of a placed model.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
-    /// Returns the most device memory that a forward may take.
+    /// The most device memory that a forward may take.
     forward_memory: u64,
     strategy: Strategy,
 }

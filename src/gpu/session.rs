@@ -127,7 +127,7 @@ impl GpuSession {
             Input::Device(range) => Some(range),
         };
         let allowed = |table: &[Array]| program::memory(table) <= model.forward_memory();
-        // The input of another model's array is not written to.
+        // Buffers whose input is another model's array must not be uploaded to: they do not serve both kinds of call.
         self.workspace.take_if(|kept| kept.reads_given_input != given.is_some());
         // A call that is rejected here leaves the buffers for the next.
         if let Some(kept) = self.workspace.take_if(|kept| kept.asked == task && allowed(&kept.plan.program.arrays)) {
@@ -186,7 +186,7 @@ impl GpuSession {
         self.regions(0, &runs).map(copy).collect()
     }
 
-    /// The states of some rows, one range behind the other: each `[L·D, rows, ·]`. One readback.
+    /// Reads the states of some rows, one range after another: each `[L·D, rows, ·]`. One readback.
     pub(crate) async fn read<F: Real>(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
         use wgpu::BufferUsages as Use;
         let gpu = &self.model.context.gpu;
@@ -212,7 +212,7 @@ impl GpuSession {
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
-    /// Sets the states of some rows, one range after the other: each `[L·D, rows, ·]`; zeros if `None`. One submission
+    /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`. One submission
     /// per state.
     pub(crate) async fn write<F: Real>(
         &mut self,
@@ -260,7 +260,7 @@ impl GpuSession {
         self.model.context.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
     }
 
-    /// Makes room for `count` rows; those that are there keep their states, new ones have zeros.
+    /// Makes room for `count` rows; existing rows keep their states, new ones start from zeros.
     pub(crate) async fn grow(&mut self, count: usize) -> Result<()> {
         let gpu = &self.model.context.gpu;
         // The buffers of calls go before those of more rows come.
@@ -299,7 +299,7 @@ impl GpuSession {
     }
 }
 
-/// The workspace with its input where it is for this call.
+/// Returns the workspace, with its input bound to the given array, if any.
 async fn with_input(model: &GpuModel, mut workspace: Workspace, given: Option<&BufferRange>) -> Result<Workspace> {
     if let Some(range) = given {
         workspace.set_input(&model.context, &model.weights, range.clone()).await?;

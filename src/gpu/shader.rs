@@ -21,7 +21,8 @@ macro_rules! files {
 impl Sources {
     /// Returns the files in order. A file may use names from any other: WGSL does not require an order.
     pub(crate) fn files(self) -> impl Iterator<Item = &'static File> {
-        let chunks: &[File] = if self.wave { files!["base/wavefront.wgsl"] } else { files!["base/one_chunk.wgsl"] };
+        let chunks: &[File] =
+            if self.wavefront { files!["base/wavefront.wgsl"] } else { files!["base/one_chunk.wgsl"] };
         let of_cell: [&[File]; 3] = match self.kernel.role() {
             Role::InputProduct => [gates(self.cell), &[], weights(self.precision, self.cell.gates())],
             Role::Recurrence => {

@@ -28,7 +28,7 @@ pub struct Encode<'a, K: Kind, F: Real> {
 impl<K: Kind, F: Real> Placed<K, F> {
     /// Records a forward of T = `time_steps` and B = `batch` into `encoder`, over buffers on the same device: no
     /// submission, no wait, no readback. Device memory is made at the first recording of a shape; each recording has a
-    /// small buffer of its own for its lengths. [`request_encode`](Self::request_encode) asks for lengths, and does not
+    /// small separate buffer for its lengths. [`request_encode`](Self::request_encode) accepts lengths, and does not
     /// block.
     ///
     /// All dispatches go into one pass, however many there are. A submission of seconds may get the GPU reset by the
@@ -87,7 +87,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
         pollster::block_on(encode.record(Wait::Blocking))
     }
 
-    /// Asks for a recording that is more than [`encode`](Self::encode) says: rows of different lengths, no blocking on
+    /// Requests a recording with options that [`encode`](Self::encode) does not have: rows of different lengths, no blocking on
     /// what the first recording of a shape has to create. See [`Request`].
     ///
     /// # Errors

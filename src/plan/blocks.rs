@@ -15,7 +15,7 @@ impl Plan {
     /// Returns the content of the parameter buffer.
     pub(crate) fn filled_params(&self) -> Result<Vec<u8>> {
         let layers = self.config.num_layers;
-        let waves = if self.choice.recurrence.is_wave() { self.schedule.chunks() } else { 0 };
+        let waves = if self.choice.recurrence.is_wavefront() { self.schedule.chunks() } else { 0 };
         let waves = wavefront::waves(layers, waves).enumerate();
         let of_wave =
             |(wave, layers): (usize, Range<usize>)| layers.map(move |layer| self.params_of(layer, wave - layer, 0));
@@ -55,7 +55,7 @@ impl Plan {
         // The first layer reads the input, on which dropout does not act.
         let dropout = Dropout::new(if layer > 0 { config.dropout } else { 0.0 });
         // In a wave, the arrays of all layers follow one another; otherwise each layer binds its own.
-        let place = |of_layer: usize| if self.choice.recurrence.is_wave() { (layer * of_layer) as u32 } else { 0 };
+        let place = |of_layer: usize| if self.choice.recurrence.is_wavefront() { (layer * of_layer) as u32 } else { 0 };
         let y_of_layer = (padded_output(self.program.bytes(Name::Output)) / F32) as usize;
         let chunk_steps = self.schedule.chunk_steps;
         ChunkParams {

@@ -88,7 +88,8 @@ impl Forward<'_> {
         let of_step = product_flops(config, batch, slice).max(of_sequence);
         let by_work = (limits.submission_work / of_step.max(1)).max(1);
         let most = by_budget.min(by_groups).min(by_work).min(MAX_CHUNK_STEPS.min(by_turns) as u64);
-        let wanted = if self.is_wave() { wavefront::chunk_steps(time_steps, config.num_layers) } else { time_steps };
+        let wanted =
+            if self.is_wavefront() { wavefront::chunk_steps(time_steps, config.num_layers) } else { time_steps };
         wanted.min(most as usize)
     }
 

@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
         let sources = binding.pipeline.sources;
         let mut effects = Effects::default();
         let directions = self.shared.directions as usize;
-        let chunks = if sources.wave { dispatch.groups[2] as usize / directions } else { 1 };
+        let chunks = if sources.wavefront { dispatch.groups[2] as usize / directions } else { 1 };
         for n in 0..chunks {
             let at = dispatch.chunk_offset as usize + size_of::<SharedParams>() + n * size_of::<ChunkParams>();
             let chunk: ChunkParams = bytemuck::pod_read_unaligned(&self.params[at..at + size_of::<ChunkParams>()]);
@@ -311,7 +311,7 @@ fn check(config: &RecurrentConfig, call: &Call, limits: &DeviceLimits) {
     } else if call.task.results == Results::StatesOnDevice {
         assert!(
             plan.program.scratch().iter().any(|array| array.name == Name::Output),
-            "{name}: the output is asked for"
+            "{name}: the output is requested"
         );
     } else {
         assert!(all(Name::Readback), "{name}: the readback is not written");

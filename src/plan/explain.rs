@@ -60,7 +60,7 @@ impl Plan {
         if self.schedule.chunks() <= 1 {
             return "the whole sequence at once";
         }
-        if self.choice.recurrence.is_wave() {
+        if self.choice.recurrence.is_wavefront() {
             return "short, so that the layers above do not wait long";
         }
         let gx = self.program.bytes(Name::Gx);

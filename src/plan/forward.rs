@@ -41,13 +41,13 @@ pub(super) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    pub(super) fn is_wave(self) -> bool {
-        self.choice.recurrence.is_wave()
+    pub(super) fn is_wavefront(self) -> bool {
+        self.choice.recurrence.is_wavefront()
     }
 
     /// Returns the bytes of gx for one time step; if layers overlap, for all of them.
     pub(super) fn gx_of_step(self) -> u64 {
-        let layers = if self.is_wave() { self.config.num_layers } else { 1 };
+        let layers = if self.is_wavefront() { self.config.num_layers } else { 1 };
         let factors = [layers, self.task.extents.batch, self.config.directions(), self.config.gate_rows()];
         bytes_of(&factors)
     }
@@ -71,7 +71,7 @@ impl Forward<'_> {
         }
         add(Name::Call, bytes_of(&[task.word_count(config)]), Owner::Scratch);
         add(Name::H, bytes_of(&[2, layers, directions, rows, config.recurrent_size()]), Owner::Scratch);
-        if self.is_wave() {
+        if self.is_wavefront() {
             let all = saturating_product(&[layers as u64, padded_output(output)]);
             add(Name::LayerOutput(0), all, Owner::Scratch);
         } else {
@@ -106,7 +106,7 @@ impl Forward<'_> {
 
     /// Returns the array of a layer's output, and its first byte there.
     fn output_of(self, layer: usize) -> (Name, u64) {
-        if self.is_wave() {
+        if self.is_wavefront() {
             let output = self.output_bytes();
             return (Name::LayerOutput(0), (layer as u64).saturating_mul(padded_output(output)));
         }
@@ -189,7 +189,7 @@ impl Forward<'_> {
         let x = if layer == 0 { Name::Input } else { self.output_of(layer - 1).0 };
         let y = self.output_of(layer).0;
         let of_layer = |array| Name::Weights { array, layer };
-        let of_step = |array| if self.is_wave() { Name::AllWeights(array) } else { of_layer(array) };
+        let of_step = |array| if self.is_wavefront() { Name::AllWeights(array) } else { of_layer(array) };
         let (kernel, product) = match n.checked_sub(1) {
             None => (choice.input_product.kernel(), 0),
             Some(n) => self.kernels_of_turn().nth(n).unwrap_or((Kernel::Projection, 0)),
@@ -224,8 +224,8 @@ impl Forward<'_> {
                 (Name::State(0), ReadWrite),
             ],
         };
-        let wave = kernel.role() == Role::Recurrence && self.is_wave();
-        let sources = Sources { kernel, cell: config.cell, product, precision: self.precision, wave };
+        let wavefront = kernel.role() == Role::Recurrence && self.is_wavefront();
+        let sources = Sources { kernel, cell: config.cell, product, precision: self.precision, wavefront };
         // Another kernel of the same step follows.
         let hands_on = projected || product + 1 < config.cell.products().len();
         let constants = choice.constants(kernel.role(), hands_on, task.dropout);
@@ -240,7 +240,7 @@ impl Forward<'_> {
     /// Writes all dispatches, in order.
     pub(super) fn dispatch(self, schedule: &Schedule, program: &mut Program) -> Result<()> {
         let (layers, chunks) = (self.config.num_layers, schedule.chunks());
-        if self.is_wave() {
+        if self.is_wavefront() {
             for (number, at_work) in wavefront::waves(layers, chunks).enumerate() {
                 for layer in at_work.clone() {
                     self.input_products(schedule, layer, number - layer, program)?;

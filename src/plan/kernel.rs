@@ -86,7 +86,7 @@ pub(crate) struct Sources {
     pub(crate) product: usize,
     pub(crate) precision: Precision,
     /// True if dispatches span several layers.
-    pub(crate) wave: bool,
+    pub(crate) wavefront: bool,
 }
 
 /// The override constants of a kernel, in the order of their declarations; booleans are 0 and 1.
@@ -153,7 +153,7 @@ impl Sources {
     /// Returns the parameters: the block of the chunk, or of several chunks in a wave, the call and, for a kernel of
     /// one step, the step's block.
     pub(crate) fn parameters(self) -> impl Iterator<Item = Parameter> {
-        let chunks = if self.wave { MAX_CHUNKS } else { 1 };
+        let chunks = if self.wavefront { MAX_CHUNKS } else { 1 };
         let step = self.kernel.is_of_one_step().then_some(Parameter::Block(size_of::<StepParams>()));
         [Parameter::Block(block_bytes(chunks)), Parameter::Call].into_iter().chain(step)
     }

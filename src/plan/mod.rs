@@ -83,7 +83,7 @@ impl Plan {
         match Self::of_choice(config, precision, task, choice, limits) {
             // Overlapping layers takes more memory. A forward must not fail because of something that was not
             // requested.
-            Err(Error::Limit { .. }) if task.strategy == Strategy::Auto && choice.recurrence.is_wave() => {
+            Err(Error::Limit { .. }) if task.strategy == Strategy::Auto && choice.recurrence.is_wavefront() => {
                 let steps = strategy::choose(config, &Task { strategy: Strategy::Step, ..task }, limits)?;
                 let why = "overlapping layers would take more memory than allowed";
                 Self::of_choice(config, precision, task, Choice { why, ..steps }, limits)
@@ -195,7 +195,7 @@ impl Plan {
     }
 
     /// Returns the number of dispatches that a forward records. Each layer has one per time step (two with a
-    /// projection) or one per time chunk; if layers overlap, one dispatch runs a step of all of them. In addition,
+    /// projection or a second product) or one per time chunk; if layers overlap, one dispatch runs a step of all of them. In addition,
     /// there is one input product per layer and time chunk (more for inputs of many thousand features).
     pub fn dispatch_count(&self) -> usize {
         self.program.dispatch_count()

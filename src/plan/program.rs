@@ -138,7 +138,7 @@ pub(crate) enum Command {
 
 /// Dispatches that are repeated, with the next step block in each iteration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
+struct Segment {
     /// The dispatches of one iteration, as indices into [`Program::dispatches`].
     dispatches: Range<usize>,
     turns: usize,

@@ -17,7 +17,7 @@ pub(crate) struct SequenceTile {
 /// The values of k whose weights an invocation can hold in registers: four blocks of four in the shader.
 const HELD_VALUES: usize = 16;
 /// The largest H whose weights a workgroup of 256 invocations can hold.
-pub(crate) const MAX_HELD: usize = 64;
+const MAX_HELD: usize = 64;
 /// The rows per line of the grid, whose dimensions are limited; `ROWS_OF_LINE` of the shader.
 pub(crate) const ROWS_OF_LINE: usize = 32_768;
 /// The smallest workgroup.

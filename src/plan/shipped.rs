@@ -12,7 +12,7 @@ use crate::precision::Precision;
 pub(crate) fn shipped() -> Vec<PipelineKey> {
     let mut keys = Vec::new();
     for (cell, precision) in CellKind::ALL.into_iter().flat_map(|cell| Precision::ALL.map(|p| (cell, p))) {
-        let sources = |kernel, product, wave| Sources { kernel, cell, product, precision, wave };
+        let sources = |kernel, product, wavefront| Sources { kernel, cell, product, precision, wavefront };
         for (tile, dropout) in input_product::TILES.into_iter().flat_map(|tile| [(tile, false), (tile, true)]) {
             keys.push(key(sources(tile.kernel(), 0, false), choice(tile, ANY), false, dropout));
         }
@@ -20,7 +20,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
         let last: &[bool] = if cell.projects() { &[false, true] } else { &[false] };
         for product in 0..products {
             let mut add = |recurrence: Recurrence, hands_on| {
-                let sources = sources(recurrence.kernel(), product, recurrence.is_wave());
+                let sources = sources(recurrence.kernel(), product, recurrence.is_wavefront());
                 keys.push(key(sources, choice(InputProductTile::Tiled, recurrence), hands_on, false));
             };
             for &hands_on in if product + 1 == products { last } else { &[true] } {

@@ -42,12 +42,12 @@ const SOFTWARE_ROWS: usize = 2;
 
 /// The operations of a step below which it takes less time than its dispatch takes to start, on small and large GPUs
 /// alike.
-const WAVE_FLOPS: u64 = 16_000_000;
+const WAVEFRONT_FLOPS: u64 = 16_000_000;
 /// The most bytes of the recurrent weights of all layers, which a wave reads in every step, so that they stay in a
 /// GPU's cache.
 const RESIDENT_BYTES: usize = 8 << 20;
 /// The number of steps below which the ends of the wave outweigh its middle.
-const WAVE_STEPS: usize = 16;
+const WAVEFRONT_STEPS: usize = 16;
 
 /// Chooses the strategy that the task requests, or the best one by what is known beforehand. The kernel and its tile
 /// depend on the sizes and on the rows of the states, never on T: otherwise results would depend on how a sequence is
@@ -67,7 +67,7 @@ pub(crate) fn choose(config: &RecurrentConfig, task: &Task, limits: &DeviceLimit
         });
         let wave = || {
             wavefront::check_model(config, limits).ok()?;
-            Some((Recurrence::Wavefront(step), wave_pays(config, task, limits.software)?))
+            Some((Recurrence::Wavefront(step), wavefront_pays(config, task, limits.software)?))
         };
         sequence.or_else(wave).unwrap_or((Recurrence::Steps(step), of_step))
     };
@@ -107,17 +107,17 @@ fn sequence_pays(config: &RecurrentConfig, tile: SequenceTile, rows: usize, soft
 
 /// Returns the reason that overlapping layers is faster, if it is. All strategies that dispatch steps give the same
 /// bits, so this may depend on T.
-fn wave_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'static str> {
+fn wavefront_pays(config: &RecurrentConfig, task: &Task, software: bool) -> Option<&'static str> {
     let weights = config.gate_rows() * config.recurrent_size();
     let flops = (2 * weights as u64).saturating_mul(task.extents.batch as u64);
     let resident = config.num_layers * weights * size_of::<f32>() <= RESIDENT_BYTES;
-    let pays = task.extents.time_steps >= WAVE_STEPS && flops <= WAVE_FLOPS && resident && !software;
+    let pays = task.extents.time_steps >= WAVEFRONT_STEPS && flops <= WAVEFRONT_FLOPS && resident && !software;
     pays.then_some("a step of one layer leaves a GPU idle, and steps of several layers take no longer")
 }
 
 impl Recurrence {
     /// Returns true if layers overlap.
-    pub(crate) fn is_wave(self) -> bool {
+    pub(crate) fn is_wavefront(self) -> bool {
         matches!(self, Self::Wavefront(_))
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn waves(layers: usize, chunks: usize) -> impl Iterator<Item = Range<
 }
 
 /// Returns the layers that are active in a wave.
-pub(crate) fn layers_of(wave: usize, layers: usize, chunks: usize) -> Range<usize> {
+fn layers_of(wave: usize, layers: usize, chunks: usize) -> Range<usize> {
     (wave + 1).saturating_sub(chunks)..layers.min(wave + 1)
 }
 

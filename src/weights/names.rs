@@ -175,13 +175,13 @@ pub(crate) fn infer<'a>(
     let Some(weight_ih) = shape_of(&input) else {
         let is_own = |name: &&str| name.strip_prefix(prefix).is_some_and(|short| naming.parse(short).is_some());
         if let Some(name) = names.clone().find(is_own) {
-            return Err(Error::MissingTensor { name: input, why: format!("{name} is there") });
+            return Err(Error::MissingTensor { name: input, why: format!("{name} exists") });
         }
         return Err(no_model(naming, prefix, input, names, shape_of));
     };
     let recurrent = first(ParameterKind::WeightHh);
     let Some(weight_hh) = shape_of(&recurrent) else {
-        return Err(Error::MissingTensor { name: recurrent, why: format!("{input} is there") });
+        return Err(Error::MissingTensor { name: recurrent, why: format!("{input} exists") });
     };
     let own = own_parameters(naming, prefix, names)?;
     let &[rows, input_size] = weight_ih else { return Err(not_two_dimensional(&input, weight_ih)) };
@@ -301,7 +301,7 @@ fn projected_from<'a>(
     }
     let first = format!("{prefix}weight_hr_l0");
     match shape_of(&first) {
-        None => Err(Error::MissingTensor { name: first, why: format!("{name} is there") }),
+        None => Err(Error::MissingTensor { name: first, why: format!("{name} exists") }),
         Some(&[p, h]) if p == recurrent_size && 0 < p && p < h => Ok(h),
         Some(got) => {
             let expected = format!("[{recurrent_size}, H] with H > {recurrent_size} > 0");

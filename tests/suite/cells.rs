@@ -237,7 +237,7 @@ fn files_without_a_fitting_cell() {
             "no recurrent cell under prefix \"p.\" (no tensor p.weight_ih); \
              the file has no tensor named like a recurrent cell's; it has layers under [\"p.\"]",
         ),
-        (&[ih], "tensor p.weight_hh is missing: p.weight_ih is there"),
+        (&[ih], "tensor p.weight_hh is missing: p.weight_ih exists"),
         (&[ih, hh, ("p.weight_hr", &[1, 2])], "tensor p.weight_hr does not fit: a cell has no projection"),
         (
             &[ih, hh, ("p.bias_hh", &[8])],

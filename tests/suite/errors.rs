@@ -259,8 +259,8 @@ fn files_without_a_fitting_model() {
          the file has recurrent layers under [\"a.\"]; it has cells under [\"c.\"]: load GruCell"
     );
     assert!(load(&[cell[0], cell[1], ("a.weight_ih_l0", &[4, 1])], "b.").ends_with("recurrent layers under [\"a.\"]"));
-    assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 is there");
-    assert_eq!(load(&[("p.bias_hh_l0", &[4])], "p."), "tensor p.weight_ih_l0 is missing: p.bias_hh_l0 is there");
+    assert_eq!(load(&[("weight_ih_l0", &[4, 1])], ""), "tensor weight_hh_l0 is missing: weight_ih_l0 exists");
+    assert_eq!(load(&[("p.bias_hh_l0", &[4])], "p."), "tensor p.weight_ih_l0 is missing: p.bias_hh_l0 exists");
     assert_eq!(
         load(&[("weight_ih_l0", &[4, 1]), ("weight_hh_l0", &[4, 1]), ("bias_hh_l0", &[4])], ""),
         "tensor bias_ih_l0 is missing: the other names under \"\" describe LSTM(1, 1)"
@@ -291,7 +291,7 @@ fn files_without_a_fitting_model() {
     );
     assert_eq!(
         load(&[("weight_ih_l0", &[8, 1]), ("weight_hh_l0", &[8, 1]), ("weight_hr_l1", &[1, 2])], ""),
-        "tensor weight_hr_l0 is missing: weight_hr_l1 is there"
+        "tensor weight_hr_l0 is missing: weight_hr_l1 exists"
     );
     let projected_gru =
         file(Dtype::F32, &[("weight_ih_l0", &[6, 1]), ("weight_hh_l0", &[6, 1]), ("weight_hr_l0", &[1, 2])]);

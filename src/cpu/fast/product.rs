@@ -40,7 +40,8 @@ pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usiz
     // One bounds check for the whole loop.
     let (weights, x) = (weights.map(|tile| &tile[..columns]), x.map(|x| &x[..columns]));
     for k in 0..columns {
-        // The inputs stay in registers next to the sums and one weight: sixteen registers in all. The other order of
+        // The inputs stay in registers next to the sums and one weight: for three rows of an LSTM exactly the sixteen
+        // registers of AVX2. The other order of
         // loops would need one more.
         let x: [S::f32s; R] = std::array::from_fn(|r| simd.splat_f32s(x[r][k]));
         for t in 0..T {

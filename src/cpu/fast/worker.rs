@@ -48,7 +48,7 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
 }
 
 impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
-    /// `gx = W_ih·x + b_ih` of a chunk.
+    /// Computes `gx = W_ih·x + b_ih` of a chunk.
     #[inline(always)]
     fn input_product<S: Simd>(&mut self, simd: S, first: usize, steps: usize) {
         let (pass, direction) = (self.pass, self.part.direction);
@@ -220,7 +220,7 @@ impl<S: Simd, C: Cell<G>, const G: usize> Run<G> for Step<'_, '_, S, C, G> {
     }
 }
 
-/// G vectors of bias.
+/// Returns the G vectors of a tile's bias.
 #[inline(always)]
 fn bias_of<S: Simd, const G: usize>(packed: &Packed, tile: usize) -> [S::f32s; G] {
     let (bias, _) = S::as_simd_f32s(packed.bias(tile));
@@ -236,7 +236,7 @@ struct GxRows {
     row: usize,
 }
 
-/// T tiles of gx for R rows.
+/// Computes T tiles of gx for R rows.
 #[inline(always)]
 fn input_product_rows<'x, S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,

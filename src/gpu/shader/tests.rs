@@ -22,7 +22,7 @@ fn validator() -> Validator {
 }
 
 /// Returns every kernel with every cell and product of a step that it runs.
-fn sources(precision: Precision, wave: bool) -> impl Iterator<Item = Sources> {
+fn sources(precision: Precision, wavefront: bool) -> impl Iterator<Item = Sources> {
     let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
     all.flat_map(move |(kernel, cell)| {
         let products = match kernel.role() {
@@ -31,12 +31,12 @@ fn sources(precision: Precision, wave: bool) -> impl Iterator<Item = Sources> {
             Role::Recurrence if kernel == Kernel::Sequence && cell.products().len() > 1 => 0,
             Role::Recurrence => cell.products().len(),
         };
-        (0..products).map(move |product| Sources { kernel, cell, product, precision, wave })
+        (0..products).map(move |product| Sources { kernel, cell, product, precision, wavefront })
     })
 }
 
-fn parsed_with(precision: Precision, wave: bool) -> impl Iterator<Item = (Sources, naga::Module)> {
-    sources(precision, wave).map(move |sources| {
+fn parsed_with(precision: Precision, wavefront: bool) -> impl Iterator<Item = (Sources, naga::Module)> {
+    sources(precision, wavefront).map(move |sources| {
         let source = sources.compose();
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
         (sources, module)
@@ -324,8 +324,8 @@ fn is_from(file: &str, from: &str) -> bool {
 
 #[test]
 fn the_head_of_a_file_lists_the_names_that_it_takes_from_others() {
-    for (precision, wave) in [(Precision::F32, false), (Precision::F16, true)] {
-        for sources in sources(precision, wave) {
+    for (precision, wavefront) in [(Precision::F32, false), (Precision::F16, true)] {
+        for sources in sources(precision, wavefront) {
             let files = sources.files();
             let files: Vec<_> = files.map(|file| (file, names(file.text))).collect();
             for (file, (_, used)) in &files {
