@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wgpu_rnn::{
     ConcatGates, Device, Error, Lstm, LstmConfig, LstmState, PackedSequence, Precision, Result, Tensor, TensorFile,
@@ -44,11 +44,14 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
+/// Keeps the other tests of this program waiting: the switch applies to all of them, also while they prepare their data.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs the call with the first large request failing, then the second, and so on, until none does.
 fn fail_each<T>(name: &str, least: usize, call: impl Fn() -> Result<T>) -> T {
-    // The switch applies to the whole program.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for failing in 0..1000 {
         GRANTED.store(failing, SeqCst);
         let result = call();
@@ -73,6 +76,7 @@ fn lstm() -> Lstm {
 
 #[test]
 fn arrays() {
+    let _alone = alone();
     let data = vec![1.0_f32; 10_000];
     let x = fail_each("a copy", 1, || Tensor::new([100, 100], &data));
     fail_each("zeros", 1, || Tensor::<f32>::zeros([100, 100]));
@@ -82,6 +86,7 @@ fn arrays() {
 
 #[test]
 fn weights() {
+    let _alone = alone();
     fail_each("random", 3, || Lstm::random(LstmConfig::new(96, 80).with_proj_size(72), 1));
     let lstm = lstm();
     fail_each("cast", 3, || lstm.cast::<f64>());
@@ -92,6 +97,7 @@ fn weights() {
 
 #[test]
 fn files() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path: &Path = &folder.path().join("x");
     let lstm = lstm();
@@ -110,6 +116,7 @@ fn files() {
 
 #[test]
 fn packed_sequences() {
+    let _alone = alone();
     let (steps, batch) = (4, 5000);
     let x = Tensor::<f32>::zeros([steps, batch, 2]).unwrap();
     let lengths: Vec<usize> = (0..batch).map(|row| 1 + row % steps).collect();
@@ -122,6 +129,7 @@ fn packed_sequences() {
 
 #[test]
 fn forwards_on_the_cpu() {
+    let _alone = alone();
     let lstm = lstm();
     let device = Device::cpu();
     fail_each("to", 3, || lstm.to(&device));
