@@ -19,10 +19,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use wgpu_rnn::wgpu;
 use wgpu_rnn::{
     Config, Device, GruBuffers, GruKind, Kind, Layer, LstmBuffers, LstmKind, Placed, Precision, RnnBuffers, RnnKind,
-    Strategy, Tensor,
+    Strategy, Tensor, wgpu,
 };
 
 use crate::measure::{MakeBuffers, Times};

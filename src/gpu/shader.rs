@@ -1,7 +1,6 @@
 //! The table of shader sources: a kernel is a concatenation of files, the same on every backend.
 
-use crate::cell_kind::CellKind;
-use crate::cell_kind::Nonlinearity;
+use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::plan::kernel::{Kernel, Role, Sources};
 use crate::precision::Precision;
 
@@ -31,7 +30,7 @@ impl Sources {
             }
             Role::Projection => [&[]; 3],
         };
-        [chunks].into_iter().chain(of_cell).chain([of_kernel(self.kernel)]).flatten()
+        [chunks].into_iter().chain(of_cell).chain(of_kernel(self.kernel)).flatten()
     }
 
     /// Returns the WGSL source.
@@ -49,7 +48,7 @@ fn gates(cell: CellKind) -> &'static [File] {
     }
 }
 
-/// Returns a product of a step and the cell that it is fused with.
+/// Returns the files of a product's gates and of the cell that it is fused with.
 fn cell(cell: CellKind, product: usize) -> &'static [File] {
     match (cell, product) {
         (CellKind::Lstm, _) => files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/lstm.wgsl"],
@@ -75,7 +74,7 @@ fn cell(cell: CellKind, product: usize) -> &'static [File] {
     }
 }
 
-/// Returns the vector that the weights multiply.
+/// Returns the file of the vector that the weights multiply.
 fn operand(product: usize) -> &'static [File] {
     if product == 0 { files!["operand/h.wgsl"] } else { files!["operand/gated.wgsl"] }
 }
@@ -91,81 +90,60 @@ fn weights(precision: Precision, gates: usize) -> &'static [File] {
     }
 }
 
-/// Returns all files except those of the cell, its weights and the number of chunks. The last is the kernel's own.
-fn of_kernel(kernel: Kernel) -> &'static [File] {
+/// The files of both kernels of the input product.
+const INPUT_PRODUCT: &[File] = files![
+    "base/params.wgsl",
+    "base/rows.wgsl",
+    "base/numeric.wgsl",
+    "base/dropout.wgsl",
+    "weights/blocks.wgsl",
+    "input_product/bindings.wgsl",
+    "product/four_rows.wgsl",
+];
+
+/// The files of all kernels that compute one step.
+const STEP: &[File] = files![
+    "base/params.wgsl",
+    "base/rows.wgsl",
+    "base/numeric.wgsl",
+    "base/step.wgsl",
+    "weights/blocks.wgsl",
+    "step/recurrence.wgsl",
+    "step/leave_h.wgsl",
+    "step/unit.wgsl",
+];
+
+/// Returns all files except those of the cell, its weights and the number of chunks: the shared ones, then the
+/// kernel's own. The last has the entry point.
+fn of_kernel(kernel: Kernel) -> [&'static [File]; 2] {
     match kernel {
-        Kernel::InputProduct => files![
-            "base/params.wgsl",
-            "base/rows.wgsl",
-            "base/numeric.wgsl",
-            "base/dropout.wgsl",
-            "weights/blocks.wgsl",
-            "input_product/bindings.wgsl",
-            "product/four_rows.wgsl",
-            "input_product/tiled.wgsl",
-        ],
-        Kernel::InputProductFewRows => files![
-            "base/params.wgsl",
-            "base/rows.wgsl",
-            "base/numeric.wgsl",
-            "base/dropout.wgsl",
-            "weights/blocks.wgsl",
-            "input_product/bindings.wgsl",
-            "product/four_rows.wgsl",
-            "product/staged_rows.wgsl",
-            "product/few_rows.wgsl",
-            "input_product/few_rows.wgsl",
-        ],
-        Kernel::StepOneRow => files![
-            "base/params.wgsl",
-            "base/rows.wgsl",
-            "base/numeric.wgsl",
-            "base/step.wgsl",
-            "weights/blocks.wgsl",
-            "step/recurrence.wgsl",
-            "step/leave_h.wgsl",
-            "step/unit.wgsl",
-            "step/one_row.wgsl",
-        ],
-        Kernel::StepFewRows => files![
-            "base/params.wgsl",
-            "base/rows.wgsl",
-            "base/numeric.wgsl",
-            "base/step.wgsl",
-            "weights/blocks.wgsl",
-            "step/recurrence.wgsl",
-            "step/leave_h.wgsl",
-            "step/unit.wgsl",
-            "product/four_rows.wgsl",
-            "product/staged_rows.wgsl",
-            "product/few_rows.wgsl",
-            "step/few_rows.wgsl",
-        ],
-        Kernel::StepManyRows => files![
-            "base/params.wgsl",
-            "base/rows.wgsl",
-            "base/numeric.wgsl",
-            "base/step.wgsl",
-            "weights/blocks.wgsl",
-            "step/recurrence.wgsl",
-            "step/leave_h.wgsl",
-            "step/unit.wgsl",
-            "product/four_rows.wgsl",
-            "product/staged_rows.wgsl",
-            "step/many_rows.wgsl",
-        ],
-        Kernel::Sequence => files![
-            "base/params.wgsl",
-            "base/rows.wgsl",
-            "base/numeric.wgsl",
-            "weights/blocks.wgsl",
-            "step/recurrence.wgsl",
-            "step/leave_h.wgsl",
-            "sequence.wgsl",
-        ],
-        Kernel::Projection => {
-            files!["base/params.wgsl", "base/rows.wgsl", "base/step.wgsl", "step/leave_h.wgsl", "step/projection.wgsl",]
+        Kernel::InputProduct => [INPUT_PRODUCT, files!["input_product/tiled.wgsl"]],
+        Kernel::InputProductFewRows => {
+            [INPUT_PRODUCT, files!["product/staged_rows.wgsl", "product/few_rows.wgsl", "input_product/few_rows.wgsl"]]
         }
+        Kernel::StepOneRow => [STEP, files!["step/one_row.wgsl"]],
+        Kernel::StepFewRows => [
+            STEP,
+            files!["product/four_rows.wgsl", "product/staged_rows.wgsl", "product/few_rows.wgsl", "step/few_rows.wgsl",],
+        ],
+        Kernel::StepManyRows => {
+            [STEP, files!["product/four_rows.wgsl", "product/staged_rows.wgsl", "step/many_rows.wgsl"]]
+        }
+        Kernel::Sequence => [
+            files![
+                "base/params.wgsl",
+                "base/rows.wgsl",
+                "base/numeric.wgsl",
+                "weights/blocks.wgsl",
+                "step/recurrence.wgsl",
+                "step/leave_h.wgsl",
+            ],
+            files!["sequence.wgsl"],
+        ],
+        Kernel::Projection => [
+            files!["base/params.wgsl", "base/rows.wgsl", "base/step.wgsl", "step/leave_h.wgsl"],
+            files!["step/projection.wgsl"],
+        ],
     }
 }
 

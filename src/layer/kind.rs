@@ -1,7 +1,6 @@
 //! The kinds of recurrent layers, as types: the differences between them that show in function signatures.
 
-use crate::cell_kind::CellKind;
-use crate::cell_kind::Nonlinearity;
+use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::error::{Error, Result};
 use crate::real::Real;
 use crate::tensor::Tensor;

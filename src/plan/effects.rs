@@ -9,8 +9,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::call::{Call, Results, StateArrays};
-use crate::cell_kind::CellKind;
-use crate::cell_kind::Nonlinearity;
+use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::extents::Extents;
 use crate::options::Options;
 use crate::plan::kernel::Kernel;

@@ -22,13 +22,12 @@ use std::ops::Range;
 use crate::call::{Results, Task};
 use crate::config::RecurrentConfig;
 use crate::error::Result;
-use crate::plan::input_product;
 use crate::plan::kernel::{Access, Kernel, PipelineKey, Role, Sources, WeightArray};
 use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH, saturating_product};
 use crate::plan::params::Schedule;
 use crate::plan::program::{Array, Binding, Copy, Dispatch, Name, Owner, Program};
 use crate::plan::strategy::{Choice, Recurrence};
-use crate::plan::{F32, projection, wavefront};
+use crate::plan::{F32, input_product, projection, wavefront};
 use crate::precision::Precision;
 
 /// The inputs that a program is written from.
@@ -65,9 +64,7 @@ impl Forward<'_> {
         let is_wanted = task.results != Results::StatesOnDevice;
         add(Name::Output, output, if is_wanted { Owner::Caller } else { Owner::Scratch });
         for state in 0..config.cell.states().len() {
-            let steps = if state > 0 && task.all_states { t.saturating_add(1) } else { 1 };
-            let bytes = bytes_of(&[layers, steps, directions, rows, config.state_size(state)]);
-            add(Name::State(state), bytes, Owner::Caller);
+            add(Name::State(state), self.state_bytes(state), Owner::Caller);
         }
         add(Name::Call, bytes_of(&[task.word_count(config)]), Owner::Scratch);
         add(Name::H, bytes_of(&[2, layers, directions, rows, config.recurrent_size()]), Owner::Scratch);
@@ -97,6 +94,14 @@ impl Forward<'_> {
     fn layer_outputs(self) -> usize {
         let below = self.config.num_layers - 1;
         if self.task.all_states { below } else { below.min(2) }
+    }
+
+    /// Returns the bytes of a state: h is that after the last step; if all states are wanted, the others are those before
+    /// the first step and after every one.
+    fn state_bytes(self, state: usize) -> u64 {
+        let Self { config, task, .. } = self;
+        let steps = if state > 0 && task.all_states { task.extents.time_steps.saturating_add(1) } else { 1 };
+        bytes_of(&[config.layers_and_directions(), steps, task.state_arrays.rows, config.state_size(state)])
     }
 
     /// Returns the bytes of a layer's output.
@@ -133,11 +138,7 @@ impl Forward<'_> {
         };
         let states = if with_states { config.cell.states().len() } else { 0 };
         let below = if with_states && task.all_states { config.num_layers - 1 } else { 0 };
-        let state = move |state| {
-            let steps = if state > 0 && task.all_states { task.extents.time_steps.saturating_add(1) } else { 1 };
-            let size = [config.layers_and_directions(), steps, task.state_arrays.rows, config.state_size(state)];
-            (Name::State(state), 0..bytes_of(&size))
-        };
+        let state = move |state| (Name::State(state), 0..self.state_bytes(state));
         let output = with_output.then(|| of_layer(config.num_layers - 1));
         output.into_iter().chain((0..states).map(state)).chain((0..below).map(of_layer))
     }

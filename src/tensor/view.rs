@@ -6,8 +6,7 @@ use std::ops::Index;
 use crate::error::Result;
 use crate::memory;
 use crate::real::Real;
-use crate::tensor::Tensor;
-use crate::tensor::{check_length, checked_position, debug, position, row_range, select_range};
+use crate::tensor::{Tensor, check_length, checked_position, debug, position, row_range, select_range};
 
 #[cfg(doc)]
 use crate::error::Error;

@@ -4,8 +4,7 @@ use std::fmt;
 
 use safetensors::Dtype;
 
-use crate::cell_kind::CellKind;
-use crate::cell_kind::Nonlinearity;
+use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 use crate::weights::names::{self, Naming, Parameter, ParameterKind};

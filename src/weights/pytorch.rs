@@ -2,8 +2,7 @@
 
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
-use crate::error::ArgumentMismatch;
-use crate::error::{Error, Result};
+use crate::error::{ArgumentMismatch, Error, Result};
 use crate::memory::reserved;
 use crate::real::Real;
 use crate::tensor::Tensor;

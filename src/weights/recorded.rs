@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::cell_kind::Nonlinearity;
 use crate::config::RecurrentConfig;
-use crate::error::ArgumentMismatch;
-use crate::error::{Error, Result};
+use crate::error::{ArgumentMismatch, Error, Result};
 use crate::weights::names::Naming;
 use crate::weights::tensor_file::TensorFile;
 

@@ -20,8 +20,7 @@ use std::time::Duration;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::call::Call;
-use crate::cell_kind::CellKind;
-use crate::cell_kind::Nonlinearity;
+use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::config::RecurrentConfig;
 use crate::cpu::fast::cell::Cell;
 use crate::cpu::fast::exchange::Exchange;

@@ -6,8 +6,7 @@ use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
 use crate::cpu::reference::cell::{State, cell, reset};
 use crate::error::Result;
-use crate::memory::copied;
-use crate::memory::zeroed;
+use crate::memory::{copied, zeroed};
 use crate::real::Real;
 use crate::weights::LayerWeights;
 

@@ -1,8 +1,7 @@
 //! The plain recurrent cell; its source is in shaders/cell/rnn.wgsl, its GPU twin.
 
 use super::State;
-use crate::cell_kind::MAX_GATES;
-use crate::cell_kind::Nonlinearity;
+use crate::cell_kind::{MAX_GATES, Nonlinearity};
 use crate::real::Real;
 
 /// ```text
