@@ -25,6 +25,7 @@ fn poll(device: &wgpu::Device, kind: wgpu::PollType) -> Result<(), Failed> {
         Ok(Err(error)) => Err(Failed::Lost(error.to_string())),
         Err(panic) => match panic.downcast_ref::<String>() {
             Some(message) if message.contains("Device::poll") => Err(Failed::Lost(message.clone())),
+            Some(message) if message.starts_with(RACED) => Err(Failed::TimedOut),
             _ => Err(Failed::CallbackPanicked(panic)),
         },
     }
@@ -38,9 +39,16 @@ pub(super) fn deliver_news(device: &wgpu::Device) {
     }
 }
 
-/// The longest time that one poll waits. All OpenGL devices share a lock that wgpu holds during that time, and gives up
-/// waiting for, with a panic, after six seconds.
-const POLL_TIME: Duration = Duration::from_millis(50);
+/// The start of the message with which wgpu 30 panics if a poll times out and another thread's poll then finds the
+/// submission done (gfx-rs/wgpu#9958). The other poll has called the callbacks.
+const RACED: &str = "If the queue is empty, the current submission index";
+
+/// Returns the longest time that one poll waits. All OpenGL devices share a lock that wgpu holds during that time, and
+/// gives up waiting for, with a panic, after six seconds. On other backends a poll has no time limit, as one that times
+/// out may race with another thread's.
+fn poll_time(device: &wgpu::Device) -> Option<Duration> {
+    (device.adapter_info().backend == wgpu::Backend::Gl).then_some(Duration::from_millis(50))
+}
 
 /// Waits on this thread until a submission is done, however long that takes. On failure, returns the reason that the
 /// device was lost.
@@ -49,8 +57,9 @@ pub(super) fn wait_here(
     submission: &wgpu::SubmissionIndex,
     on_callback_panic: fn(Box<dyn Any + Send>),
 ) -> Result<(), String> {
+    let timeout = poll_time(device);
     loop {
-        let kind = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(POLL_TIME) };
+        let kind = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout };
         match poll(device, kind) {
             Ok(()) => return Ok(()),
             Err(Failed::TimedOut) => {}

@@ -1,6 +1,8 @@
 //! Properties that hold for every LSTM, whatever its numbers; each is checked on the CPU and on the GPU.
 
-use wgpu_rnn::{Config, Device, GruConfig, Kind, Layer, LayerWeights, Lstm, LstmConfig, LstmState, RnnConfig, Tensor};
+use wgpu_rnn::{
+    Config, Device, Gru, GruConfig, Kind, Layer, LayerWeights, Lstm, LstmConfig, LstmState, RnnConfig, Tensor,
+};
 
 use crate::compare::{Tolerance, compare};
 use crate::support::{bits, on_both, permute, reduction_length, slice, state, uniform};
@@ -192,6 +194,25 @@ fn several_threads_share_a_model() {
                 scope.spawn(move || {
                     for _ in 0..5 {
                         assert_eq!(&bits(&model.forward(x, None).unwrap().0), expected);
+                    }
+                });
+            }
+        });
+    });
+}
+
+/// Submissions that keep the device busy for longer than any wait of one thread can be expected to be granted.
+#[test]
+fn several_threads_wait_for_long_submissions() {
+    on_both(|device| {
+        let model = Gru::random(GruConfig::new(70_000, 2), 21).unwrap().to(device).unwrap();
+        let x = uniform(&[1, 24, 70_000], 22);
+        let expected = bits(&model.forward(&x, None).unwrap().0);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..12 {
+                        assert_eq!(bits(&model.forward(&x, None).unwrap().0), expected);
                     }
                 });
             }
