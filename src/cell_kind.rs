@@ -52,18 +52,27 @@ struct Description {
     states: &'static [StateName],
     /// True if a projection of h may follow a step (Sak et al. 2014).
     projects: bool,
+    /// The number of values of a unit that a step saves for the backward. `cpu/reference/cell/` lists them.
+    saved: usize,
 }
 
 const H: StateName = StateName { initial: "h_0", last: "h_n" };
 const C: StateName = StateName { initial: "c_0", last: "c_n" };
 
-const LSTM: Description =
-    Description { name: "LSTM", one: "an LSTM", gates: 4, products: &[0..4], states: &[H, C], projects: true };
+const LSTM: Description = Description {
+    name: "LSTM",
+    one: "an LSTM",
+    gates: 4,
+    products: &[0..4],
+    states: &[H, C],
+    projects: true,
+    saved: 4,
+};
 const GRU: Description =
-    Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H], projects: false };
-const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], ..GRU };
+    Description { name: "GRU", one: "a GRU", gates: 3, products: &[0..3], states: &[H], projects: false, saved: 4 };
+const GRU_RESET_BEFORE: Description = Description { products: &[0..2, 2..3], saved: 3, ..GRU };
 const RNN: Description =
-    Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H], projects: false };
+    Description { name: "RNN", one: "an RNN", gates: 1, products: &[0..1], states: &[H], projects: false, saved: 1 };
 
 impl CellKind {
     pub(crate) const ALL: [Self; 5] =
@@ -109,6 +118,11 @@ impl CellKind {
     /// Returns true if a projection of h may follow a step.
     pub(crate) const fn projects(self) -> bool {
         self.description().projects
+    }
+
+    /// Returns the number of values of a unit that a step saves for the backward; at most [`MAX_GATES`].
+    pub(crate) const fn saved(self) -> usize {
+        self.description().saved
     }
 
     /// Returns the arrays that the cell carries from step to step, h first.
@@ -176,5 +190,6 @@ pub(crate) mod lstm_gate {
     pub(crate) const OUTPUT: usize = 3;
 }
 
-/// The most gates of any cell: the size of a unit's arrays on the stack on the CPU.
+/// The most gates of any cell, and the most values that a step saves: the size of a unit's arrays on the stack on the
+/// CPU.
 pub(crate) const MAX_GATES: usize = 4;

@@ -30,6 +30,7 @@
 //! | see what a file holds, or load whatever layer it holds | [`TensorFile::layers`], [`AnyLayer`] |
 //! | read or write other tensors of a file | [`TensorFile`] |
 //! | exchange packed sequences with PyTorch | [`PackedSequence`] |
+//! | train: gradients of inputs, states and weights | [`Placed::forward_train`], [`Pass`], [`Gradients`] |
 //! | train with dropout | [`Placed::set_mode`], [`Mode`] |
 //! | halve the weights | [`Layer::place`], [`Precision`] |
 //! | see or choose how it runs | [`Placed::plan`], [`Placed::set_strategy`], [`Placed::tune`], [`Placed::warm_up`] |
@@ -71,12 +72,14 @@ mod dropout;
 mod error;
 mod extents;
 mod gpu;
+mod gradients;
 mod layer;
 mod memory;
 mod mode;
 mod model;
 mod options;
 mod packed;
+mod pass;
 mod plan;
 mod precision;
 mod real;
@@ -110,6 +113,7 @@ pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
 pub use layer::placed::Placed;
 pub use layer::plan::Plan;
 pub use layer::streams::{Slot, Streams};
+pub use layer::train::{Gradients, Pass};
 pub use layer::{
     Gru, GruBuffers, GruConfig, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig, LstmStreams, PlacedGru, PlacedLstm,
     PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnStreams,

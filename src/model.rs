@@ -24,6 +24,8 @@ use crate::weights::LayerWeights;
 #[derive(Debug)]
 pub(crate) struct PlacedModel<F> {
     pub(crate) config: RecurrentConfig,
+    /// The format of the weights.
+    pub(crate) precision: Precision,
     pub(crate) engine: Engine<F>,
 }
 
@@ -67,7 +69,7 @@ impl<F: Real> PlacedModel<F> {
                 Engine::Gpu(GpuModel::place(context, config, layers, precision, wait).await?.into())
             }
         };
-        Ok(Self { config: config.clone(), engine })
+        Ok(Self { config: config.clone(), precision, engine })
     }
 
     /// Checks shapes, runs the model, and returns results with their shapes. `states` are all initial states in the
@@ -79,41 +81,49 @@ impl<F: Real> PlacedModel<F> {
         asked: Asked<'_>,
         wait: Wait,
     ) -> Result<Forward<F>> {
+        let config = &self.config;
+        let call = self.checked_call(input, states, &asked)?;
+        let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
+        let computed = self.compute(&call, input.data(), states.as_deref(), wait).await?;
+        let extents = call.extents();
+        let all = computed.all.into_iter().enumerate();
+        Ok(Forward {
+            output: match asked.output {
+                true => Tensor::new(extents.shape(config.output_size()), computed.output)?,
+                false => Tensor::zeros([0])?,
+            },
+            states: shaped_states(config, extents, computed.states)?,
+            all: all.map(|(s, all)| Tensor::new(extents.all_states_shape(config, s), all)).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Checks the shapes of a call and of its results, and draws its dropout masks.
+    pub(crate) fn checked_call(
+        &self,
+        input: &TensorView<'_, F>,
+        states: Option<&[&Tensor<F>]>,
+        asked: &Asked<'_>,
+    ) -> Result<Call> {
         let (config, Asked { options, training, output, all_states }) = (&self.config, asked);
         let extents = Extents::of_input(config, input.shape())?;
         for (index, state) in states.into_iter().flatten().enumerate() {
             extents.check_state(config, index, state.shape())?;
         }
-        let output_shape = extents.shape(config.output_size());
-        let states_count = config.cell.states().len();
-        let state_shapes: Vec<_> = (0..states_count).map(|s| extents.state_shape(config, s)).collect();
-        let all_shapes: Vec<_> = (0..states_count).map(|s| extents.all_states_shape(config, s)).collect();
-        element_count::<F>("output", &output_shape)?;
-        for shape in state_shapes.iter().chain(all_shapes.iter().filter(|_| all_states)) {
-            element_count::<F>("state", shape)?;
-        }
-        let results = if output { Results::OutputAndStates } else { Results::States };
-        let call = Call::new(extents, &options)?.with_all_states(all_states).with_results(results);
-        let call = match training {
-            None => call,
-            Some(training) => {
-                // A call that the device rejects draws no masks.
-                if let (Engine::Gpu(model), false) = (&self.engine, extents.is_empty()) {
-                    model.plan_forward(call.task)?;
-                }
-                call.with_dropout(training.next_keys(config.dropped_layers()))
+        element_count::<F>("output", &extents.shape(config.output_size()))?;
+        for state in 0..config.cell.states().len() {
+            element_count::<F>("state", &extents.state_shape(config, state))?;
+            if *all_states {
+                element_count::<F>("state", &extents.all_states_shape(config, state))?;
             }
-        };
-        let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
-        let computed = self.compute(&call, input.data(), states.as_deref(), wait).await?;
-        let shaped = |shapes: Vec<_>, arrays: Vec<_>| {
-            shapes.into_iter().zip(arrays).map(|(shape, array): (Vec<usize>, Vec<F>)| Tensor::new(shape, array))
-        };
-        Ok(Forward {
-            output: if output { Tensor::new(output_shape, computed.output)? } else { Tensor::zeros([0])? },
-            states: shaped(state_shapes, computed.states).collect::<Result<_>>()?,
-            all: shaped(all_shapes, computed.all).collect::<Result<_>>()?,
-        })
+        }
+        let results = if *output { Results::OutputAndStates } else { Results::States };
+        let call = Call::new(extents, options)?.with_all_states(*all_states).with_results(results);
+        let Some(training) = training else { return Ok(call) };
+        // A call that the device rejects draws no masks.
+        if let (Engine::Gpu(model), false) = (&self.engine, extents.is_empty()) {
+            model.plan_forward(call.task)?;
+        }
+        Ok(call.with_dropout(training.next_keys(config.dropped_layers())))
     }
 
     /// Runs on arrays that have the sizes that the call implies.
@@ -143,8 +153,18 @@ impl<F: Real> PlacedModel<F> {
     }
 }
 
+/// Returns arrays `[L·D, B, ·]` as tensors, without B if unbatched.
+pub(crate) fn shaped_states<F: Real>(
+    config: &RecurrentConfig,
+    extents: &Extents,
+    states: Vec<Vec<F>>,
+) -> Result<Vec<Tensor<F>>> {
+    let states = states.into_iter().enumerate();
+    states.map(|(s, state)| Tensor::new(extents.state_shape(config, s), state)).collect()
+}
+
 /// Returns the given states, or zeros.
-fn initial_states<F: Real>(
+pub(crate) fn initial_states<F: Real>(
     config: &RecurrentConfig,
     extents: &Extents,
     states: Option<&[&[F]]>,

@@ -12,8 +12,10 @@ use crate::config::RecurrentConfig;
 use crate::cpu::fast::FastModel;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::ReferenceModel;
+pub(crate) use crate::cpu::reference::Tape;
 use crate::error::Result;
 use crate::extents::Extents;
+use crate::gradients::{Derived, Given};
 use crate::real::Real;
 use crate::weights::LayerWeights;
 
@@ -55,6 +57,32 @@ impl<F: Real> CpuModel<F> {
             Path::Reference(model) => model.plan(extents),
             Path::Fast(model) => model.plan(extents),
         }
+    }
+
+    /// Runs a forward like [`forward`](Self::forward), which leaves a tape for its backward, and returns its output.
+    /// `weights` are those of the model.
+    pub(crate) fn forward_train(
+        &self,
+        weights: &[LayerWeights<F>],
+        call: &Call,
+        input: &[F],
+        states: &mut [Vec<F>],
+    ) -> Result<(Vec<F>, Tape<F>)> {
+        match &self.path {
+            Path::Reference(model) => model.forward_train(call, input, states),
+            Path::Fast(_) => ReferenceModel::new(&self.config, weights)?.forward_train(call, input, states),
+        }
+    }
+
+    /// Runs the backward of a forward that gave `output`. `weights` are those of the model.
+    pub(crate) fn backward(
+        &self,
+        weights: &[LayerWeights<F>],
+        tape: &Tape<F>,
+        output: &[F],
+        given: &Given<'_, F>,
+    ) -> Result<Derived<F>> {
+        ReferenceModel::backward(&self.config, weights, tape, output, given)
     }
 
     /// Advances `states`, which are h and whatever else the cell carries, each `[L·D, state_rows, ·]`. Returns the

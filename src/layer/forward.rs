@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
+use crate::layer::train::Pass;
 use crate::model;
 use crate::options::Options;
 use crate::real::Real;
@@ -146,6 +147,10 @@ impl<'a, K: Kind, F: Real> Forward<'a, K, F> {
             all_states: wanted.all_states,
         };
         placed.model().forward(&input, initial.as_deref(), asked, wait).await
+    }
+
+    pub(super) async fn train(self, wait: Wait) -> Result<Pass<'a, K, F>> {
+        Pass::run(self.placed, &self.input?, self.state, self.options, wait).await
     }
 
     async fn output_and_state(self, wait: Wait) -> Result<(Tensor<F>, K::State<F>)> {

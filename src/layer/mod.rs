@@ -12,6 +12,7 @@ pub(crate) mod push;
 pub(crate) mod record;
 pub(crate) mod streams;
 #[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod train;
 mod tune;
 
 use std::fmt;

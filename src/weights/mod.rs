@@ -88,6 +88,22 @@ impl<F: Real> LayerWeights<F> {
         self.weight_hr.as_ref()
     }
 
+    pub(crate) fn weight_ih_mut(&mut self) -> &mut Tensor<F> {
+        &mut self.weight_ih
+    }
+
+    pub(crate) fn weight_hh_mut(&mut self) -> &mut Tensor<F> {
+        &mut self.weight_hh
+    }
+
+    pub(crate) fn bias_mut(&mut self) -> Option<(&mut Tensor<F>, &mut Tensor<F>)> {
+        self.bias.as_mut().map(|(ih, hh)| (ih, hh))
+    }
+
+    pub(crate) fn weight_hr_mut(&mut self) -> Option<&mut Tensor<F>> {
+        self.weight_hr.as_mut()
+    }
+
     pub(crate) fn cast<G: Real>(&self) -> Result<LayerWeights<G>> {
         self.map(Tensor::cast, Tensor::cast)
     }

@@ -19,6 +19,7 @@ mod extremes;
 mod face;
 mod files;
 mod golden;
+mod gradients;
 mod idioms;
 mod infer;
 mod lengths;

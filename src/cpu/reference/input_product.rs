@@ -9,17 +9,18 @@ use crate::error::Result;
 use crate::memory::zeroed;
 use crate::real::Real;
 
-/// Gathers the rows of x in step order, `[rows, I]`, as a layer reads them; with dropout, if a mask's key is given.
+/// Gathers the rows of x in step order, `[rows, I]`, as a layer reads them; with dropout, if a mask's key is given. Rows
+/// that the layer does not read are zero.
 pub(crate) fn gather<F: Real>(
     x: &[F],
     features: usize,
     rows: usize,
-    x_row: impl Fn(usize) -> usize,
+    x_row: impl Fn(usize) -> Option<usize>,
     dropout: Option<(Dropout, Key)>,
 ) -> Result<Vec<F>> {
     let mut gathered = zeroed("the input of a chunk", &[rows, features])?;
     for (row, to) in gathered.chunks_exact_mut(features).enumerate() {
-        let from = x_row(row) * features;
+        let Some(from) = x_row(row).map(|row| row * features) else { continue };
         to.copy_from_slice(&x[from..from + features]);
         if let Some((dropout, key)) = dropout {
             for (element, value) in (from..).zip(to) {

@@ -2,17 +2,21 @@
 //!
 //! In f64, every result is tested against it. In f32, it runs on machines without vectors.
 
+mod backward;
 mod cell;
 mod input_product;
 mod step;
+mod tape;
 
 use crate::call::Call;
 use crate::config::RecurrentConfig;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::step::DirectionWeights;
+pub(crate) use crate::cpu::reference::tape::Tape;
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::extents::{Extents, RowStride};
+use crate::gradients::{Derived, Given};
 use crate::memory::zeroed;
 use crate::plan::GX_BUDGET;
 use crate::real::Real;
@@ -63,6 +67,34 @@ impl<F: Real> ReferenceModel<F> {
 
     /// Runs a forward, as [`CpuModel::forward`](super::CpuModel::forward) specifies.
     pub(crate) fn forward(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Vec<Vec<F>>)> {
+        self.forward_with(call, input, states, None)
+    }
+
+    /// Runs a forward that leaves a tape for its backward, and returns its output.
+    pub(crate) fn forward_train(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Tape<F>)> {
+        let mut tape = Tape::new(&self.config, call, input, states)?;
+        let (output, _) = self.forward_with(call, input, states, Some(&mut tape))?;
+        Ok((output, tape))
+    }
+
+    /// Runs the backward of a forward that gave `output`. `weights` are those of the model.
+    pub(crate) fn backward(
+        config: &RecurrentConfig,
+        weights: &[LayerWeights<F>],
+        tape: &Tape<F>,
+        output: &[F],
+        given: &Given<'_, F>,
+    ) -> Result<Derived<F>> {
+        backward::backward(config, weights, tape, output, given)
+    }
+
+    fn forward_with(
+        &self,
+        call: &Call,
+        input: &[F],
+        states: &mut [Vec<F>],
+        mut tape: Option<&mut Tape<F>>,
+    ) -> Result<(Vec<F>, Vec<Vec<F>>)> {
         let (config, extents) = (&self.config, call.extents());
         let wanted = if call.task.all_states { config.cell.states().len() } else { 0 };
         let mut all = (0..wanted).map(|s| call.padded_states(config, s)).collect::<Result<Vec<_>>>()?;
@@ -72,9 +104,12 @@ impl<F: Real> ReferenceModel<F> {
             let mut y = zeroed("the output of a layer", &[extents.rows(), config.output_size()])?;
             for direction in 0..config.directions() {
                 let pass = Pass { layer, direction, x_rows, y_rows };
-                self.run(call, &pass, x.as_deref().unwrap_or(input), states, &mut y, &mut all)?;
+                let x = x.as_deref().unwrap_or(input);
+                self.run(call, &pass, x, states, &mut y, &mut all, tape.as_deref_mut())?;
             }
-            x = Some(y);
+            if let (Some(x), Some(tape)) = (x.replace(y), &mut tape) {
+                tape.between.push(x);
+            }
         }
         Ok((x.unwrap_or_default(), all))
     }
@@ -88,6 +123,7 @@ impl<F: Real> ReferenceModel<F> {
         states: &'a mut [Vec<F>],
         y: &mut [F],
         all: &mut [Vec<F>],
+        mut tape: Option<&mut Tape<F>>,
     ) -> Result<()> {
         let (config, extents) = (&self.config, call.extents());
         let (batch, width, features) = (extents.batch, config.recurrent_size(), config.layer_input_size(pass.layer));
@@ -105,14 +141,29 @@ impl<F: Real> ReferenceModel<F> {
         for first in (0..extents.time_steps).step_by(chunk_steps) {
             let steps = chunk_steps.min(extents.time_steps - first);
             let time_of = |s: usize, b: usize| call.time_of(first + s, pass.direction, b);
-            let x_row =
-                |row: usize| time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch;
+            let x_row = |row: usize| {
+                Some(time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch)
+            };
             let gathered = input_product::gather(x, features, steps * batch, x_row, dropout)?;
             let gx = input_product::input_product(weights, &gathered, features)?;
             for s in 0..steps {
                 let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
                 let active = |b: usize| first + s < call.length(b);
-                step::step(config, weights, gx, &mut states, &mut scratch, |b| active(b).then(|| call.state_row(b)));
+                let state_row = |b: usize| active(b).then(|| call.state_row(b));
+                let row_of = |b: usize| (first + s) * batch + b;
+                step::step(config, weights, gx, &mut states, &mut scratch, state_row, |b, u, saved| {
+                    if let Some(tape) = &mut tape {
+                        tape.save(config, index, row_of(b), u, saved);
+                    }
+                });
+                if let (Some(tape), Some(c)) = (&mut tape, states.get(1)) {
+                    let size = config.hidden_size;
+                    for b in (0..batch).filter(|&b| active(b)) {
+                        let row = row_of(b);
+                        let from = call.state_row(b) * size;
+                        tape.saved[index].c[row * size..(row + 1) * size].copy_from_slice(&c[from..from + size]);
+                    }
+                }
                 for b in 0..batch {
                     let (time, state_row) = (time_of(s, b), call.state_row(b));
                     let at = (time * pass.y_rows.time + b * pass.y_rows.batch) * config.output_size()

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
-use crate::cpu::reference::cell::{State, cell, reset};
+use crate::cpu::reference::cell::{State, Stepped, cell, reset};
 use crate::error::Result;
 use crate::memory::{copied, zeroed};
 use crate::real::Real;
@@ -55,7 +55,7 @@ fn transposed<F: Real>(matrix: &crate::tensor::Tensor<F>) -> Result<Vec<F>> {
 }
 
 /// Adds a product: `sum += Σ_k x[k]·matrix[k][columns]`, in the order of k; the matrix has one row per element of x.
-fn add_product<F: Real>(sum: &mut [F], x: &[F], matrix: &[F], columns: Range<usize>) {
+pub(super) fn add_product<F: Real>(sum: &mut [F], x: &[F], matrix: &[F], columns: Range<usize>) {
     let row_size = (matrix.len() / x.len().max(1)).max(1);
     for (&x, row) in x.iter().zip(matrix.chunks_exact(row_size)) {
         for (sum, &w) in sum.iter_mut().zip(&row[columns.clone()]) {
@@ -80,7 +80,8 @@ impl<F: Real> Scratch<F> {
 
 /// Runs the products of a step with their part of the cell and, with a projection, `h = W_hr·h`, for every batch row.
 /// `gx` is `[B, G·H]`; `states` are h `[state_rows, P]` and c `[state_rows, H]`, updated in place; `state_row` maps a
-/// batch row to the row of the states that it advances, or to `None` if it has ended.
+/// batch row to the row of the states that it advances, or to `None` if it has ended; `save` gets the values of a row
+/// and unit that the backward needs.
 pub(crate) fn step<F: Real>(
     config: &RecurrentConfig,
     weights: &DirectionWeights<F>,
@@ -88,6 +89,7 @@ pub(crate) fn step<F: Real>(
     states: &mut [&mut [F]],
     scratch: &mut Scratch<F>,
     state_row: impl Fn(usize) -> Option<usize>,
+    mut save: impl FnMut(usize, usize, &[F]),
 ) {
     let (rows, hidden, width) = (config.gate_rows(), config.hidden_size, config.recurrent_size());
     for (b, gx) in gx.chunks_exact(rows).enumerate() {
@@ -117,7 +119,8 @@ pub(crate) fn step<F: Real>(
             // A projected h does not have one element per unit, and its cell, the LSTM, does not read h.
             let own_h = if config.is_projected() { F::zero() } else { h[u] };
             let old = State { h: own_h, c: carried.first().map_or(F::zero(), |c| c[at]) };
-            let new = cell(config.cell, gates(gx, u), gates(gh, u), old);
+            let Stepped { state: new, saved } = cell(config.cell, gates(gx, u), gates(gh, u), old);
+            save(b, u, &saved[..config.cell.saved()]);
             *raw = new.h;
             if let Some(c) = carried.first_mut() {
                 c[at] = new.c;

@@ -1,0 +1,127 @@
+//! A forward that is followed by its backward: the engine behind [`Pass`](crate::Pass).
+
+use crate::blocking::Wait;
+use crate::call::Call;
+use crate::cpu;
+use crate::error::{Error, Result};
+use crate::gradients::{Derived, Given, zero_weights};
+use crate::memory::zeroed;
+use crate::model::{Asked, Engine, PlacedModel, initial_states, shaped_states};
+use crate::precision::Precision;
+use crate::real::Real;
+use crate::tensor::{Tensor, TensorView};
+use crate::weights::LayerWeights;
+
+/// What a forward leaves for its backward.
+#[derive(Debug)]
+pub(crate) enum Tape<F> {
+    /// There was nothing to compute.
+    Empty(Call),
+    Cpu(cpu::Tape<F>),
+}
+
+/// The results of a forward, with shapes, and its tape.
+#[derive(Debug)]
+pub(crate) struct Taped<F> {
+    pub(crate) output: Tensor<F>,
+    pub(crate) states: Vec<Tensor<F>>,
+    tape: Tape<F>,
+}
+
+/// The results of a backward, with shapes.
+pub(crate) struct Gradients<F> {
+    pub(crate) input: Tensor<F>,
+    pub(crate) states: Vec<Tensor<F>>,
+    pub(crate) weights: Vec<LayerWeights<F>>,
+}
+
+impl<F> Tape<F> {
+    fn call(&self) -> &Call {
+        match self {
+            Self::Empty(call) => call,
+            Self::Cpu(tape) => &tape.call,
+        }
+    }
+}
+
+impl<F: Real> PlacedModel<F> {
+    /// Checks shapes and runs a forward that leaves a tape. `weights` are those of the model.
+    pub(crate) async fn forward_train(
+        &self,
+        weights: &[LayerWeights<F>],
+        input: &TensorView<'_, F>,
+        states: Option<&[&Tensor<F>]>,
+        asked: Asked<'_>,
+        wait: Wait,
+    ) -> Result<Taped<F>> {
+        let config = &self.config;
+        let unsupported = |what: &str, why: &str| Error::Unsupported { what: what.to_owned(), why: why.to_owned() };
+        if self.precision != Precision::F32 {
+            let why = "its weights are rounded, so that small steps would be lost; place it in f32";
+            return Err(unsupported("training a layer placed in f16", why));
+        }
+        let Engine::Cpu(model) = &self.engine else {
+            return Err(unsupported("training on a GPU", "only the CPU has a backward so far"));
+        };
+        let call = self.checked_call(input, states, &asked)?;
+        let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
+        let mut states = initial_states(config, call.extents(), states.as_deref())?;
+        let output_shape = call.extents().shape(config.output_size());
+        let (output, tape) = if call.extents().is_empty() {
+            (zeroed("output", &output_shape)?, Tape::Empty(call))
+        } else {
+            wait.let_others_run().await;
+            let (output, tape) = model.forward_train(weights, &call, input.data(), &mut states)?;
+            (output, Tape::Cpu(tape))
+        };
+        Ok(Taped {
+            output: Tensor::new(output_shape, output)?,
+            states: shaped_states(config, tape.call().extents(), states)?,
+            tape,
+        })
+    }
+
+    /// Checks shapes and runs the backward of a forward of this model. `weights` are those of the model.
+    pub(crate) async fn backward(
+        &self,
+        weights: &[LayerWeights<F>],
+        taped: &Taped<F>,
+        output: Option<&Tensor<F>>,
+        states: Option<&[&Tensor<F>]>,
+        wait: Wait,
+    ) -> Result<Gradients<F>> {
+        let (config, call) = (&self.config, taped.tape.call());
+        if let Some(output) = output.filter(|output| output.shape() != taped.output.shape()) {
+            let expected = format!("{:?}, the shape of the output", taped.output.shape());
+            let what = "the gradient of the output".to_owned();
+            return Err(Error::Shape { what, expected, got: output.shape().to_vec() });
+        }
+        for (index, state) in states.into_iter().flatten().enumerate() {
+            if state.shape() != taped.states[index].shape() {
+                let name = config.cell.states()[index].last;
+                let expected = format!("{:?}, the shape of {name}", taped.states[index].shape());
+                let what = format!("the gradient of {name}");
+                return Err(Error::Shape { what, expected, got: state.shape().to_vec() });
+            }
+        }
+        let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
+        let given = Given { output: output.map(Tensor::data), states: states.as_deref() };
+        let derived = match (&taped.tape, &self.engine) {
+            (Tape::Cpu(tape), Engine::Cpu(model)) => {
+                wait.let_others_run().await;
+                model.backward(weights, tape, taped.output.data(), &given)?
+            }
+            // The state passed through, and nothing else was read.
+            _ => Derived {
+                input: zeroed("the gradient of the input", &call.extents().shape(config.input_size))?,
+                states: given.states_or_zeros(config, call)?,
+                weights: zero_weights(config)?,
+            },
+        };
+        Ok(Gradients {
+            input: Tensor::new(call.extents().shape(config.input_size), derived.input)?,
+            states: shaped_states(config, call.extents(), derived.states)?,
+            weights: derived.weights,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! The gradients are those of torch.autograd: fixtures/gradients.py made them.
+
+use std::path::PathBuf;
+
+use wgpu_rnn::{AnyLayer, Device, Gradients, Kind, Layer, Mode, Nonlinearity, Real, Tensor, TensorFile};
+
+use crate::compare::{Tolerance, compare};
+use crate::support::reduction_length;
+
+/// The seed of the masks in fixtures/gradients.py.
+const SEED: u64 = 7;
+
+fn fixtures() -> Vec<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gradients");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Runs every fixture and compares each gradient with a tolerance relative to its tensor's largest value; `tolerance`
+/// gets the number of terms of the longest sum.
+fn check<F: Real>(device: &Device, tolerance: fn(f64) -> f64) {
+    let files = fixtures();
+    assert!(files.len() >= 56, "only {} fixtures", files.len());
+    for path in files {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let file = TensorFile::open(&path).unwrap();
+        let flag = |key: &str| file.tensor::<f32>(key).unwrap().unwrap().data()[0] == 1.0;
+        let p = file.tensor::<f64>("dropout").unwrap().unwrap().data()[0];
+        let layer: AnyLayer<F> = AnyLayer::from_tensor_file_as(&file, "layer.").unwrap();
+        match layer.with_batch_first(flag("batch_first")) {
+            AnyLayer::Lstm(layer) => check_layer(&name, &file, layer.with_dropout(p).unwrap(), device, tolerance),
+            AnyLayer::Gru(layer) => {
+                let layer = layer.with_reset_after(!flag("reset_before"));
+                check_layer(&name, &file, layer.with_dropout(p).unwrap(), device, tolerance);
+            }
+            AnyLayer::Rnn(layer) => {
+                let nonlinearity = if flag("relu") { Nonlinearity::Relu } else { Nonlinearity::Tanh };
+                let layer = layer.with_nonlinearity(nonlinearity);
+                check_layer(&name, &file, layer.with_dropout(p).unwrap(), device, tolerance);
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+fn check_layer<K: Kind, F: Real>(
+    name: &str,
+    file: &TensorFile,
+    layer: Layer<K, F>,
+    device: &Device,
+    tolerance: fn(f64) -> f64,
+) {
+    let tensor = |key: &str| -> Option<Tensor<F>> { file.tensor(key).unwrap() };
+    let placed = layer.to(device).unwrap();
+    placed.set_mode(Mode::Training { seed: SEED });
+    let input = tensor("input").unwrap();
+    let arrays = |keys: [&str; 2]| -> Vec<_> { keys.into_iter().filter_map(tensor).collect() };
+    let initial = arrays(["h_0", "c_0"]);
+    let initial = (!initial.is_empty()).then(|| K::state(initial).unwrap());
+    let lengths = file.integers("lengths").unwrap();
+    let lengths: Option<Vec<usize>> = lengths.map(|all| all.into_iter().map(|length| length as usize).collect());
+    let mut request = placed.request(&input).state(initial.as_ref());
+    if let Some(lengths) = &lengths {
+        request = request.lengths(lengths);
+    }
+    let pass = request.train().run().unwrap();
+    // The case may give the gradient of only some of the results.
+    let of_state = |key: &str, state: &Tensor<F>| tensor(key).unwrap_or_else(|| Tensor::zeros(state.shape()).unwrap());
+    let last = ["grad_h_n", "grad_c_n"].into_iter().zip(K::arrays(pass.state()));
+    let of_last = K::state(last.map(|(key, state)| of_state(key, state)).collect()).unwrap();
+    let is_given = ["grad_h_n", "grad_c_n"].iter().any(|key| file.shape(key).is_some());
+    let of_output = tensor("grad_output");
+    let gradients = pass.backward(of_output.as_ref(), is_given.then_some(&of_last)).unwrap();
+
+    let config = placed.config();
+    let rows: usize = input.shape().iter().product::<usize>() / config.input_size();
+    // Rounding a pre-activation moves it by an error that grows with the weights; a sigmoid passes on at most a quarter.
+    let scale = (file.tensor::<f64>("scale").unwrap().unwrap().data()[0] / 4.0).max(1.0);
+    let terms = scale * (rows + 2 * reduction_length(config)) as f64;
+    let mut compared = 0;
+    for (key, got) in all::<K, F>(&gradients) {
+        let Some(expected) = file.tensor::<f64>(&format!("grad_{key}")).unwrap() else {
+            panic!("{name}: no grad_{key}");
+        };
+        assert_eq!(got.shape(), expected.shape(), "{name} {key}");
+        let largest = expected.data().iter().fold(0.0_f64, |largest, v| largest.max(v.abs()));
+        let bound = Tolerance { absolute: tolerance(terms) * largest, relative: 0.0 };
+        compare(&format!("{name} {key}"), got.data(), expected.data(), bound).unwrap();
+        compared += 1;
+    }
+    assert_eq!(compared, file.names().filter(|key| key.starts_with("grad_")).count() - given(file), "{name}");
+}
+
+/// Returns the number of gradients that a case gives.
+fn given(file: &TensorFile) -> usize {
+    ["grad_output", "grad_h_n", "grad_c_n"].iter().filter(|key| file.shape(key).is_some()).count()
+}
+
+/// Returns every gradient by name.
+fn all<K: Kind, F: Real>(gradients: &Gradients<K, F>) -> Vec<(String, &Tensor<F>)> {
+    let states = ["h_0", "c_0"].into_iter().zip(K::arrays(gradients.initial_state()));
+    let of_states = states.map(|(key, state)| (key.to_owned(), state));
+    std::iter::once(("input".to_owned(), gradients.input())).chain(of_states).chain(gradients.named()).collect()
+}
+
+#[test]
+fn cpu_f64_is_torch_autograd() {
+    check::<f64>(&Device::cpu(), |_| 1e-12);
+}
+
+#[test]
+fn cpu_f32_is_torch_autograd() {
+    check::<f32>(&Device::cpu(), |terms| terms * f64::from(f32::EPSILON));
+}
