@@ -31,9 +31,10 @@ pub(crate) struct ReferenceModel<F> {
 }
 
 /// One (layer, direction) of a forward.
-struct Pass {
+struct Pass<'a, F> {
     layer: usize,
     direction: usize,
+    x: &'a [F],
     x_rows: RowStride,
     y_rows: RowStride,
 }
@@ -103,9 +104,8 @@ impl<F: Real> ReferenceModel<F> {
             let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
             let mut y = zeroed("the output of a layer", &[extents.rows(), config.output_size()])?;
             for direction in 0..config.directions() {
-                let pass = Pass { layer, direction, x_rows, y_rows };
-                let x = x.as_deref().unwrap_or(input);
-                self.run(call, &pass, x, states, &mut y, &mut all, tape.as_deref_mut())?;
+                let pass = Pass { layer, direction, x: x.as_deref().unwrap_or(input), x_rows, y_rows };
+                self.run(call, &pass, states, &mut y, &mut all, tape.as_deref_mut())?;
             }
             if let (Some(x), Some(tape)) = (x.replace(y), &mut tape) {
                 tape.between.push(x);
@@ -118,8 +118,7 @@ impl<F: Real> ReferenceModel<F> {
     fn run<'a>(
         &self,
         call: &Call,
-        pass: &Pass,
-        x: &[F],
+        pass: &Pass<'_, F>,
         states: &'a mut [Vec<F>],
         y: &mut [F],
         all: &mut [Vec<F>],
@@ -144,7 +143,7 @@ impl<F: Real> ReferenceModel<F> {
             let x_row = |row: usize| {
                 Some(time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch)
             };
-            let gathered = input_product::gather(x, features, steps * batch, x_row, dropout)?;
+            let gathered = input_product::gather(pass.x, features, steps * batch, x_row, dropout)?;
             let gx = input_product::input_product(weights, &gathered, features)?;
             for s in 0..steps {
                 let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
