@@ -19,6 +19,7 @@ mod extremes;
 mod face;
 mod files;
 mod golden;
+mod gradient_properties;
 mod gradients;
 mod idioms;
 mod infer;
