@@ -358,3 +358,23 @@ fn streams_keep_the_strategy_that_they_started_with() {
         assert_eq!(pushed, whole, "{first}");
     }
 }
+
+#[test]
+fn a_long_sequence_runs_in_several_chunks() {
+    let Some(gpu) = gpu() else { return };
+    // More steps than a chunk can have (4096), in the smallest model.
+    let lstm = Lstm::random(LstmConfig::new(1, 1), 5).unwrap();
+    let x = uniform(&[9000, 1], 6);
+    let model = lstm.to(&gpu).unwrap();
+    let (expected, _) = oracle(&lstm, &x, None);
+    for (strategy, dispatches) in [(Strategy::Step, 9003), (Strategy::Sequence, 6)] {
+        model.set_strategy(strategy).unwrap();
+        // Submissions on OpenGL's software adapters are short, and a dispatch is not longer than a submission.
+        if gpu.adapter_info().unwrap().backend != wgpu::Backend::Gl {
+            assert_eq!(model.plan(9000, 1).unwrap().as_gpu().unwrap().dispatch_count(), dispatches);
+        }
+        let (output, _): (Tensor, _) = model.forward(&x, None).unwrap();
+        let tolerance = Tolerance::of_f32_sum(4);
+        compare(strategy.name(), output.data(), expected.data(), tolerance).unwrap();
+    }
+}
