@@ -1,8 +1,8 @@
 //! Limits of a device: one that is too low is named, and what fits within low limits gives the same bits.
 
-use wgpu_rnn::{Device, Error, Lstm, LstmConfig, Precision};
+use wgpu_rnn::{Device, Lstm, LstmConfig, Precision, wgpu};
 
-use crate::support::{bits, gpu, own_device, slice, under_test, uniform};
+use crate::support::{bits, gpu, message, own_device, slice, under_test, uniform, zeros};
 
 #[test]
 fn limits_of_a_device_are_named() {
@@ -14,15 +14,14 @@ fn limits_of_a_device_are_named() {
         limits.max_compute_workgroups_per_dimension = 100;
     });
     let small = Device::from_wgpu(device, queue);
-    let message = |result: Result<(), Error>| result.unwrap_err().to_string();
 
     let wide = Lstm::random(LstmConfig::new(3, 64), 0).unwrap();
     assert_eq!(
-        message(wide.to(&small).map(drop)),
+        message(wide.to(&small)),
         "w_hh of layer 0 needs 65536 of max_storage_buffer_binding_size, the device has 4096"
     );
     let model = Lstm::random(LstmConfig::new(3, 8), 0).unwrap().to(&small).unwrap();
-    let forward = |t: usize, b: usize| message(model.forward(&uniform(&[t, b, 3], 0), None).map(drop));
+    let forward = |t: usize, b: usize| message(model.forward(&uniform(&[t, b, 3], 0), None));
     assert_eq!(
         forward(1, 33),
         "gx of one time step needs 4224 of max_storage_buffer_binding_size, the device has 4096"
@@ -65,9 +64,61 @@ fn a_small_workgroup_is_named() {
     let (device, queue) = own_device(|limits| limits.max_compute_invocations_per_workgroup = 32);
     let model = Lstm::random(LstmConfig::new(1, 1), 0).unwrap().to(&Device::from_wgpu(device, queue)).unwrap();
     assert_eq!(
-        model.forward(&uniform(&[1, 1, 1], 0), None).unwrap_err().to_string(),
+        message(model.forward(&uniform(&[1, 1, 1], 0), None)),
         "the input product needs 64 of max_compute_invocations_per_workgroup, the device has 32"
     );
+}
+
+/// Lowers one limit at a time to less than the kernels need.
+#[test]
+fn every_limit_of_a_device_is_named() {
+    if gpu().is_none() {
+        return;
+    }
+    type Lower = fn(&mut wgpu::Limits);
+    let cases: [(Lower, &str); 10] = [
+        (|l| l.max_bind_groups = 1, "the input product needs 2 of max_bind_groups, the device has 1"),
+        (
+            |l| l.max_bindings_per_bind_group = 4,
+            "the step kernel needs 7 of max_bindings_per_bind_group, the device has 4",
+        ),
+        (
+            |l| l.max_storage_buffers_per_shader_stage = 4,
+            "the input product needs 5 of max_storage_buffers_per_shader_stage, the device has 4",
+        ),
+        (
+            |l| l.max_uniform_buffers_per_shader_stage = 1,
+            "the step kernel needs 2 of max_uniform_buffers_per_shader_stage, the device has 1",
+        ),
+        (
+            |l| l.max_dynamic_uniform_buffers_per_pipeline_layout = 1,
+            "the step kernel needs 2 of max_dynamic_uniform_buffers_per_pipeline_layout, the device has 1",
+        ),
+        (
+            |l| l.max_uniform_buffer_binding_size = 16,
+            "the input product needs 112 of max_uniform_buffer_binding_size, the device has 16",
+        ),
+        (
+            |l| l.max_compute_workgroup_size_x = 4,
+            "the input product needs 8 of max_compute_workgroup_size_x, the device has 4",
+        ),
+        (
+            |l| l.max_compute_workgroups_per_dimension = 1,
+            "the input product needs 2 of max_compute_workgroups_per_dimension, the device has 1",
+        ),
+        (|l| l.max_buffer_size = 8, "w_ih of layer 0 needs 256 of max_buffer_size, the device has 8"),
+        (
+            |l| l.max_compute_workgroup_storage_size = 8000,
+            "the input product needs 8192 of max_compute_workgroup_storage_size, the device has 8000",
+        ),
+    ];
+    for (lower, expected) in cases {
+        let (device, queue) = own_device(lower);
+        let lstm = Lstm::random(LstmConfig::new(1, 1).with_bidirectional(true), 0).unwrap();
+        let placed = lstm.to(&Device::from_wgpu(device, queue));
+        let forward = placed.and_then(|placed| placed.forward(&zeros(&[1, 1]), None));
+        assert_eq!(message(forward), expected);
+    }
 }
 
 /// A device's largest buffer may be smaller than its largest binding. A shape that a plan accepts runs, and a stream's

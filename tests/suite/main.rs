@@ -5,6 +5,7 @@
 //! With `WGPU_RNN_REQUIRE_GPU=1`, a missing adapter is a failure; without it, each GPU test prints that it was skipped.
 
 mod all_states;
+mod arguments;
 mod battery;
 mod cells;
 mod chained_cells;
@@ -16,7 +17,6 @@ mod devices;
 mod dropout;
 mod encode;
 mod encode_cell;
-mod errors;
 mod extremes;
 mod face;
 mod files;
@@ -30,6 +30,7 @@ mod pipeline_cache;
 mod precision;
 mod processes;
 mod properties;
+mod rejected_files;
 mod requests;
 mod rooms;
 mod saving;

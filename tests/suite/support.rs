@@ -66,6 +66,18 @@ pub fn own_device(limits: impl FnOnce(&mut wgpu::Limits)) -> (wgpu::Device, wgpu
     pollster::block_on(adapter.request_device(&descriptor)).unwrap()
 }
 
+/// Returns the message of a result that must be an error.
+pub fn message<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => panic!("expected an error"),
+        Err(error) => error.to_string(),
+    }
+}
+
+pub fn zeros(shape: &[usize]) -> Tensor {
+    Tensor::zeros(shape).unwrap()
+}
+
 /// Returns values uniform in ±1, always the same for a seed.
 pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = Pcg64::seed_from_u64(seed);
