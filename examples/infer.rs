@@ -44,13 +44,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
-    #[arg(long, value_enum, default_value_t = Place::Auto)]
-    device: Place,
-
-    /// Use the GPU adapter whose name contains NAME; not with --device cpu
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    place: Place,
 
     /// The nonlinearity of an RNN, which weights do not record; not for other models [default: as recorded in the
     /// model's file, or tanh]
@@ -83,8 +78,8 @@ enum Activation {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.adapter.is_some() && arguments.device == Place::Cpu {
-        eprintln!("error: --adapter names a GPU adapter and cannot be used with --device cpu");
+    if let Err(error) = arguments.place.check() {
+        eprintln!("error: {error}");
         return ExitCode::from(2);
     }
     match run(&arguments) {
@@ -139,7 +134,7 @@ fn run_layer<K: Kind>(arguments: &Arguments, prefix: &str, layer: Layer<K>) -> R
     say!("model   {} under prefix {prefix:?}, {parameters} parameters", layer.config());
     let Input { input, state, lengths } = load_input::<K>(&arguments.input)?;
 
-    let device = arguments.device.open(arguments.adapter.as_deref())?;
+    let device = arguments.place.open()?;
     say!("device  {device}: {}", device.reason());
     let placed = layer.to(&device).context("placing the model")?;
     let start = Instant::now();
