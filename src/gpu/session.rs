@@ -212,8 +212,8 @@ impl GpuSession {
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
-    /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`. One submission, so
-    /// that an error leaves all states as they were.
+    /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`. One submission,
+    /// so that an error leaves all states as they were.
     pub(crate) async fn write<F: Real>(
         &mut self,
         rows: &[Range<usize>],
