@@ -112,7 +112,8 @@ pub use layer::forward::AllStates;
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
 pub use layer::placed::Placed;
 pub use layer::plan::Plan;
-pub use layer::streams::{Slot, Streams};
+pub use layer::slots::Slot;
+pub use layer::streams::Streams;
 pub use layer::train::{Gradients, Pass};
 pub use layer::{
     Gru, GruBuffers, GruConfig, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig, LstmStreams, PlacedGru, PlacedLstm,

@@ -34,8 +34,8 @@ pub(crate) enum Input<'a, F> {
 }
 
 impl<F: Real> Session<F> {
-    /// Creates zero states for `rows` > 0 rows. Tiles are chosen for this number, and stay when it grows. `reads_output`
-    /// says whether pushes give their output.
+    /// Creates zero states for `rows` > 0 rows. Tiles are chosen for this number, and stay when it grows.
+    /// `reads_output` says whether pushes give their output.
     pub(crate) async fn new(model: &PlacedModel<F>, rows: usize, reads_output: bool) -> Result<Self> {
         let state_arrays = StateArrays { rows, tile_batch: rows };
         let resident = match &model.engine {

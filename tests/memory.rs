@@ -44,7 +44,8 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
-/// Keeps the other tests of this program waiting: the switch applies to all of them, also while they prepare their data.
+/// Keeps the other tests of this program waiting: the switch applies to all of them, also while they prepare their
+/// data.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -44,7 +44,8 @@ def how_to_build(peer: str) -> str:
 
 def theirs(program: pathlib.Path, *arguments: str) -> float:
     """The median in milliseconds that a peer's binary prints for one shape."""
-    return float(subprocess.run([program, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+    run = subprocess.run([program, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return float(run.stdout.split()[-1])
 
 
 def version(peer: str, package: str) -> str:
@@ -57,7 +58,7 @@ def geometric_mean(ratios: list) -> float:
 
 
 class Table:
-    """Markdown, printed as it grows: the median of each in milliseconds, and how many times as fast as each peer we are."""
+    """Markdown, printed as it grows: each median in milliseconds, and how many times as fast as each peer we are."""
 
     def __init__(self, shape: str, peers: list, spread: bool = False):
         """With `spread`, peers' cells have the tenth and the ninetieth percentile as well."""

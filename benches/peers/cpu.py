@@ -6,9 +6,10 @@
     pip install torch onnx onnxruntime
     python benches/peers/cpu.py [--cell lstm|gru|rnn] [--rounds 5] [--shape T,B,I,H[,L[,D]] …]
 
-Prints a table in Markdown: the median of each, and how many times as fast as each peer we are. Peers are given what they like
-best: inference mode, two warm-up calls at least, all threads of the machine. candle and burn (on flex, its CPU backend) are left
-out where they are not built, and have a dash where they lack the cell or would need several layers or directions.
+Prints a table in Markdown: the median of each, and how many times as fast as each peer we are. Peers are given what
+they like best: inference mode, two warm-up calls at least, all threads of the machine. candle and burn (on flex, its
+CPU backend) are left out where they are not built, and have a dash where they lack the cell or would need several
+layers or directions.
 """
 
 import argparse
@@ -69,14 +70,16 @@ def of_onnx(cell: str, shape: tuple):
     nodes, weights, last = [], [], "x"
     for layer in range(layers):
         features = i if layer == 0 else directions * h
-        sizes = {"W": (directions, gates * h, features), "R": (directions, gates * h, h), "B": (directions, 2 * gates * h)}
+        rows = gates * h
+        sizes = {"W": (directions, rows, features), "R": (directions, rows, h), "B": (directions, 2 * rows)}
         for name, size in sizes.items():
             values = rng.uniform(-(h**-0.5), h**-0.5, size).astype(numpy.float32)
             weights.append(onnx.numpy_helper.from_array(values, f"{name}{layer}"))
         inputs = [last, f"W{layer}", f"R{layer}", f"B{layer}"]
-        extra = {"linear_before_reset": 1} if cell == "gru" else {}
-        direction = "bidirectional" if directions == 2 else "forward"
-        nodes.append(onnx.helper.make_node(cell.upper(), inputs, [f"y{layer}"], hidden_size=h, direction=direction, **extra))
+        attributes = {"hidden_size": h, "direction": "bidirectional" if directions == 2 else "forward"}
+        if cell == "gru":
+            attributes["linear_before_reset"] = 1
+        nodes.append(onnx.helper.make_node(cell.upper(), inputs, [f"y{layer}"], **attributes))
         # [T, D, B, H] to [T, B, D·H], as the next layer reads it.
         nodes.append(onnx.helper.make_node("Transpose", [f"y{layer}"], [f"t{layer}"], perm=[0, 2, 1, 3]))
         nodes.append(onnx.helper.make_node("Reshape", [f"t{layer}", "shape"], [f"o{layer}"]))
@@ -112,7 +115,8 @@ def main() -> None:
     arguments = parser.parse_args()
     peers = {"PyTorch": of_torch, "ONNX Runtime": of_onnx}
     versions = [f"PyTorch {torch.__version__}", f"ONNX Runtime {onnxruntime.__version__}"]
-    for peer, name, make, package in [("candle", "candle", of_candle, "candle-nn"), ("burn", "burn (flex)", of_burn, "burn")]:
+    binaries = [("candle", "candle", of_candle, "candle-nn"), ("burn", "burn (flex)", of_burn, "burn")]
+    for peer, name, make, package in binaries:
         if common.binary(peer).exists():
             peers[name] = make
             versions.append(f"{name} {common.version(peer, package)}")

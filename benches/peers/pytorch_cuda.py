@@ -5,14 +5,14 @@
     python benches/peers/pytorch_cuda.py [--cell lstm|gru|rnn] [--clock device|gpu] [--rounds 3] [--repeat 50]
                                          [--shape T,B,I,H[,L[,D]] …] [--adapter NAME] [--strategy NAME]
 
-Prints two tables in Markdown, f32 and f16: the median of each (of cuDNN with its tenth and ninetieth percentile), and how many
-times as fast as each peer we are. cuDNN has f32 as such ("ieee") and with its products in TF32 ("tf32", PyTorch's default, of about
-ten bits); claims are against "ieee". A CUDA graph takes the launches off the host, and is the strong peer where steps are short.
-Our f16 is the weights only, with sums in f32; cuDNN's is the tensors too.
+Prints two tables in Markdown, f32 and f16: the median of each (of cuDNN with its tenth and ninetieth percentile), and
+how many times as fast as each peer we are. cuDNN has f32 as such ("ieee") and with its products in TF32 ("tf32",
+PyTorch's default, of about ten bits); claims are against "ieee". A CUDA graph takes the launches off the host, and is
+the strong peer where steps are short. Our f16 is the weights only, with sums in f32; cuDNN's is the tensors too.
 
-Data are on the device on both sides, and the input product is part of both. The clock "device" is the host's, from submission to
-completion: of ours without the recording of the commands, of cuDNN with its launches. "gpu" is the GPU's own: timestamps of ours,
-events of CUDA.
+Data are on the device on both sides, and the input product is part of both. The clock "device" is the host's, from
+submission to completion: of ours without the recording of the commands, of cuDNN with its launches. "gpu" is the GPU's
+own: timestamps of ours, events of CUDA.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def layer(cell: str, shape: tuple, dtype: torch.dtype):
 
 
 def graph(call):
-    """The call recorded, to be replayed by one launch. It reads the call's tensors: keep the call while this is in use."""
+    """The call recorded, to be replayed by one launch. It reads the call's tensors: keep it while this is in use."""
     # Captures are preceded by a few calls on a stream of their own, as PyTorch asks for.
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -35,12 +35,8 @@ use crate::shape::Shape;
 /// multiply-add counts as two.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
-    #[arg(long, value_enum, default_value_t = Place::Auto)]
-    device: Place,
-    /// Use the GPU whose name contains NAME
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    place: Place,
     /// The kind of layer
     #[arg(long, value_enum, default_value_t = CellName::Lstm)]
     cell: CellName,
@@ -224,7 +220,7 @@ fn is_unsupported(error: &anyhow::Error) -> bool {
 /// Opens the device, and returns why it was chosen. A GPU is opened with timestamps if it has them, which the crate
 /// does not request for its own devices.
 fn open(arguments: &Arguments) -> Result<(Device, String)> {
-    let chosen = arguments.device.open(arguments.adapter.as_deref())?;
+    let chosen = arguments.place.open()?;
     let reason = chosen.reason().to_owned();
     let Some(info) = chosen.adapter_info() else { return Ok((chosen, reason)) };
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());

@@ -1,25 +1,43 @@
 //! The options `--device` and `--adapter` of the examples.
 
-use anyhow::{Result, bail};
-use clap::ValueEnum;
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
 use wgpu_rnn::{Device, GpuOptions};
 
+#[derive(Args)]
+pub struct Place {
+    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
+    #[arg(long, value_enum, default_value_t = Kind::Auto)]
+    device: Kind,
+
+    /// Use the GPU adapter whose name contains NAME; not with --device cpu
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+}
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub enum Place {
+enum Kind {
     Auto,
     Gpu,
     Cpu,
 }
 
 impl Place {
-    /// Opens the device; with `adapter`, a GPU whose name contains it.
-    pub fn open(self, adapter: Option<&str>) -> Result<Device> {
-        Ok(match (self, adapter) {
-            (Self::Cpu, Some(_)) => bail!("--adapter names a GPU adapter and cannot be used with --device cpu"),
-            (Self::Cpu, None) => Device::cpu(),
-            (Self::Auto, None) => Device::auto(),
-            (Self::Gpu, None) => Device::gpu(&GpuOptions::new())?,
-            (Self::Auto | Self::Gpu, Some(name)) => Device::gpu(&GpuOptions::new().with_name(name))?,
+    /// Rejects options that contradict each other.
+    pub fn check(&self) -> Result<()> {
+        let contradicts = self.device == Kind::Cpu && self.adapter.is_some();
+        ensure!(!contradicts, "--adapter names a GPU adapter and cannot be used with --device cpu");
+        Ok(())
+    }
+
+    /// Opens the device.
+    pub fn open(&self) -> Result<Device> {
+        self.check()?;
+        Ok(match (self.device, &self.adapter) {
+            (Kind::Cpu, _) => Device::cpu(),
+            (Kind::Auto, None) => Device::auto(),
+            (Kind::Gpu, None) => Device::gpu(&GpuOptions::new())?,
+            (Kind::Auto | Kind::Gpu, Some(name)) => Device::gpu(&GpuOptions::new().with_name(name))?,
         })
     }
 }

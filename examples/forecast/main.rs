@@ -1,7 +1,7 @@
 //! A trained model on a real series: reads 36 years of weekly CO2 measurements, forecasts the next eight years step by
 //! step, and compares the forecast with the truth, with baselines and with PyTorch.
 //!
-//! cargo run --release --example forecast [-- --device auto|gpu|cpu]
+//! cargo run --release --example forecast [-- --device auto|gpu|cpu --adapter NAME]
 
 mod model;
 #[path = "../common/place.rs"]
@@ -23,13 +23,12 @@ use crate::series::{Series, largest_difference, rmse};
 /// Forecasts eight years of the Mauna Loa CO2 record with an LSTM trained in PyTorch, and draws forecast.svg.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
-    #[arg(long, value_enum, default_value_t = Place::Auto)]
-    device: Place,
+    #[command(flatten)]
+    place: Place,
 }
 
 fn main() -> Result<()> {
-    let device = Arguments::parse().device.open(None)?;
+    let device = Arguments::parse().place.open()?;
     println!("device    {device}: {}", device.reason());
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/forecast");

@@ -27,12 +27,8 @@ const FREE_FLOW: f64 = 100.0;
 /// Exit status: 0 if float32 arithmetic explains every difference, 1 if not.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
-    #[arg(long, value_enum, default_value_t = Place::Auto)]
-    device: Place,
-    /// Use the GPU adapter whose name contains NAME; not with --device cpu
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// The results of a run.
@@ -46,7 +42,7 @@ struct Run {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device = arguments.device.open(arguments.adapter.as_deref())?;
+    let device = arguments.place.open()?;
     println!("device    {device}: {}", device.reason());
     let file = TensorFile::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/graph_lstm/traffic.safetensors"))?;
     let model = GraphLstm::load(&file)?;

@@ -2,7 +2,7 @@
 //! small pieces, from different stations each time, and the model of the `forecast` example predicts the next week of
 //! each station. Its states stay on the device between the pieces.
 //!
-//! cargo run --release --example streaming [-- --device auto|gpu|cpu --stations 64 --most-weeks 4]
+//! cargo run --release --example streaming [-- --device auto|gpu|cpu --adapter NAME --stations 64 --most-weeks 4]
 
 // The record and the model of the `forecast` example.
 #[allow(dead_code)]
@@ -31,9 +31,8 @@ use crate::series::{Series, rmse};
 /// Predicts the next week of many live series, pushed in small pieces through slots on the device.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to run: auto uses a real GPU, or the CPU if there is none; gpu accepts software adapters as well
-    #[arg(long, value_enum, default_value_t = Place::Auto)]
-    device: Place,
+    #[command(flatten)]
+    place: Place,
     /// The number of series
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     stations: u16,
@@ -54,7 +53,7 @@ struct Station {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device = arguments.device.open(None)?;
+    let device = arguments.place.open()?;
     println!("device    {device}: {}", device.reason());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/forecast");
     let series = Series::load(&folder.join("co2.csv"))?;

@@ -212,37 +212,36 @@ impl GpuSession {
         transfer::read_back(gpu, &staging, submission, wait, &sizes).await
     }
 
-    /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`. One submission
-    /// per state.
+    /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`. One submission,
+    /// so that an error leaves all states as they were.
     pub(crate) async fn write<F: Real>(
         &mut self,
         rows: &[Range<usize>],
         states: Option<&[&[F]]>,
         wait: Wait,
     ) -> Result<()> {
-        let (gpu, during) = (&self.model.context.gpu, "setting states");
-        for state in 0..self.state_count() {
-            let staging = match states {
-                Some(states) => Some(self.staged(bytemuck::cast_slice(states[state]), wait).await?),
-                None => None,
-            };
-            let set = || {
+        let gpu = &self.model.context.gpu;
+        let mut staged = Vec::new();
+        for values in states.into_iter().flatten() {
+            staged.push(self.staged(bytemuck::cast_slice(values), wait).await?);
+        }
+        let set = gpu.scoped("setting states", || {
+            let mut encoder = self.encoder();
+            for state in 0..self.state_count() {
                 let target = &self.states.get(Name::State(state))?.buffer;
-                let mut encoder = self.encoder();
                 let mut at = 0;
                 for Range { start, end } in self.regions(state, rows) {
-                    match &staging {
-                        Some(staging) => encoder.copy_buffer_to_buffer(staging, at, target, start, end - start),
+                    match staged.get(state) {
+                        Some(staged) => encoder.copy_buffer_to_buffer(staged, at, target, start, end - start),
                         None => encoder.clear_buffer(target, start, Some(end - start)),
                     }
                     at += end - start;
                 }
-                gpu.queue.submit([encoder.finish()]);
-                Ok(())
-            };
-            gpu.scoped(during, set).await??;
-        }
-        Ok(())
+            }
+            gpu.queue.submit([encoder.finish()]);
+            Ok(())
+        });
+        set.await?
     }
 
     /// A buffer with the values of a state, to be copied to where they belong.

@@ -124,7 +124,7 @@ fn of_kernel(kernel: Kernel) -> [&'static [File]; 2] {
         Kernel::StepOneRow => [STEP, files!["step/one_row.wgsl"]],
         Kernel::StepFewRows => [
             STEP,
-            files!["product/four_rows.wgsl", "product/staged_rows.wgsl", "product/few_rows.wgsl", "step/few_rows.wgsl",],
+            files!["product/four_rows.wgsl", "product/staged_rows.wgsl", "product/few_rows.wgsl", "step/few_rows.wgsl"],
         ],
         Kernel::StepManyRows => {
             [STEP, files!["product/four_rows.wgsl", "product/staged_rows.wgsl", "step/many_rows.wgsl"]]

@@ -19,7 +19,7 @@ use crate::weights::tensor_file::TensorFile;
 /// `match` leads to it:
 ///
 /// ```
-/// use wgpu_rnn::{AnyLayer, Device, GruConfig, Gru, Kind, Layer, Result, Tensor};
+/// use wgpu_rnn::{AnyLayer, Device, Error, Gru, GruConfig, Kind, Layer, Result, Tensor};
 ///
 /// fn run<K: Kind>(layer: &Layer<K>) -> Result<Tensor> {
 ///     let x = Tensor::zeros([5, 3, layer.config().input_size()])?; // [T, B, I]
@@ -31,7 +31,8 @@ use crate::weights::tensor_file::TensorFile;
 ///     AnyLayer::Lstm(layer) => run(layer),
 ///     AnyLayer::Gru(layer) => run(layer),
 ///     AnyLayer::Rnn(layer) => run(layer),
-///     other => unimplemented!("{other}"),
+///     // A kind of a later version.
+///     other => Err(Error::Unsupported { what: other.to_string(), why: "this program does not know it".to_owned() }),
 /// }?;
 /// assert_eq!((output.shape(), any.to_string()), (&[5, 3, 20][..], "GRU(10, 20)".to_owned()));
 /// # Ok::<(), wgpu_rnn::Error>(())

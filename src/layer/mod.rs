@@ -10,6 +10,7 @@ pub(crate) mod placed;
 pub(crate) mod plan;
 pub(crate) mod push;
 pub(crate) mod record;
+pub(crate) mod slots;
 pub(crate) mod streams;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod train;

@@ -6,7 +6,8 @@ use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::extents::Extents;
 use crate::layer::kind::Kind;
-use crate::layer::streams::{Slot, Streams};
+use crate::layer::slots::Slot;
+use crate::layer::streams::Streams;
 use crate::options::Options;
 use crate::real::Real;
 use crate::request::{Request, Rows, check_output, sealed};
@@ -99,7 +100,12 @@ impl<'a, K: Kind, F: Real> Push<'a, K, F> {
             return Err(Error::Shape { what: "input".to_owned(), expected, got: chunk.shape().to_vec() });
         }
         let output_shape = extents.shape(config.output_size());
-        let call = Call::new(extents, &self.options)?.with_state_rows(streams.rows_to_push(self.slots)?);
+        let call = Call::new(extents, &self.options)?;
+        let rows = match self.slots {
+            Some(slots) => streams.slots.rows_of(slots)?,
+            None => streams.slots.all_rows()?,
+        };
+        let call = call.with_state_rows(rows);
         let output = streams.session.push(call, Input::Host(chunk.data()), wait).await?;
         Tensor::new(output_shape, output)
     }

@@ -87,8 +87,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
         pollster::block_on(encode.record(Wait::Blocking))
     }
 
-    /// Requests a recording with options that [`encode`](Self::encode) does not have: rows of different lengths, no blocking on
-    /// what the first recording of a shape has to create. See [`Request`].
+    /// Requests a recording with options that [`encode`](Self::encode) does not have: rows of different lengths, no
+    /// blocking on what the first recording of a shape has to create. See [`Request`].
     ///
     /// # Errors
     /// When it runs, as [`encode`](Self::encode).

@@ -1,9 +1,7 @@
 //! Many independent streams through one layer, whose states stay where it runs.
 
 use std::fmt;
-use std::ops::Range;
 use std::slice::from_ref;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blocking::Wait;
 use crate::device::Device;
@@ -11,37 +9,11 @@ use crate::error::{Error, Result};
 use crate::layer::config::Config;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
+use crate::layer::slots::{Slot, Slots};
 use crate::real::Real;
 use crate::request::Request;
 use crate::session::Session;
 use crate::tensor::Tensor;
-
-/// The name of one stream of [`Streams`]. No two streams of a program ever have the same name, so that a stream that
-/// was removed, or belongs to other streams, is detected.
-///
-/// `&slot` can be passed as a list of one wherever several slots are expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(u64);
-
-impl Slot {
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl AsRef<[Self]> for Slot {
-    fn as_ref(&self) -> &[Self] {
-        std::slice::from_ref(self)
-    }
-}
-
-/// Writes "slot 7".
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slot {}", self.0)
-    }
-}
 
 /// Many independent live sequences through one layer: each slot is a stream with its own state, which stays on the
 /// device between pushes. [`Placed::streams`] creates them.
@@ -104,11 +76,7 @@ impl fmt::Display for Slot {
 pub struct Streams<K: Kind, F: Real = f32> {
     pub(super) layer: Placed<K, F>,
     pub(super) session: Session<F>,
-    /// In the order in which they were added, which is the order of their names.
-    slots: Vec<Slot>,
-    /// The row of each slot in the session's states.
-    rows: Vec<usize>,
-    free: Vec<usize>,
+    pub(super) slots: Slots,
 }
 
 /// The question of [`Placed::streams`].
@@ -167,25 +135,15 @@ impl<K: Kind, F: Real> NewStreams<'_, K, F> {
             });
         }
         let session = Session::new(placed.model(), capacity.max(count).max(1), true).await?;
-        Streams::new(placed.clone(), session, count)
+        let slots = Slots::new(session.rows(), count)?;
+        Ok(Streams { layer: placed.clone(), session, slots })
     }
 }
 
 impl<K: Kind, F: Real> Streams<K, F> {
-    fn new(layer: Placed<K, F>, session: Session<F>, count: usize) -> Result<Self> {
-        let rows = session.rows();
-        let mut streams = Self { layer, session, slots: Vec::new(), rows: Vec::new(), free: Vec::new() };
-        streams.reserve(rows)?;
-        streams.free.extend((count..rows).rev());
-        for row in 0..count {
-            streams.occupy(row);
-        }
-        Ok(streams)
-    }
-
     /// Returns the slots in the order in which they were added, which is the order of the rows of [`push`](Self::push).
     pub fn slots(&self) -> &[Slot] {
-        &self.slots
+        self.slots.names()
     }
 
     /// Returns the number of streams that fit before [`add`](Self::add) has to make room.
@@ -218,8 +176,8 @@ impl<K: Kind, F: Real> Streams<K, F> {
     }
 
     async fn add_waiting(&mut self, wait: Wait) -> Result<Slot> {
-        let row = match self.free.last() {
-            Some(&row) => {
+        let row = match self.slots.next_row() {
+            Some(row) => {
                 // The row may hold the state of a stream that was removed.
                 self.session.write(from_ref(&(row..row + 1)), None, wait).await?;
                 row
@@ -236,31 +194,16 @@ impl<K: Kind, F: Real> Streams<K, F> {
                 old
             }
         };
-        self.free.pop();
-        Ok(self.occupy(row))
+        Ok(self.slots.occupy(row))
     }
 
     /// Makes room for `rows` streams, in the lists before the states.
     async fn grow(&mut self, rows: usize) -> Result<()> {
         let old = self.session.rows();
-        self.reserve(rows)?;
+        self.slots.reserve(rows)?;
         self.session.grow(rows).await?;
-        self.free.extend((old..rows).rev());
+        self.slots.free_rows(old..rows);
         Ok(())
-    }
-
-    /// Reserves room in the lists for every row, so that no later call needs more.
-    fn reserve(&mut self, rows: usize) -> Result<()> {
-        reserve(&mut self.slots, rows)?;
-        reserve(&mut self.rows, rows)?;
-        reserve(&mut self.free, rows)
-    }
-
-    fn occupy(&mut self, row: usize) -> Slot {
-        let slot = Slot::next();
-        self.slots.push(slot);
-        self.rows.push(row);
-        slot
     }
 
     /// Ends a stream. Its name is never used again, but its room is.
@@ -268,10 +211,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
     /// # Errors
     /// [`Error::Config`] for a slot that does not exist.
     pub fn remove(&mut self, slot: Slot) -> Result<()> {
-        let at = self.position(slot)?;
-        self.slots.remove(at);
-        self.free.push(self.rows.remove(at));
-        Ok(())
+        self.slots.remove(slot)
     }
 
     /// Sets the states of some streams to zeros, as at their start.
@@ -296,7 +236,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
     }
 
     async fn read(&self, slots: &[Slot], wait: Wait) -> Result<K::State<F>> {
-        let arrays = self.session.read(&runs(&self.rows_of(slots)?)?, wait).await?;
+        let arrays = self.session.read(&self.slots.ranges_of(slots)?, wait).await?;
         let shape = |s| vec![self.config().num_layers(), slots.len(), self.config().0.state_size(s)];
         let shaped = arrays.into_iter().enumerate().map(|(s, array)| Tensor::new(shape(s), array));
         K::state(shaped.collect::<Result<_>>()?)
@@ -318,7 +258,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
     }
 
     async fn set(&mut self, slots: &[Slot], state: Option<&K::State<F>>, wait: Wait) -> Result<()> {
-        let rows = self.rows_of(slots)?;
+        let rows = self.slots.ranges_of(slots)?;
         let arrays = state.map(K::arrays);
         let config = &self.config().0;
         for (s, array) in arrays.iter().flatten().enumerate() {
@@ -332,35 +272,7 @@ impl<K: Kind, F: Real> Streams<K, F> {
             }
         }
         let data: Option<Vec<&[F]>> = arrays.map(|arrays| arrays.into_iter().map(Tensor::data).collect());
-        self.session.write(&runs(&rows)?, data.as_deref(), wait).await
-    }
-
-    fn position(&self, slot: Slot) -> Result<usize> {
-        let missing = |_| slot_error("a slot of these streams that was not removed", slot.to_string());
-        self.slots.binary_search(&slot).map_err(missing)
-    }
-
-    fn row(&self, slot: Slot) -> Result<usize> {
-        Ok(self.rows[self.position(slot)?])
-    }
-
-    /// Returns the rows of a push of some slots, or of all.
-    pub(super) fn rows_to_push(&self, slots: Option<&[Slot]>) -> Result<Vec<usize>> {
-        match slots {
-            Some(slots) => self.rows_of(slots),
-            None => copied(self.rows.iter().copied().map(Ok)),
-        }
-    }
-
-    /// Returns the rows of some slots, each of which must appear once.
-    fn rows_of(&self, slots: &[Slot]) -> Result<Vec<usize>> {
-        let rows = copied(slots.iter().map(|&slot| self.row(slot)))?;
-        let mut sorted = copied(slots.iter().copied().map(Ok))?;
-        sorted.sort_unstable();
-        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(twice) => Err(slot_error("each slot once", format!("{} twice", twice[0]))),
-            None => Ok(rows),
-        }
+        self.session.write(&rows, data.as_deref(), wait).await
     }
 }
 
@@ -374,39 +286,8 @@ impl<K: Kind, F: Real> fmt::Debug for Streams<K, F> {
 /// Writes number, layer and device: "3 streams through LSTM(10, 20) on CPU".
 impl<K: Kind, F: Real> fmt::Display for Streams<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.slots.len() == 1 { "" } else { "s" };
-        write!(f, "{} stream{plural} through {}", self.slots.len(), self.layer)
+        let count = self.slots().len();
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "{count} stream{plural} through {}", self.layer)
     }
-}
-
-/// Returns rows as ranges of consecutive ones, in their order.
-fn runs(rows: &[usize]) -> Result<Vec<Range<usize>>> {
-    let runs = || rows.chunk_by(|a, b| a + 1 == *b);
-    let mut ranges = Vec::new();
-    reserve(&mut ranges, runs().count())?;
-    ranges.extend(runs().map(|run| run[0]..run[0] + run.len()));
-    Ok(ranges)
-}
-
-/// Makes room in a list for `count` elements, including the existing ones.
-fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<()> {
-    list.try_reserve_exact(count.saturating_sub(list.len())).map_err(|_| Error::TooLarge {
-        what: "a list of streams".to_owned(),
-        shape: vec![count],
-        bytes_each: size_of::<T>(),
-    })
-}
-
-/// Collects an iterator of known length, or returns its first error.
-fn copied<T>(elements: impl ExactSizeIterator<Item = Result<T>>) -> Result<Vec<T>> {
-    let mut list = Vec::new();
-    reserve(&mut list, elements.len())?;
-    for element in elements {
-        list.push(element?);
-    }
-    Ok(list)
-}
-
-fn slot_error(expected: &'static str, got: String) -> Error {
-    Error::Config { argument: "slot", expected, got }
 }

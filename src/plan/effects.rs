@@ -1,6 +1,6 @@
 //! Execution of programs on the host, as far as which elements their dispatches read and write: every element is
-//! written before it is read, no dispatch reads an element that another of its invocations writes, every layer reads the
-//! gx of its own steps and the output of the layer below, and every result is written.
+//! written before it is read, no dispatch reads an element that another of its invocations writes, every layer reads
+//! the gx of its own steps and the output of the layer below, and every result is written.
 //!
 //! The reads and writes of each kernel are specified here a second time, by the indices of the shaders, so that
 //! programs and their parameters are checked against something other than themselves.

@@ -96,8 +96,8 @@ impl Forward<'_> {
         if self.task.all_states { below } else { below.min(2) }
     }
 
-    /// Returns the bytes of a state: h is that after the last step; if all states are wanted, the others are those before
-    /// the first step and after every one.
+    /// Returns the bytes of a state: h is that after the last step; if all states are wanted, the others are those
+    /// before the first step and after every one.
     fn state_bytes(self, state: usize) -> u64 {
         let Self { config, task, .. } = self;
         let steps = if state > 0 && task.all_states { task.extents.time_steps.saturating_add(1) } else { 1 };

@@ -195,8 +195,9 @@ impl Plan {
     }
 
     /// Returns the number of dispatches that a forward records. Each layer has one per time step (two with a
-    /// projection or a second product) or one per time chunk; if layers overlap, one dispatch runs a step of all of them. In addition,
-    /// there is one input product per layer and time chunk (more for inputs of many thousand features).
+    /// projection or a second product) or one per time chunk; if layers overlap, one dispatch runs a step of all of
+    /// them. In addition, there is one input product per layer and time chunk (more for inputs of many thousand
+    /// features).
     pub fn dispatch_count(&self) -> usize {
         self.program.dispatch_count()
     }

@@ -230,7 +230,8 @@ fn files_without_a_fitting_cell() {
     for (tensors, expected) in [
         (
             &[("q.weight_ih", &[8, 3][..])][..],
-            "no recurrent cell under prefix \"p.\" (no tensor p.weight_ih); the file has recurrent cells under [\"q.\"]",
+            "no recurrent cell under prefix \"p.\" (no tensor p.weight_ih); \
+             the file has recurrent cells under [\"q.\"]",
         ),
         (
             &[("p.weight_ih_l0", &[8, 3])],

@@ -48,8 +48,8 @@ fn placed(gpu: &Device, config: LstmConfig) -> PlacedLstm {
     Lstm::random(config, 1).unwrap().to(gpu).unwrap()
 }
 
-/// Records `layer` over buffers of its kind and compares with a forward; `buffers` takes input, output, last states and,
-/// optionally, initial states.
+/// Records `layer` over buffers of its kind and compares with a forward; `buffers` takes input, output, last states
+/// and, optionally, initial states.
 fn check_recorded<K: Kind>(
     gpu: &Device,
     config: Config<K>,
@@ -275,8 +275,8 @@ fn check_foreign(device: &Device, other: &wgpu::Device) {
     assert!(error.to_string().starts_with(expected), "{error}");
 }
 
-/// Frameworks place many tensors in one buffer: all arrays of a call may be ranges of one, also an initial state and its last
-/// one, which no command can copy directly.
+/// Frameworks place many tensors in one buffer: all arrays of a call may be ranges of one, also an initial state and
+/// its last one, which no command can copy directly.
 #[test]
 fn all_arrays_may_be_ranges_of_one_buffer() {
     let Some(gpu) = gpu() else { return };

@@ -5,16 +5,18 @@
 //! With `WGPU_RNN_REQUIRE_GPU=1`, a missing adapter is a failure; without it, each GPU test prints that it was skipped.
 
 mod all_states;
+mod arguments;
 mod battery;
 mod cells;
 mod chained_cells;
 mod compare;
 mod defects;
+mod device_loss;
+mod device_memory;
 mod devices;
 mod dropout;
 mod encode;
 mod encode_cell;
-mod errors;
 mod extremes;
 mod face;
 mod files;
@@ -24,10 +26,13 @@ mod gradients;
 mod idioms;
 mod infer;
 mod lengths;
+mod limits;
 mod packed;
+mod pipeline_cache;
 mod precision;
 mod processes;
 mod properties;
+mod rejected_files;
 mod requests;
 mod rooms;
 mod saving;

@@ -1,13 +1,12 @@
 //! Properties of a whole process, each tested in a separate child process: its wgpu instances, its memory, its threads.
 
-use std::io::Write;
 use std::process::Command;
 use std::sync::Barrier;
 
 use wgpu_rnn::{Device, Error, GpuOptions, Gru, GruBuffers, GruConfig, Lstm, LstmConfig, wgpu};
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{bits, gpu, oracle, uniform};
+use crate::support::{bits, gpu, oracle, skipped, uniform};
 
 /// Runs a test of this file, which is otherwise ignored, in a separate process.
 fn in_child(test: &str, variables: &[(&str, &str)]) {
@@ -30,11 +29,6 @@ fn at_once(threads: usize, work: impl Fn() + Sync) {
             });
         }
     });
-}
-
-fn skipped(why: impl std::fmt::Display) {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED, {why}: {test}");
 }
 
 fn opengl() -> GpuOptions {

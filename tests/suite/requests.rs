@@ -3,14 +3,14 @@
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Poll, Wake};
+use std::task::{Context, Poll, Wake, Waker};
 
 use wgpu_rnn::{
     Config, Device, Error, Gru, GruCell, GruCellConfig, GruConfig, Kind, Layer, Lstm, LstmConfig, PlacedLstm,
     Precision, RnnConfig, Tensor, TensorView,
 };
 
-use crate::support::{bits, gpu, on_both, permute, slice, state, uniform};
+use crate::support::{bits, gpu, on_both, permute, slice, small_lstm, state, uniform};
 
 /// Runs a future on another thread, which only compiles if the future is `Send`.
 fn elsewhere<T: Send>(request: impl IntoFuture<Output = T, IntoFuture: Send>) -> T {
@@ -73,7 +73,7 @@ fn an_awaited_request_on_the_cpu_lets_others_run_before_it_computes() {
     fn polled<T>(request: impl IntoFuture<Output = Result<T, Error>>, to_the_end: bool) -> Option<T> {
         let woken = Arc::new(Woken::default());
         let waker = Arc::clone(&woken).into();
-        let mut context = std::task::Context::from_waker(&waker);
+        let mut context = Context::from_waker(&waker);
         let mut future = std::pin::pin!(request.into_future());
         assert!(future.as_mut().poll(&mut context).is_pending());
         assert_eq!(woken.0.load(Ordering::Relaxed), 1, "an executor would not poll again");
@@ -106,6 +106,21 @@ fn an_awaited_request_on_the_cpu_lets_others_run_before_it_computes() {
     polled(above.request_step(&state, &mut state_above), false);
     polled(above.request_step(&state, &mut state_above), true).unwrap();
     assert_eq!(state_above.read().run().unwrap(), above.forward(&one, None).unwrap());
+}
+
+#[test]
+fn a_dropped_forward_leaves_the_model_usable() {
+    let Some(gpu) = gpu() else { return };
+    let model = small_lstm().to(&gpu).unwrap();
+    let x = uniform(&[40, 2, 3], 4);
+    let expected = model.forward(&x, None).unwrap().0;
+    for _ in 0..3 {
+        let mut future = model.request(&x).into_future();
+        // Far enough to have submitted work.
+        let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(future);
+    }
+    assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&expected));
 }
 
 /// The last state alone is that of a whole forward, bit for bit, in every kind, with lengths and an initial state.

@@ -190,8 +190,8 @@ fn a_strategy_that_cannot_run_says_why_and_changes_nothing() {
     let message = |config: LstmConfig, strategy| rejected(&config, &gpu, strategy).to_string();
     assert_eq!(
         message(LstmConfig::new(2, 8).with_proj_size(3), Strategy::Sequence),
-        "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h needs a separate dispatch \
-         after each step"
+        "the sequence strategy for LSTM(2, 8, proj_size=3) is not supported: the projection of h needs a separate \
+         dispatch after each step"
     );
     let gru = GruConfig::new(2, 8).with_num_layers(2).with_reset_after(false);
     for strategy in [Strategy::Sequence, Strategy::Wavefront] {
@@ -336,7 +336,8 @@ fn long_sequences_and_wide_projections_are_summed_to_the_end() {
     let config = LstmConfig::new(1, 70_000).with_proj_size(1);
     let (layer, x) = (Layer::random(config.clone(), 1).unwrap(), uniform(&[2, 1, 1], 2));
     let (output, _) = layer.to(&gpu).unwrap().forward(&x, None).unwrap();
-    // 70,000 terms of at most 1/sqrt(H) each, rounded one after the other: far above what was lost when the sum was cut.
+    // 70,000 terms of at most 1/sqrt(H) each, rounded one after the other: far above what was lost when the sum was
+    // cut.
     let tolerance = Tolerance { absolute: 70_000.0 / 70_000_f64.sqrt() * f64::from(f32::EPSILON), relative: 0.0 };
     compare("projection", output.data(), oracle(&layer, &x, None).0.data(), tolerance).unwrap();
 }
@@ -356,5 +357,25 @@ fn streams_keep_the_strategy_that_they_started_with() {
         assert_ne!(bits(&placed.forward(&x, None).unwrap().0), whole, "{first}");
         let pushed = [0..4, 4..9].map(|piece| bits(&streams.push(&slice(&x, 0, piece)).unwrap())).concat();
         assert_eq!(pushed, whole, "{first}");
+    }
+}
+
+#[test]
+fn a_long_sequence_runs_in_several_chunks() {
+    let Some(gpu) = gpu() else { return };
+    // More steps than a chunk can have (4096), in the smallest model.
+    let lstm = Lstm::random(LstmConfig::new(1, 1), 5).unwrap();
+    let x = uniform(&[9000, 1], 6);
+    let model = lstm.to(&gpu).unwrap();
+    let (expected, _) = oracle(&lstm, &x, None);
+    for (strategy, dispatches) in [(Strategy::Step, 9003), (Strategy::Sequence, 6)] {
+        model.set_strategy(strategy).unwrap();
+        // Submissions on OpenGL's software adapters are short, and a dispatch is not longer than a submission.
+        if gpu.adapter_info().unwrap().backend != wgpu::Backend::Gl {
+            assert_eq!(model.plan(9000, 1).unwrap().as_gpu().unwrap().dispatch_count(), dispatches);
+        }
+        let (output, _): (Tensor, _) = model.forward(&x, None).unwrap();
+        let tolerance = Tolerance::of_f32_sum(4);
+        compare(strategy.name(), output.data(), expected.data(), tolerance).unwrap();
     }
 }

@@ -1,11 +1,12 @@
 //! Shared by the tests: the GPU under test, and seeded data.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Config, Device, Error, GpuOptions, Kind, Layer, Real, Tensor, wgpu};
+use wgpu_rnn::{Config, Device, Error, GpuOptions, Kind, Layer, Lstm, LstmConfig, Real, Tensor, wgpu};
 
 /// Returns the GPU under test, one for the whole process; `None` if there is no adapter and none is required.
 pub fn gpu() -> Option<Device> {
@@ -20,10 +21,15 @@ pub fn gpu() -> Option<Device> {
         Err(error) => panic!("WGPU_RNN_REQUIRE_GPU: {error}"),
     });
     if device.is_none() {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED, no GPU adapter: {test}");
+        skipped("no GPU adapter");
     }
     device.clone()
+}
+
+/// Prints the reason for skipping a test. Written directly to stderr, because the output of a passing test is hidden.
+pub fn skipped(why: impl Display) {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED, {why}: {test}");
 }
 
 /// Returns a device with the tiles under test: its own or, with `WGPU_RNN_TEST_TILES=hardware`, those of a real GPU
@@ -60,11 +66,28 @@ pub fn own_device(limits: impl FnOnce(&mut wgpu::Limits)) -> (wgpu::Device, wgpu
     pollster::block_on(adapter.request_device(&descriptor)).unwrap()
 }
 
+/// Returns the message of a result that must be an error.
+pub fn message<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => panic!("expected an error"),
+        Err(error) => error.to_string(),
+    }
+}
+
+pub fn zeros(shape: &[usize]) -> Tensor {
+    Tensor::zeros(shape).unwrap()
+}
+
 /// Returns values uniform in ±1, always the same for a seed.
 pub fn uniform(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = Pcg64::seed_from_u64(seed);
     let data: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..=1.0)).collect();
     Tensor::new(shape, data).unwrap()
+}
+
+/// Returns a model for tests in which its sizes do not matter.
+pub fn small_lstm() -> Lstm {
+    Lstm::random(LstmConfig::new(3, 5), 1).unwrap()
 }
 
 /// Returns a random state for a batch.

@@ -2,7 +2,7 @@
 
 use wgpu_rnn::{Error, Tensor, TensorView};
 
-use crate::support::uniform;
+use crate::support::{message, uniform, zeros};
 
 #[test]
 fn the_first_dimension_is_selected_without_a_copy() {
@@ -122,4 +122,29 @@ mod with_ndarray {
         let empty = Tensor::<f32>::zeros([0, 3]).unwrap();
         assert_eq!(Tensor::try_from(ArrayD::from(empty.clone())).unwrap(), empty);
     }
+}
+
+#[test]
+fn data_must_fill_a_shape() {
+    assert_eq!(message(Tensor::new([2, 3], vec![0.0_f32; 5])), "tensor: shape [2, 3] holds 6 elements, got 5");
+    assert_eq!(message(zeros(&[2, 3]).view([4])), "view: shape [4] holds 4 elements, got 6");
+    assert_eq!(zeros(&[2, 3]).get(&[2, 0]), None);
+    assert_eq!(zeros(&[2, 3]).get(&[0]), None);
+}
+
+#[test]
+fn elements_and_rows_are_found_or_none() {
+    let mut x = Tensor::new([2, 2, 3], (0..12).map(|n| n as f32).collect::<Vec<_>>()).unwrap();
+    assert_eq!((x.get(&[1, 0, 2]), x.row(&[1, 0])), (Some(8.0), Some(&[6.0, 7.0, 8.0][..])));
+    for outside in [&[2, 0][..], &[0, 2], &[0], &[0, 0, 0], &[]] {
+        assert!(x.row(outside).is_none() && x.row_mut(outside).is_none());
+    }
+    assert_eq!((x.get(&[0, 0]), x.get(&[0, 0, 3])), (None, None));
+    x.row_mut(&[0, 1]).unwrap().fill(9.0);
+    let view = x.view([4, 3]).unwrap();
+    assert_eq!((view.row(&[1]), view.get(&[1, 2])), (Some(&[9.0; 3][..]), Some(9.0)));
+    assert_eq!(view.to_tensor().unwrap().shape(), [4, 3]);
+    assert_eq!(view.to_tensor().unwrap().data(), x.data());
+    let empty = zeros(&[2, 0]);
+    assert_eq!((empty.row(&[1]), empty.row(&[2]), empty.get(&[0, 0])), (Some(&[][..]), None, None));
 }

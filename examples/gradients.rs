@@ -1,0 +1,83 @@
+//! Computes the gradients of any LSTM, GRU or RNN from a safetensors file, for the input in another file.
+//!
+//! cargo run --release --example gradients -- --model m.safetensors --input in.safetensors --output out.safetensors
+
+#[path = "common/files.rs"]
+mod files;
+#[path = "common/place.rs"]
+mod place;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use wgpu_rnn::{Kind, Placed, Tensor};
+
+use crate::files::{Files, Input, InputFile, Results, Work, say};
+
+/// Computes the gradients of an LSTM, GRU or RNN from a safetensors file (with PyTorch's tensor names), for the input
+/// in another file.
+///
+/// The input file holds `input`, [T, B, I] or unbatched [T, I], and at least one of the gradients with respect to the
+/// results, each in the shape of its result: `grad_output`, `grad_h_n` and, for an LSTM, `grad_c_n`. Those that are
+/// absent are zero. Optional are the initial state, [L·D, B, H] or unbatched [L·D, H] (for h_0 of an LSTM with a
+/// projection, P instead of H): `h_0` and `c_0` for an LSTM, both or neither, `h_0` for the others; and `lengths`,
+/// int64 [B], if rows have different numbers of time steps. Beyond the end of a row nothing is read, and the gradient
+/// of the input is 0.
+///
+/// The output file receives `grad_input`; `grad_h_0` and, for an LSTM, `grad_c_0`, if an initial state is given; and
+/// `grad_{parameter}` for each parameter by PyTorch's name without the prefix, such as `grad_weight_ih_l0`, all of them
+/// as float32 in PyTorch's shapes.
+///
+/// Exit status: 0 success, 1 bad model, input or device, 2 bad arguments. On failure no output file is written.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    files: Files,
+}
+
+struct Differentiate;
+
+impl Work for Differentiate {
+    fn run<K: Kind>(self, layer: &Placed<K>, input: &Input<K>, file: &InputFile<'_>) -> Result<Results> {
+        let of_output = file.tensor("grad_output")?;
+        let of_states = file.state::<K>(["grad_h_n", "grad_c_n"])?;
+        let is_given = of_states.iter().any(|(_, tensor)| tensor.is_some());
+        ensure!(
+            of_output.is_some() || is_given,
+            "the input file has no gradient to start from: grad_output, {}",
+            of_states.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ")
+        );
+
+        let Input { input, state, lengths } = input;
+        let start = Instant::now();
+        let mut request = layer.request(input).state(state.as_ref());
+        if let Some(lengths) = lengths {
+            request = request.lengths(lengths);
+        }
+        let pass = request.train().run().context("the forward")?;
+        let forward = start.elapsed();
+        let states = of_states.into_iter().zip(K::arrays(pass.state()));
+        let states = states.map(|((_, given), last)| given.map_or_else(|| Tensor::zeros(last.shape()), Ok));
+        let of_state = K::state(states.collect::<wgpu_rnn::Result<_>>()?)?;
+        say!("output  {:?}", pass.output().shape());
+        let gradients = pass.backward(of_output.as_ref(), is_given.then_some(&of_state))?;
+        let first = if layer.device().is_gpu() { ", including shader compilation" } else { "" };
+        let (all, forward) = (start.elapsed().as_secs_f64() * 1e3, forward.as_secs_f64() * 1e3);
+        say!("time    {all:.3} ms, of which the forward took {forward:.3}{first}");
+
+        let mut results = vec![("grad_input".to_owned(), gradients.input().clone())];
+        if state.is_some() {
+            let initial = ["grad_h_0", "grad_c_0"].into_iter().zip(K::arrays(gradients.initial_state()));
+            results.extend(initial.map(|(name, tensor)| (name.to_owned(), tensor.clone())));
+        }
+        results.extend(gradients.named().map(|(name, tensor)| (format!("grad_{name}"), tensor.clone())));
+        Ok(results)
+    }
+}
+
+fn main() -> ExitCode {
+    Arguments::parse().files.main(Differentiate)
+}

@@ -1,0 +1,100 @@
+//! Memory on the device: forwards and streams keep to its limit, and warm calls allocate nothing.
+
+use wgpu_rnn::{Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmConfig, Mode, Strategy, Tensor, wgpu};
+
+use crate::support::{bits, gpu, uniform};
+
+/// Returns the bytes of this crate's buffers on a device, as counted by wgpu; `None` if it does not count them.
+fn bytes_on(device: &Device) -> Option<u64> {
+    let (device, _) = device.wgpu().unwrap();
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let report = device.generate_allocator_report()?;
+    let own = report.allocations.iter().filter(|allocation| allocation.name.starts_with("wgpu-rnn"));
+    Some(own.map(|allocation| allocation.size).sum())
+}
+
+/// Buffers that a push leaves for the next one are no reason to exceed the memory limit of a forward.
+#[test]
+fn streams_stay_within_the_memory_limit_of_a_forward() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let model = Gru::random(GruConfig::new(1, 8), 1).unwrap().to(&device).unwrap();
+    model.set_strategy(Strategy::Step).unwrap();
+    let mut streams = model.streams(4096).run().unwrap();
+    let slots = streams.slots().to_vec();
+    let Some(before) = bytes_on(&device) else { return };
+    let limit = model.plan(1, 4096).unwrap().device_bytes() + 50_000;
+    model.set_memory_limit(limit);
+    let mut push = |rows: usize, steps: usize| {
+        let chunk = Tensor::zeros([steps, rows, 1]).unwrap();
+        streams.request(&chunk).slots(&slots[..rows]).run().unwrap();
+        bytes_on(&device).unwrap() - before
+    };
+    // A long push, then a wide one; together they would exceed the limit.
+    for (rows, steps) in [(1, 8000), (4096, 1), (1, 8000)] {
+        let taken = push(rows, steps);
+        assert!(taken <= limit, "{taken} bytes of {limit}, {rows} rows of {steps} steps");
+    }
+    let lower = limit / 2;
+    model.set_memory_limit(lower);
+    let taken = push(1, 1);
+    assert!(taken <= lower, "{taken} bytes of {lower}");
+}
+
+/// After `warm_up`, a forward creates no buffers, in training mode either.
+#[test]
+fn a_forward_after_warm_up_creates_nothing() {
+    if gpu().is_none() {
+        return;
+    }
+    for training in [false, true] {
+        let device = Device::gpu(&GpuOptions::new()).unwrap();
+        let config = GruConfig::new(5, 40).with_num_layers(2).with_dropout(0.5);
+        let model = Gru::random(config, 1).unwrap().to(&device).unwrap();
+        if training {
+            model.set_mode(Mode::Training { seed: 1 });
+        }
+        model.warm_up(&[60, 9, 5]).run().unwrap();
+        let before = bytes_on(&device);
+        model.forward(&uniform(&[60, 9, 5], 2), None).unwrap();
+        assert_eq!(bytes_on(&device), before, "training: {training}");
+    }
+}
+
+#[test]
+fn less_memory_gives_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let model = Lstm::random(LstmConfig::new(5, 40).with_num_layers(2), 1).unwrap().to(&gpu).unwrap();
+    let x = uniform(&[60, 9, 5], 2);
+    model.warm_up(&[60, 9, 5]).run().unwrap();
+    let (free, (expected, _)) = (model.plan(60, 9).unwrap(), model.forward(&x, None).unwrap());
+    model.set_memory_limit(free.device_bytes() - 200_000);
+    let bounded = model.plan(60, 9).unwrap();
+    assert!(
+        bounded.device_bytes() <= free.device_bytes() - 200_000
+            && bounded.as_gpu().unwrap().dispatch_count() > free.as_gpu().unwrap().dispatch_count()
+    );
+    assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&expected));
+    model.set_memory_limit(1000);
+    assert!(matches!(
+        model.forward(&x, None),
+        Err(Error::Limit { limit: "the bytes that set_memory_limit allows", .. })
+    ));
+    // Selecting a strategy takes no memory, so it succeeds.
+    model.set_strategy(Strategy::Step).unwrap();
+    model.set_strategy(Strategy::Auto).unwrap();
+    // The same holds for streams, for which buffers already exist.
+    model.set_memory_limit(u64::MAX);
+    let mut streams = model.streams(9).run().unwrap();
+    streams.push(&x).unwrap();
+    model.set_memory_limit(1000);
+    assert!(matches!(streams.push(&x), Err(Error::Limit { .. })));
+    model.set_memory_limit(u64::MAX);
+    streams.push(&x).unwrap();
+
+    let cpu = Lstm::random(LstmConfig::new(5, 4), 1).unwrap().to(&Device::cpu()).unwrap();
+    cpu.warm_up(&[6, 2, 5]).run().unwrap();
+    assert!(matches!(cpu.warm_up(&[6, 2, 4]).run(), Err(Error::Shape { .. })));
+}
