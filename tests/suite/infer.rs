@@ -1,65 +1,17 @@
 //! The `infer` example as a user runs it: input files, output file, messages and exit status.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
 use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
     Device, GpuOptions, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, RnnConfig, Tensor,
     TensorFile,
 };
 
+use crate::example_files::{Folder, example, read};
 use crate::support::{bits, gpu, state, uniform};
-
-/// Returns the command of the example, which Cargo builds next to the tests' own folder.
-fn infer() -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/infer");
-    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.exists(), "{} is not built: run cargo build --examples", path.display());
-    Command::new(path)
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(format!("{name}.safetensors"))
-    }
-
-    fn save(&self, name: &str, tensors: &[(&str, &Tensor)]) {
-        TensorFile::save(self.path(name), tensors).unwrap();
-    }
-
-    fn infer(&self, more: &[&str]) -> Output {
-        let mut command = infer();
-        for name in ["model", "input", "output"] {
-            command.arg(format!("--{name}")).arg(self.path(name));
-        }
-        command.args(more).output().unwrap()
-    }
-
-    /// Returns the message of a run that must fail and leave no output file.
-    fn rejected(&self, more: &[&str], status: i32) -> String {
-        let output = self.infer(more);
-        let message = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{message}");
-        assert!(!self.path("output").exists());
-        message.replace(&self.0.path().display().to_string(), "DIR")
-    }
-}
-
-fn read(path: &Path, name: &str) -> Tensor {
-    TensorFile::open(path).unwrap().tensor(name).unwrap().unwrap()
-}
 
 #[test]
 fn a_run_writes_the_results_of_the_library() {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     let config = LstmConfig::new(4, 6).with_num_layers(2).with_bidirectional(true);
     let lstm = Lstm::random(config.clone(), 1).unwrap();
     let (x, initial) = (uniform(&[3, 5, 4], 2), state(&config, 5, 3));
@@ -77,7 +29,7 @@ fn a_run_writes_the_results_of_the_library() {
             (&batch_first[..], Some(&swapped), vec!["--prefix", "encoder", "--batch-first"]),
         ] {
             folder.save("input", tensors);
-            let run = folder.infer(&[vec!["--device", name], flags.clone()].concat());
+            let run = folder.run(&[vec!["--device", name], flags.clone()].concat());
             assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
             let printed = String::from_utf8(run.stdout).unwrap();
             assert!(printed.contains("LSTM(4, 6, num_layers=2"), "{printed}");
@@ -95,11 +47,11 @@ fn a_run_writes_the_results_of_the_library() {
 
 /// Saves a layer and runs it with flags that change it, or leave it the same.
 fn run_kind<K: Kind>(saved: &Layer<K>, flags: &[&str], layer: Layer<K>, name: &str) {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     saved.save_safetensors(folder.path("model"), "").unwrap();
     let (x, initial) = (uniform(&[3, 5, 4], 2), uniform(&[4, 5, 6], 3));
     folder.save("input", &[("input", &x), ("h_0", &initial)]);
-    let run = folder.infer(&[&["--device", "cpu"], flags].concat());
+    let run = folder.run(&[&["--device", "cpu"], flags].concat());
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let printed = String::from_utf8(run.stdout).unwrap();
     assert!(printed.contains(name), "{printed}");
@@ -137,7 +89,7 @@ fn gru_and_rnn_are_recognised_by_their_weights() {
 
 #[test]
 fn lengths_in_the_input_file_apply_to_its_rows() {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     let lstm = Lstm::random(LstmConfig::new(2, 3).with_bidirectional(true), 1).unwrap();
     lstm.save_safetensors(folder.path("model"), "").unwrap();
     let x = uniform(&[4, 3, 2], 2);
@@ -156,7 +108,7 @@ fn lengths_in_the_input_file_apply_to_its_rows() {
     write(&[4, 5, 2]);
     assert!(folder.rejected(&["--device", "cpu"], 1).contains("got 5 for row 1, with T = 4"));
     write(&[4, 1, 2]);
-    let run = folder.infer(&["--device", "cpu"]);
+    let run = folder.run(&["--device", "cpu"]);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let (output, last) = lstm.to(&Device::cpu()).unwrap().request(&x).lengths(&[4, 1, 2]).run().unwrap();
     assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
@@ -165,7 +117,7 @@ fn lengths_in_the_input_file_apply_to_its_rows() {
 
 #[test]
 fn invalid_files_are_rejected() {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     let no_file = folder.rejected(&["--device", "cpu"], 1);
     assert!(no_file.starts_with("error: DIR/model.safetensors: the file could not be read: No such file"), "{no_file}");
 
@@ -204,12 +156,12 @@ fn invalid_files_are_rejected() {
 
 #[test]
 fn the_output_never_replaces_the_model_or_the_input() {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     Lstm::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "").unwrap();
     folder.save("input", &[("input", &uniform(&[2, 1, 4], 0))]);
     for name in ["model", "input"] {
         let before = std::fs::read(folder.path(name)).unwrap();
-        let mut command = infer();
+        let mut command = example("infer");
         command.arg("--model").arg(folder.path("model")).arg("--input").arg(folder.path("input"));
         let run = command.arg("--output").arg(folder.path(name)).output().unwrap();
         assert_eq!(String::from_utf8(run.stderr).unwrap(), format!("error: --output and --{name} are the same file\n"));
@@ -219,35 +171,35 @@ fn the_output_never_replaces_the_model_or_the_input() {
 
 #[test]
 fn several_models_need_a_prefix() {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     let tensor = uniform(&[4, 1], 0);
     let names = ["a.weight_ih_l0", "a.weight_hh_l0", "b.weight_ih_l0", "b.weight_hh_l0"];
     folder.save("model", &names.map(|name| (name, &tensor)));
     folder.save("input", &[("input", &uniform(&[2, 1], 0))]);
     let message = "error: DIR/model.safetensors: has several models, name one with --prefix: [\"a.\", \"b.\"]\n";
     assert_eq!(folder.rejected(&["--device", "cpu"], 1), message);
-    assert!(folder.infer(&["--device", "cpu", "--prefix", "b."]).status.success());
+    assert!(folder.run(&["--device", "cpu", "--prefix", "b."]).status.success());
 }
 
 #[test]
 fn invalid_arguments_are_rejected() {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     assert!(folder.rejected(&["--device", "tpu"], 2).contains("invalid value 'tpu'"));
     assert!(folder.rejected(&["--nonsense"], 2).contains("--nonsense"));
     let both = folder.rejected(&["--device", "cpu", "--adapter", "llvmpipe"], 2);
     assert_eq!(both, "error: --adapter names a GPU adapter and cannot be used with --device cpu\n");
-    assert_eq!(infer().output().unwrap().status.code(), Some(2));
+    assert_eq!(example("infer").output().unwrap().status.code(), Some(2));
 }
 
 /// Simulates a machine without any driver by pointing the loader at none.
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_driver_auto_runs_on_the_cpu_and_gpu_reports_the_reason() {
-    let folder = Folder::new();
+    let folder = Folder::new("infer");
     Lstm::random(LstmConfig::new(4, 6), 1).unwrap().save_safetensors(folder.path("model"), "").unwrap();
     folder.save("input", &[("input", &uniform(&[2, 1, 4], 0))]);
     let run = |device: &str| {
-        let mut command = infer();
+        let mut command = example("infer");
         for name in ["model", "input", "output"] {
             command.arg(format!("--{name}")).arg(folder.path(name));
         }
