@@ -53,6 +53,16 @@ impl Training {
         Self { seed, calls: AtomicU64::new(0) }
     }
 
+    /// Returns the number of calls so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Sets the number of calls so far.
+    pub(crate) fn set_calls(&self, calls: u64) {
+        self.calls.store(calls, Ordering::Relaxed);
+    }
+
     /// Returns the keys of the next call, one for each of `layers` layers.
     pub(crate) fn next_keys(&self, layers: usize) -> Vec<Key> {
         let halves = |number: u64| [number as u32, (number >> 32) as u32];

@@ -31,6 +31,7 @@
 //! | read or write other tensors of a file | [`TensorFile`] |
 //! | exchange packed sequences with PyTorch | [`PackedSequence`] |
 //! | train: gradients of inputs, states and weights | [`Placed::forward_train`], [`Pass`], [`Gradients`] |
+//! | change weights by their gradients | [`Optimizer`] with [`Sgd`], [`Adam`] or [`AdamW`] |
 //! | train with dropout | [`Placed::set_mode`], [`Mode`] |
 //! | halve the weights | [`Layer::place`], [`Precision`] |
 //! | see or choose how it runs | [`Placed::plan`], [`Placed::set_strategy`], [`Placed::tune`], [`Placed::warm_up`] |
@@ -77,6 +78,7 @@ mod layer;
 mod memory;
 mod mode;
 mod model;
+mod optim;
 mod options;
 mod packed;
 mod pass;
@@ -120,6 +122,9 @@ pub use layer::{
     PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnStreams,
 };
 pub use mode::Mode;
+pub use optim::Optimizer;
+pub use optim::rule::{Adam, AdamW, Rule, Sgd};
+pub use optim::step::Step;
 pub use packed::PackedSequence;
 pub use plan::Plan as GpuPlan;
 pub use precision::Precision;

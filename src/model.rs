@@ -72,6 +72,15 @@ impl<F: Real> PlacedModel<F> {
         Ok(Self { config: config.clone(), precision, engine })
     }
 
+    /// Returns the model with other weights on the same device, with the same settings.
+    pub(crate) async fn with_weights(&self, layers: &[LayerWeights<F>], device: &Device, wait: Wait) -> Result<Self> {
+        let model = Self::new(&self.config, layers, device, self.precision, wait).await?;
+        if let (Engine::Gpu(before), Engine::Gpu(after)) = (&self.engine, &model.engine) {
+            after.copy_settings(before);
+        }
+        Ok(model)
+    }
+
     /// Checks shapes, runs the model, and returns results with their shapes. `states` are all initial states in the
     /// order of the cell's table, or `None` for zeros.
     pub(crate) async fn forward(

@@ -17,6 +17,8 @@ pub trait Real: sealed::Sealed + bytemuck::Pod + Copy + PartialOrd + Debug + Dis
     fn from_f64(value: f64) -> Self;
     /// Returns the same value in f64, exactly.
     fn to_f64(self) -> f64;
+    /// Returns the square root.
+    fn sqrt(self) -> Self;
     /// Returns the hyperbolic tangent.
     fn tanh(self) -> Self;
     /// Returns the logistic function 1 / (1 + e^-x), which is 0 and 1 far from zero.
@@ -34,6 +36,10 @@ macro_rules! real {
 
             fn to_f64(self) -> f64 {
                 self.into()
+            }
+
+            fn sqrt(self) -> Self {
+                $t::sqrt(self)
             }
 
             fn tanh(self) -> Self {

@@ -114,6 +114,12 @@ impl GpuModel {
         self.encode_scratch.lock().clear();
     }
 
+    /// Takes over the settings of another model of the same configuration and device.
+    pub(crate) fn copy_settings(&self, other: &Self) {
+        let settings = *other.settings.lock();
+        *self.settings.lock() = settings;
+    }
+
     /// Sets the strategy of later calls, unless it cannot run this model.
     pub(crate) fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         // The memory limit is checked for each forward.

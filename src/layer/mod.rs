@@ -21,17 +21,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::cell_kind::Nonlinearity;
-#[cfg(doc)]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
 use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
+use crate::memory::reserved;
 use crate::real::Real;
+use crate::tensor::Tensor;
 use crate::weights::concat_gates::{self, ConcatGates};
-use crate::weights::names::Naming;
+use crate::weights::names::{self, Naming};
 use crate::weights::tensor_file::TensorFile;
 use crate::weights::{self, LayerWeights, init, pytorch};
 
@@ -260,6 +260,30 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// Returns the configuration.
     pub fn config(&self) -> &Config<K> {
         &self.config
+    }
+
+    /// Returns every parameter by PyTorch's name: `weight_ih_l0`, `weight_hh_l0` and so on.
+    pub fn named(&self) -> impl Iterator<Item = (String, &Tensor<F>)> {
+        names::named(&self.layers, self.config.directions())
+    }
+
+    /// Returns the layer with other parameters, in the order of [`named`](Self::named).
+    pub(crate) fn with_parameters(&self, parameters: Vec<Tensor<F>>) -> Result<Self> {
+        let mut parameters = parameters.into_iter();
+        let missing = || Error::MissingTensor { name: "a parameter".to_owned(), why: self.config.to_string() };
+        let mut next = || parameters.next().ok_or_else(missing);
+        let mut layers = reserved("the weights of all layers", &[self.layers.len()])?;
+        for weights in self.layers() {
+            let mut changed = LayerWeights::new(next()?, next()?);
+            if weights.bias_ih().is_some() {
+                changed = changed.with_bias(next()?, next()?);
+            }
+            if weights.weight_hr().is_some() {
+                changed = changed.with_projection(next()?);
+            }
+            layers.push(changed);
+        }
+        Self::new(self.config.clone(), layers)
     }
 
     /// Returns the weights; the index is layer·D + direction.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::blocking::Wait;
 use crate::call::Task;
 use crate::device::Device;
 use crate::dropout::Training;
@@ -56,10 +57,11 @@ struct Shared<K, F> {
 }
 
 /// The settings of a model, on any device.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Settings {
-    /// `None` in evaluation mode.
-    training: Option<Arc<Training>>,
+    mode: Mode,
+    /// The masks of the newest training mode, which go on where they ended if it returns with the same seed.
+    masks: Option<Arc<Training>>,
     /// The strategy requested on the CPU, where it has no effect.
     strategy: Strategy,
 }
@@ -78,7 +80,14 @@ impl<K: Kind, F: Real> Placed<K, F> {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the layer that was placed.
+    /// Returns the layer with other weights on the same device, with the same settings and the same sequence of masks.
+    pub(crate) async fn with_layer(&self, layer: Layer<K, F>, wait: Wait) -> Result<Self> {
+        let model = self.0.model.with_weights(layer.layers(), self.device(), wait).await?;
+        let settings = Mutex::new(self.settings().clone());
+        Ok(Self(Arc::new(Shared { layer, device: self.device().clone(), model, settings })))
+    }
+
+    /// Returns the layer that was placed, with the weights of the last [step](crate::Step) of an optimiser.
     pub fn layer(&self) -> &Layer<K, F> {
         &self.0.layer
     }
@@ -156,20 +165,41 @@ impl<K: Kind, F: Real> Placed<K, F> {
 
     /// Selects evaluation, the mode after placing, or training, in which dropout acts: `eval()` and `train()` in
     /// PyTorch. It applies to all later calls, of all clones.
+    ///
+    /// Every call draws new masks. They follow from the seed and the number of calls before, so that going to
+    /// evaluation and back with the same seed does not repeat them; [`set_mask_count`](Self::set_mask_count) does.
     pub fn set_mode(&self, mode: Mode) {
-        self.settings().training = match mode {
-            Mode::Evaluation => None,
-            Mode::Training { seed } => Some(Arc::new(Training::new(seed))),
-        };
+        let mut settings = self.settings();
+        settings.mode = mode;
+        if let Mode::Training { seed } = mode
+            && settings.masks.as_ref().is_none_or(|masks| masks.seed != seed)
+        {
+            settings.masks = Some(Arc::new(Training::new(seed)));
+        }
     }
 
     /// Returns the mode that was set.
     pub fn mode(&self) -> Mode {
-        self.training().map_or(Mode::Evaluation, |training| Mode::Training { seed: training.seed })
+        self.settings().mode
+    }
+
+    /// Returns the number of calls in training mode so far, from which the masks of the next follow. It is part of a
+    /// checkpoint of a training with dropout.
+    pub fn mask_count(&self) -> u64 {
+        self.settings().masks.as_ref().map_or(0, |masks| masks.calls())
+    }
+
+    /// Sets the number of calls in training mode, as after loading a checkpoint; it has no effect before training mode
+    /// was selected.
+    pub fn set_mask_count(&self, calls: u64) {
+        if let Some(masks) = &self.settings().masks {
+            masks.set_calls(calls);
+        }
     }
 
     pub(super) fn training(&self) -> Option<Arc<Training>> {
-        self.settings().training.clone()
+        let settings = self.settings();
+        settings.masks.clone().filter(|_| settings.mode != Mode::Evaluation)
     }
 
     pub(super) fn drops_out(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::real::Real;
 use crate::request::Request;
 use crate::tensor::{Tensor, TensorView};
 use crate::weights::LayerWeights;
-use crate::weights::names::{Parameter, ParameterKind};
+use crate::weights::names;
 
 /// A forward that keeps what its backward needs: the result of [`Placed::forward_train`]. It borrows the layer, whose
 /// weights therefore stay as they are, and [`backward`](Self::backward) consumes it. Any number of passes of a layer
@@ -202,11 +202,7 @@ impl<K: Kind, F: Real> Gradients<K, F> {
 
     /// Returns the gradients with respect to the weights by PyTorch's names: `weight_ih_l0`, `weight_hh_l0` and so on.
     pub fn named(&self) -> impl Iterator<Item = (String, &Tensor<F>)> {
-        self.layers.iter().enumerate().flat_map(|(index, weights)| {
-            let (layer, direction) = (index / self.directions, index % self.directions);
-            let name = move |kind| Parameter { kind, layer, direction }.to_string();
-            ParameterKind::ALL.into_iter().filter_map(move |kind| Some((name(kind), weights.get(kind)?)))
-        })
+        names::named(&self.layers, self.directions)
     }
 }
 

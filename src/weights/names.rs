@@ -7,6 +7,9 @@ use std::fmt;
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, OtherModel, Result};
+use crate::real::Real;
+use crate::tensor::Tensor;
+use crate::weights::LayerWeights;
 
 /// The role of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,19 @@ impl fmt::Display for Parameter {
         let suffix = if self.direction == 1 { "_reverse" } else { "" };
         write!(f, "{}_l{}{suffix}", self.kind.stem(), self.layer)
     }
+}
+
+/// Returns every parameter of a layer's weights by name, in PyTorch's order; the index of `layers` is
+/// layer·D + direction.
+pub(crate) fn named<F: Real>(
+    layers: &[LayerWeights<F>],
+    directions: usize,
+) -> impl Iterator<Item = (String, &Tensor<F>)> {
+    layers.iter().enumerate().flat_map(move |(index, weights)| {
+        let (layer, direction) = (index / directions, index % directions);
+        let name = move |kind| Parameter { kind, layer, direction }.to_string();
+        ParameterKind::ALL.into_iter().filter_map(move |kind| Some((name(kind), weights.get(kind)?)))
+    })
 }
 
 /// The naming of the parameters of a layer or a cell (`torch.nn.LSTM` and `torch.nn.LSTMCell`, "Variables").

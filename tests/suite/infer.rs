@@ -2,8 +2,7 @@
 
 use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
-    Device, GpuOptions, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, RnnConfig, Tensor,
-    TensorFile,
+    Device, GpuOptions, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, RnnConfig, TensorFile,
 };
 
 use crate::example_files::{Folder, example, read};

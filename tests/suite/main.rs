@@ -29,6 +29,7 @@ mod idioms;
 mod infer;
 mod lengths;
 mod limits;
+mod optimisers;
 mod packed;
 mod pipeline_cache;
 mod precision;
