@@ -39,7 +39,7 @@ impl<T> MaybeSend for T {}
 ///
 /// | created by | options |
 /// |---|---|
-/// | [`Placed::request`] | `state`, `lengths`, `padding_value`, `all_states`, `last_state`, `output_into` |
+/// | [`Placed::request`] | `state`, `lengths`, `padding_value`, `all_states`, `last_state`, `output_into`, `train` |
 /// | [`Streams::request`] | `slots`, `lengths`, `padding_value`, `output_into` |
 /// | [`Placed::request_encode`] | `lengths`, `padding_value` |
 /// | [`PlacedCell::request`] | `state` |

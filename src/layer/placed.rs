@@ -26,8 +26,9 @@ use crate::tensor::Tensor;
 /// A [`Layer`] on a device, ready to run: [`PlacedLstm`](crate::PlacedLstm), [`PlacedGru`](crate::PlacedGru) or
 /// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] creates it. May be used from several threads at once.
 ///
-/// Cheap to clone: clones are the same model, with the same weights, buffers and settings. It keeps the buffers of the
-/// last few shapes, so that a call with a known shape creates nothing on the device, and the weights on the host, which
+/// Cheap to clone: clones are the same model, with the same weights, buffers and settings, until an optimiser's
+/// [step](crate::Step) gives one of them weights of its own. It keeps the buffers of the last few shapes, so that a call
+/// with a known shape creates nothing on the device, and the weights on the host, which
 /// [`layer`](Self::layer) returns.
 ///
 /// ```

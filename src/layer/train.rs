@@ -53,7 +53,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     ///
     /// let lstm = Lstm::random(LstmConfig::new(3, 4), 0)?.to(&Device::cpu())?;
     /// let x = Tensor::zeros([7, 2, 3])?; // [T, B, I]
-    /// let target = Tensor::zeros([7, 2, 4])?;
+    /// let target: Tensor = Tensor::zeros([7, 2, 4])?;
     ///
     /// let pass = lstm.forward_train(&x, None)?;
     /// // The loss is the program's own. This one is Σ (output - target)²/2, whose gradient is output - target.

@@ -45,7 +45,8 @@ use crate::real::Real;
 ///     let norm = step.run()?; // of all gradients together, before clipping
 ///     assert!(norm.is_finite());
 /// }
-/// lstm.layer().save_safetensors(# std::env::temp_dir().join("wgpu-rnn-doc-trained.safetensors"), "")?;
+/// let trained = lstm.layer(); // to save: trained.save_safetensors(path, "")
+/// # assert_eq!(trained.layers().len(), 1);
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 pub struct Optimizer<F: Real = f32> {
