@@ -49,6 +49,28 @@ impl Forecaster {
         Ok(Self { lstm: lstm.to(device)?, head_weight, head_bias, growth: [a.into(), b.into()], std: std.into() })
     }
 
+    /// Returns a forecaster with the same normalisation and other weights.
+    pub fn with_weights(self, lstm: PlacedLstm, head_weight: Tensor, head_bias: f32) -> Self {
+        Self { lstm, head_weight, head_bias, ..self }
+    }
+
+    /// Returns the same forecaster on another device.
+    pub fn to(self, device: &Device) -> Result<Self> {
+        Ok(Self { lstm: self.lstm.layer().to(device)?, ..self })
+    }
+
+    pub fn std(&self) -> f64 {
+        self.std
+    }
+
+    /// Returns z of a week of a record; 0 for the first, which has no week before it.
+    pub fn z(&self, record: &[f64], week: usize) -> f32 {
+        match week {
+            0 => 0.0,
+            _ => ((record[week] - record[week - 1] - self.line(week)) / self.std) as f32,
+        }
+    }
+
     pub fn lstm(&self) -> &PlacedLstm {
         &self.lstm
     }
@@ -68,8 +90,7 @@ impl Forecaster {
 
     /// Returns the input from which the LSTM predicts a week, given the record of the weeks before.
     pub fn input(&self, record: &[f64], week: usize) -> [f32; FEATURES] {
-        let change = record[week - 1] - record[week - 2] - self.line(week - 1);
-        input((change / self.std) as f32, week)
+        input(self.z(record, week - 1), week)
     }
 
     /// Returns the change of CO2, in ppm, from the week before to a week whose z is given.
@@ -100,7 +121,7 @@ impl Forecast<'_> {
     }
 }
 
-fn input(z_before: f32, week: usize) -> [f32; FEATURES] {
+pub fn input(z_before: f32, week: usize) -> [f32; FEATURES] {
     let phase = TAU * 7.0 * week as f64 / 365.2425;
     let [s1, c1, s2, c2] = [phase.sin(), phase.cos(), (2.0 * phase).sin(), (2.0 * phase).cos()].map(|v| v as f32);
     [z_before, s1, c1, s2, c2]

@@ -1,4 +1,4 @@
-//! `forecast.svg`: the series above, the errors below.
+//! `forecast.svg`, with the series above and the errors below, and `training.svg`, with the losses of a training.
 
 use std::ops::Range;
 use std::path::Path;
@@ -39,7 +39,8 @@ fn try_draw(path: &Path, series: &Series, forecast: &[f64]) -> Result<(), Box<dy
         .x_label_area_size(30)
         .y_label_area_size(60)
         .build_cartesian_2d(years.clone(), padded(&[&series.ppm[from..], forecast]))?;
-    mesh(&mut chart, "", "CO2 (ppm)")?;
+    let ppm = |ppm: &f64| format!("{ppm:.0}");
+    mesh(&mut chart, "", "CO2 (ppm)", &ppm)?;
     // The last week of the history connects it to the lines that follow.
     let joined = from..series.split + 1;
     line(&mut chart, &series.years[joined.clone()], &series.ppm[joined], "history, read by the model", HISTORY, 2)?;
@@ -56,12 +57,37 @@ fn try_draw(path: &Path, series: &Series, forecast: &[f64]) -> Result<(), Box<dy
         .x_label_area_size(45)
         .y_label_area_size(60)
         .build_cartesian_2d(years, padded(&[&of_forecast, &of_naive]))?;
-    mesh(&mut chart, "year", "error (ppm)")?;
+    mesh(&mut chart, "year", "error (ppm)", &ppm)?;
     line(&mut chart, ahead, &of_naive, "baseline - truth", NAIVE, 1)?;
     line(&mut chart, ahead, &of_drift, "with drift - truth", DRIFT, 1)?;
     line(&mut chart, ahead, &vec![0.0; ahead.len()], "", TRUTH, 1)?;
     line(&mut chart, ahead, &of_forecast, "forecast - truth", FORECAST, 2)?;
     legend(&mut chart, SeriesLabelPosition::LowerLeft)?;
+    root.present()?;
+    Ok(())
+}
+
+/// Draws the losses of two trainings, on a logarithmic scale.
+pub fn draw_losses(path: &Path, ours: &[f64], pytorch: &[f64]) -> Result<()> {
+    try_draw_losses(path, ours, pytorch).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+fn try_draw_losses(path: &Path, ours: &[f64], pytorch: &[f64]) -> Drawn {
+    let root = SVGBackend::new(path, (1100, 480)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let steps: Vec<f64> = (1..=ours.len()).map(|step| step as f64).collect();
+    let logarithms = |losses: &[f64]| losses.iter().map(|loss| loss.log10()).collect::<Vec<_>>();
+    let (ours, pytorch) = (logarithms(ours), logarithms(pytorch));
+    let mut chart = ChartBuilder::on(&root)
+        .caption("The same training in PyTorch and in this crate", (FONT, 24))
+        .margin(12)
+        .x_label_area_size(45)
+        .y_label_area_size(60)
+        .build_cartesian_2d(0.0..steps.len() as f64, padded(&[&ours, &pytorch]))?;
+    mesh(&mut chart, "step", "loss", &|logarithm| format!("{:.2}", 10_f64.powf(*logarithm)))?;
+    line(&mut chart, &steps, &pytorch, "PyTorch", NAIVE, 3)?;
+    line(&mut chart, &steps, &ours, "wgpu-rnn", FORECAST, 1)?;
+    legend(&mut chart, SeriesLabelPosition::UpperRight)?;
     root.present()?;
     Ok(())
 }
@@ -73,14 +99,14 @@ type Chart<'a> = ChartContext<
 >;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-fn mesh(chart: &mut Chart<'_>, x: &str, y: &str) -> Drawn {
+fn mesh(chart: &mut Chart<'_>, x: &str, y: &str, label: &dyn Fn(&f64) -> String) -> Drawn {
     chart
         .configure_mesh()
         .x_desc(x)
         .y_desc(y)
         .x_labels(20)
-        .x_label_formatter(&|year| format!("{year:.0}"))
-        .y_label_formatter(&|ppm| format!("{ppm:.0}"))
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(label)
         .light_line_style(WHITE)
         .bold_line_style(RGBColor(225, 225, 225))
         .label_style((FONT, 15))

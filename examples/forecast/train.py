@@ -7,6 +7,7 @@ Nothing from SPLIT onwards is used for fitting, normalisation or any choice.
 
     python examples/forecast/train.py              # train, save, score
     python examples/forecast/train.py --validate   # what the settings were chosen by
+    python examples/forecast/train.py --seed 1     # another seed: how far results spread
 
 Definitions, with t the row number in co2.csv counted from 0:
 
@@ -121,14 +122,19 @@ def unroll(model, z, state, seasons):
     return torch.cat(out)
 
 
-def train(history, norm):
+def train(history, norm, seed=SEED):
     """Learns from random spans: reads WARM_UP weeks, then forecasts HORIZON weeks.
 
     The forecast runs in closed loop and is scored on the level, in ppm. A model
     scored only one week ahead would leave small biases to pile up over years.
+
+    Returns the model, and what another program needs to train the same one: the first weights, and for each step the
+    first week of each span, the learning rate, beta1 (which the schedule changes as well) and the loss.
     """
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = Forecaster()
+    trace = {f"before.{key}": value.clone() for key, value in model.state_dict().items()}
+    starts, losses, rates, momenta = [], [], [], []
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.1
@@ -138,7 +144,8 @@ def train(history, norm):
     span = torch.arange(WARM_UP + HORIZON)[:, None]
     for step in range(1, STEPS + 1):
         # the weeks predicted, [WARM_UP + HORIZON, BATCH]; week 2 is the first with an input
-        weeks = torch.randint(2, len(history) - len(span) + 1, (BATCH,)) + span
+        starts.append(torch.randint(2, len(history) - len(span) + 1, (BATCH,)))
+        weeks = starts[-1] + span
         read, ahead = weeks[: WARM_UP + 1], weeks[WARM_UP + 1 :]
         out, state = model(torch.cat([z[read - 1], seasons[read]], -1))
         one_week = (out - z[read]).square().mean()
@@ -148,11 +155,17 @@ def train(history, norm):
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        losses.append(loss.item())
+        rates.append(optimiser.param_groups[0]["lr"])
+        momenta.append(optimiser.param_groups[0]["betas"][0])
         optimiser.step()
         schedule.step()
         if step % 50 == 0:
             print(f"  step {step:3}: loss {loss.item():.3f}", flush=True)
-    return model
+    trace["starts"] = torch.stack(starts)
+    for key, values in (("losses", losses), ("learning_rates", rates), ("beta1s", momenta)):
+        trace[key] = torch.tensor(values, dtype=torch.float64)
+    return model, trace
 
 
 @torch.no_grad()
@@ -194,19 +207,19 @@ def score(name, predicted, actual):
     print(f"  {name:29} RMSE {rmse:6.3f}   MAE {mae:6.3f}   last week {error[-1]:+6.2f}   ppm")
 
 
-def fit_and_score(ppm, dates, start, end):
+def fit_and_score(ppm, dates, start, end, seed=SEED):
     """Trains on the weeks before `start`, forecasts up to `end`, prints the errors."""
     history, actual = ppm[:start], ppm[start:end]
     print(f"{start} weeks to {dates[start - 1]}, forecast {dates[start]} to {dates[end - 1]}")
     began = time.time()
     norm = fit_norm(history)
-    model = train(history, norm)
+    model, trace = train(history, norm, seed)
     print(f"  trained in {time.time() - began:.0f} s")
     predicted = forecast(model, history, norm, len(actual))
     score("LSTM", predicted, actual)
     for name, values in baselines(history, norm, len(actual)).items():
         score(name, values, actual)
-    return model, norm, predicted
+    return model, norm, predicted, trace
 
 
 def main():
@@ -219,6 +232,7 @@ def main():
         action="store_true",
         help="score forecasts within the years before the split; save nothing",
     )
+    parser.add_argument("--seed", type=int, help="train and score with another seed; save nothing")
     args = parser.parse_args()
 
     torch.set_num_threads(1)  # the order of sums must not depend on the number of cores
@@ -230,7 +244,10 @@ def main():
         return
 
     split = week_of(dates, SPLIT)
-    model, norm, predicted = fit_and_score(ppm, dates, split, len(ppm))
+    if args.seed is not None:
+        fit_and_score(ppm, dates, split, len(ppm), args.seed)
+        return
+    model, norm, predicted, trace = fit_and_score(ppm, dates, split, len(ppm))
     exact = forecast(model, ppm[:split], norm, len(predicted), torch.float64)
     rounding = np.abs(predicted - exact).max()
     print(f"  float32 and float64 forecasts differ by at most {rounding:.1e} ppm")
@@ -239,7 +256,8 @@ def main():
     save_file({**model.state_dict(), **norm}, args.out / "co2_lstm.safetensors")
     saved = torch.tensor(predicted, dtype=torch.float32)
     save_file({"forecast_ppm": saved}, args.out / "co2_forecast.safetensors")
-    print(f"saved co2_lstm.safetensors and co2_forecast.safetensors in {args.out}")
+    save_file(trace, args.out / "co2_training.safetensors")
+    print(f"saved co2_lstm, co2_forecast and co2_training (.safetensors) in {args.out}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ pub(crate) mod push;
 pub(crate) mod record;
 pub(crate) mod slots;
 pub(crate) mod streams;
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod train;
+#[cfg(not(target_arch = "wasm32"))]
 mod tune;
 
 use std::fmt;

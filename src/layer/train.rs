@@ -2,11 +2,10 @@
 
 use std::fmt;
 
+#[cfg(not(target_arch = "wasm32"))]
 use crate::as_view::AsView;
 use crate::blocking::Wait;
-#[cfg(doc)]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layer::forward::Forward;
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
@@ -198,6 +197,24 @@ impl<K: Kind, F: Real> Gradients<K, F> {
     /// Returns the gradients with respect to the weights, in their shapes; the index is layer·D + direction.
     pub fn layers(&self) -> &[LayerWeights<F>] {
         &self.layers
+    }
+
+    /// Adds the gradients with respect to the weights of another pass of the same layer, as `.grad` in PyTorch adds up
+    /// those of several backwards. Those with respect to input and initial state stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for gradients of a layer of other sizes.
+    pub fn accumulate(&mut self, other: &Self) -> Result<()> {
+        for ((name, sum), (_, more)) in self.named().zip(other.named()) {
+            if sum.shape() != more.shape() || self.layers.len() != other.layers.len() {
+                let (what, expected) = (format!("the gradient of {name}"), format!("{:?}", sum.shape()));
+                return Err(Error::Shape { what, expected, got: more.shape().to_vec() });
+            }
+        }
+        for (sum, more) in self.layers.iter_mut().zip(&other.layers) {
+            sum.add(more);
+        }
+        Ok(())
     }
 
     /// Returns the gradients with respect to the weights by PyTorch's names: `weight_ih_l0`, `weight_hh_l0` and so on.

@@ -8,7 +8,7 @@ pub(crate) mod step;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::optim::moments::Moments;
 use crate::optim::rule::{Rule, check};
 use crate::optim::step::Step;
@@ -68,6 +68,22 @@ impl<F: Real> Optimizer<F> {
     /// Returns the rule.
     pub fn rule(&self) -> Rule {
         self.rule
+    }
+
+    /// Changes the rule for later steps, as a schedule of momentum does; what is kept for each parameter stays.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); [`Error::Unsupported`](crate::Error::Unsupported) for a rule that keeps other
+    /// arrays, such as Adam after SGD.
+    pub fn set_rule(&mut self, rule: impl Into<Rule>) -> Result<()> {
+        let rule = rule.into();
+        rule.validate()?;
+        if rule.arrays() != self.rule.arrays() {
+            let why = format!("the steps so far kept {:?}", self.rule.arrays());
+            return Err(Error::Unsupported { what: format!("a change of {:?} to {rule:?}", self.rule), why });
+        }
+        self.rule = rule;
+        Ok(())
     }
 
     /// Begins a step with the learning rate `lr`, which changes nothing until it is [run](Step::run).

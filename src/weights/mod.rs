@@ -104,6 +104,24 @@ impl<F: Real> LayerWeights<F> {
         self.weight_hr.as_mut()
     }
 
+    /// Adds every parameter of weights of the same shapes.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for kind in ParameterKind::ALL {
+            let (Some(sum), Some(more)) = (self.get_mut(kind), other.get(kind)) else { continue };
+            sum.data_mut().iter_mut().zip(more.data()).for_each(|(sum, &more)| *sum = *sum + more);
+        }
+    }
+
+    fn get_mut(&mut self, kind: ParameterKind) -> Option<&mut Tensor<F>> {
+        match kind {
+            ParameterKind::WeightIh => Some(&mut self.weight_ih),
+            ParameterKind::WeightHh => Some(&mut self.weight_hh),
+            ParameterKind::BiasIh => self.bias.as_mut().map(|(ih, _)| ih),
+            ParameterKind::BiasHh => self.bias.as_mut().map(|(_, hh)| hh),
+            ParameterKind::WeightHr => self.weight_hr.as_mut(),
+        }
+    }
+
     pub(crate) fn cast<G: Real>(&self) -> Result<LayerWeights<G>> {
         self.map(Tensor::cast, Tensor::cast)
     }

@@ -232,6 +232,37 @@ fn a_step_that_fails_changes_nothing() {
     assert!(matches!(step.run().unwrap_err(), Error::Config { argument: "name", .. }));
 }
 
+/// The gradients of two passes add up as those of one pass over both batches.
+#[test]
+fn gradients_accumulate_over_passes() {
+    let layer = Lstm::random(LstmConfig::new(3, 4).with_num_layers(2), 1).unwrap().cast::<f64>().unwrap();
+    let placed = layer.to(&Device::cpu()).unwrap();
+    let x = uniform(&[5, 2, 3], 2).cast::<f64>().unwrap();
+    let of = |input: &Tensor<f64>| {
+        let pass = placed.forward_train(input, None).unwrap();
+        let gradient = pass.output().clone();
+        pass.backward(&gradient, None).unwrap()
+    };
+    let mut sum = of(&crate::support::slice(&x, 1, 0..1));
+    sum.accumulate(&of(&crate::support::slice(&x, 1, 1..2))).unwrap();
+    for ((name, got), (_, expected)) in sum.named().zip(of(&x).named()) {
+        compare(&name, got.data(), expected.data(), Tolerance::both(1e-13)).unwrap();
+    }
+    let other = Lstm::random(LstmConfig::new(3, 4), 1).unwrap().cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
+    let other = other.forward_train(&x, None).unwrap().backward(None, None).unwrap();
+    assert!(matches!(sum.accumulate(&other), Err(Error::Shape { .. })));
+}
+
+/// The numbers of a rule may change between steps, its kind may not.
+#[test]
+fn a_rule_changes_only_within_its_kind() {
+    let mut optimizer = Optimizer::<f32>::new(AdamW::new()).unwrap();
+    optimizer.set_rule(AdamW::new().with_betas(0.85, 0.999)).unwrap();
+    assert!(matches!(optimizer.set_rule(Sgd::new()), Err(Error::Unsupported { .. })));
+    assert!(matches!(optimizer.set_rule(AdamW::new().with_eps(-1.0)), Err(Error::Config { .. })));
+    assert_eq!(optimizer.rule(), AdamW::new().with_betas(0.85, 0.999).into());
+}
+
 #[test]
 fn numbers_that_pytorch_rejects_are_rejected() {
     let rules: [Rule; 6] = [
