@@ -4,12 +4,12 @@
     cargo build --release --manifest-path benches/peers/candle/Cargo.toml
     cargo build --release --manifest-path benches/peers/burn/Cargo.toml
     pip install torch onnx onnxruntime
-    python benches/peers/cpu.py [--cell lstm|gru|rnn] [--rounds 5] [--shape T,B,I,H[,L[,D]] …]
+    python benches/peers/cpu.py [--cell lstm|gru|rnn] [--rounds 5] [--shape T,B,I,H[,L[,D]] …] [--train]
 
 Prints a table in Markdown: the median of each, and how many times as fast as each peer we are. Peers are given what
 they like best: inference mode, two warm-up calls at least, all threads of the machine. candle and burn (on flex, its
 CPU backend) are left out where they are not built, and have a dash where they lack the cell or would need several
-layers or directions.
+layers or directions. With --train, forward and backward with the gradients of everything are timed, beside PyTorch alone.
 """
 
 import argparse
@@ -64,6 +64,20 @@ def of_torch(cell: str, shape: tuple):
     return lambda: timed(call)
 
 
+def of_torch_training(cell: str, shape: tuple):
+    t, b, i, h, layers, directions = shape
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell]
+    module, x = kind(i, h, layers, bidirectional=directions == 2), torch.randn(t, b, i, requires_grad=True)
+    states = [torch.zeros(layers * directions, b, h, requires_grad=True) for _ in range(1 + (cell == "lstm"))]
+    given, leaves = torch.randn(t, b, directions * h), [x, *states, *module.parameters()]
+
+    def call() -> None:
+        output, _ = module(x, tuple(states) if len(states) == 2 else states[0])
+        torch.autograd.grad(output, leaves, given)
+
+    return lambda: timed(call)
+
+
 def of_onnx(cell: str, shape: tuple):
     t, b, i, h, layers, directions = shape
     rng, gates = numpy.random.default_rng(0), GATES[cell]
@@ -112,10 +126,15 @@ def main() -> None:
     parser.add_argument("--cell", choices=GATES, default="lstm")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shape", action="append")
+    parser.add_argument("--train", action="store_true")
     arguments = parser.parse_args()
-    peers = {"PyTorch": of_torch, "ONNX Runtime": of_onnx}
-    versions = [f"PyTorch {torch.__version__}", f"ONNX Runtime {onnxruntime.__version__}"]
-    binaries = [("candle", "candle", of_candle, "candle-nn"), ("burn", "burn (flex)", of_burn, "burn")]
+    peers, binaries = {"PyTorch": of_torch_training if arguments.train else of_torch}, []
+    versions = [f"PyTorch {torch.__version__}"]
+    if not arguments.train:
+        peers["ONNX Runtime"] = of_onnx
+        versions.append(f"ONNX Runtime {onnxruntime.__version__}")
+        binaries = [("candle", "candle", of_candle, "candle-nn"), ("burn", "burn (flex)", of_burn, "burn")]
+    train = ["--train"] * arguments.train
     for peer, name, make, package in binaries:
         if common.binary(peer).exists():
             peers[name] = make
@@ -133,7 +152,8 @@ def main() -> None:
                 if measure:
                     times.append(measure())
             repeat = common.repeats(rounds[0][-1])
-            own.append(common.ours(name, "--device", "cpu", "--cell", arguments.cell, "--repeat", repeat)["median_ms"])
+            line = common.ours(name, "--device", "cpu", "--cell", arguments.cell, "--repeat", repeat, *train)
+            own.append(line["median_ms"])
         table.row(name, own, rounds)
     table.end()
 

@@ -8,6 +8,7 @@ mod picture;
 mod place;
 mod shaders;
 mod shape;
+mod train;
 
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
@@ -56,6 +57,10 @@ struct Arguments {
     /// The number of times that each shape is timed, after a warm-up
     #[arg(long, default_value = "10", value_name = "N")]
     repeat: NonZeroUsize,
+    /// Time training passes: a forward and the backward, with the gradients of everything. The call is then the whole
+    /// pass, compared with the forward alone
+    #[arg(long)]
+    train: bool,
     /// Print one JSON object per line instead of the table
     #[arg(long)]
     json: bool,
@@ -77,7 +82,7 @@ struct Arguments {
 }
 
 /// Options that a picture has no use for.
-const OF_TABLE: [&str; 4] = ["tune", "shape", "strategy", "json"];
+const OF_TABLE: [&str; 5] = ["tune", "shape", "strategy", "json", "train"];
 
 /// Parses the name of a strategy.
 fn strategies() -> impl TypedValueParser<Value = Strategy> {
@@ -155,6 +160,8 @@ struct Line {
     device_ms: Option<f64>,
     /// By the GPU's own clock.
     gpu_ms: Option<f64>,
+    /// The time of a training pass as a multiple of that of the forward alone.
+    train_over_forward: Option<f64>,
 }
 
 fn main() -> Result<()> {
@@ -169,8 +176,8 @@ fn main() -> Result<()> {
     if !arguments.json {
         println!("{device}: {reason}");
         println!(
-            "{:>24} {:>11} {:>11} {:>11} {:>12} {:>9} {:>11} {:>11}  plan",
-            "T,B,I,H,L,D", "call ms", "min", "max", "us per step", "GFLOP/s", "device ms", "gpu ms"
+            "{:>24} {:>11} {:>11} {:>11} {:>12} {:>9} {:>11} {:>11} {:>9}  plan",
+            "T,B,I,H,L,D", "call ms", "min", "max", "us per step", "GFLOP/s", "device ms", "gpu ms", "x forward"
         );
     }
     let shapes = if arguments.shape.is_empty() { shape::DEFAULT.to_vec() } else { arguments.shape.clone() };
@@ -250,15 +257,21 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     let x = wave(shape)?;
     check(&layer, &model, precision.precision(), &x).context("the result is wrong, so its time means nothing")?;
 
-    let call = measure::whole_call(&model, &x, times)?;
+    let forward = measure::whole_call(&model, &x, times)?;
+    let pass = if arguments.train { Some(train::whole_pass(&layer, &model, &x, times)?) } else { None };
+    let call = pass.unwrap_or(forward);
     let gates = layer.layers()[0].weight_hh().shape()[0] / h;
     let (mut flops, mut plan) = (0.0, None);
     for n in 0..layers {
         let input = if n == 0 { i } else { directions * h };
         flops += [2, t, b, directions, gates, h, input + h].map(|n| n as f64).iter().product::<f64>();
     }
+    if arguments.train {
+        // The backward multiplies by each weight twice: for the gradient of what it multiplies, and for its own.
+        flops *= 3.0;
+    }
     let mut on_device: (Option<Times>, Option<Times>) = (None, None);
-    if device.is_gpu() {
+    if device.is_gpu() && !arguments.train {
         let state = (layers * directions * b * h * 4) as u64;
         let bytes = [(t * b * i * 4) as u64, (t * b * directions * h * 4) as u64, state, state];
         let (submitted, gpu) = measure::on_device(&model, device, (t, b), &bytes, make, times)?;
@@ -287,6 +300,7 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         device_bytes: plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
         device_ms: on_device.0.map(|times| ms(times.median)),
         gpu_ms: on_device.1.map(|times| ms(times.median)),
+        train_over_forward: pass.map(|pass| pass.median.as_secs_f64() / forward.median.as_secs_f64()),
     })
 }
 
@@ -326,7 +340,7 @@ fn print(line: &Line, json: bool) -> Result<()> {
     let Line { t, b, i, h, layers, directions, .. } = line;
     let optional = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"));
     println!(
-        "{:>24} {:>11.3} {:>11.3} {:>11.3} {:>12.2} {:>9.1} {:>11} {:>11}  {}",
+        "{:>24} {:>11.3} {:>11.3} {:>11.3} {:>12.2} {:>9.1} {:>11} {:>11} {:>9}  {}",
         format!("{t},{b},{i},{h},{layers},{directions}"),
         line.median_ms,
         line.min_ms,
@@ -335,6 +349,7 @@ fn print(line: &Line, json: bool) -> Result<()> {
         line.gflops,
         optional(line.device_ms),
         optional(line.gpu_ms),
+        line.train_over_forward.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
         line.plan.as_deref().unwrap_or(line.strategy),
     );
     Ok(())

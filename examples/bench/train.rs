@@ -1,0 +1,45 @@
+//! Timing of training passes, whose gradients are checked first.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use wgpu_rnn::{Device, Kind, Layer, Placed, Real, Tensor};
+
+use crate::measure::{Times, repeat};
+
+/// Times a forward and its backward, from the gradient of the output, with the gradients of everything.
+pub fn whole_pass<K: Kind>(layer: &Layer<K>, model: &Placed<K>, x: &Tensor, times: usize) -> Result<Times> {
+    let of_output = {
+        let (output, _) = model.forward(x, None)?;
+        let wave = (0..output.data().len()).map(|n| (n as f32 * 0.73).cos()).collect::<Vec<_>>();
+        Tensor::new(output.shape(), wave)?
+    };
+    check(layer, model, x, &of_output).context("the gradients are wrong, so their time means nothing")?;
+    repeat(times, || {
+        let start = Instant::now();
+        model.forward_train(x, None)?.backward(&of_output, None)?;
+        Ok(start.elapsed())
+    })
+}
+
+/// Compares the gradients with those of the reference in f64.
+fn check<K: Kind>(layer: &Layer<K>, model: &Placed<K>, x: &Tensor, of_output: &Tensor) -> Result<()> {
+    let got = model.forward_train(x, None)?.backward(of_output, None)?;
+    let reference = layer.cast::<f64>()?.to(&Device::cpu())?;
+    let expected = reference.forward_train(&x.cast()?, None)?.backward(&of_output.cast()?, None)?;
+    compare("the input", got.input(), expected.input())?;
+    for ((name, got), (_, expected)) in got.named().zip(expected.named()) {
+        compare(&name, got, expected)?;
+    }
+    Ok(())
+}
+
+/// Compares a gradient with a tolerance relative to its largest value.
+fn compare(name: &str, got: &Tensor, expected: &Tensor<f64>) -> Result<()> {
+    let largest = expected.data().iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    for (at, (&got, &expected)) in got.data().iter().zip(expected.data()).enumerate() {
+        let fits = (got.to_f64() - expected).abs() <= 1e-4 * largest;
+        ensure!(fits, "element {at} of the gradient of {name} is {got}, expected {expected}");
+    }
+    Ok(())
+}
