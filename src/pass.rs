@@ -39,16 +39,15 @@ impl<F> Tape<F> {
     fn call(&self) -> &Call {
         match self {
             Self::Empty(call) => call,
-            Self::Cpu(tape) => &tape.call,
+            Self::Cpu(tape) => tape.call(),
         }
     }
 }
 
 impl<F: Real> PlacedModel<F> {
-    /// Checks shapes and runs a forward that leaves a tape. `weights` are those of the model.
+    /// Checks shapes and runs a forward that leaves a tape.
     pub(crate) async fn forward_train(
         &self,
-        weights: &[LayerWeights<F>],
         input: &TensorView<'_, F>,
         states: Option<&[&Tensor<F>]>,
         asked: Asked<'_>,
@@ -71,7 +70,7 @@ impl<F: Real> PlacedModel<F> {
             (zeroed("output", &output_shape)?, Tape::Empty(call))
         } else {
             wait.let_others_run().await;
-            let (output, tape) = model.forward_train(weights, &call, input.data(), &mut states)?;
+            let (output, tape) = model.forward_train(&call, input.data(), &mut states)?;
             (output, Tape::Cpu(tape))
         };
         Ok(Taped {

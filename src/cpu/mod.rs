@@ -9,11 +9,11 @@ use std::sync::OnceLock;
 
 use crate::call::Call;
 use crate::config::RecurrentConfig;
-use crate::cpu::fast::FastModel;
+use crate::cpu::fast::{FastModel, FastTape};
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::ReferenceModel;
-pub(crate) use crate::cpu::reference::Tape;
-use crate::error::Result;
+use crate::cpu::reference::Tape as ReferenceTape;
+use crate::error::{Error, Result};
 use crate::extents::Extents;
 use crate::gradients::{Derived, Given};
 use crate::real::Real;
@@ -39,6 +39,22 @@ enum Path<F> {
     Reference(ReferenceModel<F>),
 }
 
+/// What a forward leaves for its backward.
+#[derive(Debug)]
+pub(crate) enum Tape<F> {
+    Fast(FastTape),
+    Reference(ReferenceTape<F>),
+}
+
+impl<F> Tape<F> {
+    pub(crate) fn call(&self) -> &Call {
+        match self {
+            Self::Fast(tape) => &tape.call,
+            Self::Reference(tape) => &tape.call,
+        }
+    }
+}
+
 impl<F: Real> CpuModel<F> {
     /// Prepares a model. A forward uses at most `threads` threads.
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
@@ -60,17 +76,17 @@ impl<F: Real> CpuModel<F> {
     }
 
     /// Runs a forward like [`forward`](Self::forward), which leaves a tape for its backward, and returns its output.
-    /// `weights` are those of the model.
-    pub(crate) fn forward_train(
-        &self,
-        weights: &[LayerWeights<F>],
-        call: &Call,
-        input: &[F],
-        states: &mut [Vec<F>],
-    ) -> Result<(Vec<F>, Tape<F>)> {
+    pub(crate) fn forward_train(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Tape<F>)> {
         match &self.path {
-            Path::Reference(model) => model.forward_train(call, input, states),
-            Path::Fast(_) => ReferenceModel::new(&self.config, weights)?.forward_train(call, input, states),
+            Path::Reference(model) => {
+                let (output, tape) = model.forward_train(call, input, states)?;
+                Ok((output, Tape::Reference(tape)))
+            }
+            Path::Fast(model) => {
+                let (output, tape) =
+                    in_f32(states, |of_f32| model.forward_train(call, bytemuck::cast_slice(input), of_f32))?;
+                Ok((renamed(output), Tape::Fast(tape)))
+            }
         }
     }
 
@@ -82,7 +98,19 @@ impl<F: Real> CpuModel<F> {
         output: &[F],
         given: &Given<'_, F>,
     ) -> Result<Derived<F>> {
-        ReferenceModel::backward(&self.config, weights, tape, output, given)
+        match (tape, &self.path) {
+            (Tape::Fast(tape), Path::Fast(model)) => {
+                let states: Option<Vec<&[f32]>> =
+                    given.states.map(|states| states.iter().map(|state| bytemuck::cast_slice(state)).collect());
+                let given = Given { output: given.output.map(bytemuck::cast_slice), states: states.as_deref() };
+                model.backward(weights, tape, bytemuck::cast_slice(output), &given)
+            }
+            (Tape::Reference(tape), _) => ReferenceModel::backward(&self.config, weights, tape, output, given),
+            (Tape::Fast(_), Path::Reference(_)) => Err(Error::Unsupported {
+                what: "the backward of another model's forward".to_owned(),
+                why: "what it kept is laid out for other instructions".to_owned(),
+            }),
+        }
     }
 
     /// Advances `states`, which are h and whatever else the cell carries, each `[L·D, state_rows, ·]`. Returns the
@@ -93,15 +121,21 @@ impl<F: Real> CpuModel<F> {
             Path::Reference(model) => model.forward(call, input, states),
             // F is f32 here, so these casts change only the name of the type.
             Path::Fast(model) => {
-                let mut of_f32: Vec<Vec<f32>> = states.iter_mut().map(|state| renamed(std::mem::take(state))).collect();
-                let result = model.forward(call, bytemuck::cast_slice(input), &mut of_f32);
-                for (state, of_f32) in states.iter_mut().zip(of_f32) {
-                    *state = renamed(of_f32);
-                }
+                let result = in_f32(states, |of_f32| model.forward(call, bytemuck::cast_slice(input), of_f32));
                 result.map(|(output, all)| (renamed(output), all.into_iter().map(renamed).collect()))
             }
         }
     }
+}
+
+/// Runs `work` on states of f32, which F is.
+fn in_f32<F: Real, R>(states: &mut [Vec<F>], work: impl FnOnce(&mut [Vec<f32>]) -> R) -> R {
+    let mut of_f32: Vec<Vec<f32>> = states.iter_mut().map(|state| renamed(std::mem::take(state))).collect();
+    let result = work(&mut of_f32);
+    for (state, of_f32) in states.iter_mut().zip(of_f32) {
+        *state = renamed(of_f32);
+    }
+    result
 }
 
 /// Casts an array to another type that is in fact the same.

@@ -117,8 +117,7 @@ impl<'a, K: Kind, F: Real> Pass<'a, K, F> {
     ) -> Result<Self> {
         let (initial, training) = (state.map(K::arrays), placed.training());
         let asked = Asked { options, training: training.as_deref(), output: true, all_states: false };
-        let (model, weights) = (placed.model(), placed.layer().layers());
-        let taped = model.forward_train(weights, input, initial.as_deref(), asked, wait).await?;
+        let taped = placed.model().forward_train(input, initial.as_deref(), asked, wait).await?;
         let copies = taped.states.iter().map(|state| state.as_view().to_tensor());
         let state = K::state(copies.collect::<Result<_>>()?)?;
         Ok(Self { placed, taped, state })

@@ -113,3 +113,26 @@ fn cpu_f64_is_torch_autograd() {
 fn cpu_f32_is_torch_autograd() {
     check::<f32>(&Device::cpu(), |terms| terms * f64::from(f32::EPSILON));
 }
+
+/// Threads share the outputs of every sum and never a sum, in layers large enough for them to share.
+#[test]
+fn gradients_have_the_same_bits_on_any_number_of_threads() {
+    fn bits<K: Kind>(layer: &Layer<K>, threads: usize) -> Vec<Vec<u32>> {
+        let placed = layer.to(&Device::cpu_with(threads).unwrap()).unwrap();
+        let x = Tensor::new([40, 5, 33], (0..6600).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>()).unwrap();
+        let pass = placed.request(&x).lengths(&[40, 7, 0, 33, 1]).train().run().unwrap();
+        let dy = pass.output().clone();
+        let gradients = pass.backward(&dy, None).unwrap();
+        all::<K, f32>(&gradients).iter().map(|(_, g)| g.data().iter().map(|v| v.to_bits()).collect()).collect()
+    }
+    fn check<K: Kind>(layer: &Layer<K>) {
+        let expected = bits(layer, 1);
+        for threads in [2, 3, 5] {
+            assert!(bits(layer, threads) == expected, "{threads} threads");
+        }
+    }
+    check(&Layer::random(wgpu_rnn::LstmConfig::new(33, 131).with_bidirectional(true), 1).unwrap());
+    check(&Layer::random(wgpu_rnn::LstmConfig::new(33, 131), 1).unwrap());
+    check(&Layer::random(wgpu_rnn::GruConfig::new(33, 131), 2).unwrap());
+    check(&Layer::random(wgpu_rnn::RnnConfig::new(33, 231), 3).unwrap());
+}

@@ -6,15 +6,19 @@
 //! by units, and exchange h after each step.
 
 mod activation;
+mod backward;
 mod cell;
 mod exchange;
 mod pack;
 mod part;
 mod product;
+mod tape;
+mod train;
 mod worker;
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -22,11 +26,13 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::call::Call;
 use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::config::RecurrentConfig;
+use crate::cpu::fast::backward::Transposed;
 use crate::cpu::fast::cell::Cell;
 use crate::cpu::fast::exchange::Exchange;
 use crate::cpu::fast::pack::Packed;
 use crate::cpu::fast::part::Part;
 use crate::cpu::fast::product::{rows_at_a_time, tiles_at_a_time};
+pub(crate) use crate::cpu::fast::tape::FastTape;
 use crate::cpu::fast::worker::Worker;
 use crate::cpu::plan::CpuPlan;
 use crate::dropout::{Dropout, Key};
@@ -60,6 +66,8 @@ pub(crate) struct FastModel {
     lanes: usize,
     /// The maximum number of threads of a forward.
     threads: usize,
+    /// What the backward multiplies by, packed when the first one runs.
+    transposed: OnceLock<Vec<Transposed>>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +88,8 @@ struct Pass<'a> {
     x_rows: RowStride,
     chunk_steps: usize,
     dropout: Option<(Dropout, Key)>,
+    /// True if a backward follows, which needs what the cell computes.
+    keeps: bool,
     /// One for each direction.
     weights: &'a [DirectionWeights],
 }
@@ -164,7 +174,7 @@ impl FastModel {
             })
         };
         let layers = layers.iter().map(pack).collect::<Result<_>>()?;
-        Ok(Self { config: config.clone(), layers, arch, lanes, threads })
+        Ok(Self { config: config.clone(), layers, arch, lanes, threads, transposed: OnceLock::new() })
     }
 
     /// Plans a forward of this shape.
@@ -200,6 +210,16 @@ impl FastModel {
         input: &[f32],
         states: &mut [Vec<f32>],
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        self.forward_with(call, input, states, None)
+    }
+
+    fn forward_with(
+        &self,
+        call: &Call,
+        input: &[f32],
+        states: &mut [Vec<f32>],
+        mut tape: Option<&mut FastTape>,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let (config, extents) = (&self.config, call.extents());
         let (directions, width) = (config.directions(), config.recurrent_size());
         let wanted = if call.task.all_states { states.len() } else { 0 };
@@ -216,6 +236,7 @@ impl FastModel {
                 x_rows,
                 chunk_steps: self.chunk_steps(extents),
                 dropout: call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key)),
+                keeps: tape.is_some(),
                 weights: &self.layers[layer * directions..(layer + 1) * directions],
             };
             // If a thread cannot be spawned, or another program uses its core, one thread does all the work.
@@ -235,7 +256,11 @@ impl FastModel {
                 }
                 store_states(config, call, index, part, states, &mut all);
             }
-            x = Some(y);
+            let below = x.replace(y);
+            if let Some(tape) = &mut tape {
+                tape.layers.push(parts);
+                tape.between.extend(below);
+            }
         }
         Ok((x.unwrap_or_default(), all))
     }

@@ -60,6 +60,23 @@ impl Packed {
         Ok(Self { weights, bias: packed_bias, columns, units, gates, lanes })
     }
 
+    /// Packs the transpose of some rows of a matrix `[·, units]`, as a matrix of one gate whose K is their number.
+    pub(super) fn transposed<F: Real>(weight: &Tensor<F>, own: Range<usize>, lanes: usize) -> Result<Self> {
+        let (units, columns) = (weight.shape().last().copied().unwrap_or(0), own.len());
+        let tiles = units.div_ceil(lanes);
+        let mut weights = zeroed("packed weights", &[tiles, columns, lanes])?;
+        let rows = weight.data().chunks_exact(units.max(1));
+        for (k, values) in rows.skip(own.start).take(columns).enumerate() {
+            for (tile, values) in values.chunks(lanes).enumerate() {
+                let at = (tile * columns + k) * lanes;
+                for (to, value) in weights[at..at + values.len()].iter_mut().zip(values) {
+                    *to = value.to_f64() as f32;
+                }
+            }
+        }
+        Ok(Self { weights, bias: zeroed("packed bias", &[tiles, lanes])?, columns, units, gates: 1, lanes })
+    }
+
     pub(super) fn tiles(&self) -> usize {
         self.units.div_ceil(self.lanes)
     }

@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use super::Pass;
+use crate::cell_kind::CellKind;
 use crate::error::Result;
 use crate::memory::zeroed;
 
+#[derive(Debug)]
 pub(super) struct Part {
     pub(super) direction: usize,
     pub(super) tiles: Range<usize>,
@@ -21,8 +23,10 @@ pub(super) struct Part {
     pub(super) all_c: Option<Vec<f32>>,
     /// `[B, P]`: h of the previous step, from all workers.
     pub(super) all_h: Vec<f32>,
-    /// `[steps, B, tiles, G, lanes]`.
+    /// `[steps, B, tiles, G, lanes]`; for a backward, of all steps, and overwritten with what the cell saves.
     pub(super) gx: Vec<f32>,
+    /// `[T, B, units]` in the order of the steps: the recurrent part of n that a GRU saves for its backward.
+    pub(super) extra: Vec<f32>,
     /// `[steps, B, I]`, only with dropout.
     pub(super) dropped: Vec<f32>,
     /// `[B, units]`: with a projection, h before it; for a cell with two products, the operand of the second.
@@ -47,7 +51,7 @@ impl Part {
         let chunk_rows = pass.chunk_steps * batch;
         let only = |wanted: bool, rows: usize| if wanted { rows } else { 0 };
         let carried = states.len() > 1;
-        let all_c = match carried && call.task.all_states {
+        let all_c = match carried && (call.task.all_states || pass.keeps) {
             true => Some(zeroed("c of every step", &[rows, units])?),
             false => None,
         };
@@ -60,7 +64,8 @@ impl Part {
             c: zeroed("c", &[only(carried || two_products, batch), units])?,
             all_c,
             all_h: zeroed("h", &[batch, recurrent])?,
-            gx: zeroed("gx", &[chunk_rows, tiles.len(), config.cell.gates(), lanes])?,
+            extra: zeroed("the saved gates", &[only(pass.keeps && config.cell == CellKind::Gru, rows), units])?,
+            gx: zeroed("gx", &[if pass.keeps { rows } else { chunk_rows }, tiles.len(), config.cell.gates(), lanes])?,
             dropped: zeroed("the input of a chunk", &[only(pass.dropout.is_some(), chunk_rows), input])?,
             raw: zeroed("h", &[only(projected || two_products, batch), units])?,
             tiles,

@@ -34,7 +34,8 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
                 // Rows that have ended keep their state.
                 rows.clear();
                 rows.extend((0..batch).filter(|&b| s < self.pass.call.length(b)));
-                C::products(&mut Step { worker: &mut self, simd, s: s - first, rows: &rows });
+                let in_gx = if self.pass.keeps { s } else { s - first };
+                C::products(&mut Step { worker: &mut self, simd, s: in_gx, rows: &rows });
                 if self.pass.config.is_projected() {
                     self.projection(simd, &rows);
                 }
@@ -73,6 +74,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         let packed = &pass.weights[direction].ih;
         let tiles = self.part.tiles.clone();
         let (gx, _) = S::as_mut_simd_f32s(&mut self.part.gx);
+        let gx = &mut gx[if pass.keeps { first * batch * tiles.len() * G } else { 0 }..];
         let mut t = 0;
         while t < tiles.len() {
             let count = tiles_at_a_time(G, rows, tiles.len() - t);
@@ -108,18 +110,26 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         add_product(simd, weights, x, &mut gh);
 
         let hands_on = config.is_projected() || P::NUMBER + 1 < products.len();
-        let Part { gx, h, raw, c, .. } = &mut *self.part;
-        let (gx, _) = S::as_simd_f32s(gx);
+        let keeps = self.pass.keeps;
+        let Part { gx, h, raw, c, extra, .. } = &mut *self.part;
+        let (gx, extra) = (S::as_mut_simd_f32s(gx).0, S::as_mut_simd_f32s(extra).0);
         let (h, raw, c) = (S::as_mut_simd_f32s(h).0, S::as_mut_simd_f32s(raw).0, S::as_mut_simd_f32s(c).0);
         let zero = simd.splat_f32s(0.0);
         for (t, gh) in (t..).zip(gh) {
             for (&b, gh) in rows.iter().zip(gh) {
                 let at = ((s * batch + b) * tiles + t) * G;
-                let gx = std::array::from_fn(|g| gx[at + g]);
+                let gates = std::array::from_fn(|g| gx[at + g]);
                 let own = b * tiles + t;
                 // A projected h has no element for each unit, and its cell, the LSTM, asks for none.
                 let own_h = if config.is_projected() { zero } else { h[own] };
-                let new = P::apply(simd, gx, gh, State { h: own_h, c: c.get(own).copied().unwrap_or(zero) });
+                let stepped = P::apply(simd, gates, gh, State { h: own_h, c: c.get(own).copied().unwrap_or(zero) });
+                let new = stepped.state;
+                if keeps {
+                    gx[at..at + G].copy_from_slice(&stepped.saved);
+                    if let Some(extra) = extra.get_mut(s * batch * tiles + own) {
+                        *extra = stepped.extra;
+                    }
+                }
                 if hands_on {
                     raw[own] = new.h;
                 } else {
@@ -196,7 +206,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
 struct Step<'w, 'a, S, C, const G: usize> {
     worker: &'w mut Worker<'a, C, G>,
     simd: S,
-    /// In its chunk.
+    /// In gx: in its chunk, or among all steps if they are kept.
     s: usize,
     rows: &'w [usize],
 }

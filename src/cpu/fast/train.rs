@@ -1,0 +1,345 @@
+//! Training on the vector path: the forward that leaves a tape, and the backward, layer by layer from the last.
+//!
+//! What depends on the step before runs through time first; the gradients of the weights and of the input are then
+//! products over all steps and rows. Threads share their outputs and never a sum, so bits do not depend on threads.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use parking_lot::Mutex;
+
+use super::backward::{Member, Pass, Transposed, Worker};
+use super::exchange::{self, Exchange};
+use super::pack::Packed;
+use super::{FLOPS_OF_A_NANOSECOND, FastModel, FastTape, LAYER_FLOPS_OF_A_THREAD};
+use crate::call::Call;
+use crate::dropout::Dropout;
+use crate::error::Result;
+use crate::gradients::{Derived, Given, zero_weights};
+use crate::memory::zeroed;
+use crate::real::Real;
+use crate::weights::LayerWeights;
+
+/// The gradients of a direction at every step, `[T·B, G·H]`, and what else its weights' gradients need.
+struct Deltas {
+    gx: Vec<f32>,
+    /// Only where it differs from gx.
+    gh: Option<Vec<f32>>,
+    operand: Vec<f32>,
+    projected: Vec<f32>,
+}
+
+impl FastModel {
+    /// Runs a forward that leaves a tape for its backward, and returns its output.
+    pub(crate) fn forward_train(
+        &self,
+        call: &Call,
+        input: &[f32],
+        states: &mut [Vec<f32>],
+    ) -> Result<(Vec<f32>, FastTape)> {
+        let mut tape = FastTape::new(call, input, states)?;
+        let (output, _) = self.forward_with(call, input, states, Some(&mut tape))?;
+        Ok((output, tape))
+    }
+
+    /// Runs the backward of a forward that gave `output`. `weights` are those of the model.
+    pub(crate) fn backward<F: Real>(
+        &self,
+        weights: &[LayerWeights<F>],
+        tape: &FastTape,
+        output: &[f32],
+        given: &Given<'_, f32>,
+    ) -> Result<Derived<F>> {
+        let (config, call, extents) = (&self.config, &tape.call, tape.call.extents());
+        let (directions, gate_rows, width) = (config.directions(), config.gate_rows(), config.recurrent_size());
+        let transposed = self.transposed(weights)?;
+        let mut gradients = zero_weights::<F>(config)?;
+        let mut states = given.states_or_zeros(config, call)?;
+        let mut dy = given.output_or_zeros(config, call)?;
+        for layer in (0..config.num_layers).rev() {
+            let features = config.layer_input_size(layer);
+            let x = if layer == 0 { &tape.input } else { &tape.between[layer - 1] };
+            let y = tape.between.get(layer).map_or(output, Vec::as_slice);
+            let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
+            let dropout = call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key));
+            let h_before = (0..directions).map(|direction| h_before(self, tape, layer, direction, y));
+            let h_before = h_before.collect::<Result<Vec<_>>>()?;
+            let pass = Pass {
+                arch: self.arch,
+                config,
+                tape,
+                layer,
+                transposed: &transposed[layer * directions..(layer + 1) * directions],
+                h_before: &h_before,
+                dy: &dy,
+                y_rows,
+            };
+            let members = match self.through_time(&pass, &states, self.threads)? {
+                Some(members) => members,
+                None => self.through_time(&pass, &states, 1)?.unwrap_or_default(),
+            };
+            let deltas = self.merge(&pass, members, &mut states)?;
+            let mut dx = zeroed("the gradient of a layer's input", &[extents.rows(), features])?;
+            for (direction, deltas) in deltas.iter().enumerate() {
+                let index = layer * directions + direction;
+                let x_row = |row: usize| {
+                    let (s, b) = (row / extents.batch, row % extents.batch);
+                    (s < call.length(b)).then(|| call.time_of(s, direction, b) * x_rows.time + b * x_rows.batch)
+                };
+                let in_order = (0..extents.rows()).all(|row| x_row(row) == Some(row));
+                let mut gathered = Vec::new();
+                if !in_order || dropout.is_some() {
+                    gathered = zeroed("the input of a layer", &[extents.rows(), features])?;
+                    for (row, to) in gathered.chunks_exact_mut(features).enumerate() {
+                        let Some(from) = x_row(row).map(|row| row * features) else { continue };
+                        to.copy_from_slice(&x[from..from + features]);
+                        if let Some((dropout, key)) = dropout {
+                            for (element, value) in (from..).zip(to) {
+                                *value = dropout.apply(key, *value, element);
+                            }
+                        }
+                    }
+                }
+                let x = if gathered.is_empty() { x } else { &gathered };
+                let gradients = &mut gradients[index];
+                let gh = deltas.gh.as_ref().unwrap_or(&deltas.gx);
+                let all = 0..gate_rows;
+                self.add_outer(of_f32(gradients.weight_ih_mut().data_mut()), &deltas.gx, gate_rows, all, x);
+                for (product, gates) in config.cell.products().iter().enumerate() {
+                    let own = gates.start * config.hidden_size..gates.end * config.hidden_size;
+                    let target = of_f32(gradients.weight_hh_mut().data_mut());
+                    let target = &mut target[own.start * width..own.end * width];
+                    let operand = if product == 0 { &h_before[direction] } else { &deltas.operand };
+                    self.add_outer(target, gh, gate_rows, own, operand);
+                }
+                if let Some(weight_hr) = gradients.weight_hr_mut() {
+                    let target = of_f32(weight_hr.data_mut());
+                    self.add_outer(target, &deltas.projected, width, 0..width, &deltas.operand);
+                }
+                if let Some((bias_ih, bias_hh)) = gradients.bias_mut() {
+                    for (bias, deltas) in [(bias_ih, &deltas.gx), (bias_hh, gh)] {
+                        let bias = of_f32(bias.data_mut());
+                        for row in deltas.chunks_exact(gate_rows) {
+                            bias.iter_mut().zip(row).for_each(|(bias, delta)| *bias += delta);
+                        }
+                    }
+                }
+
+                // dx = Σ_d W_ihᵀ·δ
+                let weight_ih: &[f32] = bytemuck::cast_slice(weights[index].weight_ih().data());
+                let rows = extents.rows();
+                if let (Ok(a), Ok(b)) = (
+                    ArrayView2::from_shape((rows, gate_rows), &deltas.gx),
+                    ArrayView2::from_shape((gate_rows, features), weight_ih),
+                ) {
+                    if in_order {
+                        self.multiply(&a, &b, &mut dx);
+                        continue;
+                    }
+                    let mut of_rows = zeroed("the gradient of a layer's input", &[rows, features])?;
+                    self.multiply(&a, &b, &mut of_rows);
+                    for (row, of_row) in of_rows.chunks_exact(features).enumerate() {
+                        let Some(row) = x_row(row) else { continue };
+                        let dx = &mut dx[row * features..(row + 1) * features];
+                        dx.iter_mut().zip(of_row).for_each(|(dx, of_row)| *dx += of_row);
+                    }
+                }
+            }
+            if let Some((dropout, key)) = dropout {
+                // What was dropped is dropped, and what was scaled is scaled.
+                for (element, dx) in dx.iter_mut().enumerate() {
+                    *dx = dropout.apply(key, *dx, element);
+                }
+            }
+            dy = dx;
+        }
+        let states = states.into_iter().map(bytemuck::allocation::cast_vec).collect();
+        Ok(Derived { input: bytemuck::allocation::cast_vec(dy), states, weights: gradients })
+    }
+
+    /// Returns the transposed weights, packed by the first backward.
+    fn transposed<F: Real>(&self, weights: &[LayerWeights<F>]) -> Result<&[Transposed]> {
+        if let Some(transposed) = self.transposed.get() {
+            return Ok(transposed);
+        }
+        let hidden = self.config.hidden_size;
+        let of_layer = |weights: &LayerWeights<F>| {
+            let hh = |gates: &Range<usize>| {
+                Packed::transposed(weights.weight_hh(), gates.start * hidden..gates.end * hidden, self.lanes)
+            };
+            let hr = weights.weight_hr().map(|hr| Packed::transposed(hr, 0..self.config.recurrent_size(), self.lanes));
+            Ok(Transposed {
+                hh: self.config.cell.products().iter().map(hh).collect::<Result<_>>()?,
+                hr: hr.transpose()?,
+            })
+        };
+        let packed = weights.iter().map(of_layer).collect::<Result<_>>()?;
+        Ok(self.transposed.get_or_init(|| packed))
+    }
+
+    /// Runs a layer through time on at most `threads` threads. Returns `None` like [`FastModel::run`].
+    fn through_time<'a>(
+        &self,
+        pass: &Pass<'a>,
+        states: &[Vec<f32>],
+        threads: usize,
+    ) -> Result<Option<Vec<Member<'a>>>> {
+        let (directions, extents) = (self.config.directions(), pass.tape.call.extents());
+        let tiles = self.config.hidden_size.div_ceil(self.lanes);
+        let mut team = self.team(pass.layer, extents, threads);
+        if team.members > 1 && exchange::take_turn_alone() {
+            team.members = 1;
+        }
+        let count = team.members;
+        let nanoseconds = self.layer_flops(pass.layer, extents) / directions as u64 / FLOPS_OF_A_NANOSECOND;
+        let (mut members, mut exchanges) = (Vec::with_capacity(directions * count), Vec::with_capacity(directions));
+        for direction in 0..directions {
+            for member in 0..count {
+                let share = tiles * member / count..tiles * (member + 1) / count;
+                members.push(Member::new(pass, direction, share, self.lanes, count > 1, states)?);
+            }
+            let size = extents.batch * self.config.gate_rows();
+            exchanges.push(Exchange::new(count, size, Duration::from_nanos(nanoseconds))?);
+        }
+        if team.together(directions) == 1 {
+            members.iter_mut().for_each(|member| work(pass, member, &exchanges[member.direction]));
+            return Ok(Some(members));
+        }
+        let complete = std::thread::scope(|scope| {
+            let Some((own, others)) = members.split_first_mut() else { return true };
+            for member in others {
+                let exchange = &exchanges[member.direction];
+                let thread = std::thread::Builder::new().name("wgpu-rnn".to_owned());
+                if thread.spawn_scoped(scope, move || work(pass, member, exchange)).is_err() {
+                    exchanges.iter().for_each(Exchange::leave);
+                    return false;
+                }
+            }
+            work(pass, own, &exchanges[own.direction]);
+            true
+        });
+        Ok((complete && !exchanges.iter().any(Exchange::is_broken)).then_some(members))
+    }
+
+    /// Joins what the workers of each direction computed, and stores the gradients of the initial states.
+    fn merge(&self, pass: &Pass<'_>, members: Vec<Member<'_>>, states: &mut [Vec<f32>]) -> Result<Vec<Deltas>> {
+        let (config, extents) = (&self.config, pass.tape.call.extents());
+        let (batch, hidden, width) = (extents.batch, config.hidden_size, config.recurrent_size());
+        let zeros = || zeroed("the gradients of a layer", &[extents.rows(), config.gate_rows()]);
+        let mut all: Vec<Deltas> = Vec::with_capacity(config.directions());
+        for mut member in members {
+            let index = pass.layer * config.directions() + member.direction;
+            let sizes = [(width, member.own(width), &member.dh), (hidden, member.units.clone(), &member.dc)];
+            for (state, (size, own, last)) in states.iter_mut().zip(sizes) {
+                let stride = last.len() / batch;
+                for b in 0..batch {
+                    let at = (index * batch + b) * size;
+                    let last = &last[b * stride..b * stride + own.len()];
+                    state[at + own.start..at + own.end].copy_from_slice(last);
+                }
+            }
+            let differs = !std::ptr::eq(member.gh(), &*member.gx);
+            let units = member.units.clone();
+            if all.len() == member.direction {
+                let (operand, projected) = (std::mem::take(&mut member.operand), std::mem::take(&mut member.projected));
+                let gh = if differs { Some(zeros()?) } else { None };
+                if units.len() == hidden {
+                    let gh = differs.then(|| member.take_gh());
+                    all.push(Deltas { gx: member.gx, gh, operand, projected });
+                    continue;
+                }
+                all.push(Deltas { gx: zeros()?, gh, operand, projected });
+            }
+            let Some(deltas) = all.last_mut() else { continue };
+            let pairs = [(Some(&mut deltas.gx), &*member.gx), (deltas.gh.as_mut(), member.gh())];
+            for (to, from) in pairs {
+                let Some(to) = to else { continue };
+                for (to, from) in to.chunks_exact_mut(hidden).zip(from.chunks_exact(units.len())) {
+                    to[units.clone()].copy_from_slice(from);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds `Σ_n deltas[n][columns] ⊗ operand[n]` to the target, over all rows n of the deltas, of `width` columns.
+    fn add_outer(&self, target: &mut [f32], deltas: &[f32], width: usize, columns: Range<usize>, operand: &[f32]) {
+        let rows = deltas.len() / width;
+        if let (Ok(a), Ok(b)) = (
+            ArrayView2::from_shape((rows, width), deltas),
+            ArrayView2::from_shape((rows, operand.len() / rows.max(1)), operand),
+        ) {
+            self.multiply(&a.slice_axis(Axis(1), columns.into()).t(), &b, target);
+        }
+    }
+
+    /// Adds `a·b` to `c`. Threads share the rows of c.
+    fn multiply(&self, a: &ArrayView2<'_, f32>, b: &ArrayView2<'_, f32>, c: &mut [f32]) {
+        let ((m, k), n) = (a.dim(), b.ncols());
+        let worth = (2 * m as u64).saturating_mul(k as u64 * n as u64) / LAYER_FLOPS_OF_A_THREAD;
+        let threads = self.threads.min(usize::try_from(worth).unwrap_or(usize::MAX)).max(1);
+        let Ok(mut c) = ArrayViewMut2::from_shape((m, n), c) else { return };
+        if threads == 1 {
+            return general_mat_mul(1.0, a, b, 1.0, &mut c);
+        }
+        let rows = m.div_ceil(threads).next_multiple_of(16);
+        // Threads take pieces until none is left, so one that is not spawned leaves its piece to the others.
+        let pieces = a.axis_chunks_iter(Axis(0), rows).zip(c.axis_chunks_iter_mut(Axis(0), rows));
+        let pieces = Mutex::new(pieces);
+        let work = || {
+            loop {
+                let piece = pieces.lock().next();
+                let Some((a, mut c)) = piece else { return };
+                general_mat_mul(1.0, &a, b, 1.0, &mut c);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                let thread = std::thread::Builder::new().name("wgpu-rnn".to_owned());
+                if thread.spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+    }
+}
+
+/// Runs a worker with the vectors of the model and the gates of its cell.
+fn work<'a>(pass: &Pass<'a>, member: &mut Member<'a>, exchange: &Exchange) {
+    match pass.config.cell.gates() {
+        4 => pass.arch.dispatch(Worker::<4> { pass, member, exchange }),
+        3 => pass.arch.dispatch(Worker::<3> { pass, member, exchange }),
+        _ => pass.arch.dispatch(Worker::<1> { pass, member, exchange }),
+    }
+}
+
+/// Returns h before each step, `[T·B, P]`, in the order of the steps; zeros past the end of a row.
+fn h_before(model: &FastModel, tape: &FastTape, layer: usize, direction: usize, y: &[f32]) -> Result<Vec<f32>> {
+    let (config, call, extents) = (&model.config, &tape.call, tape.call.extents());
+    let (width, index) = (config.recurrent_size(), layer * config.directions() + direction);
+    let (_, y_rows) = extents.layer_rows(layer, config.num_layers);
+    let mut h_before = zeroed("h before each step", &[extents.rows(), width])?;
+    for (row, h) in h_before.chunks_exact_mut(width).enumerate() {
+        let (s, b) = (row / extents.batch, row % extents.batch);
+        if s >= call.length(b) {
+            continue;
+        }
+        if s == 0 {
+            let at = (index * extents.batch + b) * width;
+            h.copy_from_slice(&tape.initial[0][at..at + width]);
+        } else {
+            let time = call.time_of(s - 1, direction, b);
+            let at = (time * y_rows.time + b * y_rows.batch) * config.output_size() + direction * width;
+            h.copy_from_slice(&y[at..at + width]);
+        }
+    }
+    Ok(h_before)
+}
+
+/// Casts an array to f32, which F is.
+fn of_f32<F: Real>(array: &mut [F]) -> &mut [f32] {
+    bytemuck::cast_slice_mut(array)
+}
