@@ -4,8 +4,8 @@
     python tests/gradients_against_pytorch.py --cell lstm --cases 300 --device cpu
 
 Needs torch and safetensors. The gradients of float32 are compared with those of float64. The error of each tensor,
-relative to its largest value, is at most (T·B + longest sum)·ε, where ε is that of float32, plus four times the error
-of PyTorch's own float32, which is large where units saturate; a case beyond it fails. The worst case is reported.
+relative to its largest value, is at most L·(T·B + longest sum)·ε, where ε is that of float32, plus four times the
+error of PyTorch's own float32, which is large where units saturate; a case beyond it fails. The worst case is reported.
 
 GRUs whose reset gate acts before the recurrent product, which PyTorch lacks, are written out step by step in
 fixtures/gradients.py.
@@ -120,7 +120,7 @@ def run(cell: str, devices: list, adapter: str | None, folder: pathlib.Path, rng
     save_file({"input": x} | (state if with_state else {}) | rows
               | {f"grad_{key}": value for key, value in cotangents.items()}, source)
     widest = max(module.input_size, (1 + module.bidirectional) * sizes["h"] if module.num_layers > 1 else 0)
-    allowed = (steps * batch + widest + module.hidden_size + 2) * EPSILON
+    allowed = module.num_layers * (steps * batch + widest + module.hidden_size + 2) * EPSILON
     case = f"{module} {tuple(x.shape)} lengths={lengths is not None} state={with_state} given={given}"
     worst = {}
     for device in devices:

@@ -8,6 +8,7 @@
 mod activation;
 mod backward;
 mod cell;
+mod cell_backward;
 mod exchange;
 mod pack;
 mod part;
