@@ -3,6 +3,7 @@
 mod fast;
 pub(crate) mod plan;
 mod reference;
+mod rows;
 pub(crate) mod session;
 
 use std::sync::OnceLock;

@@ -15,6 +15,7 @@ use super::exchange::{self, Exchange};
 use super::pack::Packed;
 use super::{FLOPS_OF_A_NANOSECOND, FastModel, FastTape, LAYER_FLOPS_OF_A_THREAD};
 use crate::call::Call;
+use crate::cpu::rows::{gather, h_before};
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::gradients::{Derived, Given, zero_weights};
@@ -64,8 +65,8 @@ impl FastModel {
             let y = tape.between.get(layer).map_or(output, Vec::as_slice);
             let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
             let dropout = call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key));
-            let h_before = (0..directions).map(|direction| h_before(self, tape, layer, direction, y));
-            let h_before = h_before.collect::<Result<Vec<_>>>()?;
+            let before = |direction| h_before(config, call, (layer, direction), y, &tape.initial[0]);
+            let h_before = (0..directions).map(before).collect::<Result<Vec<_>>>()?;
             let pass = Pass {
                 arch: self.arch,
                 config,
@@ -89,19 +90,10 @@ impl FastModel {
                     (s < call.length(b)).then(|| call.time_of(s, direction, b) * x_rows.time + b * x_rows.batch)
                 };
                 let in_order = (0..extents.rows()).all(|row| x_row(row) == Some(row));
-                let mut gathered = Vec::new();
-                if !in_order || dropout.is_some() {
-                    gathered = zeroed("the input of a layer", &[extents.rows(), features])?;
-                    for (row, to) in gathered.chunks_exact_mut(features).enumerate() {
-                        let Some(from) = x_row(row).map(|row| row * features) else { continue };
-                        to.copy_from_slice(&x[from..from + features]);
-                        if let Some((dropout, key)) = dropout {
-                            for (element, value) in (from..).zip(to) {
-                                *value = dropout.apply(key, *value, element);
-                            }
-                        }
-                    }
-                }
+                let gathered = match !in_order || dropout.is_some() {
+                    true => gather(x, features, extents.rows(), x_row, dropout)?,
+                    false => Vec::new(),
+                };
                 let x = if gathered.is_empty() { x } else { &gathered };
                 let gradients = &mut gradients[index];
                 let gh = deltas.gh.as_ref().unwrap_or(&deltas.gx);
@@ -314,29 +306,6 @@ fn work<'a>(pass: &Pass<'a>, member: &mut Member<'a>, exchange: &Exchange) {
         3 => pass.arch.dispatch(Worker::<3> { pass, member, exchange }),
         _ => pass.arch.dispatch(Worker::<1> { pass, member, exchange }),
     }
-}
-
-/// Returns h before each step, `[T·B, P]`, in the order of the steps; zeros past the end of a row.
-fn h_before(model: &FastModel, tape: &FastTape, layer: usize, direction: usize, y: &[f32]) -> Result<Vec<f32>> {
-    let (config, call, extents) = (&model.config, &tape.call, tape.call.extents());
-    let (width, index) = (config.recurrent_size(), layer * config.directions() + direction);
-    let (_, y_rows) = extents.layer_rows(layer, config.num_layers);
-    let mut h_before = zeroed("h before each step", &[extents.rows(), width])?;
-    for (row, h) in h_before.chunks_exact_mut(width).enumerate() {
-        let (s, b) = (row / extents.batch, row % extents.batch);
-        if s >= call.length(b) {
-            continue;
-        }
-        if s == 0 {
-            let at = (index * extents.batch + b) * width;
-            h.copy_from_slice(&tape.initial[0][at..at + width]);
-        } else {
-            let time = call.time_of(s - 1, direction, b);
-            let at = (time * y_rows.time + b * y_rows.batch) * config.output_size() + direction * width;
-            h.copy_from_slice(&y[at..at + width]);
-        }
-    }
-    Ok(h_before)
 }
 
 /// Casts an array to f32, which F is.

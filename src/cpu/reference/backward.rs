@@ -11,9 +11,9 @@ use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
 use crate::cpu::reference::cell::{State, backward as cell_backward, reset_backward};
-use crate::cpu::reference::input_product::gather;
 use crate::cpu::reference::step::add_product;
 use crate::cpu::reference::tape::Tape;
+use crate::cpu::rows::{gather, h_before};
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::gradients::{Derived, Given, zero_weights};
@@ -107,24 +107,7 @@ impl<'a, F: Real> Pass<'a, F> {
         direction: usize,
         y: &[F],
     ) -> Result<Self> {
-        let (call, extents, width) = (&tape.call, tape.call.extents(), config.recurrent_size());
-        let index = layer * config.directions() + direction;
-        let (_, y_rows) = extents.layer_rows(layer, config.num_layers);
-        let mut h_before = zeroed("h before each step", &[extents.rows(), width])?;
-        for (row, h) in h_before.chunks_exact_mut(width).enumerate() {
-            let (s, b) = (row / extents.batch, row % extents.batch);
-            if s >= call.length(b) {
-                continue;
-            }
-            if s == 0 {
-                let at = (index * extents.batch + b) * width;
-                h.copy_from_slice(&tape.initial[0][at..at + width]);
-            } else {
-                let time = call.time_of(s - 1, direction, b);
-                let at = (time * y_rows.time + b * y_rows.batch) * config.output_size() + direction * width;
-                h.copy_from_slice(&y[at..at + width]);
-            }
-        }
+        let h_before = h_before(config, &tape.call, (layer, direction), y, &tape.initial[0])?;
         Ok(Self { config, tape, weights, layer, direction, h_before })
     }
 

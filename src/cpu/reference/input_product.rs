@@ -4,32 +4,9 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::cpu::reference::step::DirectionWeights;
-use crate::dropout::{Dropout, Key};
 use crate::error::Result;
 use crate::memory::zeroed;
 use crate::real::Real;
-
-/// Gathers the rows of x in step order, `[rows, I]`, as a layer reads them; with dropout, if a mask's key is given. Rows
-/// that the layer does not read are zero.
-pub(crate) fn gather<F: Real>(
-    x: &[F],
-    features: usize,
-    rows: usize,
-    x_row: impl Fn(usize) -> Option<usize>,
-    dropout: Option<(Dropout, Key)>,
-) -> Result<Vec<F>> {
-    let mut gathered = zeroed("the input of a chunk", &[rows, features])?;
-    for (row, to) in gathered.chunks_exact_mut(features).enumerate() {
-        let Some(from) = x_row(row).map(|row| row * features) else { continue };
-        to.copy_from_slice(&x[from..from + features]);
-        if let Some((dropout, key)) = dropout {
-            for (element, value) in (from..).zip(to) {
-                *value = dropout.apply(key, *value, element);
-            }
-        }
-    }
-    Ok(gathered)
-}
 
 /// Returns `gx[row] = W_ih·x[row] + b_ih` for gathered rows `[rows, I]`, as `[rows, G·H]`.
 ///

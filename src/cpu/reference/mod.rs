@@ -13,6 +13,7 @@ use crate::config::RecurrentConfig;
 use crate::cpu::plan::CpuPlan;
 use crate::cpu::reference::step::DirectionWeights;
 pub(crate) use crate::cpu::reference::tape::Tape;
+use crate::cpu::rows::gather;
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::extents::{Extents, RowStride};
@@ -143,7 +144,7 @@ impl<F: Real> ReferenceModel<F> {
             let x_row = |row: usize| {
                 Some(time_of(row / batch, row % batch) * pass.x_rows.time + row % batch * pass.x_rows.batch)
             };
-            let gathered = input_product::gather(pass.x, features, steps * batch, x_row, dropout)?;
+            let gathered = gather(pass.x, features, steps * batch, x_row, dropout)?;
             let gx = input_product::input_product(weights, &gathered, features)?;
             for s in 0..steps {
                 let gx = &gx[s * batch * config.gate_rows()..(s + 1) * batch * config.gate_rows()];
