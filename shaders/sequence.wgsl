@@ -177,6 +177,7 @@ fn sequence(
     }
     if (finishes) {
         for (var i = steps; i < chunk.steps; i++) {
+            keep_state(first + i, d, b, u);
             leave_padding(first + i, d, b, u);
         }
     }

@@ -37,6 +37,8 @@ pub(crate) enum Results {
     Output,
     States,
     OutputAndStates,
+    /// Output and last states, while the states of all steps stay on the device.
+    Training,
 }
 
 impl Task {

@@ -106,14 +106,30 @@ impl<F: Real> PlacedModel<F> {
         })
     }
 
-    /// Checks the shapes of a call and of its results, and draws its dropout masks.
-    pub(crate) fn checked_call(
+    /// Checks a call, and draws its dropout masks.
+    fn checked_call(
         &self,
         input: &TensorView<'_, F>,
         states: Option<&[&Tensor<F>]>,
         asked: &Asked<'_>,
     ) -> Result<Call> {
-        let (config, Asked { options, training, output, all_states }) = (&self.config, asked);
+        let call = self.shaped_call(input, states, asked)?;
+        let Some(training) = asked.training else { return Ok(call) };
+        // A call that the device rejects draws no masks.
+        if let (Engine::Gpu(model), false) = (&self.engine, call.extents().is_empty()) {
+            model.plan_forward(call.task)?;
+        }
+        Ok(call.with_dropout(training.next_keys(self.config.dropped_layers())))
+    }
+
+    /// Checks the shapes of a call and of its results.
+    pub(crate) fn shaped_call(
+        &self,
+        input: &TensorView<'_, F>,
+        states: Option<&[&Tensor<F>]>,
+        asked: &Asked<'_>,
+    ) -> Result<Call> {
+        let (config, Asked { options, output, all_states, .. }) = (&self.config, asked);
         let extents = Extents::of_input(config, input.shape())?;
         for (index, state) in states.into_iter().flatten().enumerate() {
             extents.check_state(config, index, state.shape())?;
@@ -126,13 +142,7 @@ impl<F: Real> PlacedModel<F> {
             }
         }
         let results = if *output { Results::OutputAndStates } else { Results::States };
-        let call = Call::new(extents, options)?.with_all_states(*all_states).with_results(results);
-        let Some(training) = training else { return Ok(call) };
-        // A call that the device rejects draws no masks.
-        if let (Engine::Gpu(model), false) = (&self.engine, extents.is_empty()) {
-            model.plan_forward(call.task)?;
-        }
-        Ok(call.with_dropout(training.next_keys(config.dropped_layers())))
+        Ok(Call::new(extents, options)?.with_all_states(*all_states).with_results(results))
     }
 
     /// Runs on arrays that have the sizes that the call implies.

@@ -1,9 +1,10 @@
 //! A forward that is followed by its backward: the engine behind [`Pass`](crate::Pass).
 
 use crate::blocking::Wait;
-use crate::call::Call;
+use crate::call::{Call, Task};
 use crate::cpu;
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::gradients::{Derived, Given, zero_weights};
 use crate::memory::zeroed;
 use crate::model::{Asked, Engine, PlacedModel, initial_states, shaped_states};
@@ -18,6 +19,7 @@ pub(crate) enum Tape<F> {
     /// There was nothing to compute.
     Empty(Call),
     Cpu(cpu::Tape<F>),
+    Gpu(Box<gpu::train::Tape>),
 }
 
 /// The results of a forward, with shapes, and its tape.
@@ -40,6 +42,7 @@ impl<F> Tape<F> {
         match self {
             Self::Empty(call) => call,
             Self::Cpu(tape) => tape.call(),
+            Self::Gpu(tape) => &tape.call,
         }
     }
 }
@@ -59,19 +62,32 @@ impl<F: Real> PlacedModel<F> {
             let why = "its weights are rounded, so that small steps would be lost; place it in f32";
             return Err(unsupported("training a layer placed in f16", why));
         }
-        let Engine::Cpu(model) = &self.engine else {
-            return Err(unsupported("training on a GPU", "only the CPU has a backward so far"));
-        };
-        let call = self.checked_call(input, states, &asked)?;
+        let call = self.shaped_call(input, states, &asked)?;
+        // A call that the device rejects draws no masks.
+        let drops_out = asked.training.is_some() && config.dropped_layers() > 0;
+        if let (Engine::Gpu(model), false) = (&self.engine, call.extents().is_empty()) {
+            model.plan_training(Task { dropout: drops_out, ..call.task })?;
+        }
+        let keys = asked.training.map(|training| training.next_keys(config.dropped_layers()));
+        let call = call.with_dropout(keys.unwrap_or_default());
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
-        let mut states = initial_states(config, call.extents(), states.as_deref())?;
+        let states = states.as_deref();
         let output_shape = call.extents().shape(config.output_size());
-        let (output, tape) = if call.extents().is_empty() {
-            (zeroed("output", &output_shape)?, Tape::Empty(call))
-        } else {
-            wait.let_others_run().await;
-            let (output, tape) = model.forward_train(&call, input.data(), &mut states)?;
-            (output, Tape::Cpu(tape))
+        let (output, states, tape) = match &self.engine {
+            _ if call.extents().is_empty() => {
+                let states = initial_states(config, call.extents(), states)?;
+                (zeroed("output", &output_shape)?, states, Tape::Empty(call))
+            }
+            Engine::Cpu(model) => {
+                wait.let_others_run().await;
+                let mut states = initial_states(config, call.extents(), states)?;
+                let (output, tape) = model.forward_train(&call, input.data(), &mut states)?;
+                (output, states, Tape::Cpu(tape))
+            }
+            Engine::Gpu(model) => {
+                let (output, states, tape) = model.forward_train(call, input.data(), states, wait).await?;
+                (output, states, Tape::Gpu(Box::new(tape)))
+            }
         };
         Ok(Taped {
             output: Tensor::new(output_shape, output)?,
@@ -84,7 +100,7 @@ impl<F: Real> PlacedModel<F> {
     pub(crate) async fn backward(
         &self,
         weights: &[LayerWeights<F>],
-        taped: &Taped<F>,
+        taped: Taped<F>,
         output: Option<&Tensor<F>>,
         states: Option<&[&Tensor<F>]>,
         wait: Wait,
@@ -105,21 +121,23 @@ impl<F: Real> PlacedModel<F> {
         }
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
         let given = Given { output: output.map(Tensor::data), states: states.as_deref() };
-        let derived = match (&taped.tape, &self.engine) {
+        let extents = *call.extents();
+        let derived = match (taped.tape, &self.engine) {
             (Tape::Cpu(tape), Engine::Cpu(model)) => {
                 wait.let_others_run().await;
-                model.backward(weights, tape, taped.output.data(), &given)?
+                model.backward(weights, &tape, taped.output.data(), &given)?
             }
+            (Tape::Gpu(tape), Engine::Gpu(model)) => model.backward(*tape, &given, wait).await?,
             // The state passed through, and nothing else was read.
-            _ => Derived {
-                input: zeroed("the gradient of the input", &call.extents().shape(config.input_size))?,
-                states: given.states_or_zeros(config, call)?,
+            (tape, _) => Derived {
+                input: zeroed("the gradient of the input", &extents.shape(config.input_size))?,
+                states: given.states_or_zeros(config, tape.call())?,
                 weights: zero_weights(config)?,
             },
         };
         Ok(Gradients {
-            input: Tensor::new(call.extents().shape(config.input_size), derived.input)?,
-            states: shaped_states(config, call.extents(), derived.states)?,
+            input: Tensor::new(extents.shape(config.input_size), derived.input)?,
+            states: shaped_states(config, &extents, derived.states)?,
             weights: derived.weights,
         })
     }

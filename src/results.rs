@@ -19,7 +19,7 @@ pub(crate) struct Computed<F> {
 pub(crate) fn arrange<F: Real>(config: &RecurrentConfig, call: &Call, arrays: Vec<Vec<F>>) -> Result<Computed<F>> {
     let mut arrays = arrays.into_iter();
     let output = match call.task.results {
-        Results::Output | Results::OutputAndStates => arrays.next().unwrap_or_default(),
+        Results::Output | Results::OutputAndStates | Results::Training => arrays.next().unwrap_or_default(),
         Results::OnDevice | Results::StatesOnDevice | Results::States => Vec::new(),
     };
     let mut states: Vec<Vec<F>> = arrays.by_ref().take(config.cell.states().len()).collect();

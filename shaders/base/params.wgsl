@@ -40,7 +40,7 @@ struct Chunk {
     dropout_key: u32,  // index in call_words of the dropout key of this layer's input
     dropout_threshold: u32,
     dropout_scale: f32,
-    unused: u32,
+    direction: u32,    // that of a dispatch over one of them
 }
 
 /// Shared by all layers and chunks of a call, followed by the chunks of a dispatch.

@@ -17,3 +17,8 @@ fn unpack_gates(packed: PackedGates) -> Gates {
 fn pack_gates(gates: Gates) -> PackedGates {
     return PackedGates(gates.x, gates.y, gates.z);
 }
+
+// Returns the sum of the products of all gates.
+fn dot_gates(w: Gates, d: Gates) -> f32 {
+    return dot(w, d);
+}

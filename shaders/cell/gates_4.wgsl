@@ -13,3 +13,8 @@ fn unpack_gates(packed: PackedGates) -> Gates {
 fn pack_gates(gates: Gates) -> PackedGates {
     return gates;
 }
+
+// Returns the sum of the products of all gates.
+fn dot_gates(w: Gates, d: Gates) -> f32 {
+    return dot(w, d);
+}

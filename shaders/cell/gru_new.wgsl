@@ -4,15 +4,7 @@
 //
 // with gh = W_hh[n]·(r ⊙ h) + b_hh. The CPU twin is cpu/reference/cell/gru.rs.
 //
-// Needs: `InputGates`, `gated`, `update_index` from cell/two_products.wgsl; `safe_tanh` from base/numeric.wgsl.
-
-/// The pre-activation of one unit: n.
-alias Gates = f32;
-alias PackedGates = f32;
-
-fn unpack_gates(packed: PackedGates) -> Gates {
-    return packed;
-}
+// Needs: `InputGates` from cell/input_gates_3.wgsl; `Gates` from cell/gates_1.wgsl; `gated`, `update_index` from cell/two_products.wgsl; `safe_tanh` from base/numeric.wgsl.
 
 struct State {
     h: f32,

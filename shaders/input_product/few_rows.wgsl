@@ -1,14 +1,10 @@
-// The input product of a chunk with few rows:
+// The input product of a chunk with few rows, which are the chunk's (s, b) pairs; columns are the units with their gates
+// side by side, and z is the direction. product/few_rows.wgsl describes how invocations share the sums: with few rows,
+// several invocations share one sum to keep a GPU busy.
 //
-//   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
-//
-// Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
-// product/few_rows.wgsl describes how invocations share the sums: with few rows, several invocations share one sum to
-// keep a GPU busy. The CPU twin is cpu/reference/input_product.rs.
-//
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `pack_gates` from cell/; `first_weight` from
-// weights/blocks.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`, `staged_row`, `sum_products` from product/few_rows.wgsl; `gx`,
-// `gx_index`, `start_of`, `row_count`, `x_rows` from input_product/bindings.wgsl.
+// Needs: `params`, `enter` from base/params.wgsl; `row_count` from base/chunk_rows.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`,
+// `staged_row`, `sum_products` from product/few_rows.wgsl; `start_of`, `leave`, `first_weight_of`, `x_rows` from
+// input_product/bindings.wgsl.
 
 @compute @workgroup_size(UNITS, ROW_TILES, SPLIT)
 fn input_product_few_rows(
@@ -23,9 +19,8 @@ fn input_product_few_rows(
     let row = first_row + local.y * 4u + local.z;
     let staged = x_rows(first_row + staged_row(index), d);
     // Units past the last one read its weights and discard their sums.
-    let product = sum_products(local, index, staged, first_weight(d, there, chunk.input_size));
+    let product = sum_products(local, index, staged, first_weight_of(d, there));
     if (local.z < 4u && row < row_count() && u < params.hidden_size) {
-        let at = gx_index(row, d, u);
-        gx[at] = pack_gates(product + start_of(at, d, u));
+        leave(row, d, u, product + start_of(row, d, u));
     }
 }

@@ -67,6 +67,13 @@ fn load_pending(s: u32, index: u32, d: u32, b: u32, u: u32, own_h: f32) -> Pendi
     );
 }
 
+// Keeps the state in a step past the row's end, where the states of all steps are wanted.
+fn keep_state(s: u32, d: u32, b: u32, u: u32) {
+    if (params.c_stride_s > 0u) {
+        store_state(load_state(0.0, s, d, b, u), s, d, b, u);
+    }
+}
+
 // Applies the cell to W_hh·h and returns the new state.
 fn apply_cell(pending: Pending, product: Gates) -> State {
     return cell(pending.gx, product + pending.b_hh, pending.old);

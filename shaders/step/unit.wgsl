@@ -2,7 +2,7 @@
 //
 // Needs: `params`, `chunk` from base/params.wgsl; `length_of`, `h_before` from base/rows.wgsl; `step_in_chunk` from
 // base/step.wgsl; `Gates`, `READS_H` from cell/; `operand_row` from operand/; `h`, `HANDS_ON`, `Pending`,
-// `load_pending`, `apply_cell`, `leave_state` from step/recurrence.wgsl; `leave_padding` from step/leave_h.wgsl.
+// `load_pending`, `apply_cell`, `keep_state`, `leave_state` from step/recurrence.wgsl; `leave_padding` from step/leave_h.wgsl.
 
 // Returns true if a unit of a row has to be finished: both it and the step exist. In a wave, a layer at its last chunk
 // may have fewer steps than the others.
@@ -34,8 +34,11 @@ fn begin(s: u32, d: u32, b: u32, u: u32) -> Pending {
 fn finish(s: u32, d: u32, b: u32, u: u32, pending: Pending, product: Gates) {
     if (s < length_of(b)) {
         leave_state(s, d, b, u, apply_cell(pending, product));
-    } else if (!HANDS_ON) {
-        // c needs no update. The last kernel of a step writes the padding.
-        leave_padding(s, d, b, u);
+    } else {
+        keep_state(s, d, b, u);
+        // The last kernel of a step writes the padding.
+        if (!HANDS_ON) {
+            leave_padding(s, d, b, u);
+        }
     }
 }

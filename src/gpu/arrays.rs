@@ -60,6 +60,12 @@ impl Arrays {
         }
     }
 
+    /// Adds the arrays of another table whose names are not in this one.
+    pub(crate) fn adopt(&mut self, other: &Self) {
+        let missing: Vec<_> = other.0.iter().filter(|(name, _)| self.find(*name).is_none()).cloned().collect();
+        self.0.extend(missing);
+    }
+
     pub(crate) fn find(&self, name: Name) -> Option<&BufferRange> {
         self.0.iter().find(|(of, _)| *of == name).map(|(_, range)| range)
     }
@@ -114,10 +120,15 @@ fn usages(name: Name) -> wgpu::BufferUsages {
         Name::Input | Name::H | Name::Call => Use::STORAGE | Use::COPY_DST,
         Name::Output | Name::LayerOutput(_) => Use::STORAGE | Use::COPY_SRC,
         Name::State(_) => Use::STORAGE | Use::COPY_DST | Use::COPY_SRC,
-        Name::Gx | Name::Raw | Name::Gated => Use::STORAGE,
+        Name::Gx | Name::Raw | Name::Gated | Name::Gates | Name::DhRows | Name::Projected => Use::STORAGE,
+        Name::OutputGradient | Name::LayerOutputGradient(_) => Use::STORAGE | Use::COPY_DST,
+        Name::InputGradient | Name::StateGradient(_) | Name::WeightGradient { .. } => {
+            Use::STORAGE | Use::COPY_DST | Use::COPY_SRC
+        }
         Name::Weights { .. } | Name::AllWeights(_) => Use::STORAGE | Use::COPY_DST,
         Name::Params => Use::UNIFORM | Use::COPY_DST,
-        Name::InitialState(_) | Name::CallSource | Name::Transit(_) => Use::COPY_SRC | Use::COPY_DST,
+        Name::InitialState(_) => Use::STORAGE | Use::COPY_SRC | Use::COPY_DST,
+        Name::CallSource | Name::Transit(_) => Use::COPY_SRC | Use::COPY_DST,
         Name::Readback => Use::MAP_READ | Use::COPY_DST,
     }
 }

@@ -4,12 +4,14 @@ pub(crate) mod adapter;
 pub(crate) mod arrays;
 pub(crate) mod context;
 mod guarded;
+mod gradients;
 pub(crate) mod instance;
 pub(crate) mod model;
 mod pipeline;
 mod run;
 pub(crate) mod session;
 pub(crate) mod shader;
+pub(crate) mod train;
 mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;

@@ -12,11 +12,12 @@ use crate::extents::Extents;
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::context::Context;
 use crate::gpu::run::{self, Bound};
+use crate::gpu::train::Training;
 use crate::gpu::transfer;
 use crate::gpu::tuned::Class;
 use crate::gpu::weights::PackedWeights;
 use crate::gpu::workspace::Workspace;
-use crate::plan::kernel::check_limits;
+use crate::plan::kernel::{Role, check_limits};
 use crate::plan::limits::DeviceLimits;
 use crate::plan::program::Name;
 use crate::plan::{Plan, Source};
@@ -47,6 +48,8 @@ pub(crate) struct GpuModel {
     /// The scratch arrays of `encode`. Recorded work may run at any later time; all recordings of a shape share them,
     /// because a queue runs them one after another and none leaves anything in them for the next.
     encode_scratch: Mutex<Vec<Arc<(Plan, Arrays)>>>,
+    /// The arrays of training passes that are over.
+    pub(super) idle_training: Mutex<Vec<Training>>,
 }
 
 /// A caller's device arrays, checked.
@@ -74,7 +77,7 @@ impl GpuModel {
                 why: "WGSL has no f64; load it as f32, or place it on the CPU".to_owned(),
             });
         }
-        check_limits(config, &context.binding_limits)?;
+        check_limits(config, Role::of(config).iter().copied(), &context.binding_limits)?;
         let weights = PackedWeights::place(context, config, layers, precision, wait).await?;
         Ok(Self {
             context: Arc::clone(context),
@@ -83,6 +86,7 @@ impl GpuModel {
             settings: Mutex::new(Settings { forward_memory: u64::MAX, strategy: Strategy::Auto }),
             idle: Mutex::default(),
             encode_scratch: Mutex::default(),
+            idle_training: Mutex::default(),
         })
     }
 
@@ -96,7 +100,7 @@ impl GpuModel {
     }
 
     /// Returns the limits of the device combined with the model's own.
-    fn limits(&self) -> DeviceLimits {
+    pub(super) fn limits(&self) -> DeviceLimits {
         let stacked_weights = self.weights.are_stacked();
         DeviceLimits { forward_memory: self.forward_memory(), stacked_weights, ..self.context.limits }
     }
@@ -112,6 +116,7 @@ impl GpuModel {
         self.settings.lock().forward_memory = bytes;
         self.idle.lock().clear();
         self.encode_scratch.lock().clear();
+        self.idle_training.lock().clear();
     }
 
     /// Takes over the settings of another model of the same configuration and device.
@@ -310,14 +315,14 @@ impl GpuModel {
 }
 
 /// Takes the first element that fits out of a list.
-fn take<T>(list: &Mutex<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Option<T> {
+pub(super) fn take<T>(list: &Mutex<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Option<T> {
     let mut list = list.lock();
     let at = list.iter().position(fits)?;
     Some(list.remove(at))
 }
 
 /// Adds an element to a list that keeps the newest few.
-fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
+pub(super) fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
     let mut list = list.lock();
     if list.len() >= KEPT_SETS {
         list.remove(0);

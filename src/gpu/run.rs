@@ -117,7 +117,7 @@ pub(crate) async fn submit(
     wait: Wait,
 ) -> Result<wgpu::SubmissionIndex> {
     let during = "running a forward";
-    let mut dispatches = program.dispatches().map(Command::Dispatch);
+    let mut work = program.work();
     let (mut before, mut start) = (Some(before), 0);
     let (mut newest, mut previous) = (None, None);
     for &end in ends {
@@ -129,7 +129,7 @@ pub(crate) async fn submit(
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
             let after: &[Copy] = if Some(&end) == ends.last() { &program.after } else { &[] };
             let commands = before.take().into_iter().flatten();
-            let commands = commands.chain(dispatches.by_ref().take(end - start));
+            let commands = commands.chain(work.by_ref().take(end - start));
             let commands = commands.chain(after.iter().copied().map(Command::Copy));
             record(&mut encoder, commands, bound, arrays)?;
             Ok(gpu.queue.submit([encoder.finish()]))

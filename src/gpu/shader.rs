@@ -13,22 +13,26 @@ pub(crate) struct File {
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(File { name: $name, text: include_str!(concat!("../../shaders/", $name)) }),*]
+        &[$(File { name: $name, text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name)) }),*]
     };
 }
+
+mod backward;
 
 impl Sources {
     /// Returns the files in order. A file may use names from any other: WGSL does not require an order.
     pub(crate) fn files(self) -> impl Iterator<Item = &'static File> {
         let chunks: &[File] =
             if self.wavefront { files!["base/wavefront.wgsl"] } else { files!["base/one_chunk.wgsl"] };
-        let of_cell: [&[File]; 3] = match self.kernel.role() {
-            Role::InputProduct => [gates(self.cell), &[], weights(self.precision, self.cell.gates())],
+        let gates_of_product = self.cell.products().get(self.product).map_or(0, ExactSizeIterator::len);
+        let of_cell: Vec<&[File]> = match self.kernel.role() {
+            Role::InputProduct => vec![gates(self.cell), weights(self.precision, self.cell.gates())],
             Role::Recurrence => {
-                let gates = self.cell.products().get(self.product).map_or(0, ExactSizeIterator::len);
-                [cell(self.cell, self.product), operand(self.product), weights(self.precision, gates)]
+                let weights = weights(self.precision, gates_of_product);
+                vec![cell(self.cell, self.product), operand(self.product), weights]
             }
-            Role::Projection => [&[]; 3],
+            Role::Projection => Vec::new(),
+            Role::Backward(kernel) => backward::of_cell(kernel, self.cell, self.product),
         };
         [chunks].into_iter().chain(of_cell).chain(of_kernel(self.kernel)).flatten()
     }
@@ -51,15 +55,36 @@ fn gates(cell: CellKind) -> &'static [File] {
 /// Returns the files of a product's gates and of the cell that it is fused with.
 fn cell(cell: CellKind, product: usize) -> &'static [File] {
     match (cell, product) {
-        (CellKind::Lstm, _) => files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/lstm.wgsl"],
+        (CellKind::Lstm, _) => files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/hand_on_h.wgsl", "cell/lstm.wgsl"],
         (CellKind::Gru, _) => {
-            files!["cell/gates_3.wgsl", "cell/one_product.wgsl", "cell/state_h.wgsl", "cell/gru.wgsl"]
+            files![
+                "cell/gates_3.wgsl",
+                "cell/one_product.wgsl",
+                "cell/hand_on_h.wgsl",
+                "cell/state_h.wgsl",
+                "cell/gru.wgsl"
+            ]
         }
-        (CellKind::GruResetBefore, 0) => files!["cell/two_products.wgsl", "cell/gru_reset.wgsl"],
-        (CellKind::GruResetBefore, _) => files!["cell/two_products.wgsl", "cell/gru_new.wgsl"],
+        (CellKind::GruResetBefore, 0) => {
+            files![
+                "cell/gates_2.wgsl",
+                "cell/input_gates_3.wgsl",
+                "cell/two_products.wgsl",
+                "cell/gru_reset.wgsl"
+            ]
+        }
+        (CellKind::GruResetBefore, _) => {
+            files![
+                "cell/gates_1.wgsl",
+                "cell/input_gates_3.wgsl",
+                "cell/two_products.wgsl",
+                "cell/gru_new.wgsl"
+            ]
+        }
         (CellKind::Rnn(Nonlinearity::Tanh), _) => files![
             "cell/gates_1.wgsl",
             "cell/one_product.wgsl",
+            "cell/hand_on_h.wgsl",
             "cell/state_h.wgsl",
             "cell/rnn_tanh.wgsl",
             "cell/rnn.wgsl"
@@ -67,6 +92,7 @@ fn cell(cell: CellKind, product: usize) -> &'static [File] {
         (CellKind::Rnn(Nonlinearity::Relu), _) => files![
             "cell/gates_1.wgsl",
             "cell/one_product.wgsl",
+            "cell/hand_on_h.wgsl",
             "cell/state_h.wgsl",
             "cell/rnn_relu.wgsl",
             "cell/rnn.wgsl"
@@ -94,9 +120,11 @@ fn weights(precision: Precision, gates: usize) -> &'static [File] {
 const INPUT_PRODUCT: &[File] = files![
     "base/params.wgsl",
     "base/rows.wgsl",
+    "base/chunk_rows.wgsl",
     "base/numeric.wgsl",
     "base/dropout.wgsl",
     "weights/blocks.wgsl",
+    "operand/x_of_rows.wgsl",
     "input_product/bindings.wgsl",
     "product/four_rows.wgsl",
 ];
@@ -117,7 +145,7 @@ const STEP: &[File] = files![
 /// kernel's own. The last has the entry point.
 fn of_kernel(kernel: Kernel) -> [&'static [File]; 2] {
     match kernel {
-        Kernel::InputProduct => [INPUT_PRODUCT, files!["input_product/tiled.wgsl"]],
+        Kernel::InputProduct => [INPUT_PRODUCT, files!["product/tiled.wgsl"]],
         Kernel::InputProductFewRows => {
             [INPUT_PRODUCT, files!["product/staged_rows.wgsl", "product/few_rows.wgsl", "input_product/few_rows.wgsl"]]
         }
@@ -144,19 +172,21 @@ fn of_kernel(kernel: Kernel) -> [&'static [File]; 2] {
             files!["base/params.wgsl", "base/rows.wgsl", "base/step.wgsl", "step/leave_h.wgsl"],
             files!["step/projection.wgsl"],
         ],
+        Kernel::Backward(kernel) => backward::of_kernel(kernel),
     }
 }
 
 /// Returns the name of the kernel's entry point.
 pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
     match kernel {
-        Kernel::InputProduct => "input_product",
+        Kernel::InputProduct => "tiled_product",
         Kernel::InputProductFewRows => "input_product_few_rows",
         Kernel::StepOneRow => "step_one_row",
         Kernel::StepFewRows => "step_few_rows",
         Kernel::StepManyRows => "step_many_rows",
         Kernel::Sequence => "sequence",
         Kernel::Projection => "projection",
+        Kernel::Backward(kernel) => kernel.entry_point(),
     }
 }
 

@@ -135,20 +135,20 @@ pub(crate) const fn words(gates: usize, precision: Precision) -> usize {
 }
 
 /// A packed matrix: `[D, units / block, columns, block]` of `gates`.
-struct Matrix {
-    array: WeightArray,
-    parameter: ParameterKind,
-    columns: usize,
-    units: usize,
+pub(super) struct Matrix {
+    pub(super) array: WeightArray,
+    pub(super) parameter: ParameterKind,
+    pub(super) columns: usize,
+    pub(super) units: usize,
     /// The gates of the parameter that it holds.
-    gates: Range<usize>,
-    block: usize,
+    pub(super) gates: Range<usize>,
+    pub(super) block: usize,
     precision: Precision,
 }
 
 impl Matrix {
     /// Returns the matrices of a layer.
-    fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
+    pub(super) fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
         let units = config.hidden_size;
         let weights = |array, parameter, columns, gates| Self {
             array,
@@ -189,7 +189,7 @@ impl Matrix {
     }
 
     /// Returns the number of units, rounded up to whole blocks.
-    fn padded_units(&self) -> usize {
+    pub(super) fn padded_units(&self) -> usize {
         self.units.next_multiple_of(self.block)
     }
 

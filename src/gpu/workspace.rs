@@ -108,12 +108,24 @@ impl Workspace {
     /// Uploads initial states, each `[L·D, B, ·]`, to where the first step reads them.
     pub(crate) async fn upload_states<F: Real>(&self, gpu: &GuardedDevice, states: &[&[F]], wait: Wait) -> Result<()> {
         for (s, &state) in states.iter().enumerate() {
-            let mut rest: &[u8] = bytemuck::cast_slice(state);
-            for range in self.plan.initial_ranges(s) {
-                let (own, others) = rest.split_at((range.end - range.start) as usize);
-                self.write(gpu, self.plan.initial_array(s), range.start, own, wait).await?;
-                rest = others;
-            }
+            self.upload_state(gpu, s, state, wait).await?;
+        }
+        Ok(())
+    }
+
+    /// Uploads one initial state.
+    pub(crate) async fn upload_state<F: Real>(
+        &self,
+        gpu: &GuardedDevice,
+        number: usize,
+        state: &[F],
+        wait: Wait,
+    ) -> Result<()> {
+        let mut rest: &[u8] = bytemuck::cast_slice(state);
+        for range in self.plan.initial_ranges(number) {
+            let (own, others) = rest.split_at((range.end - range.start) as usize);
+            self.write(gpu, self.plan.initial_array(number), range.start, own, wait).await?;
+            rest = others;
         }
         Ok(())
     }

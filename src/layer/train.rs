@@ -87,8 +87,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// ```
     ///
     /// # Errors
-    /// The errors of [`forward`](Self::forward). [`Error::Unsupported`] on a GPU, which cannot train so far, and for
-    /// weights in [`Precision::F16`](crate::Precision::F16).
+    /// The errors of [`forward`](Self::forward). [`Error::Unsupported`] for weights in
+    /// [`Precision::F16`](crate::Precision::F16).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward_train<'s>(
         &self,
@@ -176,7 +176,7 @@ impl<'a, K: Kind, F: Real> Pass<'a, K, F> {
         let states = state.map(K::arrays);
         let (model, weights) = (self.placed.model(), self.placed.layer().layers());
         let pass::Gradients { input, states, weights } =
-            model.backward(weights, &self.taped, output, states.as_deref(), wait).await?;
+            model.backward(weights, self.taped, output, states.as_deref(), wait).await?;
         let directions = self.placed.config().directions();
         Ok(Gradients { input, initial_state: K::state(states)?, layers: weights, directions })
     }

@@ -134,13 +134,24 @@ impl Forward<'_> {
             Results::OnDevice | Results::StatesOnDevice => (false, false),
             Results::Output => (true, false),
             Results::States => (false, true),
-            Results::OutputAndStates => (true, true),
+            Results::OutputAndStates | Results::Training => (true, true),
         };
         let states = if with_states { config.cell.states().len() } else { 0 };
-        let below = if with_states && task.all_states { config.num_layers - 1 } else { 0 };
-        let state = move |state| (Name::State(state), 0..self.state_bytes(state));
+        let whole = move |state| (Name::State(state), 0..self.state_bytes(state));
         let output = with_output.then(|| of_layer(config.num_layers - 1));
-        output.into_iter().chain((0..states).map(state)).chain((0..below).map(of_layer))
+        let is_training = task.results == Results::Training;
+        let (whole_states, last_of) = if is_training { (1, 1..states) } else { (states, 0..0) };
+        let lasts = last_of.flat_map(move |state| (0..config.num_layers).map(move |layer| self.last(state, layer)));
+        let below = if states > 0 && task.all_states && !is_training { config.num_layers - 1 } else { 0 };
+        output.into_iter().chain((0..whole_states).map(whole)).chain(lasts).chain((0..below).map(of_layer))
+    }
+
+    /// Returns the range of a state after the last step, in the array of those of all steps.
+    fn last(self, state: usize, layer: usize) -> (Name, Range<u64>) {
+        let of_layer = self.state_bytes(state) / self.config.num_layers as u64;
+        let of_step = of_layer / (self.task.extents.time_steps as u64 + 1);
+        let end = of_layer.saturating_mul(layer as u64 + 1);
+        (Name::State(state), end - of_step..end)
     }
 
     /// Returns the copies after the last dispatch: results to where the host reads them and, for a caller's buffers,
@@ -217,7 +228,7 @@ impl Forward<'_> {
                 storage.extend(carried.chain(gated).map(|name| (name, ReadWrite)));
                 storage
             }
-            Role::Projection => vec![
+            Role::Projection | Role::Backward(_) => vec![
                 (Name::Raw, Read),
                 (of_layer(WeightArray::Hr), Read),
                 (Name::H, ReadWrite),
@@ -331,7 +342,7 @@ pub(super) fn gx_array(bytes: u64) -> Array {
 }
 
 /// Returns the bytes of an array of f32, or the largest number if they exceed every limit.
-fn bytes_of(shape: &[usize]) -> u64 {
+pub(super) fn bytes_of(shape: &[usize]) -> u64 {
     shape.iter().fold(F32, |bytes, &size| bytes.saturating_mul(size as u64))
 }
 
@@ -349,7 +360,7 @@ pub(super) fn product_flops(config: &RecurrentConfig, rows: usize, features: usi
 
 /// Returns the work of such a product: the longer of computing it and reading its weights, plus the start of a
 /// dispatch.
-fn product_work(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
+pub(super) fn product_work(config: &RecurrentConfig, rows: usize, features: usize) -> u64 {
     let weight_bytes = (product_flops(config, 1, features) / 2).saturating_mul(F32);
     let work = product_flops(config, rows, features).max(weight_bytes.saturating_mul(WORK_PER_BYTE));
     work.saturating_add(WORK_PER_DISPATCH)

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::error::Result;
+use crate::plan::backward::kernel::BackwardKernel;
 use crate::plan::limits::{BindingLimits, check};
 use crate::plan::params::{MAX_CHUNKS, StepParams, block_bytes};
 use crate::precision::Precision;
@@ -20,6 +21,7 @@ pub(crate) enum Kernel {
     Sequence,
     /// The projection of h.
     Projection,
+    Backward(BackwardKernel),
 }
 
 /// The function of a kernel. Kernels of one role bind the same buffers.
@@ -29,11 +31,14 @@ pub(crate) enum Role {
     Recurrence,
     /// The projection of h.
     Projection,
+    /// Every kernel of the backward binds buffers of its own.
+    Backward(BackwardKernel),
 }
 
 impl Kernel {
+    /// The kernels of the forward.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const FORWARD: [Self; 7] = [
         Self::InputProduct,
         Self::InputProductFewRows,
         Self::StepOneRow,
@@ -48,6 +53,7 @@ impl Kernel {
             Self::InputProduct | Self::InputProductFewRows => Role::InputProduct,
             Self::StepOneRow | Self::StepFewRows | Self::StepManyRows | Self::Sequence => Role::Recurrence,
             Self::Projection => Role::Projection,
+            Self::Backward(kernel) => Role::Backward(kernel),
         }
     }
 
@@ -56,12 +62,13 @@ impl Kernel {
         match self.role() {
             Role::InputProduct => false,
             Role::Recurrence | Role::Projection => !matches!(self, Self::Sequence),
+            Role::Backward(kernel) => kernel.is_of_one_step(),
         }
     }
 }
 
 impl Role {
-    /// Returns the roles that a model needs.
+    /// Returns the roles that a forward needs.
     pub(crate) fn of(config: &RecurrentConfig) -> &'static [Self] {
         const ALL: [Role; 3] = [Role::InputProduct, Role::Recurrence, Role::Projection];
         if config.is_projected() { &ALL } else { ALL.split_at(2).0 }
@@ -73,6 +80,7 @@ impl Role {
             Self::InputProduct => "the input product",
             Self::Recurrence => "the step kernel",
             Self::Projection => "the projection of h",
+            Self::Backward(kernel) => kernel.name(),
         }
     }
 }
@@ -164,8 +172,8 @@ impl Sources {
     }
 }
 
-/// Returns the access to each storage buffer of the kernels of a role; the index is the binding in group 0.
-/// `forward.rs` names the buffers.
+/// Returns the access to each storage buffer of the kernels of a role; the index is the binding in group 0. The writers
+/// of programs name the buffers.
 fn storage_access(role: Role, cell: CellKind) -> Vec<Access> {
     use Access::{Read, ReadWrite};
     match role {
@@ -175,12 +183,17 @@ fn storage_access(role: Role, cell: CellKind) -> Vec<Access> {
             [&[Read; 3][..], &[ReadWrite; 3], &vec![ReadWrite; own]].concat()
         }
         Role::Projection => vec![Read, Read, ReadWrite, ReadWrite, ReadWrite],
+        Role::Backward(kernel) => kernel.storage_access(cell),
     }
 }
 
-/// Checks that a device can bind what the kernels bind, for any shape.
-pub(crate) fn check_limits(config: &RecurrentConfig, limits: &BindingLimits) -> Result<()> {
-    for &role in Role::of(config) {
+/// Checks that a device can bind what the kernels of some roles bind, for any shape.
+pub(crate) fn check_limits(
+    config: &RecurrentConfig,
+    roles: impl IntoIterator<Item = Role>,
+    limits: &BindingLimits,
+) -> Result<()> {
+    for role in roles {
         // The kernels of one step bind the most.
         let blocks = if role == Role::InputProduct { 1 } else { 2 };
         let (bindings, call) = (storage_access(role, config.cell).len() as u64, 1);

@@ -81,8 +81,10 @@ impl DeviceLimits {
 }
 
 pub(crate) fn check(what: &str, limit: &'static str, need: u64, available: u64) -> Result<()> {
-    if need <= available {
-        return Ok(());
-    }
-    Err(Error::Limit { what: what.to_owned(), limit, need, available })
+    if need <= available { Ok(()) } else { Err(exceeded(what, limit, need, available)) }
+}
+
+/// Returns the error for something that needs more than there is.
+pub(crate) fn exceeded(what: &str, limit: &'static str, need: u64, available: u64) -> Error {
+    Error::Limit { what: what.to_owned(), limit, need, available }
 }

@@ -2,6 +2,7 @@
 //!
 //! A plan is a [program](program::Program) with the reasons for it. `forward.rs` writes it, and `gpu/` runs it.
 
+pub(crate) mod backward;
 mod blocks;
 mod chunks;
 mod count;
@@ -103,6 +104,11 @@ impl Plan {
         let (schedule, program) = forward.write(limits)?;
         let submission_work = limits.submission_work;
         Ok(Self { config: config.clone(), task, choice, program, schedule, submission_work })
+    }
+
+    /// Returns the most steps of a chunk.
+    fn chunk_steps(&self) -> usize {
+        self.schedule.chunk_steps
     }
 
     /// Returns the sizes of the results, in the order of the readback: the output, the states and, if the states of

@@ -46,7 +46,7 @@ pub(crate) struct ChunkParams {
     pub(crate) dropout_key: u32,
     pub(crate) dropout_threshold: u32,
     pub(crate) dropout_scale: f32,
-    pub(crate) unused: u32,
+    pub(crate) direction: u32,
 }
 
 /// The parameters of one step: the struct `Step` of shaders/base/step.wgsl.
@@ -95,6 +95,10 @@ impl ParamsLayout {
         Ok(layout)
     }
 
+    pub(crate) fn blocks(&self) -> Blocks {
+        self.blocks
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         let Blocks { layers, chunks, slices, waves, steps } = self.blocks;
         let blocks = saturating_product(&[layers, chunks, slices].map(|size| size as u64));
@@ -122,12 +126,13 @@ impl ParamsLayout {
         self.wave_offset(self.blocks.waves) + (step * self.stride) as u32
     }
 
-    /// Returns the buffer's content: the chunks in order, and the chunks of each wave.
+    /// Returns the buffer's content: the chunks in order, the chunks of each wave, and the steps' indices.
     pub(crate) fn fill<W: Iterator<Item = ChunkParams>>(
         &self,
         shared: SharedParams,
         chunks: impl Iterator<Item = ChunkParams>,
         waves: impl Iterator<Item = W>,
+        steps: impl Iterator<Item = usize>,
     ) -> Result<Vec<u8>> {
         let mut content = zeroed("the parameters of all chunks", &[self.bytes() as usize])?;
         let mut put = |at: u32, bytes: &[u8]| content[at as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -137,8 +142,8 @@ impl ParamsLayout {
             put(at, bytemuck::bytes_of(&shared));
             put(at + size_of::<SharedParams>() as u32, bytemuck::cast_slice(&chunks));
         }
-        for index in 0..self.blocks.steps {
-            put(self.step_offset(index), bytemuck::bytes_of(&StepParams { index: index as u32 }));
+        for (block, index) in steps.enumerate() {
+            put(self.step_offset(block), bytemuck::bytes_of(&StepParams { index: index as u32 }));
         }
         Ok(content)
     }

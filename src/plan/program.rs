@@ -39,6 +39,22 @@ pub(crate) enum Name {
     Gated,
     /// `[T, B, D·P]`: the output of a layer below the last, or of all layers, one after another.
     LayerOutput(usize),
+    /// `[chunk_steps, B, D, H]`: what the backward of a cell works on, see shaders/cell/.
+    Gates,
+    /// The gradient with respect to h of every step of a chunk, if h is projected: `[chunk_steps, B, D, P]`.
+    DhRows,
+    /// The values that were projected, `[chunk_steps, B, D, H]`.
+    Projected,
+    /// Like the output.
+    OutputGradient,
+    /// `[T, B, D·P]`: the gradient with respect to the output of a layer below the last.
+    LayerOutputGradient(usize),
+    /// Like the input.
+    InputGradient,
+    /// The gradient with respect to a state: after the last step, then before the first. `[L·D, B, ·]`.
+    StateGradient(usize),
+    /// The gradients of packed weights, in their layout, and then those of the bias.
+    WeightGradient { array: WeightArray, layer: usize },
     /// The parameter blocks.
     Params,
     /// The parameters of a call: lengths, rows, padding, dropout keys.
@@ -67,6 +83,15 @@ impl fmt::Display for Name {
             Self::Raw => f.write_str("h before its projection"),
             Self::Gated => f.write_str("the reset state"),
             Self::LayerOutput(_) => f.write_str("the output of a layer"),
+            Self::Gates => f.write_str("the gates of one time step"),
+            Self::DhRows => f.write_str("the gradient of h"),
+            Self::Projected => f.write_str("the values that are projected"),
+            Self::OutputGradient => f.write_str("the gradient of the output"),
+            Self::LayerOutputGradient(_) => f.write_str("the gradient of the output of a layer"),
+            Self::InputGradient => f.write_str("the gradient of the input"),
+            Self::StateGradient(0) => f.write_str("the gradient of a state"),
+            Self::StateGradient(_) => f.write_str("the gradient of c"),
+            Self::WeightGradient { array, layer } => write!(f, "the gradient of {array} of layer {layer}"),
             Self::Params => f.write_str("the parameter buffer"),
             Self::Call | Self::CallSource => f.write_str("lengths and rows of the call"),
             Self::Transit(_) => f.write_str("a state in transit"),
@@ -136,12 +161,17 @@ pub(crate) enum Command {
     },
 }
 
-/// Dispatches that are repeated, with the next step block in each iteration.
+/// A part of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Segment {
-    /// The dispatches of one iteration, as indices into [`Program::dispatches`].
-    dispatches: Range<usize>,
-    turns: usize,
+enum Segment {
+    /// Dispatches that are repeated, with the next step block in each iteration.
+    Repeat {
+        /// The dispatches of one iteration, as indices into [`Program::dispatches`].
+        dispatches: Range<usize>,
+        turns: usize,
+    },
+    /// Fills an array with zeros.
+    Clear(Name),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -165,41 +195,71 @@ impl Program {
             self.dispatches.push(dispatch);
         }
         self.segments.try_reserve(1).map_err(|_| too_long(start))?;
-        self.segments.push(Segment { dispatches: start..self.dispatches.len(), turns });
+        self.segments.push(Segment::Repeat { dispatches: start..self.dispatches.len(), turns });
         Ok(())
     }
 
-    /// Returns every dispatch in order, without allocating.
-    pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
+    /// Adds the filling of an array of the table with zeros.
+    pub(crate) fn clear(&mut self, name: Name) -> Result<()> {
+        self.segments.try_reserve(1).map_err(|_| too_long(self.dispatches.len()))?;
+        self.segments.push(Segment::Clear(name));
+        Ok(())
+    }
+
+    /// Returns every dispatch and clearing in order, without allocating.
+    pub(crate) fn work(&self) -> impl Iterator<Item = Command> + '_ {
         self.segments.iter().flat_map(move |segment| {
-            (0..segment.turns).flat_map(move |turn| {
+            let (dispatches, turns, cleared) = match segment {
+                Segment::Repeat { dispatches, turns } => (dispatches.clone(), *turns, None),
+                Segment::Clear(name) => (0..0, 0, Some(*name)),
+            };
+            let repeated = (0..turns).flat_map(move |turn| {
                 let step = turn as u32 * self.step_stride;
-                let dispatches = self.dispatches[segment.dispatches.clone()].iter();
+                let dispatches = self.dispatches[dispatches.clone()].iter();
                 dispatches.map(move |&dispatch| Dispatch { step_offset: dispatch.step_offset + step, ..dispatch })
-            })
+            });
+            let clear = |target| Command::Clear { target, range: 0..self.bytes(target) };
+            repeated.map(Command::Dispatch).chain(cleared.map(clear))
+        })
+    }
+
+    /// Returns every dispatch in order.
+    #[cfg(test)]
+    pub(crate) fn dispatches(&self) -> impl Iterator<Item = Dispatch> + '_ {
+        self.work().filter_map(|command| match command {
+            Command::Dispatch(dispatch) => Some(dispatch),
+            Command::Copy(_) | Command::Clear { .. } => None,
         })
     }
 
     /// Returns every command in order.
     pub(crate) fn commands(&self) -> impl Iterator<Item = Command> + '_ {
-        self.dispatches().map(Command::Dispatch).chain(self.after.iter().copied().map(Command::Copy))
+        self.work().chain(self.after.iter().copied().map(Command::Copy))
     }
 
     /// Returns the number of dispatches.
     pub(crate) fn dispatch_count(&self) -> usize {
-        self.segments.iter().map(|segment| segment.turns * segment.dispatches.len()).sum()
+        let of = |segment: &Segment| match segment {
+            Segment::Repeat { dispatches, turns } => turns * dispatches.len(),
+            Segment::Clear(_) => 0,
+        };
+        self.segments.iter().map(of).sum()
     }
 
-    /// Returns the ends of the submissions, as counts of dispatches from the start: just one for a program of ordinary
-    /// length.
+    /// Returns the ends of the submissions, as counts of the commands of [`work`](Self::work) from the start: just one
+    /// for a program of ordinary length.
     pub(crate) fn submission_ends(&self, most_work: u64) -> Vec<usize> {
         let (mut ends, mut count, mut work) = (Vec::new(), 0, 0_u64);
-        for dispatch in self.dispatches() {
-            if work > 0 && work.saturating_add(dispatch.work) > most_work {
+        for command in self.work() {
+            let of_command = match command {
+                Command::Dispatch(dispatch) => dispatch.work,
+                Command::Copy(_) | Command::Clear { .. } => 0,
+            };
+            if work > 0 && work.saturating_add(of_command) > most_work {
                 ends.push(count);
                 work = 0;
             }
-            work = work.saturating_add(dispatch.work);
+            work = work.saturating_add(of_command);
             count += 1;
         }
         if count > 0 {
@@ -238,7 +298,7 @@ fn check_array(array: &Array, limits: &DeviceLimits) -> Result<()> {
     let what = array.name.to_string();
     match array.name {
         // Never bound.
-        Name::Readback | Name::CallSource | Name::Transit(_) | Name::InitialState(_) => {}
+        Name::Readback | Name::CallSource | Name::Transit(_) => {}
         // Dynamic offsets are u32, whatever the size of a buffer may be.
         Name::Params => return check(&what, "max_buffer_size", array.bytes, limits.buffer.min(u32::MAX.into())),
         _ => check(&what, "max_storage_buffer_binding_size", array.bytes, limits.storage_binding)?,

@@ -4,7 +4,7 @@ use crate::cell_kind::CellKind;
 use crate::plan::input_product::{self, InputProductTile};
 use crate::plan::kernel::{Kernel, PipelineKey, Sources};
 use crate::plan::strategy::{Choice, Recurrence};
-use crate::plan::{sequence, step};
+use crate::plan::{backward, sequence, step};
 use crate::precision::Precision;
 
 /// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with and without dropout, for
@@ -36,6 +36,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
             keys.push(key(sources(Kernel::Projection, 0, false), choice(InputProductTile::Tiled, ANY), false, false));
         }
     }
+    keys.extend(backward::shipped::shipped());
     keys
 }
 

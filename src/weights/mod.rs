@@ -112,7 +112,7 @@ impl<F: Real> LayerWeights<F> {
         }
     }
 
-    fn get_mut(&mut self, kind: ParameterKind) -> Option<&mut Tensor<F>> {
+    pub(crate) fn get_mut(&mut self, kind: ParameterKind) -> Option<&mut Tensor<F>> {
         match kind {
             ParameterKind::WeightIh => Some(&mut self.weight_ih),
             ParameterKind::WeightHh => Some(&mut self.weight_hh),

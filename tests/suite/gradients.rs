@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use wgpu_rnn::{AnyLayer, Device, Gradients, Kind, Layer, Mode, Nonlinearity, Real, Tensor, TensorFile};
 
 use crate::compare::{Tolerance, compare};
-use crate::support::reduction_length;
+use crate::support::{gpu, reduction_length};
 
 /// The seed of the masks in fixtures/gradients.py.
 const SEED: u64 = 7;
@@ -112,6 +112,12 @@ fn cpu_f64_is_torch_autograd() {
 #[test]
 fn cpu_f32_is_torch_autograd() {
     check::<f32>(&Device::cpu(), |terms| terms * f64::from(f32::EPSILON));
+}
+
+#[test]
+fn gpu_is_torch_autograd() {
+    let Some(device) = gpu() else { return };
+    check::<f32>(&device, |terms| terms * f64::from(f32::EPSILON));
 }
 
 /// Threads share the outputs of every sum and never a sum, in layers large enough for them to share.

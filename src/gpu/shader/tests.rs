@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
+use crate::plan::backward::kernel::BackwardKernel;
+use crate::plan::backward::{shipped, weights};
 use crate::plan::few_rows::{FewRows, STAGED};
 use crate::plan::input_product::InputProductTile;
-use crate::plan::kernel::{Access, Parameter, Role};
+use crate::plan::kernel::{Access, Parameter, PipelineKey, Role};
 use crate::plan::params::{ChunkParams, MAX_CHUNKS, SharedParams, StepParams, block_bytes};
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
@@ -23,10 +25,15 @@ fn validator() -> Validator {
 
 /// Returns every kernel with every cell and product of a step that it runs.
 fn sources(precision: Precision, wavefront: bool) -> impl Iterator<Item = Sources> {
-    let all = Kernel::ALL.into_iter().flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell)));
-    all.flat_map(move |(kernel, cell)| {
+    let backward = BackwardKernel::ALL.into_iter().map(Kernel::Backward);
+    // The backward has f32 only, and one layer at a time.
+    let backward = backward.filter(move |_| precision == Precision::F32 && !wavefront);
+    let all = Kernel::FORWARD.into_iter().chain(backward);
+    all.flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell))).flat_map(move |(kernel, cell)| {
         let products = match kernel.role() {
             Role::InputProduct | Role::Projection => 1,
+            Role::Backward(kernel) if kernel.is_of(cell) => kernel.products(cell),
+            Role::Backward(_) => 0,
             // A sequence has no dispatch for a second product.
             Role::Recurrence if kernel == Kernel::Sequence && cell.products().len() > 1 => 0,
             Role::Recurrence => cell.products().len(),
@@ -88,9 +95,11 @@ fn bindings_are_those_of_the_rust_side() {
         assert!(storage.iter().all(|binding| expected.contains(binding)), "{sources:?}: {storage:?}");
         let of_role = |binding: &usize| storage.iter().any(|(at, _)| at == binding);
         let unused: Vec<usize> = (0..expected.len()).filter(|binding| !of_role(binding)).collect();
-        let hands_on = sources.cell.products().len() > 1 && sources.kernel.role() == Role::Recurrence;
+        let hands_on = sources.cell.products().len() > 1;
         assert!(unused.is_empty() || hands_on, "{sources:?}: {unused:?} are bound but not used");
-        let expected: Vec<_> = sources.parameters().enumerate().collect();
+        let mut expected: Vec<_> = sources.parameters().enumerate().collect();
+        // A second product may need nothing of the call.
+        expected.retain(|parameter| sources.product == 0 || params.contains(parameter) || *parameter != (1, Parameter::Call));
         assert_eq!(params, expected, "{sources:?}");
         let blocks = params.iter().filter(|(_, parameter)| matches!(parameter, Parameter::Block(_))).count();
         assert_eq!(blocks, sources.block_count());
@@ -160,6 +169,19 @@ fn tile_constants_are_those_of_the_plan() {
                 assert_eq!(constant(&module, "TILE_ROWS"), projection::TILE_ROWS);
                 assert_eq!(module.entry_points[0].workgroup_size, projection::WORKGROUP);
             }
+            Kernel::Backward(BackwardKernel::Projection) => {
+                // The grid is that of the forward, over units.
+                assert_eq!(constant(&module, "TILE_UNITS"), projection::TILE_VALUES);
+                assert_eq!(constant(&module, "TILE_ROWS"), projection::TILE_ROWS);
+                assert_eq!(module.entry_points[0].workgroup_size, projection::WORKGROUP);
+            }
+            Kernel::Backward(_) if entry_point(kernel) == "weight_gradient" => {
+                assert_eq!(constant(&module, "TILE_UNITS"), weights::TILE_UNITS);
+                assert_eq!(constant(&module, "TILE_COLUMNS"), weights::TILE_COLUMNS);
+                assert_eq!(constant(&module, "TILE_ROWS"), weights::TILE_ROWS);
+                assert_eq!(module.entry_points[0].workgroup_size, weights::WORKGROUP);
+            }
+            Kernel::Backward(_) => {}
         }
     }
 }
@@ -167,7 +189,12 @@ fn tile_constants_are_those_of_the_plan() {
 /// Compares the packing of weights.
 #[test]
 fn blocks_of_units_are_those_of_the_host() {
-    for (_, module) in parsed().filter(|(sources, _)| sources.kernel != Kernel::Projection) {
+    let no_blocks = [
+        Kernel::Projection,
+        Kernel::Backward(BackwardKernel::Projection),
+        Kernel::Backward(BackwardKernel::ProjectionWeights),
+    ];
+    for (_, module) in parsed().filter(|(sources, _)| !no_blocks.contains(&sources.kernel)) {
         assert_eq!(constant(&module, "BLOCK"), crate::plan::WEIGHT_BLOCK);
     }
 }
@@ -194,11 +221,21 @@ fn override_constants_are_those_of_the_rust_side() {
                 let tile = SequenceTile { units: 16, split: 1, held: true };
                 (InputProductTile::Tiled, Recurrence::Sequence(tile))
             }
+            Kernel::Backward(_) => continue,
         };
         let choice = Choice { input_product, recurrence, why: "" };
         let constants = choice.constants(kernel.role(), false, true);
         let declared: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
         assert_eq!(declared, constants.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{kernel:?}");
+    }
+}
+
+#[test]
+fn override_constants_of_the_backward_are_those_of_the_rust_side() {
+    for PipelineKey { sources, constants } in shipped::shipped() {
+        let module = naga::front::wgsl::parse_str(&sources.compose()).unwrap();
+        let declared: BTreeSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        assert_eq!(declared, constants.iter().map(|(name, _)| *name).collect(), "{:?}", sources.kernel);
     }
 }
 
@@ -210,11 +247,16 @@ fn packed_gates_are_as_wide_as_the_host_packs_them() {
     }
 }
 
+const PROJECTION_WEIGHTS: Kernel = Kernel::Backward(BackwardKernel::ProjectionWeights);
+
 fn check_packing(sources: Sources, module: &naga::Module) {
     let Sources { kernel, cell, product, precision, .. } = sources;
     // The gates of the current product.
-    let gates = match kernel.role() {
-        Role::Recurrence => cell.products()[product].len(),
+    let gates = match kernel {
+        Kernel::Backward(BackwardKernel::Reset) => cell.products()[1].len(),
+        Kernel::Backward(BackwardKernel::InputWeights | BackwardKernel::InputGradient) => cell.gates(),
+        Kernel::Backward(_) => cell.products()[product].len(),
+        _ if kernel.role() == Role::Recurrence => cell.products()[product].len(),
         _ => cell.gates(),
     };
     let mut seen = 0;
@@ -231,17 +273,18 @@ fn check_packing(sources: Sources, module: &naga::Module) {
             assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
-        if ["w_tile", "partial"].contains(&name) {
+        if ["w_tile", "partial", "deltas"].contains(&name) && sources.kernel != PROJECTION_WEIGHTS {
             assert_eq!(stride as usize, gates.next_power_of_two() * size_of::<f32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }
     }
-    let of_role = match kernel.role() {
-        Role::InputProduct | Role::Recurrence => 3,
-        Role::Projection => 0,
+    let expected = match kernel.role() {
+        Role::InputProduct | Role::Recurrence | Role::Backward(BackwardKernel::Recompute) => 4,
+        Role::Projection | Role::Backward(BackwardKernel::Projection | BackwardKernel::ProjectionWeights) => 0,
+        // The recurrent weights, the input weights, or the rows in workgroup memory.
+        Role::Backward(_) => 1,
     };
-    let in_workgroup = usize::from(kernel != Kernel::Projection);
-    assert_eq!(seen, of_role + in_workgroup, "{kernel:?} {cell:?}");
+    assert_eq!(seen, expected, "{kernel:?} {cell:?}");
 }
 
 /// Returns the code of a file as words and single characters, without comments.

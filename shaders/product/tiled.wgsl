@@ -1,15 +1,12 @@
-// The input product of a whole chunk, hoisted out of the recurrence:
+// The product of all rows of a chunk with the weights of all units: a tiled GEMM. Rows are the chunk's (s, b) pairs,
+// columns the units with their gates side by side; z is the direction. An invocation owns two units by eight rows, as
+// four register tiles. Every element sums over k in the same order wherever it lies in a tile, so the result does not
+// depend on how time is cut into chunks.
 //
-//   gx[s, b, d, u] = W_ih[d]·x[time_of(s, d, b), b] + b_ih[d]      for every step s of the chunk
-//
-// A tiled GEMM. Rows are the chunk's (s, b) pairs, columns the units with their gates side by side; z is the direction.
-// An invocation owns two units by eight rows, as four register tiles. Every element sums over k in the same order
-// wherever it lies in a tile, so the result does not depend on how time is cut into chunks. The CPU twin is
-// cpu/reference/input_product.rs.
-//
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `Gates`, `pack_gates` from cell/; `BLOCK`, `first_weight`
-// from weights/blocks.wgsl; `FourRows`, `add_products` from product/four_rows.wgsl; `gx`, `gx_index`, `start_of`,
-// `row_count`, `x_offset`, `value_at`, `weights_at`, `first_k`, `end_k` from input_product/bindings.wgsl.
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `Gates` from cell/; `BLOCK` from weights/blocks.wgsl;
+// `FourRows`, `add_products` from product/four_rows.wgsl; `row_count` from base/chunk_rows.wgsl;
+// `start_of`, `leave`, `operand_start`, `value_at`, `weights_at`, `first_weight_of`, `first_k`, `end_k` from
+// input_product/bindings.wgsl or backward/recompute.wgsl.
 
 const TILE_UNITS = 16u;
 const TILE_ROWS = 64u;
@@ -22,19 +19,19 @@ var<workgroup> w_tile: array<Gates, 256>;     // [TILE_K, TILE_UNITS]
 
 fn load_four(row: u32, rows: u32, d: u32, u: u32) -> FourRows {
     return FourRows(
-        load_gx(row, rows, d, u),
-        load_gx(row + 1u, rows, d, u),
-        load_gx(row + 2u, rows, d, u),
-        load_gx(row + 3u, rows, d, u),
+        load_start(row, rows, d, u),
+        load_start(row + 1u, rows, d, u),
+        load_start(row + 2u, rows, d, u),
+        load_start(row + 3u, rows, d, u),
     );
 }
 
 fn store_four(row: u32, rows: u32, d: u32, u: u32, sum: FourRows) {
     if (u < params.hidden_size) {
-        store_gx(row, rows, d, u, sum.r0);
-        store_gx(row + 1u, rows, d, u, sum.r1);
-        store_gx(row + 2u, rows, d, u, sum.r2);
-        store_gx(row + 3u, rows, d, u, sum.r3);
+        store(row, rows, d, u, sum.r0);
+        store(row + 1u, rows, d, u, sum.r1);
+        store(row + 2u, rows, d, u, sum.r2);
+        store(row + 3u, rows, d, u, sum.r3);
     }
 }
 
@@ -46,21 +43,21 @@ fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
 }
 
 // Returns the initial value of a sum, or zeros outside the matrix.
-fn load_gx(row: u32, rows: u32, d: u32, u: u32) -> Gates {
+fn load_start(row: u32, rows: u32, d: u32, u: u32) -> Gates {
     if (u >= params.hidden_size || row >= rows) {
         return Gates();
     }
-    return start_of(gx_index(row, d, u), d, u);
+    return start_of(row, d, u);
 }
 
-fn store_gx(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
+fn store(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
     if (row < rows) {
-        gx[gx_index(row, d, u)] = pack_gates(gates);
+        leave(row, d, u, gates);
     }
 }
 
 @compute @workgroup_size(8, 8, 1)
-fn input_product(
+fn tiled_product(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
@@ -76,10 +73,10 @@ fn input_product(
     // Staging of x: an invocation has four rows, whose offsets it looks up once, and every fourth k of the tile.
     let stage_tile = index / 4u;
     let r0 = group.y * TILE_ROWS + stage_tile * 4u;
-    let x0 = x_offset(r0, d);
-    let x1 = x_offset(r0 + 1u, d);
-    let x2 = x_offset(r0 + 2u, d);
-    let x3 = x_offset(r0 + 3u, d);
+    let x0 = operand_start(r0, d);
+    let x1 = operand_start(r0 + 1u, d);
+    let x2 = operand_start(r0 + 2u, d);
+    let x3 = operand_start(r0 + 3u, d);
     // Staging of weights: 16 neighboring invocations read 16 neighboring units, four values of k in turn.
     let stage_unit = group.x * TILE_UNITS + index % TILE_UNITS;
 
@@ -101,7 +98,7 @@ fn input_product(
             let j = base + index / TILE_UNITS;
             var w = Gates();
             if (k0 + j < end_k() && stage_unit < params.hidden_size) {
-                w = weights_at(first_weight(d, stage_unit, chunk.input_size) + (k0 + j) * BLOCK);
+                w = weights_at(first_weight_of(d, stage_unit) + (k0 + j) * BLOCK);
             }
             w_tile[j * TILE_UNITS + index % TILE_UNITS] = w;
         }

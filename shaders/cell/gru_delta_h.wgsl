@@ -1,0 +1,6 @@
+// Needs: `Gates` from cell/gates_3.wgsl; `gates` from the bindings of the role.
+
+// Returns the gradient with respect to gh.
+fn delta_at(at: u32) -> Gates {
+    return gates[at].xyw;
+}

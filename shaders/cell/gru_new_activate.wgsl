@@ -1,0 +1,8 @@
+// The gate of the second product of a GRU whose reset gate acts before it, see cell/gru_new.wgsl.
+//
+// Needs: `InputGates`, `Gates` from cell/; `gates` from backward/recompute.wgsl; `safe_tanh` from base/numeric.wgsl.
+
+// Stores the gate of a unit, element `at`.
+fn activate(at: u32, gx: InputGates, gh: Gates, row: u32, d: u32, u: u32) {
+    gates[at].n = safe_tanh(gx.z + gh);
+}

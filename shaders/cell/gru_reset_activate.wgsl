@@ -1,0 +1,15 @@
+// The gates of the first product of a GRU whose reset gate acts before the second, see cell/gru_reset.wgsl, and the
+// operand of the second.
+//
+// Needs: `params` from base/params.wgsl; `step_of` from base/chunk_rows.wgsl; `InputGates`, `Gates` from cell/; `gates`
+// from backward/recompute.wgsl; `value_at` from operand/h_before.wgsl; `operand_start` from
+// operand/h_of_rows.wgsl; `safe_sigmoid` from
+// base/numeric.wgsl.
+
+// Stores the gates of a unit, element `at`.
+fn activate(at: u32, gx: InputGates, gh: Gates, row: u32, d: u32, u: u32) {
+    let r = safe_sigmoid(gx.x + gh.x);
+    gates[at].r = r;
+    gates[at].z = safe_sigmoid(gx.y + gh.y);
+    gates[at].gated = r * value_at(operand_start(row, d) + u);
+}

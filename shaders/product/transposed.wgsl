@@ -1,0 +1,75 @@
+// The product of gradients of gates with the transposed weights,
+//
+//   sum[row, k] = Σ_u Σ_g W[g, u, k]·δ[row, u, g]
+//
+// A workgroup owns 4·COLUMNS values of k by 4·ROW_TILES rows, and an invocation has four values of k by four rows. The
+// weights are those of the forward: in their blocks of eight units, the eight invocations of x read contiguous memory,
+// each its own unit of a block. SPLIT times eight invocations therefore share a sum, and their parts are added in a
+// fixed order, so that the result is the same on every run.
+//
+// Needs: `params` from base/params.wgsl; `Gates`, `dot_gates`, `delta_at` from cell/; `BLOCK` from weights/blocks.wgsl;
+// `weights_at`, `finish` from the kernel.
+
+override COLUMNS: u32; // of four values of k
+override ROW_TILES: u32; // of four rows
+override SPLIT: u32;
+
+var<workgroup> parts: array<vec4<f32>, 4u * BLOCK * COLUMNS * ROW_TILES * SPLIT>; // [8·SPLIT, tiles, 4 (k)] of four rows
+
+// Returns the scalar product of the gates of a unit in four rows with its weights.
+fn four_dots(w: Gates, d0: Gates, d1: Gates, d2: Gates, d3: Gates) -> vec4<f32> {
+    return vec4<f32>(dot_gates(w, d0), dot_gates(w, d1), dot_gates(w, d2), dot_gates(w, d3));
+}
+
+// Computes the sums of a workgroup and finishes each of them. `rows` holds the starts of this invocation's rows in
+// `gates`; rows and values of k past the last one are clamped, and `finish` discards their sums. `first` is the start
+// of the direction's weights, which have `columns` columns.
+fn transposed_product(local: vec3<u32>, group: vec3<u32>, d: u32, first: u32, columns: u32, rows: vec4<u32>, blocks: u32) {
+    let tile = (local.z % ROW_TILES) * COLUMNS + local.y;
+    let split = local.z / ROW_TILES;
+    let k0 = (group.x * COLUMNS + local.y) * 4u;
+    // The starts of four columns in a block of units.
+    let last = columns - 1u;
+    let k = min(vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u), vec4<u32>(last)) * BLOCK + first + local.x;
+    var sum_0 = vec4<f32>(); // of the first k, in four rows
+    var sum_1 = vec4<f32>();
+    var sum_2 = vec4<f32>();
+    var sum_3 = vec4<f32>();
+    for (var base = 0u; base < blocks; base += SPLIT) {
+        let block = base + split;
+        if (block < blocks) {
+            let at = k + vec4<u32>(block * columns * BLOCK);
+            // The last block may lack units; their weights are 0.
+            let u = min(block * BLOCK + local.x, params.hidden_size - 1u);
+            let d0 = delta_at(rows.x + u);
+            let d1 = delta_at(rows.y + u);
+            let d2 = delta_at(rows.z + u);
+            let d3 = delta_at(rows.w + u);
+            sum_0 += four_dots(weights_at(at.x), d0, d1, d2, d3);
+            sum_1 += four_dots(weights_at(at.y), d0, d1, d2, d3);
+            sum_2 += four_dots(weights_at(at.z), d0, d1, d2, d3);
+            sum_3 += four_dots(weights_at(at.w), d0, d1, d2, d3);
+        }
+    }
+    let tiles = COLUMNS * ROW_TILES;
+    let share = split * BLOCK + local.x;
+    let own = (share * tiles + tile) * 4u;
+    parts[own] = sum_0;
+    parts[own + 1u] = sum_1;
+    parts[own + 2u] = sum_2;
+    parts[own + 3u] = sum_3;
+    workgroupBarrier();
+    // The invocations that shared the sums of a tile share its sixteen values, too.
+    for (var base = 0u; base < 16u; base += SPLIT * BLOCK) {
+        let value = base + share;
+        if (value < 16u) {
+            let column = value / 4u;
+            let row = value % 4u;
+            var sum = 0.0;
+            for (var other = 0u; other < SPLIT * BLOCK; other++) {
+                sum += parts[(other * tiles + tile) * 4u + column][row];
+            }
+            finish(d, (group.y * ROW_TILES + local.z % ROW_TILES) * 4u + row, k0 + column, sum);
+        }
+    }
+}

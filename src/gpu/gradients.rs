@@ -1,0 +1,58 @@
+//! The gradients of packed weights, unpacked: the inverse of the packing in weights.rs.
+
+use crate::config::RecurrentConfig;
+use crate::error::Result;
+use crate::gpu::weights::Matrix;
+use crate::gradients::zero_weights;
+use crate::plan::kernel::WeightArray;
+use crate::precision::Precision;
+use crate::real::Real;
+use crate::weights::LayerWeights;
+use crate::weights::names::ParameterKind;
+
+/// Returns the gradients of the weights of all layers, index layer·D + direction, from the packed ones of each matrix
+/// with its bias, in the order of the layers.
+pub(super) fn unpack<F: Real>(config: &RecurrentConfig, packed: &[Vec<F>]) -> Result<Vec<LayerWeights<F>>> {
+    let mut gradients = zero_weights(config)?;
+    let mut packed = packed.iter();
+    for (layer, gradients) in gradients.chunks_exact_mut(config.directions()).enumerate() {
+        for matrix in Matrix::of_layer(config, layer, Precision::F32) {
+            let bias = match matrix.array {
+                // They follow those of their matrix.
+                WeightArray::BiasIh | WeightArray::BiasHh(_) => continue,
+                WeightArray::Ih => Some(ParameterKind::BiasIh),
+                WeightArray::Hh(_) => Some(ParameterKind::BiasHh),
+                WeightArray::Hr => None,
+            };
+            let Some(packed) = packed.next() else { break };
+            unpack_matrix(&matrix, bias, packed, gradients);
+        }
+    }
+    Ok(gradients)
+}
+
+/// Unpacks `[D, units / block, columns, block, gates]` and, for the bias, `[D, units, gates]`.
+fn unpack_matrix<F: Real>(matrix: &Matrix, bias: Option<ParameterKind>, packed: &[F], gradients: &mut [LayerWeights<F>]) {
+    let &Matrix { columns, units, block, .. } = matrix;
+    let gates = matrix.gates.len();
+    let of_direction = matrix.padded_units() * columns * gates;
+    let (weights, biases) = packed.split_at(of_direction * gradients.len());
+    let of_each = weights.chunks_exact(of_direction).zip(biases.chunks_exact(units * gates));
+    for (gradients, (weights, biases)) in gradients.iter_mut().zip(of_each) {
+        // The row of the parameter that a gate of a unit has.
+        let rows = || (0..gates * units).map(|i| (i / units, i % units, matrix.gates.start * units + i));
+        if let Some(tensor) = gradients.get_mut(matrix.parameter) {
+            for (gate, unit, row) in rows() {
+                let target = &mut tensor.data_mut()[row * columns..(row + 1) * columns];
+                for (k, value) in target.iter_mut().enumerate() {
+                    *value = weights[((unit / block * columns + k) * block + unit % block) * gates + gate];
+                }
+            }
+        }
+        if let Some(tensor) = bias.and_then(|bias| gradients.get_mut(bias)) {
+            for (gate, unit, row) in rows() {
+                tensor.data_mut()[row] = biases[unit * gates + gate];
+            }
+        }
+    }
+}

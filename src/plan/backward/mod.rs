@@ -1,0 +1,175 @@
+//! Writes the program of a backward, which follows a forward that has kept the states of every step.
+//!
+//! ```text
+//! for each layer, from the last
+//!   for each chunk of time steps, from the last     so that gates stay within their budget
+//!     input product, recomputation                  the gates of the whole chunk, unless h is enough
+//!     step, step, …                                 one dispatch per time step from the last, and one more for what
+//!                                                   arrives before the first; with a projection or a second product,
+//!                                                   two per step
+//!     gradients of the weights                      over all rows of the chunk, added to those of later chunks
+//!     gradient of the input                         one dispatch per direction
+//! ```
+//!
+//! Gates are always recomputed, so that gradients have the same bits whatever the memory: it takes two products over
+//! all rows, which keep a whole GPU busy, while most of the time goes into the steps, which do not.
+
+mod arrays;
+mod blocks;
+pub(crate) mod kernel;
+pub(crate) mod shipped;
+pub(crate) mod transposed;
+pub(crate) mod weights;
+mod write;
+
+use crate::call::{Results, Task};
+use crate::config::RecurrentConfig;
+use crate::error::{Error, Result};
+use crate::plan::backward::kernel::BackwardKernel;
+use crate::plan::backward::transposed::TransposedTile;
+use crate::plan::backward::weights::WeightGradient;
+use crate::plan::input_product::InputProductTile;
+use crate::plan::kernel::{Constants, Kernel, Role};
+use crate::plan::limits::{DeviceLimits, exceeded};
+use crate::plan::params::Schedule;
+use crate::plan::program::{Name, Program};
+use crate::plan::{Plan, input_product};
+use crate::precision::Precision;
+use crate::strategy::Strategy;
+
+/// The plan of a forward that keeps the states of every step, and of its backward.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TrainingPlan {
+    pub(crate) forward: Plan,
+    pub(crate) backward: BackwardPlan,
+}
+
+/// The plan of a backward.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BackwardPlan {
+    config: RecurrentConfig,
+    /// That of the forward.
+    task: Task,
+    choice: BackwardChoice,
+    pub(crate) program: Program,
+    schedule: Schedule,
+    submission_work: u64,
+}
+
+/// The kernels of a backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BackwardChoice {
+    input_product: InputProductTile,
+    step: TransposedTile,
+    /// The tile of products over the rows of a chunk.
+    chunk: TransposedTile,
+}
+
+impl BackwardChoice {
+    /// Returns the constants that a kernel is specialized for.
+    fn constants(&self, kernel: Kernel, dropout: bool) -> Constants {
+        let with_dropout = |of_tile: Constants| [vec![("DROPOUT", u32::from(dropout))], of_tile].concat();
+        let Kernel::Backward(kernel) = kernel else { return with_dropout(self.input_product.overrides()) };
+        match kernel {
+            BackwardKernel::Step | BackwardKernel::StepProjected | BackwardKernel::Reset => self.step.overrides(),
+            BackwardKernel::InputGradient => with_dropout(self.chunk.overrides()),
+            BackwardKernel::InputWeights => with_dropout(Vec::new()),
+            BackwardKernel::Recompute
+            | BackwardKernel::Projection
+            | BackwardKernel::RecurrentWeights
+            | BackwardKernel::ProjectionWeights => Vec::new(),
+        }
+    }
+}
+
+/// The inputs that a program is written from.
+#[derive(Clone, Copy)]
+struct Backward<'a> {
+    config: &'a RecurrentConfig,
+    task: &'a Task,
+    choice: &'a BackwardChoice,
+}
+
+impl TrainingPlan {
+    /// Plans both, so that a backward cannot fail for a reason that was known before the forward.
+    pub(crate) fn new(config: &RecurrentConfig, task: Task, limits: &DeviceLimits) -> Result<Self> {
+        // Layers that overlap share an array of outputs, and save time only where a step takes little; steps give the
+        // same bits.
+        let strategy = match task.strategy {
+            Strategy::Sequence => Strategy::Sequence,
+            Strategy::Auto if task.tuned != Some(Strategy::Wavefront) => Strategy::Auto,
+            _ => Strategy::Step,
+        };
+        let task = Task { strategy, all_states: true, results: Results::Training, ..task };
+        let (mut allowed, mut least) = (limits.forward_memory, None);
+        loop {
+            let of_forward = DeviceLimits { forward_memory: allowed, stacked_weights: false, ..*limits };
+            let forward = match (Plan::new(config, Precision::F32, task, &of_forward), least) {
+                // Even the shortest chunks leave too little for the backward.
+                (Err(Error::Limit { .. }), Some(least)) => {
+                    let limit = "the bytes that set_memory_limit allows";
+                    return Err(exceeded("a training pass", limit, least, limits.forward_memory));
+                }
+                (forward, _) => forward?,
+            };
+            let backward = BackwardPlan::new(&forward, limits)?;
+            let plan = Self { forward, backward };
+            let excess = plan.device_bytes().saturating_sub(limits.forward_memory);
+            if excess == 0 {
+                return Ok(plan);
+            }
+            // Shorter chunks of the forward shorten those of the backward.
+            least = Some(plan.device_bytes());
+            allowed = plan.forward.device_bytes().saturating_sub(excess);
+        }
+    }
+
+    /// Returns the bytes of device memory that the pass takes in addition to the weights.
+    pub(crate) fn device_bytes(&self) -> u64 {
+        self.forward.device_bytes().saturating_add(self.backward.own_bytes())
+    }
+}
+
+impl BackwardPlan {
+    /// Plans the backward of a forward that keeps the states of every step.
+    fn new(forward: &Plan, limits: &DeviceLimits) -> Result<Self> {
+        let (config, task) = (&forward.config, &forward.task);
+        let rows = task.state_arrays.tile_batch;
+        let choice = BackwardChoice {
+            input_product: input_product::tile(config, rows, limits),
+            step: transposed::tile(rows, limits),
+            chunk: transposed::tile_of_chunks(limits),
+        };
+        let (schedule, program) =
+            Backward { config, task, choice: &choice }.write(forward.chunk_steps(), limits)?;
+        let submission_work = limits.submission_work;
+        Ok(Self { config: config.clone(), task: *task, choice, program, schedule, submission_work })
+    }
+
+    /// Returns the bytes that the backward takes in addition to what the forward has left.
+    fn own_bytes(&self) -> u64 {
+        self.program.scratch().iter().map(|array| array.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Returns the sizes of the results, in the order of the readback: the gradients of the input, of the initial
+    /// states, and of the packed weights of each layer.
+    pub(crate) fn results(&self) -> impl Iterator<Item = u64> + '_ {
+        self.program.after.iter().filter(|copy| copy.target == Name::Readback).map(|copy| copy.bytes)
+    }
+
+    /// Returns the ends of the submissions, as counts of commands from the start.
+    pub(crate) fn submission_ends(&self) -> Vec<usize> {
+        self.program.submission_ends(self.submission_work)
+    }
+}
+
+/// Returns the roles of the kernels that a backward needs.
+pub(crate) fn roles(config: &RecurrentConfig) -> impl Iterator<Item = Role> {
+    BackwardKernel::of(config).into_iter().map(Role::Backward)
+}
+
+/// Returns the gradients of the weights of all layers, in the order of the results.
+pub(crate) fn weight_gradients(config: &RecurrentConfig) -> impl Iterator<Item = (usize, WeightGradient)> {
+    (0..config.num_layers)
+        .flat_map(|layer| WeightGradient::of_layer(config, layer).into_iter().map(move |gradient| (layer, gradient)))
+}

@@ -1,0 +1,36 @@
+//! The kernels of the backward that ship: all that a plan may dispatch, on any device.
+
+use super::kernel::BackwardKernel;
+use super::{BackwardChoice, transposed};
+use crate::cell_kind::CellKind;
+use crate::plan::input_product::InputProductTile;
+use crate::plan::kernel::{Constants, Kernel, PipelineKey, Sources};
+use crate::precision::Precision;
+
+/// Returns every kernel that the backward of a plan may dispatch.
+pub(crate) fn shipped() -> Vec<PipelineKey> {
+    let mut keys: Vec<PipelineKey> = Vec::new();
+    for (cell, kernel) in CellKind::ALL.into_iter().flat_map(|cell| BackwardKernel::ALL.map(|kernel| (cell, kernel))) {
+        let products = if kernel.is_of(cell) { kernel.products(cell) } else { 0 };
+        for product in 0..products {
+            let kernel = Kernel::Backward(kernel);
+            let sources = Sources { kernel, cell, product, precision: Precision::F32, wavefront: false };
+            for constants in every_constants(kernel) {
+                let key = PipelineKey { sources, constants };
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        }
+    }
+    keys
+}
+
+/// Returns the constants that a kernel may be specialized for, some of them more than once.
+fn every_constants(kernel: Kernel) -> impl Iterator<Item = Constants> {
+    let input_product = InputProductTile::Tiled;
+    let steps = transposed::TILES.map(|step| BackwardChoice { input_product, step, chunk: transposed::MANY_ROWS });
+    let chunks = transposed::CHUNK_TILES.map(|chunk| BackwardChoice { input_product, step: chunk, chunk });
+    let choices = steps.into_iter().chain(chunks);
+    choices.flat_map(move |choice| [false, true].map(|dropout| choice.constants(kernel, dropout)))
+}
