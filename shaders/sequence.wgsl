@@ -10,8 +10,8 @@
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `h_before`, `y_index` from base/rows.wgsl;
 // `Gates`, `store_state` from cell/; `BLOCK` from weights/blocks.wgsl; `h`, `y`, `Pending`, `input_gates`,
-// `load_pending`, `apply_cell`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl; `leave_h`,
-// `leave_padding` from step/leave_h.wgsl.
+// `load_pending`, `apply_cell`, `keep_state`, `first_recurrent_weight`, `weights_at` from step/recurrence.wgsl;
+// `leave_h`, `leave_padding` from step/leave_h.wgsl.
 
 override UNITS: u32; // at least H
 override SPLIT: u32;

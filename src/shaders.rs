@@ -41,8 +41,8 @@ pub fn shaders() -> Vec<Shader> {
 impl Shader {
     fn new(PipelineKey { sources, constants }: &PipelineKey) -> Self {
         let precision = format!("{:?}", sources.precision).to_lowercase();
-        let mut parts =
-            vec![entry_point(sources.kernel).to_owned(), snake_case(&format!("{:?}", sources.cell)), precision];
+        let [kernel, cell] = [format!("{:?}", sources.kernel), format!("{:?}", sources.cell)];
+        let mut parts = vec![snake_case(&kernel), snake_case(&cell), precision];
         if sources.product > 0 {
             parts.push(format!("product{}", sources.product));
         }

@@ -7,8 +7,8 @@
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `row_count`, `is_step`, `gx_index` from base/chunk_rows.wgsl;
 // `drop_out` from base/dropout.wgsl; `Gates`, `Saved` from cell/; `PackedWeights`, `unpack_weights` from weights/;
-// `BLOCK`, `first_weight` from weights/blocks.wgsl; `operand_start` from operand/x_of_rows.wgsl; `ROW_TILES`,
-// `transposed_product` from product/transposed.wgsl.
+// `BLOCK`, `first_weight` from weights/blocks.wgsl; `DROPOUT`, `operand_start` from operand/x_of_rows.wgsl;
+// `COLUMNS`, `ROW_TILES`, `SPLIT`, `transposed_product` from product/transposed.wgsl.
 
 @group(0) @binding(0) var<storage, read> gates: array<Saved>;        // [steps, B, D, H], what has replaced them: δ
 @group(0) @binding(1) var<storage, read> w_ih: array<PackedWeights>; // [D, H / 8, I (k), 8] of G

@@ -1,8 +1,7 @@
 // The gradient of W_hr, see backward/weight_gradient.wgsl; "units" are the values of the projected h, and the operand is
 // o ⊙ tanh(c). There is no bias.
 //
-// Needs: `params` from base/params.wgsl; `row_count` from base/chunk_rows.wgsl; `Gates`, `PackedGates` from
-// cell/gates_1.wgsl.
+// Needs: `params` from base/params.wgsl; `Gates`, `PackedGates` from cell/gates_1.wgsl.
 
 @group(0) @binding(0) var<storage, read> dh_rows: array<f32>;           // [steps, B, D, P]
 @group(0) @binding(1) var<storage, read_write> dw: array<PackedGates>;  // [D, H, P] and, unused, [D, P]

@@ -5,7 +5,7 @@
 // Unlike in the forward, no step waits for another one. The CPU keeps the gates instead.
 //
 // Needs: `params` from base/params.wgsl; `gx_index` from base/chunk_rows.wgsl; `Gates`, `PackedGates`, `unpack_gates`,
-// `PackedInputGates`, `Saved`, `activate` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight`
+// `PackedInputGates`, `unpack_input_gates`, `Saved`, `activate` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight`
 // from weights/blocks.wgsl.
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedInputGates>; // [steps, B, D, H] of G

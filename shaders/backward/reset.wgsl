@@ -8,7 +8,8 @@
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `h_index` from base/rows.wgsl; `step_in_chunk`
 // from base/step.wgsl; `Gates`, `Saved` from cell/; `gates_index`, `gates_rows` from backward/gates.wgsl; `PackedWeights`, `unpack_weights` from weights/; `BLOCK`,
-// `first_weight` from weights/blocks.wgsl; `ROW_TILES`, `transposed_product` from product/transposed.wgsl;
+// `first_weight` from weights/blocks.wgsl; `COLUMNS`, `ROW_TILES`, `SPLIT`,
+// `transposed_product` from product/transposed.wgsl;
 // `h_before_row`, `value_at` from operand/h_before.wgsl; `sigmoid_slope` from base/slopes.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> gates: array<Saved>; // [steps, B, D, H]

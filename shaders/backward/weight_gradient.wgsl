@@ -6,10 +6,10 @@
 // bias. An invocation owns two units by eight columns. Rows are added one by one from the last to the first, whatever
 // the chunks, so that the result does not depend on how time is cut. Padding is never read: it may be NaN.
 //
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `row_count`, `is_step` from base/chunk_rows.wgsl; `Gates`,
-// `PackedGates`, `pack_gates`, `unpack_gates`, `delta_at` from cell/; `FourRows`, `add_products` from
-// product/four_rows.wgsl; `operand_start`, `value_at` from operand/; `dw`, `units`, `columns`, `delta_index`,
-// `weight_index`, `bias_index` from the bindings of the role.
+// Needs: `params`, `enter` from base/params.wgsl; `row_count`, `is_step` from base/chunk_rows.wgsl; `Gates`,
+// `pack_gates`, `unpack_gates` from cell/; `FourRows`, `add_products` from product/four_rows.wgsl; `delta_at`,
+// `operand_start`, `value_at` from cell/ or operand/ or the bindings of the role; `dw`, `units`, `columns`,
+// `delta_index`, `weight_index`, `bias_index` from the bindings of the role.
 
 const TILE_UNITS = 16u;
 const TILE_COLUMNS = 64u;

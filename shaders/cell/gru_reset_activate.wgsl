@@ -1,7 +1,7 @@
 // The gates of the first product of a GRU whose reset gate acts before the second, see cell/gru_reset.wgsl, and the
 // operand of the second.
 //
-// Needs: `params` from base/params.wgsl; `step_of` from base/chunk_rows.wgsl; `InputGates`, `Gates` from cell/; `gates`
+// Needs: `InputGates`, `Gates` from cell/; `gates`
 // from backward/recompute.wgsl; `value_at` from operand/h_before.wgsl; `operand_start` from
 // operand/h_of_rows.wgsl; `safe_sigmoid` from
 // base/numeric.wgsl.

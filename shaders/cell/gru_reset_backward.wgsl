@@ -6,7 +6,8 @@
 // The carry so far is dh ⊙ z; cell/gru_new_backward.wgsl goes on. The CPU twin is cpu/reference/cell/gru.rs.
 //
 // Needs: `h_index` from base/rows.wgsl; `sigmoid_slope`, `tanh_slope` from base/slopes.wgsl; `h_before_row`, `value_at`
-// from operand/h_before.wgsl; `gates`, `gates_index`, `carry` from backward/step.wgsl.
+// from operand/h_before.wgsl; `gates`,
+// `carry` from backward/step.wgsl; `gates_index` from backward/gates.wgsl.
 
 @group(0) @binding(4) var<storage, read> y: array<f32>;   // [T, B, D, P] or [B, T, D, P], by y_stride_*
 @group(0) @binding(5) var<storage, read> h_0: array<f32>; // [L, D, B, P]

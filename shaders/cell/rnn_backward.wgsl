@@ -2,7 +2,8 @@
 // cpu/reference/cell/rnn.rs.
 //
 // Needs: `h_index`, `y_index` from base/rows.wgsl; `through_nonlinearity` from cell/rnn_tanh_backward.wgsl or
-// cell/rnn_relu_backward.wgsl; `gates`, `gates_index`, `carry` from backward/step.wgsl.
+// cell/rnn_relu_backward.wgsl; `gates`,
+// `carry` from backward/step.wgsl; `gates_index` from backward/gates.wgsl.
 
 @group(0) @binding(4) var<storage, read> y: array<f32>; // [T, B, D, P] or [B, T, D, P], by y_stride_*
 

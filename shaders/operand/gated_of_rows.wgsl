@@ -1,6 +1,6 @@
 // The operand of the second product in all rows of a chunk: what the reset gate lets through of h.
 //
-// Needs: `params` from base/params.wgsl; `gx_index` from base/chunk_rows.wgsl; `gates` from the bindings of the role.
+// Needs: `gx_index` from base/chunk_rows.wgsl; `gates` from the bindings of the role.
 
 // Returns the index at which the vector of a row begins.
 fn operand_start(row: u32, d: u32) -> u32 {

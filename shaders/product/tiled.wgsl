@@ -3,9 +3,9 @@
 // four register tiles. Every element sums over k in the same order wherever it lies in a tile, so the result does not
 // depend on how time is cut into chunks.
 //
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `Gates` from cell/; `BLOCK` from weights/blocks.wgsl;
-// `FourRows`, `add_products` from product/four_rows.wgsl; `row_count` from base/chunk_rows.wgsl;
-// `start_of`, `leave`, `operand_start`, `value_at`, `weights_at`, `first_weight_of`, `first_k`, `end_k` from
+// Needs: `params`, `enter` from base/params.wgsl; `Gates` from cell/; `BLOCK` from weights/blocks.wgsl;
+// `FourRows`, `add_products` from product/four_rows.wgsl; `row_count` from base/chunk_rows.wgsl; `operand_start`,
+// `value_at` from operand/; `start_of`, `leave`, `weights_at`, `first_weight_of`, `first_k`, `end_k` from
 // input_product/bindings.wgsl or backward/recompute.wgsl.
 
 const TILE_UNITS = 16u;

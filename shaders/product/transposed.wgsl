@@ -8,7 +8,7 @@
 // fixed order, so that the result is the same on every run.
 //
 // Needs: `params` from base/params.wgsl; `Gates`, `dot_gates`, `delta_at` from cell/; `BLOCK` from weights/blocks.wgsl;
-// `weights_at`, `finish` from the kernel.
+// `weights_at`, `finish` from the bindings of the role.
 
 override COLUMNS: u32; // of four values of k
 override ROW_TILES: u32; // of four rows

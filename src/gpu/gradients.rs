@@ -32,7 +32,12 @@ pub(super) fn unpack<F: Real>(config: &RecurrentConfig, packed: &[Vec<F>]) -> Re
 }
 
 /// Unpacks `[D, units / block, columns, block, gates]` and, for the bias, `[D, units, gates]`.
-fn unpack_matrix<F: Real>(matrix: &Matrix, bias: Option<ParameterKind>, packed: &[F], gradients: &mut [LayerWeights<F>]) {
+fn unpack_matrix<F: Real>(
+    matrix: &Matrix,
+    bias: Option<ParameterKind>,
+    packed: &[F],
+    gradients: &mut [LayerWeights<F>],
+) {
     let &Matrix { columns, units, block, .. } = matrix;
     let gates = matrix.gates.len();
     let of_direction = matrix.padded_units() * columns * gates;

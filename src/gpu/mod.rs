@@ -3,8 +3,8 @@
 pub(crate) mod adapter;
 pub(crate) mod arrays;
 pub(crate) mod context;
-mod guarded;
 mod gradients;
+mod guarded;
 pub(crate) mod instance;
 pub(crate) mod model;
 mod pipeline;

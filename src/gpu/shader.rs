@@ -55,7 +55,9 @@ fn gates(cell: CellKind) -> &'static [File] {
 /// Returns the files of a product's gates and of the cell that it is fused with.
 fn cell(cell: CellKind, product: usize) -> &'static [File] {
     match (cell, product) {
-        (CellKind::Lstm, _) => files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/hand_on_h.wgsl", "cell/lstm.wgsl"],
+        (CellKind::Lstm, _) => {
+            files!["cell/gates_4.wgsl", "cell/one_product.wgsl", "cell/hand_on_h.wgsl", "cell/lstm.wgsl"]
+        }
         (CellKind::Gru, _) => {
             files![
                 "cell/gates_3.wgsl",
@@ -66,20 +68,10 @@ fn cell(cell: CellKind, product: usize) -> &'static [File] {
             ]
         }
         (CellKind::GruResetBefore, 0) => {
-            files![
-                "cell/gates_2.wgsl",
-                "cell/input_gates_3.wgsl",
-                "cell/two_products.wgsl",
-                "cell/gru_reset.wgsl"
-            ]
+            files!["cell/gates_2.wgsl", "cell/input_gates_3.wgsl", "cell/two_products.wgsl", "cell/gru_reset.wgsl"]
         }
         (CellKind::GruResetBefore, _) => {
-            files![
-                "cell/gates_1.wgsl",
-                "cell/input_gates_3.wgsl",
-                "cell/two_products.wgsl",
-                "cell/gru_new.wgsl"
-            ]
+            files!["cell/gates_1.wgsl", "cell/input_gates_3.wgsl", "cell/two_products.wgsl", "cell/gru_new.wgsl"]
         }
         (CellKind::Rnn(Nonlinearity::Tanh), _) => files![
             "cell/gates_1.wgsl",

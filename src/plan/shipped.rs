@@ -61,6 +61,7 @@ mod tests {
     use crate::config::RecurrentConfig;
     use crate::extents::Extents;
     use crate::plan::Plan;
+    use crate::plan::backward::TrainingPlan;
     use crate::plan::kernel::Role;
     use crate::plan::limits::DeviceLimits;
     use crate::plan::tests::limits;
@@ -100,6 +101,9 @@ mod tests {
                     continue;
                 };
                 planned.extend(plan.program.bindings.into_iter().map(|binding| binding.pipeline));
+            }
+            if let Ok(TrainingPlan { backward, .. }) = TrainingPlan::new(config, Task { dropout, ..task }, limits) {
+                planned.extend(backward.program.bindings.into_iter().map(|binding| binding.pipeline));
             }
         }
         planned

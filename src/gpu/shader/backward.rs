@@ -10,7 +10,9 @@ pub(super) fn of_cell(kernel: BackwardKernel, cell: CellKind, product: usize) ->
     let weights = weights(Precision::F32, cell.gates());
     match kernel {
         BackwardKernel::Recompute => vec![of_product(cell, product), weights, saved(cell), recompute(cell, product)],
-        BackwardKernel::Step => vec![of_product(cell, product), weights, saved(cell), delta_h(cell, product), step(cell)],
+        BackwardKernel::Step => {
+            vec![of_product(cell, product), weights, saved(cell), delta_h(cell, product), step(cell)]
+        }
         BackwardKernel::StepProjected => vec![of_product(cell, product), weights, saved(cell), delta_h(cell, product)],
         BackwardKernel::Reset => vec![of_product(cell, 1), weights, saved(cell), delta_h(cell, 1)],
         BackwardKernel::Projection => vec![of_product(cell, product), saved(cell), files!["cell/lstm_backward.wgsl"]],
@@ -105,8 +107,7 @@ const STEP: &[File] = files![
 ];
 
 /// The files of all kernels of the gradients of weights.
-const WEIGHTS: &[File] =
-    files!["base/params.wgsl", "base/rows.wgsl", "base/chunk_rows.wgsl", "product/four_rows.wgsl"];
+const WEIGHTS: &[File] = files!["base/params.wgsl", "base/rows.wgsl", "base/chunk_rows.wgsl", "product/four_rows.wgsl"];
 
 /// Returns the gates of a product of a step.
 fn of_product(cell: CellKind, product: usize) -> &'static [File] {
@@ -163,12 +164,9 @@ fn recompute(cell: CellKind, product: usize) -> &'static [File] {
             "operand/h_of_rows.wgsl",
             "cell/lstm_activate.wgsl"
         ],
-        (CellKind::Gru, _) => files![
-            "cell/one_product.wgsl",
-            "operand/h_before.wgsl",
-            "operand/h_of_rows.wgsl",
-            "cell/gru_activate.wgsl"
-        ],
+        (CellKind::Gru, _) => {
+            files!["cell/one_product.wgsl", "operand/h_before.wgsl", "operand/h_of_rows.wgsl", "cell/gru_activate.wgsl"]
+        }
         (CellKind::GruResetBefore, 0) => files![
             "cell/input_gates_3.wgsl",
             "operand/h_before.wgsl",

@@ -99,7 +99,9 @@ fn bindings_are_those_of_the_rust_side() {
         assert!(unused.is_empty() || hands_on, "{sources:?}: {unused:?} are bound but not used");
         let mut expected: Vec<_> = sources.parameters().enumerate().collect();
         // A second product may need nothing of the call.
-        expected.retain(|parameter| sources.product == 0 || params.contains(parameter) || *parameter != (1, Parameter::Call));
+        expected.retain(|parameter| {
+            sources.product == 0 || params.contains(parameter) || *parameter != (1, Parameter::Call)
+        });
         assert_eq!(params, expected, "{sources:?}");
         let blocks = params.iter().filter(|(_, parameter)| matches!(parameter, Parameter::Block(_))).count();
         assert_eq!(blocks, sources.block_count());
@@ -355,14 +357,18 @@ fn needs(text: &str) -> Vec<(String, String)> {
     needs.split(';').flat_map(of_entry).collect()
 }
 
-/// Returns true if `file` is one that `from` stands for. A folder stands for any of its files, and each role has one
-/// file of bindings, or two with the operand of a step.
+/// Returns true if `file` is one that `from` stands for. A folder stands for any of its files. Each role of the forward
+/// has one file of bindings, or two with the operand of a step; each kernel of the backward declares its own, apart from
+/// those that only some cells need.
 fn is_from(file: &str, from: &str) -> bool {
     const BINDINGS: [&str; 3] = ["input_product/bindings.wgsl", "step/recurrence.wgsl", "step/projection.wgsl"];
-    match from {
-        "the bindings of the role" => BINDINGS.contains(&file) || file.starts_with("operand/"),
-        _ => from.split(" or ").any(|from| file == from || (from.ends_with('/') && file.starts_with(from))),
-    }
+    from.split(" or ").any(|from| match from {
+        "the bindings of the role" => {
+            let backward = file.starts_with("backward/") || file.ends_with("_backward.wgsl");
+            BINDINGS.contains(&file) || file.starts_with("operand/") || backward
+        }
+        _ => file == from || (from.ends_with('/') && file.starts_with(from)),
+    })
 }
 
 #[test]

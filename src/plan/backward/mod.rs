@@ -140,8 +140,7 @@ impl BackwardPlan {
             step: transposed::tile(rows, limits),
             chunk: transposed::tile_of_chunks(limits),
         };
-        let (schedule, program) =
-            Backward { config, task, choice: &choice }.write(forward.chunk_steps(), limits)?;
+        let (schedule, program) = Backward { config, task, choice: &choice }.write(forward.chunk_steps(), limits)?;
         let submission_work = limits.submission_work;
         Ok(Self { config: config.clone(), task: *task, choice, program, schedule, submission_work })
     }

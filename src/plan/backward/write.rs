@@ -85,7 +85,8 @@ impl Backward<'_> {
     ) -> Result<()> {
         let Self { config, choice, task } = self;
         let (batch, directions, hidden) = (task.extents.batch, config.directions(), config.hidden_size);
-        let (steps, width, features) = (schedule.steps_in(chunk), config.recurrent_size(), config.layer_input_size(layer));
+        let (steps, width, features) =
+            (schedule.steps_in(chunk), config.recurrent_size(), config.layer_input_size(layer));
         let rows = steps * batch;
         let block = |number| schedule.params.chunk_offset(layer, chunk, number);
         let whole = |binding, number, groups, work| Dispatch {
@@ -178,8 +179,7 @@ impl Kernels {
         });
         let weights = weights.collect();
         let input_gradient = of(BackwardKernel::InputGradient, 0);
-        let input_product =
-            recomputes.then(|| add(backward.binding(choice.input_product.kernel(), 0, layer)));
+        let input_product = recomputes.then(|| add(backward.binding(choice.input_product.kernel(), 0, layer)));
         Self { input_product, recompute, step, second, weights, input_gradient }
     }
 }
