@@ -127,6 +127,7 @@ pub use optim::rule::{Adam, AdamW, Rule, Sgd};
 pub use optim::step::Step;
 pub use packed::PackedSequence;
 pub use plan::Plan as GpuPlan;
+pub use plan::backward::TrainingPlan;
 pub use precision::Precision;
 pub use real::Real;
 pub use request::Request;

@@ -5,7 +5,7 @@
 // Unlike in the forward, no step waits for another one. The CPU keeps the gates instead.
 //
 // Needs: `params` from base/params.wgsl; `gx_index` from base/chunk_rows.wgsl; `Gates`, `PackedGates`, `unpack_gates`,
-// `PackedInputGates`, `unpack_input_gates`, `Saved`, `activate` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight`
+// `PackedInputGates`, `unpack_input_gates`, `Saved`, `before_product`, `activate` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight`
 // from weights/blocks.wgsl.
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedInputGates>; // [steps, B, D, H] of G
@@ -33,11 +33,12 @@ fn first_weight_of(d: u32, u: u32) -> u32 {
     return first_weight(d, u, params.recurrent_size);
 }
 
+// Returns the initial value of a sum: what the product is added to.
 fn start_of(row: u32, d: u32, u: u32) -> Gates {
-    return unpack_gates(b_hh[d * params.hidden_size + u]);
+    let bias = unpack_gates(b_hh[d * params.hidden_size + u]);
+    return before_product(unpack_input_gates(gx[gx_index(row, d, u)]), bias);
 }
 
-fn leave(row: u32, d: u32, u: u32, gh: Gates) {
-    let at = gx_index(row, d, u);
-    activate(at, unpack_input_gates(gx[at]), gh, row, d, u);
+fn leave(row: u32, d: u32, u: u32, sum: Gates) {
+    activate(gx_index(row, d, u), sum, row, d, u);
 }

@@ -2,7 +2,12 @@
 //
 // Needs: `InputGates`, `Gates` from cell/; `gates` from backward/recompute.wgsl; `safe_tanh` from base/numeric.wgsl.
 
+// Returns what W_hh·(r ⊙ h) is added to.
+fn before_product(gx: InputGates, bias: Gates) -> Gates {
+    return gx.z + bias;
+}
+
 // Stores the gate of a unit, element `at`.
-fn activate(at: u32, gx: InputGates, gh: Gates, row: u32, d: u32, u: u32) {
-    gates[at].n = safe_tanh(gx.z + gh);
+fn activate(at: u32, sum: Gates, row: u32, d: u32, u: u32) {
+    gates[at].n = safe_tanh(sum);
 }

@@ -6,10 +6,15 @@
 // operand/h_of_rows.wgsl; `safe_sigmoid` from
 // base/numeric.wgsl.
 
+// Returns what W_hh·h is added to.
+fn before_product(gx: InputGates, bias: Gates) -> Gates {
+    return gx.xy + bias;
+}
+
 // Stores the gates of a unit, element `at`.
-fn activate(at: u32, gx: InputGates, gh: Gates, row: u32, d: u32, u: u32) {
-    let r = safe_sigmoid(gx.x + gh.x);
+fn activate(at: u32, sum: Gates, row: u32, d: u32, u: u32) {
+    let r = safe_sigmoid(sum.x);
     gates[at].r = r;
-    gates[at].z = safe_sigmoid(gx.y + gh.y);
+    gates[at].z = safe_sigmoid(sum.y);
     gates[at].gated = r * value_at(operand_start(row, d) + u);
 }

@@ -26,12 +26,22 @@ fn load_four(row: u32, rows: u32, d: u32, u: u32) -> FourRows {
     );
 }
 
-fn store_four(row: u32, rows: u32, d: u32, u: u32, sum: FourRows) {
-    if (u < params.hidden_size) {
-        store(row, rows, d, u, sum.r0);
-        store(row + 1u, rows, d, u, sum.r1);
-        store(row + 2u, rows, d, u, sum.r2);
-        store(row + 3u, rows, d, u, sum.r3);
+// Stores four rows in a loop that compilers do not unroll: what becomes of a sum may take many instructions, and
+// computed for all rows at once, it takes more registers than there are.
+fn store_four(first: u32, rows: u32, d: u32, u: u32, sum: FourRows) {
+    if (u >= params.hidden_size) {
+        return;
+    }
+    for (var row = first; row < min(first + 4u, rows); row++) {
+        var of_row = sum.r0;
+        if (row == first + 1u) {
+            of_row = sum.r1;
+        } else if (row == first + 2u) {
+            of_row = sum.r2;
+        } else if (row == first + 3u) {
+            of_row = sum.r3;
+        }
+        leave(row, d, u, of_row);
     }
 }
 
@@ -48,12 +58,6 @@ fn load_start(row: u32, rows: u32, d: u32, u: u32) -> Gates {
         return Gates();
     }
     return start_of(row, d, u);
-}
-
-fn store(row: u32, rows: u32, d: u32, u: u32, gates: Gates) {
-    if (row < rows) {
-        leave(row, d, u, gates);
-    }
 }
 
 @compute @workgroup_size(8, 8, 1)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::blocking::Wait;
 use crate::call::Task;
-use crate::device::Device;
+use crate::device::{Device, needs_gpu};
 use crate::dropout::Training;
 #[cfg(doc)]
 use crate::error::Error;
@@ -18,6 +18,7 @@ use crate::layer::plan::Plan;
 use crate::mode::Mode;
 use crate::model::{Asked, Engine, PlacedModel};
 use crate::options::Options;
+use crate::plan::backward::TrainingPlan;
 use crate::real::Real;
 use crate::request::Request;
 use crate::strategy::Strategy;
@@ -125,7 +126,8 @@ impl<K: Kind, F: Real> Placed<K, F> {
     }
 
     /// Limits the device memory that a forward may take in addition to the weights, in bytes as counted by
-    /// [`Plan::device_bytes`]. Less memory means fewer steps at a time for the input product, and the same bits.
+    /// [`Plan::device_bytes`], or a training pass, as counted by [`TrainingPlan::device_bytes`]. Less memory means fewer
+    /// steps at a time for the products over many steps, and the same bits.
     /// Without a limit, that product takes at most 64 MiB, or one step if that is larger. Up to four sets of buffers,
     /// each within the limit, are kept for later calls. A call whose shape does not fit is rejected with
     /// [`Error::Limit`].
@@ -221,6 +223,18 @@ impl<K: Kind, F: Real> Placed<K, F> {
                 Ok(Plan::Gpu(model.plan_forward(task)?.into()))
             }
         }
+    }
+
+    /// Returns what a training pass with T = `time_steps` and B = `batch` will do on a GPU.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the device cannot hold it; [`Error::Unsupported`] on the CPU.
+    pub fn plan_training(&self, time_steps: usize, batch: usize) -> Result<TrainingPlan> {
+        let Engine::Gpu(model) = &self.model().engine else {
+            return Err(needs_gpu("a plan of training"));
+        };
+        let extents = Extents::batched(&self.config().0, time_steps, batch);
+        model.plan_training(Task { dropout: self.drops_out(), ..Task::forward(extents) })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Counts of things, in words.
+//! Counts of things and bytes, in words.
 
 use std::fmt;
 
@@ -16,5 +16,16 @@ impl fmt::Display for Count {
             "s"
         };
         write!(f, "{count} {what}{plural}")
+    }
+}
+
+/// Bytes of memory, in words.
+pub(super) struct Bytes(pub(super) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KIB: f64 = 1024.0;
+        let kib = self.0 as f64 / KIB;
+        if kib < KIB { write!(f, "{kib:.2} KiB") } else { write!(f, "{:.2} MiB", kib / KIB) }
     }
 }

@@ -2,20 +2,9 @@
 
 use std::fmt;
 
-use crate::plan::count::Count;
+use crate::plan::count::{Bytes, Count};
 use crate::plan::program::Name;
 use crate::plan::{GX_BUDGET, Plan};
-
-/// Bytes of memory, in words.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const KIB: f64 = 1024.0;
-        let kib = self.0 as f64 / KIB;
-        if kib < KIB { write!(f, "{kib:.2} KiB") } else { write!(f, "{:.2} MiB", kib / KIB) }
-    }
-}
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

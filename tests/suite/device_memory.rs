@@ -1,6 +1,9 @@
 //! Memory on the device: forwards and streams keep to its limit, and warm calls allocate nothing.
 
-use wgpu_rnn::{Device, Error, GpuOptions, Gru, GruConfig, Lstm, LstmConfig, Mode, Strategy, Tensor, wgpu};
+use wgpu_rnn::{
+    Config, Device, Error, GpuOptions, Gru, GruConfig, Kind, Layer, Lstm, LstmConfig, Mode, RnnConfig, Strategy,
+    Tensor, wgpu,
+};
 
 use crate::support::{bits, gpu, uniform};
 
@@ -61,6 +64,38 @@ fn a_forward_after_warm_up_creates_nothing() {
         model.forward(&uniform(&[60, 9, 5], 2), None).unwrap();
         assert_eq!(bytes_on(&device), before, "training: {training}");
     }
+}
+
+/// A training pass takes the bytes that its plan tells, and the next ones of the shape take nothing more.
+#[test]
+fn a_training_pass_takes_the_bytes_of_its_plan() {
+    fn check<K: Kind>(config: Config<K>, t: usize, b: usize) {
+        // Counts of a device include those of other tests, so that each shape has its own.
+        let device = Device::gpu(&GpuOptions::new()).unwrap();
+        let model = Layer::<K>::random(config, 1).unwrap().to(&device).unwrap();
+        let Some(before) = bytes_on(&device) else { return };
+        let plan = model.plan_training(t, b).unwrap();
+        let x = uniform(&[t, b, model.config().input_size()], 2);
+        for pass in 0..3 {
+            let dy = uniform(&[t, b, model.config().directions() * model.config().recurrent_size()], 3);
+            model.forward_train(&x, None).unwrap().backward(&dy, None).unwrap();
+            let taken = bytes_on(&device).unwrap() - before;
+            // A driver rounds each of some thirty buffers up, mostly to 16 or 64 bytes.
+            let expected = plan.device_bytes()..=plan.device_bytes() + 30 * 64;
+            let name = format!("pass {pass} of {} over T = {t}, B = {b}: {plan}", model.config());
+            assert!(expected.contains(&taken), "{name}: {taken} bytes instead of {}", plan.device_bytes());
+        }
+    }
+    if gpu().is_none() {
+        return;
+    }
+    for (t, b) in [(1, 1), (7, 3), (50, 16)] {
+        check(LstmConfig::new(5, 24), t, b);
+        check(GruConfig::new(5, 24).with_num_layers(3).with_bidirectional(true), t, b);
+        check(RnnConfig::new(5, 24).with_num_layers(2), t, b);
+        check(LstmConfig::new(5, 24).with_num_layers(4).with_proj_size(7).with_bidirectional(true), t, b);
+    }
+    check(GruConfig::new(3, 40).with_reset_after(false), 20, 9);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod golden;
 mod gradient_properties;
 mod gradients;
 mod gradients_example;
+mod gradients_on_gpu;
 mod idioms;
 mod infer;
 mod lengths;

@@ -22,12 +22,15 @@ pub(crate) mod transposed;
 pub(crate) mod weights;
 mod write;
 
+use std::fmt;
+
 use crate::call::{Results, Task};
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 use crate::plan::backward::kernel::BackwardKernel;
 use crate::plan::backward::transposed::TransposedTile;
 use crate::plan::backward::weights::WeightGradient;
+use crate::plan::count::{Bytes, Count};
 use crate::plan::input_product::InputProductTile;
 use crate::plan::kernel::{Constants, Kernel, Role};
 use crate::plan::limits::{DeviceLimits, exceeded};
@@ -37,9 +40,12 @@ use crate::plan::{Plan, input_product};
 use crate::precision::Precision;
 use crate::strategy::Strategy;
 
-/// The plan of a forward that keeps the states of every step, and of its backward.
+/// The plan of a training pass of one shape on a GPU: a forward that keeps the states of every step, and its backward.
+///
+/// [`Placed::plan_training`](crate::Placed::plan_training) returns it. The [`Display`](fmt::Display) form is for people,
+/// on one line.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TrainingPlan {
+pub struct TrainingPlan {
     pub(crate) forward: Plan,
     pub(crate) backward: BackwardPlan,
 }
@@ -124,9 +130,43 @@ impl TrainingPlan {
         }
     }
 
-    /// Returns the bytes of device memory that the pass takes in addition to the weights.
-    pub(crate) fn device_bytes(&self) -> u64 {
+    /// Returns the plan of the forward.
+    pub fn forward(&self) -> &Plan {
+        &self.forward
+    }
+
+    /// Returns the bytes of device memory that a pass between host arrays takes in addition to the weights. What the
+    /// forward leaves for the backward, the outputs of all layers and c of every step, stays until the pass is over.
+    pub fn device_bytes(&self) -> u64 {
         self.forward.device_bytes().saturating_add(self.backward.own_bytes())
+    }
+
+    /// Returns the number of dispatches of the backward: for each layer one per time step (two with a projection or a
+    /// second product), and about a dozen per time chunk.
+    pub fn backward_dispatch_count(&self) -> usize {
+        self.backward.program.dispatch_count()
+    }
+
+    /// Returns the most time steps whose gates the backward recomputes at a time.
+    pub fn backward_chunk_steps(&self) -> usize {
+        self.backward.schedule.chunk_steps
+    }
+}
+
+/// Writes both halves: the forward as [`Plan`] does, and the backward's chunks, dispatches and memory.
+impl fmt::Display for TrainingPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backward = &self.backward;
+        write!(
+            f,
+            "forward: {}; backward: {} in {}, {} in {}; {} on the device",
+            self.forward,
+            Count(self.forward.task.extents.time_steps, "step"),
+            Count(backward.schedule.chunks(), "chunk"),
+            Count(self.backward_dispatch_count(), "dispatch"),
+            Count(backward.submission_ends().len(), "submission"),
+            Bytes(self.device_bytes()),
+        )
     }
 }
 
