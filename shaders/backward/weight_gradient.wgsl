@@ -6,11 +6,15 @@
 // bias. An invocation owns two units by eight columns. Rows are added one by one from the last to the first, whatever
 // the chunks, so that the result does not depend on how time is cut. Padding is never read: it may be NaN.
 //
-// Needs: `params`, `enter` from base/params.wgsl; `row_count`, `is_step` from base/chunk_rows.wgsl; `Gates`,
+// Where that would keep only a part of a GPU busy, PARTS workgroups share a tile: each adds every PARTSth step to a
+// gradient of its own, and backward/sum_parts.wgsl adds those up.
+//
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `row_count`, `is_step` from base/chunk_rows.wgsl; `Gates`,
 // `pack_gates`, `unpack_gates` from cell/; `FourRows`, `add_products` from product/four_rows.wgsl; `delta_at`,
 // `operand_start`, `value_at` from cell/ or operand/ or the bindings of the role; `dw`, `units`, `columns`,
 // `delta_index`, `weight_index`, `bias_index` from the bindings of the role.
 
+override PARTS: u32;
 const TILE_UNITS = 16u;
 const TILE_COLUMNS = 64u;
 const TILE_ROWS = 16u;
@@ -27,9 +31,24 @@ fn operand_at(start: u32, k: u32) -> f32 {
     return select(0.0, 1.0, k == columns());
 }
 
+// The part that a workgroup adds to.
+var<private> part: u32;
+
 // Returns the index in `dw` of the gradient of a unit at a column.
 fn gradient_index(d: u32, u: u32, k: u32) -> u32 {
-    return select(bias_index(d, u), weight_index(d, u, k), k < columns());
+    let size = bias_index(params.directions, 0u);
+    return part * size + select(bias_index(d, u), weight_index(d, u, k), k < columns());
+}
+
+// Returns row number `number` of the part, counted from its last; a row past the first step has no place in the chunk.
+fn row_of(number: u32) -> u32 {
+    let last = chunk.first_step + chunk.steps - 1u;
+    // The steps between the part's last one and that of the chunk.
+    let after = (last % PARTS + PARTS - part) % PARTS + number / params.batch * PARTS;
+    if (after >= chunk.steps) {
+        return row_count();
+    }
+    return (chunk.steps - 1u - after) * params.batch + params.batch - 1u - number % params.batch;
 }
 
 fn exists(u: u32, k: u32) -> bool {
@@ -66,7 +85,8 @@ fn weight_gradient(
     @builtin(local_invocation_index) index: u32,
     @builtin(workgroup_id) group: vec3<u32>,
 ) {
-    let d = enter(group.z);
+    let d = enter(group.z % params.directions);
+    part = group.z / params.directions;
     // Neighboring invocations own neighboring units.
     let u_a = group.x * TILE_UNITS + local.x;
     let u_b = u_a + 8u;
@@ -82,14 +102,13 @@ fn weight_gradient(
     var a_1 = load_four(d, u_a, k_1);
     var b_0 = load_four(d, u_b, k_0);
     var b_1 = load_four(d, u_b, k_1);
-    // Rows are numbered from the last.
     let first = params.chunks[0].k_first;
-    let end = params.chunks[0].k_end;
+    let end = min(params.chunks[0].k_end, (params.chunks[0].steps + PARTS - 1u) / PARTS * params.batch);
     for (var base = first; base < end; base += TILE_ROWS) {
         for (var more = 0u; more < TILE_ROWS; more += 4u) {
             let j = more + index / COLUMN_TILES;
             let number = base + j;
-            let row = row_count() - 1u - min(number, row_count() - 1u);
+            let row = row_of(number);
             var values = vec4<f32>();
             var of_unit = Gates();
             if (number < end && is_step(row)) {

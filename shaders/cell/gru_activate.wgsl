@@ -4,8 +4,8 @@
 // base/numeric.wgsl.
 
 // Returns what W_hh·h is added to: gx_n comes later, as the reset gate does not act on it.
-fn before_product(gx: InputGates, bias: Gates) -> Gates {
-    return vec3<f32>(gx.xy + bias.xy, bias.z);
+fn before_product(of_x: InputGates, bias: Gates) -> Gates {
+    return vec3<f32>(of_x.xy + bias.xy, bias.z);
 }
 
 // Stores the gates of a unit, element `at`.

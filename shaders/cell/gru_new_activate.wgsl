@@ -3,8 +3,8 @@
 // Needs: `InputGates`, `Gates` from cell/; `gates` from backward/recompute.wgsl; `safe_tanh` from base/numeric.wgsl.
 
 // Returns what W_hh·(r ⊙ h) is added to.
-fn before_product(gx: InputGates, bias: Gates) -> Gates {
-    return gx.z + bias;
+fn before_product(of_x: InputGates, bias: Gates) -> Gates {
+    return of_x.z + bias;
 }
 
 // Stores the gate of a unit, element `at`.

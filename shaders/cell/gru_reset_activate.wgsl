@@ -7,8 +7,8 @@
 // base/numeric.wgsl.
 
 // Returns what W_hh·h is added to.
-fn before_product(gx: InputGates, bias: Gates) -> Gates {
-    return gx.xy + bias;
+fn before_product(of_x: InputGates, bias: Gates) -> Gates {
+    return of_x.xy + bias;
 }
 
 // Stores the gates of a unit, element `at`.

@@ -4,8 +4,8 @@
 // base/numeric.wgsl.
 
 // Returns what W_hh·h is added to.
-fn before_product(gx: InputGates, bias: Gates) -> Gates {
-    return gx + bias;
+fn before_product(of_x: InputGates, bias: Gates) -> Gates {
+    return of_x + bias;
 }
 
 // Stores the gates of a unit, element `at`.

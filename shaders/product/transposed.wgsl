@@ -14,7 +14,9 @@ override COLUMNS: u32; // of four values of k
 override ROW_TILES: u32; // of four rows
 override SPLIT: u32;
 
-var<workgroup> parts: array<vec4<f32>, 4u * BLOCK * COLUMNS * ROW_TILES * SPLIT>; // [8·SPLIT, tiles, 4 (k)] of four rows
+// [8·SPLIT, tiles, 4 (k)] of four rows
+var<workgroup> parts: array<vec4<f32>, 4u * BLOCK * COLUMNS * ROW_TILES * SPLIT>;
+var<workgroup> sums: array<f32, 16u * COLUMNS * ROW_TILES * ((SPLIT + 1u) / 2u)>; // [tiles, 16, adders]
 
 // Returns the scalar product of the gates of a unit in four rows with its weights.
 fn four_dots(w: Gates, d0: Gates, d1: Gates, d2: Gates, d3: Gates) -> vec4<f32> {
@@ -59,17 +61,25 @@ fn transposed_product(local: vec3<u32>, group: vec3<u32>, d: u32, first: u32, co
     parts[own + 2u] = sum_2;
     parts[own + 3u] = sum_3;
     workgroupBarrier();
-    // The invocations that shared the sums of a tile share its sixteen values, too.
-    for (var base = 0u; base < 16u; base += SPLIT * BLOCK) {
-        let value = base + share;
-        if (value < 16u) {
-            let column = value / 4u;
-            let row = value % 4u;
-            var sum = 0.0;
-            for (var other = 0u; other < SPLIT * BLOCK; other++) {
-                sum += parts[(other * tiles + tile) * 4u + column][row];
-            }
-            finish(d, (group.y * ROW_TILES + local.z % ROW_TILES) * 4u + row, k0 + column, sum);
+    // The invocations that shared the sums of a tile share its sixteen values, too, in two stages: in one, adding the
+    // parts of a value would take longer than the product of a small layer. First, each adds at most sixteen parts.
+    let adders = (SPLIT + 1u) / 2u;
+    let values = min(SPLIT * BLOCK, 16u);
+    let adder = share / values;
+    for (var value = share % values; value < 16u; value += values) {
+        var sum = 0.0;
+        for (var other = adder; other < SPLIT * BLOCK; other += adders) {
+            sum += parts[(other * tiles + tile) * 4u + value / 4u][value % 4u];
         }
+        sums[(tile * 16u + value) * adders + adder] = sum;
+    }
+    workgroupBarrier();
+    for (var value = share; value < 16u; value += SPLIT * BLOCK) {
+        var sum = 0.0;
+        for (var other = 0u; other < adders; other++) {
+            sum += sums[(tile * 16u + value) * adders + other];
+        }
+        let row = (group.y * ROW_TILES + local.z % ROW_TILES) * 4u + value % 4u;
+        finish(d, row, k0 + value / 4u, sum);
     }
 }

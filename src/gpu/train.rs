@@ -158,3 +158,6 @@ impl Training {
         transfer::read_back(gpu, &self.arrays.get(Name::Readback)?.buffer, submission, wait, &sizes).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(shipped.difference(&planned).collect::<Vec<_>>(), Vec::<&PipelineKey>::new());
     }
 
-    const HIDDEN: [usize; 8] = [7, 30, 64, 100, 256, 500, 1000, 2048];
+    const HIDDEN: [usize; 9] = [7, 30, 64, 100, 256, 500, 700, 1000, 2048];
 
     fn planned_for(config: &RecurrentConfig, batch: usize, limits: &DeviceLimits) -> HashSet<PipelineKey> {
         let mut planned = HashSet::new();

@@ -22,6 +22,7 @@ pub(super) fn of_cell(kernel: BackwardKernel, cell: CellKind, product: usize) ->
         BackwardKernel::InputWeights => vec![gates(cell), saved(cell), delta_x(cell)],
         BackwardKernel::InputGradient => vec![gates(cell), weights, saved(cell), delta_x(cell)],
         BackwardKernel::ProjectionWeights => vec![files!["cell/gates_1.wgsl"]],
+        BackwardKernel::SumParts => Vec::new(),
     }
 }
 
@@ -78,6 +79,7 @@ pub(super) fn of_kernel(kernel: BackwardKernel) -> [&'static [File]; 2] {
         BackwardKernel::ProjectionWeights => {
             [WEIGHTS, files!["backward/projection_weights.wgsl", "backward/weight_gradient.wgsl"]]
         }
+        BackwardKernel::SumParts => [&[], files!["backward/sum_parts.wgsl"]],
         BackwardKernel::InputGradient => [
             files![
                 "base/params.wgsl",

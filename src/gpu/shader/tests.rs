@@ -98,13 +98,12 @@ fn bindings_are_those_of_the_rust_side() {
         let hands_on = sources.cell.products().len() > 1;
         assert!(unused.is_empty() || hands_on, "{sources:?}: {unused:?} are bound but not used");
         let mut expected: Vec<_> = sources.parameters().enumerate().collect();
-        // A second product may need nothing of the call.
-        expected.retain(|parameter| {
-            sources.product == 0 || params.contains(parameter) || *parameter != (1, Parameter::Call)
-        });
+        // Some kernels of the backward need nothing of the call, or of the chunk.
+        expected.retain(|parameter| params.contains(parameter) || !matches!(sources.kernel, Kernel::Backward(_)));
         assert_eq!(params, expected, "{sources:?}");
         let blocks = params.iter().filter(|(_, parameter)| matches!(parameter, Parameter::Block(_))).count();
-        assert_eq!(blocks, sources.block_count());
+        let reads_none = sources.kernel == Kernel::Backward(BackwardKernel::SumParts);
+        assert_eq!(blocks, if reads_none { 0 } else { sources.block_count() });
     }
 }
 
@@ -125,7 +124,8 @@ fn parameter_blocks_are_laid_out_as_in_rust() {
     ];
     for (Sources { kernel, .. }, module) in parsed() {
         for (name, size, fields) in &rust {
-            if *name == "Step" && !kernel.is_of_one_step() {
+            let reads_none = kernel == Kernel::Backward(BackwardKernel::SumParts);
+            if reads_none || *name == "Step" && !kernel.is_of_one_step() {
                 continue;
             }
             let Some((_, ty)) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)) else {
@@ -183,6 +183,9 @@ fn tile_constants_are_those_of_the_plan() {
                 assert_eq!(constant(&module, "TILE_ROWS"), weights::TILE_ROWS);
                 assert_eq!(module.entry_points[0].workgroup_size, weights::WORKGROUP);
             }
+            Kernel::Backward(BackwardKernel::SumParts) => {
+                assert_eq!(module.entry_points[0].workgroup_size, [weights::SUM_INVOCATIONS, 1, 1]);
+            }
             Kernel::Backward(_) => {}
         }
     }
@@ -195,6 +198,7 @@ fn blocks_of_units_are_those_of_the_host() {
         Kernel::Projection,
         Kernel::Backward(BackwardKernel::Projection),
         Kernel::Backward(BackwardKernel::ProjectionWeights),
+        Kernel::Backward(BackwardKernel::SumParts),
     ];
     for (_, module) in parsed().filter(|(sources, _)| !no_blocks.contains(&sources.kernel)) {
         assert_eq!(constant(&module, "BLOCK"), crate::plan::WEIGHT_BLOCK);
@@ -282,7 +286,10 @@ fn check_packing(sources: Sources, module: &naga::Module) {
     }
     let expected = match kernel.role() {
         Role::InputProduct | Role::Recurrence | Role::Backward(BackwardKernel::Recompute) => 4,
-        Role::Projection | Role::Backward(BackwardKernel::Projection | BackwardKernel::ProjectionWeights) => 0,
+        Role::Projection
+        | Role::Backward(BackwardKernel::Projection | BackwardKernel::ProjectionWeights | BackwardKernel::SumParts) => {
+            0
+        }
         // The recurrent weights, the input weights, or the rows in workgroup memory.
         Role::Backward(_) => 1,
     };

@@ -2,7 +2,6 @@
 
 use super::Backward;
 use super::kernel::BackwardKernel;
-use super::weight_gradients;
 use crate::plan::forward::bytes_of;
 use crate::plan::program::{Array, Copy, Name, Owner};
 
@@ -23,9 +22,9 @@ impl Backward<'_> {
         for state in 0..config.cell.states().len() {
             add(Name::StateGradient(state), self.state_bytes(state));
         }
-        for (layer, gradient) in weight_gradients(config) {
+        for (layer, gradient) in self.weight_gradients() {
             let name = Name::WeightGradient { array: gradient.array, layer };
-            add(name, gradient.bytes(config.directions()));
+            add(name, gradient.bytes(config.directions()).saturating_mul(gradient.parts as u64));
         }
         let results = self.results().map(|(_, bytes)| bytes).fold(0, u64::saturating_add);
         add(Name::Readback, results);
@@ -62,7 +61,7 @@ impl Backward<'_> {
         let Self { config, task, .. } = self;
         let input = bytes_of(&[task.extents.time_steps, task.extents.batch, config.input_size]);
         let states = (0..config.cell.states().len()).map(move |s| (Name::StateGradient(s), self.state_bytes(s)));
-        let weights = weight_gradients(config).map(move |(layer, gradient)| {
+        let weights = self.weight_gradients().map(move |(layer, gradient)| {
             (Name::WeightGradient { array: gradient.array, layer }, gradient.bytes(config.directions()))
         });
         [(Name::InputGradient, input)].into_iter().chain(states).chain(weights)

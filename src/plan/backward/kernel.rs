@@ -22,11 +22,13 @@ pub(crate) enum BackwardKernel {
     RecurrentWeights,
     /// The gradient of W_hr.
     ProjectionWeights,
+    /// The sum of the parts of a gradient of weights.
+    SumParts,
     InputGradient,
 }
 
 impl BackwardKernel {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Recompute,
         Self::Step,
         Self::StepProjected,
@@ -35,12 +37,13 @@ impl BackwardKernel {
         Self::InputWeights,
         Self::RecurrentWeights,
         Self::ProjectionWeights,
+        Self::SumParts,
         Self::InputGradient,
     ];
 
     /// Returns the kernels that a model needs.
     pub(crate) fn of(config: &RecurrentConfig) -> Vec<Self> {
-        let mut kernels = vec![Self::InputWeights, Self::RecurrentWeights, Self::InputGradient];
+        let mut kernels = vec![Self::InputWeights, Self::RecurrentWeights, Self::SumParts, Self::InputGradient];
         if Self::recomputes(config.cell) {
             kernels.push(Self::Recompute);
         }
@@ -65,7 +68,7 @@ impl BackwardKernel {
             Self::Recompute => Self::recomputes(cell),
             Self::StepProjected | Self::Projection | Self::ProjectionWeights => cell.projects(),
             Self::Reset => cell.products().len() > 1,
-            Self::Step | Self::InputWeights | Self::RecurrentWeights | Self::InputGradient => true,
+            Self::Step | Self::InputWeights | Self::RecurrentWeights | Self::SumParts | Self::InputGradient => true,
         }
     }
 
@@ -92,6 +95,7 @@ impl BackwardKernel {
             Self::InputWeights => "the gradient of the input weights",
             Self::RecurrentWeights => "the gradient of the recurrent weights",
             Self::ProjectionWeights => "the gradient of the projection's weights",
+            Self::SumParts => "the sum of the parts of a gradient",
             Self::InputGradient => "the gradient of the input",
         }
     }
@@ -104,6 +108,7 @@ impl BackwardKernel {
             Self::Reset => "backward_reset",
             Self::Projection => "backward_projection",
             Self::InputWeights | Self::RecurrentWeights | Self::ProjectionWeights => "weight_gradient",
+            Self::SumParts => "sum_parts",
             Self::InputGradient => "input_gradient",
         }
     }
@@ -126,6 +131,7 @@ impl BackwardKernel {
             Self::Projection => vec![ReadWrite, Read, Read, ReadWrite, ReadWrite, Read],
             Self::InputWeights | Self::ProjectionWeights => vec![Read, ReadWrite, Read],
             Self::RecurrentWeights => vec![Read, ReadWrite, Read, Read],
+            Self::SumParts => vec![ReadWrite],
             Self::InputGradient => vec![Read, Read, ReadWrite],
         }
     }

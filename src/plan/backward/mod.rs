@@ -69,21 +69,22 @@ struct BackwardChoice {
     step: TransposedTile,
     /// The tile of products over the rows of a chunk.
     chunk: TransposedTile,
+    /// True on a software adapter.
+    software: bool,
 }
 
 impl BackwardChoice {
     /// Returns the constants that a kernel is specialized for.
-    fn constants(&self, kernel: Kernel, dropout: bool) -> Constants {
+    fn constants(&self, kernel: Kernel, parts: usize, dropout: bool) -> Constants {
         let with_dropout = |of_tile: Constants| [vec![("DROPOUT", u32::from(dropout))], of_tile].concat();
+        let parts = vec![("PARTS", parts as u32)];
         let Kernel::Backward(kernel) = kernel else { return with_dropout(self.input_product.overrides()) };
         match kernel {
             BackwardKernel::Step | BackwardKernel::StepProjected | BackwardKernel::Reset => self.step.overrides(),
             BackwardKernel::InputGradient => with_dropout(self.chunk.overrides()),
-            BackwardKernel::InputWeights => with_dropout(Vec::new()),
-            BackwardKernel::Recompute
-            | BackwardKernel::Projection
-            | BackwardKernel::RecurrentWeights
-            | BackwardKernel::ProjectionWeights => Vec::new(),
+            BackwardKernel::InputWeights => with_dropout(parts),
+            BackwardKernel::RecurrentWeights | BackwardKernel::ProjectionWeights | BackwardKernel::SumParts => parts,
+            BackwardKernel::Recompute | BackwardKernel::Projection => Vec::new(),
         }
     }
 }
@@ -94,6 +95,19 @@ struct Backward<'a> {
     config: &'a RecurrentConfig,
     task: &'a Task,
     choice: &'a BackwardChoice,
+}
+
+impl<'a> Backward<'a> {
+    /// Returns the gradients of the weights of a layer.
+    fn weights_of(self, layer: usize) -> Vec<WeightGradient> {
+        WeightGradient::of_layer(self.config, layer, self.choice.software)
+    }
+
+    /// Returns the gradients of the weights of all layers, in the order of the results.
+    fn weight_gradients(self) -> impl Iterator<Item = (usize, WeightGradient)> + use<'a> {
+        let layers = 0..self.config.num_layers;
+        layers.flat_map(move |layer| self.weights_of(layer).into_iter().map(move |gradient| (layer, gradient)))
+    }
 }
 
 impl TrainingPlan {
@@ -179,6 +193,7 @@ impl BackwardPlan {
             input_product: input_product::tile(config, rows, limits),
             step: transposed::tile(rows, limits),
             chunk: transposed::tile_of_chunks(limits),
+            software: limits.software,
         };
         let (schedule, program) = Backward { config, task, choice: &choice }.write(forward.chunk_steps(), limits)?;
         let submission_work = limits.submission_work;
@@ -205,10 +220,4 @@ impl BackwardPlan {
 /// Returns the roles of the kernels that a backward needs.
 pub(crate) fn roles(config: &RecurrentConfig) -> impl Iterator<Item = Role> {
     BackwardKernel::of(config).into_iter().map(Role::Backward)
-}
-
-/// Returns the gradients of the weights of all layers, in the order of the results.
-pub(crate) fn weight_gradients(config: &RecurrentConfig) -> impl Iterator<Item = (usize, WeightGradient)> {
-    (0..config.num_layers)
-        .flat_map(|layer| WeightGradient::of_layer(config, layer).into_iter().map(move |gradient| (layer, gradient)))
 }

@@ -1,7 +1,7 @@
 //! The kernels of the backward that ship: all that a plan may dispatch, on any device.
 
 use super::kernel::BackwardKernel;
-use super::{BackwardChoice, transposed};
+use super::{BackwardChoice, transposed, weights};
 use crate::cell_kind::CellKind;
 use crate::plan::input_product::InputProductTile;
 use crate::plan::kernel::{Constants, Kernel, PipelineKey, Sources};
@@ -29,8 +29,13 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
 /// Returns the constants that a kernel may be specialized for, some of them more than once.
 fn every_constants(kernel: Kernel) -> impl Iterator<Item = Constants> {
     let input_product = InputProductTile::Tiled;
-    let steps = transposed::TILES.map(|step| BackwardChoice { input_product, step, chunk: transposed::MANY_ROWS });
-    let chunks = transposed::CHUNK_TILES.map(|chunk| BackwardChoice { input_product, step: chunk, chunk });
+    let of = |step, chunk| BackwardChoice { input_product, step, chunk, software: false };
+    let steps = transposed::TILES.map(|step| of(step, transposed::MANY_ROWS));
+    let chunks = transposed::CHUNK_TILES.map(|chunk| of(chunk, chunk));
     let choices = steps.into_iter().chain(chunks);
-    choices.flat_map(move |choice| [false, true].map(|dropout| choice.constants(kernel, dropout)))
+    // One part needs no sum.
+    let first = usize::from(kernel == Kernel::Backward(BackwardKernel::SumParts));
+    let parts = (first..=weights::MAX_PARTS.ilog2() as usize).map(|power| 1 << power);
+    let all = parts.flat_map(|parts| [false, true].map(|dropout| (parts, dropout)));
+    choices.flat_map(move |choice| all.clone().map(move |(parts, dropout)| choice.constants(kernel, parts, dropout)))
 }

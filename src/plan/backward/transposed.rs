@@ -22,8 +22,8 @@ const OWN: usize = 4;
 pub(crate) const TILES: [TransposedTile; 4] = [FEW_ROWS, SEVERAL_ROWS, MANY_ROWS, SOFTWARE];
 
 const FEW_ROWS: TransposedTile = TransposedTile { columns: 1, row_tiles: 1, split: 16 };
-const SEVERAL_ROWS: TransposedTile = TransposedTile { columns: 2, row_tiles: 2, split: 4 };
-pub(super) const MANY_ROWS: TransposedTile = TransposedTile { columns: 4, row_tiles: 2, split: 2 };
+const SEVERAL_ROWS: TransposedTile = TransposedTile { columns: 1, row_tiles: 2, split: 8 };
+pub(super) const MANY_ROWS: TransposedTile = TransposedTile { columns: 2, row_tiles: 4, split: 2 };
 /// A software adapter runs the invocations of a workgroup in turn and gains nothing from sharing a sum.
 const SOFTWARE: TransposedTile = TransposedTile { columns: 4, row_tiles: 2, split: 1 };
 
@@ -71,7 +71,9 @@ impl TransposedTile {
     /// Checks a product with `columns` values and `rows` rows.
     pub(super) fn check(self, what: &str, columns: usize, rows: usize, limits: &DeviceLimits) -> Result<()> {
         let invocations: u64 = self.workgroup().iter().map(|&n| u64::from(n)).product();
-        let storage = invocations * (OWN * OWN * size_of::<f32>()) as u64;
+        // Its own sums, and those that it adds for others.
+        let floats = OWN * OWN + if self.split == 1 { 2 } else { 1 };
+        let storage = invocations * (floats * size_of::<f32>()) as u64;
         limits.workgroup(what, self.workgroup(), storage)?;
         limits.groups(what, columns.div_ceil(self.columns()) as u64)?;
         limits.groups(what, rows.div_ceil(self.rows()) as u64)

@@ -14,6 +14,9 @@ pub(crate) const TILE_ROWS: usize = 16;
 /// The shader's workgroup size.
 pub(crate) const WORKGROUP: [u32; 3] = [8, 8, 1];
 
+/// The invocations of a workgroup that sums parts.
+pub(crate) const SUM_INVOCATIONS: u32 = 256;
+
 /// The most rows of one dispatch: a driver may end loops after 65,535 iterations.
 pub(crate) const MAX_ROWS: usize = 16_384;
 
@@ -26,14 +29,27 @@ pub(crate) struct WeightGradient {
     pub(super) columns: usize,
     gates: usize,
     block: usize,
+    /// The number of gradients, one after another, that are added up in the end.
+    pub(super) parts: usize,
 }
 
+/// The number of workgroups that keep a large GPU busy, of which each compute unit takes several.
+const GROUPS: usize = 1024;
+/// The most parts of a gradient, which bounds the memory that they take.
+pub(super) const MAX_PARTS: usize = 16;
+
 impl WeightGradient {
-    /// Returns the gradients of a layer.
-    pub(crate) fn of_layer(config: &RecurrentConfig, layer: usize) -> Vec<Self> {
+    /// Returns the gradients of a layer. A software adapter runs workgroups in turn, so that one part is enough.
+    pub(crate) fn of_layer(config: &RecurrentConfig, layer: usize, software: bool) -> Vec<Self> {
+        let with_parts = |gradient: Self| {
+            let groups = gradient.groups(config.directions()).iter().map(|&n| n as usize).product::<usize>();
+            let wanted = (GROUPS / groups.max(1)).clamp(1, MAX_PARTS);
+            // A power of two, so that few kernels serve all sizes.
+            Self { parts: if software { 1 } else { 1 << wanted.ilog2() }, ..gradient }
+        };
         let of_gates = |array, columns, gates| {
             let (units, block) = (config.hidden_size, WEIGHT_BLOCK);
-            Self { array, units, columns, gates, block }
+            with_parts(Self { array, units, columns, gates, block, parts: 1 })
         };
         let mut all = vec![of_gates(WeightArray::Ih, config.layer_input_size(layer), config.cell.gates())];
         for (product, gates) in config.cell.products().iter().enumerate() {
@@ -41,11 +57,13 @@ impl WeightGradient {
         }
         if config.is_projected() {
             let units = config.recurrent_size();
-            all.push(Self { array: WeightArray::Hr, units, columns: config.hidden_size, gates: 1, block: units });
+            let (array, columns) = (WeightArray::Hr, config.hidden_size);
+            all.push(with_parts(Self { array, units, columns, gates: 1, block: units, parts: 1 }));
         }
         all
     }
 
+    /// Returns the bytes of one part, which is the result.
     pub(crate) fn bytes(&self, directions: usize) -> u64 {
         let units = self.units.next_multiple_of(self.block);
         let weights = saturating_product(&[units, self.columns, self.gates].map(|n| n as u64));
@@ -56,12 +74,20 @@ impl WeightGradient {
     pub(super) fn groups(&self, directions: usize) -> [u32; 3] {
         // The bias is one more column.
         let columns = (self.columns + 1).div_ceil(TILE_COLUMNS);
-        [self.units.div_ceil(TILE_UNITS) as u32, columns as u32, directions as u32]
+        [self.units.div_ceil(TILE_UNITS) as u32, columns as u32, (directions * self.parts) as u32]
+    }
+
+    /// Returns the grid of the sum of the parts.
+    pub(super) fn sum_groups(&self, directions: usize, limits: &DeviceLimits) -> [u32; 3] {
+        let groups = (self.bytes(directions) / size_of::<f32>() as u64).div_ceil(SUM_INVOCATIONS.into());
+        let line = u64::from(limits.groups_per_dimension).min(groups).max(1);
+        [line as u32, groups.div_ceil(line) as u32, 1]
     }
 
     pub(super) fn check(&self, what: &str, limits: &DeviceLimits) -> Result<()> {
         let floats = TILE_ROWS * (TILE_COLUMNS + TILE_UNITS * self.gates.next_power_of_two());
         limits.workgroup(what, WORKGROUP, (floats * size_of::<f32>()) as u64)?;
+        limits.workgroup(what, [SUM_INVOCATIONS, 1, 1], 0)?;
         limits.groups(what, self.units.div_ceil(TILE_UNITS) as u64)?;
         limits.groups(what, (self.columns + 1).div_ceil(TILE_COLUMNS) as u64)
     }

@@ -1,13 +1,13 @@
 //! Writes the bindings and the dispatches of a backward.
 
+use super::Backward;
 use super::kernel::BackwardKernel;
 use super::weights::{self, WeightGradient};
-use super::{Backward, weight_gradients};
 use crate::error::Result;
 use crate::plan::forward::{product_flops, product_work};
 use crate::plan::input_product;
 use crate::plan::kernel::{Kernel, PipelineKey, Sources, WeightArray};
-use crate::plan::limits::DeviceLimits;
+use crate::plan::limits::{DeviceLimits, WORK_PER_BYTE, WORK_PER_DISPATCH};
 use crate::plan::params::{ParamsLayout, Schedule};
 use crate::plan::program::{self, Array, Binding, Dispatch, Name, Owner, Program};
 use crate::plan::{GX_BUDGET, MAX_CHUNK_STEPS, projection};
@@ -30,7 +30,7 @@ impl Backward<'_> {
         let step_stride = params.step_stride();
         let mut program = Program::default();
         (program.arrays, program.step_stride, program.after) = (arrays, step_stride, self.after());
-        for (layer, gradient) in weight_gradients(self.config) {
+        for (layer, gradient) in self.weight_gradients() {
             program.clear(Name::WeightGradient { array: gradient.array, layer })?;
         }
         for layer in (0..self.config.num_layers).rev() {
@@ -39,6 +39,7 @@ impl Backward<'_> {
             for chunk in (0..schedule.chunks()).rev() {
                 self.write_chunk(&kernels, &schedule, layer, chunk, &mut program)?;
             }
+            program.repeat(1, kernels.sums(self.config.directions(), limits))?;
         }
         Ok((schedule, program))
     }
@@ -62,7 +63,7 @@ impl Backward<'_> {
         let (batch, width) = (task.extents.batch, config.recurrent_size());
         choice.step.check(BackwardKernel::Step.name(), width, batch, limits)?;
         choice.chunk.check(BackwardKernel::InputGradient.name(), config.widest_input(), batch, limits)?;
-        for (_, gradient) in weight_gradients(config) {
+        for (_, gradient) in self.weight_gradients() {
             gradient.check(BackwardKernel::InputWeights.name(), limits)?;
         }
         if BackwardKernel::recomputes(config.cell) {
@@ -125,11 +126,12 @@ impl Backward<'_> {
         program.repeat(steps, [first].into_iter().chain(second))?;
         let step_offset = schedule.params.step_offset(schedule.chunk_steps);
         program.repeat(1, [Dispatch { step_offset, ..first }])?;
-        for (gradient, binding) in &kernels.weights {
+        for &WeightKernels { gradient, binding, .. } in &kernels.weights {
             let groups = gradient.groups(directions);
-            let slices = weights::slices(rows).enumerate().map(|(slice, (first, end))| {
-                let work = product_work(config, end - first, gradient.columns);
-                whole(*binding, self.first_row_slice() + slice, groups, work)
+            let rows_of_part = steps.div_ceil(gradient.parts) * batch;
+            let slices = weights::slices(rows_of_part).enumerate().map(|(slice, (first, end))| {
+                let work = product_work(config, (end - first) * gradient.parts, gradient.columns);
+                whole(binding, self.first_row_slice() + slice, groups, work)
             });
             program.repeat(1, slices)?;
         }
@@ -148,8 +150,16 @@ struct Kernels {
     step: usize,
     /// The kernel that follows a step: its second product, or the projection.
     second: Option<usize>,
-    weights: Vec<(WeightGradient, usize)>,
+    weights: Vec<WeightKernels>,
     input_gradient: usize,
+}
+
+/// The bindings of a gradient of weights.
+struct WeightKernels {
+    gradient: WeightGradient,
+    binding: usize,
+    /// The sum of its parts, if there are several.
+    sum: Option<usize>,
 }
 
 impl Kernels {
@@ -160,7 +170,7 @@ impl Kernels {
             bindings.push(binding);
             bindings.len() - 1
         };
-        let mut of = |kernel, product| add(backward.binding(Kernel::Backward(kernel), product, layer));
+        let mut of = |kernel, product| add(backward.binding(Kernel::Backward(kernel), product, layer, None));
         let recomputes = BackwardKernel::recomputes(config.cell);
         let products = if recomputes { config.cell.products().len() } else { 0 };
         let recompute = (0..products).map(|product| of(BackwardKernel::Recompute, product)).collect();
@@ -169,37 +179,51 @@ impl Kernels {
             false => (BackwardKernel::Step, (config.cell.products().len() > 1).then_some(BackwardKernel::Reset)),
         };
         let (step, second) = (of(step, 0), second.map(|kernel| of(kernel, 0)));
-        let weights = WeightGradient::of_layer(config, layer).into_iter().map(|gradient| {
+        let input_gradient = of(BackwardKernel::InputGradient, 0);
+        let input_product = recomputes.then(|| add(backward.binding(choice.input_product.kernel(), 0, layer, None)));
+        let weights = backward.weights_of(layer).into_iter().map(|gradient| {
             let (kernel, product) = match gradient.array {
                 WeightArray::Hh(product) => (BackwardKernel::RecurrentWeights, product),
                 WeightArray::Hr => (BackwardKernel::ProjectionWeights, 0),
                 _ => (BackwardKernel::InputWeights, 0),
             };
-            (gradient, of(kernel, product))
+            let mut of =
+                |kernel, product| add(backward.binding(Kernel::Backward(kernel), product, layer, Some(&gradient)));
+            let binding = of(kernel, product);
+            WeightKernels { gradient, binding, sum: (gradient.parts > 1).then(|| of(BackwardKernel::SumParts, 0)) }
         });
         let weights = weights.collect();
-        let input_gradient = of(BackwardKernel::InputGradient, 0);
-        let input_product = recomputes.then(|| add(backward.binding(choice.input_product.kernel(), 0, layer)));
         Self { input_product, recompute, step, second, weights, input_gradient }
+    }
+
+    /// Returns the dispatches that sum the parts of the gradients of weights.
+    fn sums(&self, directions: usize, limits: &DeviceLimits) -> impl Iterator<Item = Dispatch> {
+        self.weights.iter().filter_map(move |&WeightKernels { gradient, sum, .. }| {
+            let (groups, work) = (gradient.sum_groups(directions, limits), gradient.bytes(directions) * WORK_PER_BYTE);
+            let work = work * gradient.parts as u64 + WORK_PER_DISPATCH;
+            sum.map(|binding| Dispatch { binding, chunk_offset: 0, step_offset: 0, groups, work })
+        })
     }
 }
 
 impl Backward<'_> {
     /// Returns a kernel with the arrays that it binds.
-    fn binding(self, kernel: Kernel, product: usize, layer: usize) -> Binding {
+    fn binding(self, kernel: Kernel, product: usize, layer: usize, gradient: Option<&WeightGradient>) -> Binding {
         let (config, cell) = (self.config, self.config.cell);
         let sources = Sources { kernel, cell, product, precision: Precision::F32, wavefront: false };
         let access = sources.storage_access();
-        let names = self.names(kernel, product, layer);
+        let names = self.names(kernel, layer, product, gradient);
         debug_assert_eq!(names.len(), access.len(), "{config}: {kernel:?}");
-        let constants = self.choice.constants(kernel, self.task.dropout);
+        let parts = gradient.map_or(1, |gradient| gradient.parts);
+        let constants = self.choice.constants(kernel, parts, self.task.dropout);
         Binding { pipeline: PipelineKey { sources, constants }, storage: names.into_iter().zip(access).collect() }
     }
 
     /// Returns the arrays that a kernel binds, in order.
-    fn names(self, kernel: Kernel, product: usize, layer: usize) -> Vec<Name> {
+    fn names(self, kernel: Kernel, layer: usize, product: usize, gradient: Option<&WeightGradient>) -> Vec<Name> {
         let of_layer = |array| Name::Weights { array, layer };
-        let gradient = |array| Name::WeightGradient { array, layer };
+        let array = gradient.map_or(WeightArray::Ih, |gradient| gradient.array);
+        let gradient = Name::WeightGradient { array, layer };
         let (x, y, h_0) = (self.input_of(layer), self.output_of(layer), Name::InitialState(0));
         let Kernel::Backward(kernel) = kernel else {
             return vec![x, of_layer(WeightArray::Ih), of_layer(WeightArray::BiasIh), Name::Gx];
@@ -235,9 +259,10 @@ impl Backward<'_> {
                 Name::StateGradient(1),
                 Name::State(1),
             ],
-            BackwardKernel::InputWeights => vec![Name::Gates, gradient(WeightArray::Ih), x],
-            BackwardKernel::RecurrentWeights => vec![Name::Gates, gradient(WeightArray::Hh(product)), y, h_0],
-            BackwardKernel::ProjectionWeights => vec![Name::DhRows, gradient(WeightArray::Hr), Name::Projected],
+            BackwardKernel::InputWeights => vec![Name::Gates, gradient, x],
+            BackwardKernel::RecurrentWeights => vec![Name::Gates, gradient, y, h_0],
+            BackwardKernel::ProjectionWeights => vec![Name::DhRows, gradient, Name::Projected],
+            BackwardKernel::SumParts => vec![gradient],
             BackwardKernel::InputGradient => {
                 vec![Name::Gates, of_layer(WeightArray::Ih), self.input_gradient_of(layer)]
             }
