@@ -16,7 +16,6 @@ override SPLIT: u32;
 
 // [8·SPLIT, tiles, 4 (k)] of four rows
 var<workgroup> parts: array<vec4<f32>, 4u * BLOCK * COLUMNS * ROW_TILES * SPLIT>;
-var<workgroup> sums: array<f32, 16u * COLUMNS * ROW_TILES * ((SPLIT + 1u) / 2u)>; // [tiles, 16, adders]
 
 // Returns the scalar product of the gates of a unit in four rows with its weights.
 fn four_dots(w: Gates, d0: Gates, d1: Gates, d2: Gates, d3: Gates) -> vec4<f32> {
@@ -61,25 +60,35 @@ fn transposed_product(local: vec3<u32>, group: vec3<u32>, d: u32, first: u32, co
     parts[own + 2u] = sum_2;
     parts[own + 3u] = sum_3;
     workgroupBarrier();
-    // The invocations that shared the sums of a tile share its sixteen values, too, in two stages: in one, adding the
-    // parts of a value would take longer than the product of a small layer. First, each adds at most sixteen parts.
-    let adders = (SPLIT + 1u) / 2u;
-    let values = min(SPLIT * BLOCK, 16u);
-    let adder = share / values;
-    for (var value = share % values; value < 16u; value += values) {
-        var sum = 0.0;
-        for (var other = adder; other < SPLIT * BLOCK; other += adders) {
-            sum += parts[(other * tiles + tile) * 4u + value / 4u][value % 4u];
+    // The invocations that shared the sums of a tile share its sixteen values, too.
+    let row = (group.y * ROW_TILES + local.z % ROW_TILES) * 4u;
+    if (SPLIT == 1u) {
+        for (var value = share; value < 16u; value += BLOCK) {
+            finish(d, row + value % 4u, k0 + value / 4u, sum_parts(tile, value, 0u, 1u));
         }
-        sums[(tile * 16u + value) * adders + adder] = sum;
+        return;
     }
+    // In two stages: in one, adding the parts of a value would take longer than the product of a small layer. First,
+    // each invocation adds sixteen parts.
+    let adders = SPLIT / 2u;
+    let sum = sum_parts(tile, share % 16u, share / 16u, adders);
     workgroupBarrier();
-    for (var value = share; value < 16u; value += SPLIT * BLOCK) {
-        var sum = 0.0;
-        for (var other = 0u; other < adders; other++) {
-            sum += sums[(tile * 16u + value) * adders + other];
+    parts[share * tiles + tile].x = sum;
+    workgroupBarrier();
+    if (share < 16u) {
+        var value = 0.0;
+        for (var adder = 0u; adder < adders; adder++) {
+            value += parts[(adder * 16u + share) * tiles + tile].x;
         }
-        let row = (group.y * ROW_TILES + local.z % ROW_TILES) * 4u + value % 4u;
-        finish(d, row, k0 + value / 4u, sum);
+        finish(d, row + share % 4u, k0 + share / 4u, value);
     }
+}
+
+// Returns the sum of every `stride`th part of a value of a tile, from `first` on.
+fn sum_parts(tile: u32, value: u32, first: u32, stride: u32) -> f32 {
+    var sum = 0.0;
+    for (var share = first; share < SPLIT * BLOCK; share += stride) {
+        sum += parts[(share * COLUMNS * ROW_TILES + tile) * 4u + value / 4u][value % 4u];
+    }
+    return sum;
 }

@@ -30,8 +30,9 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
 fn every_constants(kernel: Kernel) -> impl Iterator<Item = Constants> {
     let input_product = InputProductTile::Tiled;
     let of = |step, chunk| BackwardChoice { input_product, step, chunk, software: false };
-    let steps = transposed::TILES.map(|step| of(step, transposed::MANY_ROWS));
-    let chunks = transposed::CHUNK_TILES.map(|chunk| of(chunk, chunk));
+    let [chunk, _] = transposed::CHUNK_TILES;
+    let steps = transposed::TILES.map(|step| of(step, chunk));
+    let chunks = transposed::CHUNK_TILES.map(|chunk| of(transposed::TILES[0], chunk));
     let choices = steps.into_iter().chain(chunks);
     // One part needs no sum.
     let first = usize::from(kernel == Kernel::Backward(BackwardKernel::SumParts));

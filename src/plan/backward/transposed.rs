@@ -19,30 +19,31 @@ const OWN: usize = 4;
 
 /// Every tile that [`tile`] chooses from. The fewer rows there are, the more invocations share a sum, so that few rows
 /// keep a GPU busy as well; the more there are, the more of them share what is read of the weights.
-pub(crate) const TILES: [TransposedTile; 4] = [FEW_ROWS, SEVERAL_ROWS, MANY_ROWS, SOFTWARE];
+pub(super) const TILES: [TransposedTile; 3] = [FEW_ROWS, MANY_ROWS, SOFTWARE];
 
 const FEW_ROWS: TransposedTile = TransposedTile { columns: 1, row_tiles: 1, split: 16 };
-const SEVERAL_ROWS: TransposedTile = TransposedTile { columns: 1, row_tiles: 2, split: 8 };
-pub(super) const MANY_ROWS: TransposedTile = TransposedTile { columns: 2, row_tiles: 4, split: 2 };
+const MANY_ROWS: TransposedTile = TransposedTile { columns: 2, row_tiles: 4, split: 4 };
 /// A software adapter runs the invocations of a workgroup in turn and gains nothing from sharing a sum.
 const SOFTWARE: TransposedTile = TransposedTile { columns: 4, row_tiles: 2, split: 1 };
 
+/// Every tile that [`tile_of_chunks`] chooses from.
+pub(super) const CHUNK_TILES: [TransposedTile; 2] = [CHUNK, SOFTWARE];
+
+/// A tile that shares everything but sums.
+const CHUNK: TransposedTile = TransposedTile { columns: 4, row_tiles: 4, split: 1 };
+
 /// Returns the tile for a batch. It must not depend on T, or results would depend on how a sequence is cut.
-pub(crate) fn tile(batch: usize, limits: &DeviceLimits) -> TransposedTile {
+pub(super) fn tile(batch: usize, limits: &DeviceLimits) -> TransposedTile {
     match batch {
         _ if limits.software => SOFTWARE,
-        0..=4 => FEW_ROWS,
-        5..=16 => SEVERAL_ROWS,
+        0..=16 => FEW_ROWS,
         _ => MANY_ROWS,
     }
 }
 
-/// Every tile that [`tile_of_chunks`] chooses from.
-pub(super) const CHUNK_TILES: [TransposedTile; 2] = [MANY_ROWS, SOFTWARE];
-
 /// Returns the tile for the rows of whole chunks, of which there are mostly many.
-pub(crate) fn tile_of_chunks(limits: &DeviceLimits) -> TransposedTile {
-    if limits.software { SOFTWARE } else { MANY_ROWS }
+pub(super) fn tile_of_chunks(limits: &DeviceLimits) -> TransposedTile {
+    if limits.software { SOFTWARE } else { CHUNK }
 }
 
 impl TransposedTile {
@@ -71,9 +72,7 @@ impl TransposedTile {
     /// Checks a product with `columns` values and `rows` rows.
     pub(super) fn check(self, what: &str, columns: usize, rows: usize, limits: &DeviceLimits) -> Result<()> {
         let invocations: u64 = self.workgroup().iter().map(|&n| u64::from(n)).product();
-        // Its own sums, and those that it adds for others.
-        let floats = OWN * OWN + if self.split == 1 { 2 } else { 1 };
-        let storage = invocations * (floats * size_of::<f32>()) as u64;
+        let storage = invocations * (OWN * OWN * size_of::<f32>()) as u64;
         limits.workgroup(what, self.workgroup(), storage)?;
         limits.groups(what, columns.div_ceil(self.columns()) as u64)?;
         limits.groups(what, rows.div_ceil(self.rows()) as u64)
