@@ -2,7 +2,7 @@
 //!
 //! | in the file | what |
 //! |---|---|
-//! | `embedding.weight`, `layer.*`, `head.*` | the weights, by PyTorch's names |
+//! | `model.{weight}` | the weights: `model.embedding.weight` and so on |
 //! | `{weight}.exp_avg`, `{weight}.exp_avg_sq` | the optimiser's, which also has metadata `{weight}.step` |
 //! | `state.h`, `state.c` | the state that the next window continues from |
 //! | `record.losses`, `record.bits` | the losses of all steps so far; the step and the bits of each measurement |
@@ -20,6 +20,10 @@ use wgpu_rnn::{AdamW, Device, GruKind, Kind, LstmKind, LstmState, Optimizer, Ten
 use crate::model::Model;
 use crate::settings::Settings;
 use crate::train::{Record, Training};
+
+/// The names of the weights begin with this. Without it, a layer would take the optimiser's arrays for weights of its own
+/// in excess of those that it has.
+const PREFIX: &str = "model.";
 
 /// A kind of layer whose state can be written to a file.
 pub trait Stateful: Kind {
@@ -67,7 +71,8 @@ impl<K: Stateful> Training<K> {
         let bits: Vec<f32> = self.record.bits.iter().flat_map(|&(step, bits)| [step as f32, bits]).collect();
         let bits = Tensor::new([self.record.bits.len(), 2], bits)?;
 
-        let mut tensors = self.model.tensors();
+        let weights = self.model.tensors().into_iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor));
+        let mut tensors: Vec<(String, &Tensor)> = weights.collect();
         tensors.extend(moments.iter().map(|(name, tensor)| (name.clone(), tensor)));
         tensors.extend([("record.losses".to_owned(), &losses), ("record.bits".to_owned(), &bits)]);
         let state = self.state.iter().flat_map(K::tensors_of);
@@ -80,7 +85,7 @@ impl<K: Stateful> Training<K> {
         let file = TensorFile::open(path)?;
         let damaged = |what: &str| format!("{}: no checkpoint, it has no {what}", path.display());
         let tensor = |name: &str| -> Result<Tensor> { file.tensor(name)?.with_context(|| damaged(name)) };
-        let model = Model::load(&settings, &file, device).with_context(|| path.display().to_string())?;
+        let model = Model::load(&settings, &file, PREFIX, device).with_context(|| path.display().to_string())?;
         let masks = file.metadata().get("masks").with_context(|| damaged("masks"))?;
         model.train(); // before it there is nothing to count
         model.layer().set_mask_count(masks.parse().with_context(|| damaged("number of masks"))?);

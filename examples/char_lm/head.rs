@@ -7,10 +7,10 @@
 //! of W   = δᵀ · y        of b = Σ over the rows of δ        of y = δ · W
 //! ```
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ndarray::{Array2, ArrayView2, Axis};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Tensor, TensorFile};
+use wgpu_rnn::Tensor;
 
 use crate::random::uniform;
 
@@ -28,12 +28,6 @@ impl Head {
         let bound = 1.0 / (hidden as f32).sqrt();
         let weight = uniform(&[alphabet, hidden], bound, generator)?;
         Ok(Self { weight, bias: uniform(&[alphabet], bound, generator)? })
-    }
-
-    /// Reads the weights from a file.
-    pub fn load(file: &TensorFile) -> Result<Self> {
-        let tensor = |name: &str| file.tensor(name)?.with_context(|| format!("the file has no tensor {name}"));
-        Ok(Self { weight: tensor("head.weight")?, bias: tensor("head.bias")? })
     }
 
     /// Returns the logits `[rows, V]` of outputs `[rows, H]` of the layer.
@@ -117,7 +111,8 @@ mod tests {
         };
         let check = |name: &str, tensor: &Tensor, gradient: &Tensor, loss: &dyn Fn(&Tensor) -> f64| {
             for at in 0..tensor.data().len() {
-                let slope = (loss(&moved(tensor, at, step)) - loss(&moved(tensor, at, -step))) / (2.0 * f64::from(step));
+                let slope =
+                    (loss(&moved(tensor, at, step)) - loss(&moved(tensor, at, -step))) / (2.0 * f64::from(step));
                 let got = f64::from(gradient.data()[at]);
                 assert!((slope - got).abs() < 1e-4, "{name}[{at}]: {got}, expected {slope}");
             }

@@ -18,7 +18,6 @@ mod train;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -86,12 +85,19 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
     let text = Text::read(&arguments.text.clone().unwrap_or_else(shipped))?;
     let alphabet = text.alphabet().len();
     if let Some(path) = &arguments.export_initial {
-        return train::export_initial(&Model::<K>::random(&settings, alphabet, &Device::cpu())?, &settings, &text, path);
+        return train::export_initial(
+            &Model::<K>::random(&settings, alphabet, &Device::cpu())?,
+            &settings,
+            &text,
+            path,
+        );
     }
     let device = open::<K>(&arguments.place)?;
     println!("device    {device}: {}", device.reason());
-    let parts = [text.training(), text.validation(), text.test()].map(<[u8]>::len);
-    println!("text      {alphabet} characters; {} to learn from, {} and {} held out", parts[0], parts[1] - 1, parts[2] - 1);
+    let [learned, held_out, tested] = [text.training(), text.validation(), text.test()].map(<[u8]>::len);
+    // The first symbol of each part that is held out is the end of the part before.
+    let [held_out, tested] = [held_out - 1, tested - 1];
+    println!("text      {alphabet} characters; {learned} to learn from, {held_out} and {tested} held out");
     let ngram = Ngram::fit(N, alphabet, text.training());
     let [of_validation, of_test] = [text.validation(), text.test()].map(|text| ngram.bits(text));
     println!("{N}-gram    validation {of_validation:.3}, test {of_test:.3} bits per character");
@@ -102,12 +108,12 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
     };
     let weights: usize = training.model.tensors().iter().map(|(_, tensor)| tensor.data().len()).sum();
     println!("model     {}, {weights} weights with embedding and head", training.model.layer().config());
-    let (start, before) = (Instant::now(), training.record.losses.len());
-    let end = training.run(&text, files, &*stop_on_ctrl_c()?)?;
+    let before = training.record.losses.len();
+    let (end, time) = training.run(&text, files, &*stop_on_ctrl_c()?)?;
     let steps = training.record.losses.len() - before;
     match end {
-        End::AllSteps => println!("training  {steps} steps in {:.1?}", start.elapsed()),
-        End::NoBetter => println!("training  {steps} steps in {:.1?}, stopped early: no better any more", start.elapsed()),
+        End::AllSteps => println!("training  {steps} steps in {time:.1?}"),
+        End::NoBetter => println!("training  {steps} steps in {time:.1?}, then no better for a while"),
         End::Interrupted => {
             println!("stopped   wrote {}; --resume goes on from there", files.checkpoint.display());
             return Ok(());
@@ -115,7 +121,7 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
     }
 
     let file = TensorFile::open(&files.best)?;
-    let best = Model::<K>::load(&training.settings, &file, &device)?;
+    let best = Model::<K>::load(&training.settings, &file, "", &device)?;
     let (step, bits) = training.record.best().context("nothing was measured")?;
     let on_test = best.bits(text.test())?;
     println!("best      step {step}: validation {bits:.3}, test {on_test:.3} bits per character");

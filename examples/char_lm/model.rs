@@ -1,5 +1,5 @@
-//! The model: an embedding, a recurrent layer and the [head](Head), in PyTorch `nn.Embedding`, `nn.LSTM` or `nn.GRU`, and
-//! `nn.Linear`, with PyTorch's names, shapes and first weights.
+//! The model: an embedding, a recurrent layer and the [head](Head), in PyTorch `nn.Embedding`, `nn.LSTM` or `nn.GRU`,
+//! and `nn.Linear`, with PyTorch's names, shapes and rules for the first weights.
 
 use anyhow::{Context, Result};
 use rand::RngExt;
@@ -42,12 +42,16 @@ impl<K: Kind> Model<K> {
         })
     }
 
-    /// Reads the weights from a file.
-    pub fn load(settings: &Settings, file: &TensorFile, device: &Device) -> Result<Self> {
+    /// Reads the weights from a file, where their names begin with `prefix`.
+    pub fn load(settings: &Settings, file: &TensorFile, prefix: &str, device: &Device) -> Result<Self> {
+        let tensor = |name: &str| {
+            let name = format!("{prefix}{name}");
+            file.tensor(&name)?.with_context(|| format!("the file has no tensor {name}"))
+        };
         Ok(Self {
-            embedding: file.tensor("embedding.weight")?.context("the file has no tensor embedding.weight")?,
-            layer: Layer::from_tensor_file_with(config(settings), file, PREFIX)?.to(device)?,
-            head: Head::load(file)?,
+            embedding: tensor("embedding.weight")?,
+            layer: Layer::from_tensor_file_with(config(settings), file, &format!("{prefix}{PREFIX}"))?.to(device)?,
+            head: Head { weight: tensor("head.weight")?, bias: tensor("head.bias")? },
             seed: settings.seed,
         })
     }

@@ -23,7 +23,8 @@ impl Text {
         Self::new(&text).with_context(|| path.display().to_string())
     }
 
-    fn new(text: &str) -> Result<Self> {
+    /// Divides a text like [`read`](Self::read).
+    pub fn new(text: &str) -> Result<Self> {
         let alphabet: Vec<char> = text.chars().collect::<BTreeSet<char>>().into_iter().collect();
         ensure!(alphabet.len() <= 256, "the text has {} different characters, more than 256", alphabet.len());
         let symbol = |character| alphabet.binary_search(&character).map_or(0, |at| at as u8);
@@ -115,9 +116,9 @@ impl Course {
         let (epoch, at) = (step / self.epoch(), step % self.epoch());
         let beginning = self.beginning(epoch) + at * self.window;
         let positions = move |shift: usize| {
-            (0..self.window).flat_map(move |t| (0..self.batch).map(move |row| (t, row))).map(move |(t, row)| {
-                (beginning + row * (self.length / self.batch) + t + shift) % self.length
-            })
+            (0..self.window)
+                .flat_map(move |t| (0..self.batch).map(move |row| (t, row)))
+                .map(move |(t, row)| (beginning + row * (self.length / self.batch) + t + shift) % self.length)
         };
         let symbols = |shift| positions(shift).map(|at| training[at]).collect();
         Window { inputs: symbols(0), targets: symbols(1) }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,7 +41,6 @@ pub struct Files {
 }
 
 /// Why a training returned.
-#[derive(PartialEq)]
 pub enum End {
     AllSteps,
     NoBetter,
@@ -67,14 +67,16 @@ impl<K: Stateful> Training<K> {
         Ok(Self { settings, model, optimizer: Optimizer::new(AdamW::new())?, state: None, record: Record::default() })
     }
 
-    /// Trains until the end, or until `stop` is set, and leaves a checkpoint.
-    pub fn run(&mut self, text: &Text, files: &Files, stop: &AtomicBool) -> Result<End> {
+    /// Trains until the end, or until `stop` is set, and leaves a checkpoint. Returns the time of the steps as well,
+    /// without measurements.
+    pub fn run(&mut self, text: &Text, files: &Files, stop: &AtomicBool) -> Result<(End, Duration)> {
         let Settings { batch, window, steps, every, patience, seed, .. } = self.settings;
         let course = Course::new(text.training().len(), batch, window, seed)?;
         let bar = ProgressBar::new(steps as u64);
         bar.set_style(ProgressStyle::with_template("training  {bar:24} {pos}/{len}, {per_sec}, {eta} left, {msg}")?);
         bar.set_position(self.record.losses.len() as u64);
         bar.reset_eta();
+        let mut time = Duration::ZERO;
         let end = loop {
             let step = self.record.losses.len();
             let due = step.is_multiple_of(every) || step == steps;
@@ -92,12 +94,14 @@ impl<K: Stateful> Training<K> {
                 self.save(&files.checkpoint)?;
                 break End::Interrupted;
             }
+            let start = Instant::now();
             self.step(text, &course).with_context(|| format!("step {}", step + 1))?;
+            time += start.elapsed();
             bar.set_message(format!("{:.2} bits", self.recent_loss()));
             bar.inc(1);
         };
         bar.finish_and_clear();
-        Ok(end)
+        Ok((end, time))
     }
 
     fn step(&mut self, text: &Text, course: &Course) -> Result<()> {
@@ -122,7 +126,8 @@ impl<K: Stateful> Training<K> {
         if best {
             save_model(&self.model, &self.settings, &files.best)?;
         }
-        let sample = self.model.sample(text.newline(), CHARACTERS, &mut generator(self.settings.seed, Use::Sample(step)))?;
+        let sample =
+            self.model.sample(text.newline(), CHARACTERS, &mut generator(self.settings.seed, Use::Sample(step)))?;
         let sample = text.decode(&sample);
         let (loss, mark) = (self.recent_loss(), if best { ", the best so far" } else { "" });
         bar.suspend(|| {
@@ -159,4 +164,73 @@ pub fn export_initial<K: Kind>(model: &Model<K>, settings: &Settings, text: &Tex
     TensorFile::save_with_metadata(path, &tensors, &metadata)?;
     println!("wrote     {}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use wgpu_rnn::{GruKind, LstmKind};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    /// Compares the last checkpoints of a run that is interrupted before step 8 and resumed, and of one that is not.
+    fn resumed_equals_uninterrupted<K: Stateful>(kind: &str) {
+        let settings = "char_lm --hidden 9 --layers 2 --dropout 0.4 --batch 2 --window 5 --steps 12 --every 3 --kind";
+        let settings = Arguments::parse_from(settings.split(' ').chain([kind])).settings;
+        let text = Text::new(&"To be, or not to be, that is the question:\n".repeat(2)).unwrap();
+        let course = Course::new(text.training().len(), settings.batch, settings.window, settings.seed).unwrap();
+        let (folder, device, go) = (tempfile::tempdir().unwrap(), Device::cpu(), AtomicBool::new(false));
+        let files = |name: &str| Files {
+            best: folder.path().join(format!("{name}_best")),
+            checkpoint: folder.path().join(name),
+        };
+        let (whole, pieces) = (files("whole"), files("pieces"));
+
+        let begin = || Training::<K>::new(settings.clone(), text.alphabet().len(), &device).unwrap();
+        begin().run(&text, &whole, &go).unwrap();
+
+        let mut first = begin();
+        for step in 1..8 {
+            first.step(&text, &course).unwrap();
+            if step % settings.every == 0 {
+                first.measure(&text, &pieces, &ProgressBar::hidden()).unwrap();
+            }
+        }
+        first.run(&text, &pieces, &AtomicBool::new(true)).unwrap();
+        let read = crate::checkpoint::settings(&pieces.checkpoint).unwrap();
+        assert_eq!(read, settings);
+        let mut second = Training::<K>::load(&pieces.checkpoint, read, &device).unwrap();
+        assert_eq!(second.record.losses.len(), 7);
+        second.run(&text, &pieces, &go).unwrap();
+
+        for [whole, pieces] in [[&whole.checkpoint, &pieces.checkpoint], [&whole.best, &pieces.best]] {
+            assert!(std::fs::read(whole).unwrap() == std::fs::read(pieces).unwrap(), "{} differs", pieces.display());
+        }
+    }
+
+    #[test]
+    fn a_resumed_lstm_equals_an_uninterrupted_one() {
+        resumed_equals_uninterrupted::<LstmKind>("lstm");
+    }
+
+    #[test]
+    fn a_resumed_gru_equals_an_uninterrupted_one() {
+        resumed_equals_uninterrupted::<GruKind>("gru");
+    }
+
+    #[test]
+    fn patience_counts_measurements_since_the_best() {
+        let mut record = Record::default();
+        assert_eq!(record.since_best(), 0);
+        for (step, bits, expected) in [(1, 3.0, 0), (2, 2.0, 0), (3, 2.5, 1), (4, 2.25, 2), (5, 1.0, 0)] {
+            record.bits.push((step, bits));
+            assert_eq!(record.since_best(), expected, "after step {step}");
+        }
+    }
 }
