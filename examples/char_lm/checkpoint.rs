@@ -21,8 +21,8 @@ use crate::model::Model;
 use crate::settings::Settings;
 use crate::train::{Record, Training};
 
-/// The names of the weights begin with this. Without it, a layer would take the optimiser's arrays for weights of its own
-/// in excess of those that it has.
+/// The names of the weights begin with this. Without it, a layer would take the optimiser's arrays for weights of its
+/// own in excess of those that it has.
 const PREFIX: &str = "model.";
 
 /// A kind of layer whose state can be written to a file.

@@ -52,7 +52,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
-    /// The folder for the files
+    /// The folder for the files, which is created if it is missing
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 
@@ -70,6 +70,7 @@ fn main() -> Result<()> {
         best: arguments.out.join("char_lm.safetensors"),
         checkpoint: arguments.out.join("char_lm_checkpoint.safetensors"),
     };
+    std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
     let settings = match arguments.resume {
         true => checkpoint::settings(&files.checkpoint)?,
         false => arguments.settings.clone(),
