@@ -6,7 +6,7 @@
 //! | `{weight}.exp_avg`, `{weight}.exp_avg_sq` | the optimiser's, which also has metadata `{weight}.step` |
 //! | `state.h`, `state.c` | the state that the next window continues from |
 //! | `record.losses`, `record.bits` | the losses of all steps so far; the step and the bits of each measurement |
-//! | metadata `settings`, `masks` | the settings, and the number of dropout masks drawn |
+//! | metadata `settings`, `text`, `masks` | the settings, the text's fingerprint, the number of dropout masks drawn |
 //!
 //! The number of the next step is that of the losses. From it and the seed follow the place in the text and all random
 //! numbers.
@@ -14,11 +14,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use wgpu_rnn::{AdamW, Device, GruKind, Kind, LstmKind, LstmState, Optimizer, Tensor, TensorFile};
 
 use crate::model::Model;
 use crate::settings::Settings;
+use crate::text::Text;
 use crate::train::{Record, Training};
 
 /// The names of the weights begin with this. Without it, a layer would take the optimiser's arrays for weights of its
@@ -63,9 +64,10 @@ pub fn settings(path: &Path) -> Result<Settings> {
 
 impl<K: Stateful> Training<K> {
     /// Writes a checkpoint.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub fn save(&self, path: &Path, text: &Text) -> Result<()> {
         let (moments, mut metadata) = moments(&self.optimizer)?;
         metadata.insert("settings".to_owned(), serde_json::to_string(&self.settings)?);
+        metadata.insert("text".to_owned(), text.fingerprint().to_string());
         metadata.insert("masks".to_owned(), self.model.layer().mask_count().to_string());
         let losses = Tensor::new([self.record.losses.len()], &self.record.losses)?;
         let bits: Vec<f32> = self.record.bits.iter().flat_map(|&(step, bits)| [step as f32, bits]).collect();
@@ -80,11 +82,13 @@ impl<K: Stateful> Training<K> {
         Ok(TensorFile::save_with_metadata(path, &tensors, &metadata)?)
     }
 
-    /// Reads a checkpoint.
-    pub fn load(path: &Path, settings: Settings, device: &Device) -> Result<Self> {
+    /// Reads a checkpoint of a training on this text.
+    pub fn load(path: &Path, settings: Settings, text: &Text, device: &Device) -> Result<Self> {
         let file = TensorFile::open(path)?;
         let damaged = |what: &str| format!("{}: no checkpoint, it has no {what}", path.display());
         let tensor = |name: &str| -> Result<Tensor> { file.tensor(name)?.with_context(|| damaged(name)) };
+        let same_text = file.metadata().get("text") == Some(&text.fingerprint().to_string());
+        ensure!(same_text, "{}: it was trained on another text; name it by --text", path.display());
         let model = Model::load(&settings, &file, PREFIX, device).with_context(|| path.display().to_string())?;
         let masks = file.metadata().get("masks").with_context(|| damaged("masks"))?;
         model.train(); // before it there is nothing to count

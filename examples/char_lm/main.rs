@@ -103,8 +103,11 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
     let [of_validation, of_test] = [text.validation(), text.test()].map(|text| ngram.bits(text));
     println!("{N}-gram    validation {of_validation:.3}, test {of_test:.3} bits per character");
 
+    if !arguments.resume && files.checkpoint.exists() {
+        println!("note      {} will be replaced; --resume would go on from it", files.checkpoint.display());
+    }
     let mut training = match arguments.resume {
-        true => Training::<K>::load(&files.checkpoint, settings, &device)?,
+        true => Training::<K>::load(&files.checkpoint, settings, &text, &device)?,
         false => Training::new(settings, alphabet, &device)?,
     };
     let weights: usize = training.model.tensors().iter().map(|(_, tensor)| tensor.data().len()).sum();

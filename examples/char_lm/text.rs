@@ -62,6 +62,13 @@ impl Text {
         self.alphabet.binary_search(&'\n').map_or(0, |at| at as u8)
     }
 
+    /// Returns a number that tells texts apart, by FNV-1a: a checkpoint is of one text.
+    pub fn fingerprint(&self) -> u64 {
+        let bytes = |symbol: &u8| u32::from(self.alphabet[usize::from(*symbol)]).to_le_bytes();
+        let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        self.symbols.iter().flat_map(bytes).fold(0xcbf2_9ce4_8422_2325, add)
+    }
+
     /// Returns the characters of symbols.
     pub fn decode(&self, symbols: &[u8]) -> String {
         symbols.iter().map(|&symbol| self.alphabet[usize::from(symbol)]).collect()

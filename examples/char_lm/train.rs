@@ -82,7 +82,7 @@ impl<K: Stateful> Training<K> {
             let due = step.is_multiple_of(every) || step == steps;
             if step > 0 && due && self.record.bits.last().is_none_or(|&(last, _)| last < step) {
                 self.measure(text, files, &bar)?;
-                self.save(&files.checkpoint)?;
+                self.save(&files.checkpoint, text)?;
             }
             if step == steps {
                 break End::AllSteps;
@@ -91,7 +91,7 @@ impl<K: Stateful> Training<K> {
                 break End::NoBetter;
             }
             if stop.load(Ordering::Relaxed) {
-                self.save(&files.checkpoint)?;
+                self.save(&files.checkpoint, text)?;
                 break End::Interrupted;
             }
             let start = Instant::now();
@@ -179,7 +179,8 @@ mod tests {
         settings: Settings,
     }
 
-    /// Compares the last checkpoints of a run that is interrupted before step 8 and resumed, and of one that is not.
+    /// Compares the last checkpoints of a run that is interrupted after step 5, within an epoch, and of one that
+    /// is not.
     fn resumed_equals_uninterrupted<K: Stateful>(kind: &str) {
         let settings = "char_lm --hidden 9 --layers 2 --dropout 0.4 --batch 2 --window 5 --steps 12 --every 3 --kind";
         let settings = Arguments::parse_from(settings.split(' ').chain([kind])).settings;
@@ -196,7 +197,7 @@ mod tests {
         begin().run(&text, &whole, &go).unwrap();
 
         let mut first = begin();
-        for step in 1..8 {
+        for step in 1..6 {
             first.step(&text, &course).unwrap();
             if step % settings.every == 0 {
                 first.measure(&text, &pieces, &ProgressBar::hidden()).unwrap();
@@ -205,13 +206,15 @@ mod tests {
         first.run(&text, &pieces, &AtomicBool::new(true)).unwrap();
         let read = crate::checkpoint::settings(&pieces.checkpoint).unwrap();
         assert_eq!(read, settings);
-        let mut second = Training::<K>::load(&pieces.checkpoint, read, &device).unwrap();
-        assert_eq!(second.record.losses.len(), 7);
+        let mut second = Training::<K>::load(&pieces.checkpoint, read, &text, &device).unwrap();
+        assert!(second.record.losses.len() == 5 && !course.jumps(5));
         second.run(&text, &pieces, &go).unwrap();
 
         for [whole, pieces] in [[&whole.checkpoint, &pieces.checkpoint], [&whole.best, &pieces.best]] {
             assert!(std::fs::read(whole).unwrap() == std::fs::read(pieces).unwrap(), "{} differs", pieces.display());
         }
+        let other = Text::new(&"To be, or not to be. That is the question:\n".repeat(2)).unwrap();
+        assert!(Training::<K>::load(&pieces.checkpoint, settings.clone(), &other, &device).is_err());
     }
 
     #[test]
