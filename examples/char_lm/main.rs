@@ -25,15 +25,12 @@ use wgpu_rnn::{Config, Device, Error, GruKind, Layer, LstmKind, Tensor, TensorFi
 
 use crate::checkpoint::Stateful;
 use crate::model::Model;
-use crate::ngram::Ngram;
+use crate::ngram::{N, Ngram};
 use crate::place::Place;
 use crate::random::{Use, generator};
 use crate::settings::{Cell, Settings};
 use crate::text::Text;
 use crate::train::{End, Files, Training};
-
-/// The n of the n-gram model: of 3 to 7, the best on the validation text.
-const N: usize = 5;
 
 /// Trains a character model on a text and compares it with an n-gram model.
 ///

@@ -10,6 +10,9 @@
 
 use std::collections::HashMap;
 
+/// The n of the baseline: of 3 to 7, the best on the validation text of Shakespeare.
+pub const N: usize = 5;
+
 /// What followed a context in the training text.
 #[derive(Default)]
 struct Followers {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
+use crate::ngram::N;
 use crate::train::Record;
 
 const TRAINING: RGBColor = RGBColor(130, 130, 130);
@@ -21,15 +22,18 @@ pub fn draw(path: &Path, record: &Record, ngram: f64) -> Result<()> {
 fn try_draw(path: &Path, record: &Record, ngram: f64) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::new(path, (1100, 520)).into_drawing_area();
     root.fill(&WHITE)?;
-    let training = smoothed(&record.losses);
+    let mut training = smoothed(&record.losses);
     let validation: Vec<(f64, f64)> = record.bits.iter().map(|&(step, bits)| (step as f64, f64::from(bits))).collect();
     let steps = record.losses.len() as f64;
+    let range = range(&training, &validation, ngram);
+    training.retain(|point| range.contains(&point.1));
     let mut chart = ChartBuilder::on(&root)
         .caption("A character model of Shakespeare learns", (FONT, 24))
         .margin(12)
+        .margin_right(30)
         .x_label_area_size(45)
         .y_label_area_size(60)
-        .build_cartesian_2d(0.0..steps.max(1.0), padded(&training, &validation, ngram))?;
+        .build_cartesian_2d(0.0..steps.max(1.0), range)?;
     chart
         .configure_mesh()
         .x_desc("step")
@@ -42,9 +46,10 @@ fn try_draw(path: &Path, record: &Record, ngram: f64) -> Result<(), Box<dyn std:
         .label_style((FONT, 15))
         .axis_desc_style((FONT, 16))
         .draw()?;
+    let label = format!("{N}-gram model, validation");
     let ngram = vec![(0.0, ngram), (steps, ngram)];
     let lines = [
-        (ngram, "5-gram model, validation", NGRAM, 2),
+        (ngram, label.as_str(), NGRAM, 2),
         (training, "training", TRAINING, 1),
         (validation.clone(), "validation", VALIDATION, 2),
     ];
@@ -75,10 +80,12 @@ fn smoothed(losses: &[f32]) -> Vec<(f64, f64)> {
     losses.chunks(each).enumerate().map(point).collect()
 }
 
-/// Returns the range of all values with a margin.
-fn padded(training: &[(f64, f64)], validation: &[(f64, f64)], ngram: f64) -> Range<f64> {
+/// Returns the range of the picture, with a margin. It reaches from the lowest value to the first measurement: the losses
+/// of the first steps are so much higher that the rest would be flat beside them.
+fn range(training: &[(f64, f64)], validation: &[(f64, f64)], ngram: f64) -> Range<f64> {
     let all = || training.iter().chain(validation).map(|point| point.1).chain([ngram]);
-    let (low, high) = (all().fold(f64::MAX, f64::min), all().fold(f64::MIN, f64::max));
-    let air = 0.06 * (high - low);
+    let high = validation.first().map_or(ngram, |first| first.1.max(ngram));
+    let low = all().fold(f64::MAX, f64::min);
+    let air = 0.08 * (high - low).max(0.1);
     low - air..high + air
 }
