@@ -11,7 +11,6 @@
 //! The number of the next step is that of the losses. From it and the seed follow the place in the text and all random
 //! numbers.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -65,7 +64,12 @@ pub fn settings(path: &Path) -> Result<Settings> {
 impl<K: Stateful> Training<K> {
     /// Writes a checkpoint.
     pub fn save(&self, path: &Path, text: &Text) -> Result<()> {
-        let (moments, mut metadata) = moments(&self.optimizer)?;
+        let optimizer = saved(&self.optimizer)?;
+        let mut moments = Vec::new();
+        for name in optimizer.names() {
+            moments.extend(optimizer.tensor(name)?.map(|tensor| (name.to_owned(), tensor)));
+        }
+        let mut metadata = optimizer.metadata().clone();
         metadata.insert("settings".to_owned(), serde_json::to_string(&self.settings)?);
         metadata.insert("text".to_owned(), text.fingerprint().to_string());
         metadata.insert("masks".to_owned(), self.model.layer().mask_count().to_string());
@@ -107,13 +111,10 @@ impl<K: Stateful> Training<K> {
     }
 }
 
-/// Returns what the optimiser keeps, and its numbers of steps. It writes files only, so this is one on the way.
-fn moments(optimizer: &Optimizer) -> Result<(Vec<(String, Tensor)>, BTreeMap<String, String>)> {
+/// Returns what the optimiser saves. It saves to files only, so this is one on the way.
+fn saved(optimizer: &Optimizer) -> Result<TensorFile> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("optimizer.safetensors");
     optimizer.save(&path)?;
-    let file = TensorFile::open(&path)?;
-    let tensor = |name: &str| Ok(file.tensor(name)?.map(|tensor| (name.to_owned(), tensor)));
-    let tensors = file.names().filter_map(|name| tensor(name).transpose()).collect::<Result<_>>()?;
-    Ok((tensors, file.metadata().clone()))
+    Ok(TensorFile::from_bytes(std::fs::read(&path)?)?)
 }

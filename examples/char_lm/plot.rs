@@ -80,8 +80,8 @@ fn smoothed(losses: &[f32]) -> Vec<(f64, f64)> {
     losses.chunks(each).enumerate().map(point).collect()
 }
 
-/// Returns the range of the picture, with a margin. It reaches from the lowest value to the first measurement: the losses
-/// of the first steps are so much higher that the rest would be flat beside them.
+/// Returns the range of the picture, with a margin. It reaches from the lowest value to the first measurement: the
+/// losses of the first steps are so much higher that the rest would be flat beside them.
 fn range(training: &[(f64, f64)], validation: &[(f64, f64)], ngram: f64) -> Range<f64> {
     let all = || training.iter().chain(validation).map(|point| point.1).chain([ngram]);
     let high = validation.first().map_or(ngram, |first| first.1.max(ngram));
