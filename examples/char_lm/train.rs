@@ -1,11 +1,12 @@
 //! The training: steps, measurements on the validation text, early stopping, and where to stop for now.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use wgpu_rnn::{AdamW, Device, Kind, Optimizer, Tensor, TensorFile};
 
 use crate::checkpoint::Stateful;
@@ -73,7 +74,9 @@ impl<K: Stateful> Training<K> {
         let Settings { batch, window, steps, every, patience, seed, .. } = self.settings;
         let course = Course::new(text.training().len(), batch, window, seed)?;
         let bar = ProgressBar::new(steps as u64);
-        bar.set_style(ProgressStyle::with_template("training  {bar:24} {pos}/{len}, {per_sec}, {eta} left, {msg}")?);
+        let style = ProgressStyle::with_template("training  {bar:24} {pos}/{len}, {rate} steps/s, {eta} left, {msg}")?;
+        let rate = |state: &ProgressState, text: &mut dyn Write| write!(text, "{:.1}", state.per_sec()).unwrap_or(());
+        bar.set_style(style.with_key("rate", rate));
         bar.set_position(self.record.losses.len() as u64);
         bar.reset_eta();
         let mut time = Duration::ZERO;
