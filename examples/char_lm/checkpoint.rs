@@ -91,8 +91,12 @@ impl<K: Stateful> Training<K> {
         let file = TensorFile::open(path)?;
         let damaged = |what: &str| format!("{}: no checkpoint, it has no {what}", path.display());
         let tensor = |name: &str| -> Result<Tensor> { file.tensor(name)?.with_context(|| damaged(name)) };
-        let same_text = file.metadata().get("text") == Some(&text.fingerprint().to_string());
-        ensure!(same_text, "{}: it was trained on another text; name it by --text", path.display());
+        let of_text = file.metadata().get("text").with_context(|| damaged("text"))?;
+        ensure!(
+            *of_text == text.fingerprint().to_string(),
+            "{}: it was trained on another text; name it by --text",
+            path.display()
+        );
         let model = Model::load(&settings, &file, PREFIX, device).with_context(|| path.display().to_string())?;
         let masks = file.metadata().get("masks").with_context(|| damaged("masks"))?;
         model.train(); // before it there is nothing to count
