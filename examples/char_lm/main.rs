@@ -113,6 +113,7 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
     let (end, time) = training.run(&text, files, &*stop_on_ctrl_c()?)?;
     let steps = training.record.losses.len() - before;
     match end {
+        End::AllSteps | End::NoBetter if steps == 0 => println!("training  had ended"),
         End::AllSteps => println!("training  {steps} steps in {time:.1?}"),
         End::NoBetter => println!("training  {steps} steps in {time:.1?}, then no better for a while"),
         End::Interrupted => {

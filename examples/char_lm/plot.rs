@@ -28,7 +28,7 @@ fn try_draw(path: &Path, record: &Record, ngram: f64) -> Result<(), Box<dyn std:
     let range = range(&training, &validation, ngram);
     training.retain(|point| range.contains(&point.1));
     let mut chart = ChartBuilder::on(&root)
-        .caption("A character model of Shakespeare learns", (FONT, 24))
+        .caption("A character model learns, beside a model that counts", (FONT, 24))
         .margin(12)
         .margin_right(30)
         .x_label_area_size(45)
