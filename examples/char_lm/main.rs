@@ -83,12 +83,8 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
     let text = Text::read(&arguments.text.clone().unwrap_or_else(shipped))?;
     let alphabet = text.alphabet().len();
     if let Some(path) = &arguments.export_initial {
-        return train::export_initial(
-            &Model::<K>::random(&settings, alphabet, &Device::cpu())?,
-            &settings,
-            &text,
-            path,
-        );
+        let model = Model::<K>::random(&settings, alphabet, &Device::cpu())?;
+        return train::export_initial(&model, &settings, &text, path);
     }
     let device = open::<K>(&arguments.place)?;
     println!("device    {device}: {}", device.reason());
