@@ -76,7 +76,7 @@ impl<F: Real> PlacedModel<F> {
     pub(crate) async fn with_weights(&self, layers: &[LayerWeights<F>], device: &Device, wait: Wait) -> Result<Self> {
         let model = Self::new(&self.config, layers, device, self.precision, wait).await?;
         if let (Engine::Gpu(before), Engine::Gpu(after)) = (&self.engine, &model.engine) {
-            after.copy_settings(before);
+            after.succeed(before);
         }
         Ok(model)
     }

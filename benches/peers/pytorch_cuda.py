@@ -3,7 +3,7 @@
     cargo build --release --example bench
     pip install torch
     python benches/peers/pytorch_cuda.py [--cell lstm|gru|rnn] [--clock device|gpu] [--rounds 3] [--repeat 50]
-                                         [--shape T,B,I,H[,L[,D]] …] [--adapter NAME] [--strategy NAME]
+                                         [--shape T,B,I,H[,L[,D]] …] [--adapter NAME] [--strategy NAME] [--train]
 
 Prints two tables in Markdown, f32 and f16: the median of each (of cuDNN with its tenth and ninetieth percentile), and
 how many times as fast as each peer we are. cuDNN has f32 as such ("ieee") and with its products in TF32 ("tf32",
@@ -13,6 +13,9 @@ the strong peer where steps are short. Our f16 is the weights only, with sums in
 Data are on the device on both sides, and the input product is part of both. The clock "device" is the host's, from
 submission to completion: of ours without the recording of the commands, of cuDNN with its launches. "gpu" is the GPU's
 own: timestamps of ours, events of CUDA.
+
+With --train, forward and backward with the gradients of everything are timed, in f32, as a program sees them: input and
+the gradient of the output come from host memory, and all gradients go there, on both sides.
 """
 
 import argparse
@@ -34,6 +37,17 @@ SHAPES = [
     "25,64,1024,1024",
     "50,4,1536,1536",
     "25,32,2048,2048",
+]
+# Those of cpu.py, for --train.
+TRAINING_SHAPES = [
+    "10,3,100,20,4,1",
+    "1,1,128,128,1,1",
+    "100,1,64,256,1,1",
+    "150,16,256,256,1,1",
+    "25,16,512,512,1,1",
+    "25,64,512,512,1,1",
+    "50,4,1536,1536,1,1",
+    "100,8,128,256,2,2",
 ]
 KINDS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 # Seconds that bring the GPU to its full clock rate.
@@ -65,6 +79,25 @@ def layer(cell: str, shape: tuple, dtype: torch.dtype):
     return call
 
 
+def training_pass(cell: str, shape: tuple):
+    """A forward and its backward, from host memory to host memory."""
+    t, b, i, h, layers, directions = shape
+    module = KINDS[cell](i, h, layers, bidirectional=directions == 2).to("cuda")
+    module.flatten_parameters()
+    x, given = torch.randn(t, b, i), torch.randn(t, b, directions * h)
+    zeros = [torch.zeros(layers * directions, b, h, device="cuda", requires_grad=True) for _ in range(1 + (cell == "lstm"))]
+
+    def call() -> None:
+        on_device = x.to("cuda").requires_grad_()
+        output, _ = module(on_device, tuple(zeros) if len(zeros) == 2 else zeros[0])
+        output.detach().cpu()
+        gradients = torch.autograd.grad(output, [on_device, *zeros, *module.parameters()], given.to("cuda"))
+        for gradient in gradients:
+            gradient.cpu()
+
+    return call
+
+
 def graph(call):
     """The call recorded, to be replayed by one launch. It reads the call's tensors: keep it while this is in use."""
     # Captures are preceded by a few calls on a stream of their own, as PyTorch asks for.
@@ -80,8 +113,11 @@ def graph(call):
     return recorded.replay
 
 
-def peers_of(cell: str, shape: tuple, precision: str) -> dict:
+def peers_of(cell: str, shape: tuple, precision: str, train: bool) -> dict:
     """By name: whether with TF32, and the call."""
+    if train:
+        call = training_pass(cell, shape)
+        return {"cuDNN ieee": (False, call), "cuDNN tf32": (True, call)}
     if precision == "f16":
         call = layer(cell, shape, torch.float16)
         return {"cuDNN f16": (False, call), "cuDNN f16 in a graph": (False, graph(call))}
@@ -136,20 +172,24 @@ def main() -> None:
     parser.add_argument("--shape", action="append")
     parser.add_argument("--adapter", help="our GPU by part of its name, where there are several")
     parser.add_argument("--strategy", help="ours, in place of what it chooses itself")
+    parser.add_argument("--train", action="store_true")
     arguments = parser.parse_args()
     if not (torch.cuda.is_available() and torch.backends.cudnn.is_available()):
         sys.exit("No GPU with CUDA and cuDNN that PyTorch can use: there is nothing to compare with here.")
-    clock, field = CLOCKS[arguments.clock]
+    # A whole pass ends when its results have arrived on the host.
+    clock, field = (by_host, "median_ms") if arguments.train else CLOCKS[arguments.clock]
     own_arguments = ["--device", "gpu", "--cell", arguments.cell]
     own_arguments += ["--adapter", arguments.adapter] if arguments.adapter else []
     own_arguments += ["--strategy", arguments.strategy] if arguments.strategy else []
+    own_arguments += ["--train"] if arguments.train else []
     device = None
-    for precision in ["f32", "f16"]:
-        print(f"\n{arguments.cell}, {precision}, {arguments.clock} clock:\n")
+    for precision in ["f32"] if arguments.train else ["f32", "f16"]:
+        measured = "forward and backward, from and to the host" if arguments.train else f"{arguments.clock} clock"
+        print(f"\n{arguments.cell}, {precision}, {measured}:\n")
         table = None
-        for shape in map(common.sizes, arguments.shape or SHAPES):
+        for shape in map(common.sizes, arguments.shape or (TRAINING_SHAPES if arguments.train else SHAPES)):
             name = ",".join(map(str, shape))
-            peers = peers_of(arguments.cell, shape, precision)
+            peers = peers_of(arguments.cell, shape, precision, arguments.train)
             table = table or common.Table("T,B,I,H,L,D", list(peers), spread=True)
             own, theirs = [], [[] for _ in peers]
             for _ in range(arguments.rounds):

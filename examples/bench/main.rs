@@ -271,6 +271,7 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         flops *= 3.0;
     }
     let mut on_device: (Option<Times>, Option<Times>) = (None, None);
+    let training_plan = (device.is_gpu() && arguments.train).then(|| model.plan_training(t, b)).transpose()?;
     if device.is_gpu() && !arguments.train {
         let state = (layers * directions * b * h * 4) as u64;
         let bytes = [(t * b * i * 4) as u64, (t * b * directions * h * 4) as u64, state, state];
@@ -289,15 +290,24 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         layers,
         directions,
         precision: precision.name(),
-        strategy: plan.as_ref().and_then(wgpu_rnn::Plan::strategy).map_or("cpu", Strategy::name),
-        plan: plan.as_ref().map(ToString::to_string),
+        strategy: match &training_plan {
+            Some(plan) => plan.forward().strategy().name(),
+            None => plan.as_ref().and_then(wgpu_rnn::Plan::strategy).map_or("cpu", Strategy::name),
+        },
+        plan: training_plan.as_ref().map(ToString::to_string).or(plan.as_ref().map(ToString::to_string)),
         median_ms: ms(call.median),
         min_ms: ms(call.min),
         max_ms: ms(call.max),
         gflops: flops / call.median.as_secs_f64() / 1e9,
         bytes_per_step: directions * gates * h * h * precision.bytes(),
-        dispatches: plan.as_ref().and_then(wgpu_rnn::Plan::as_gpu).map_or(0, wgpu_rnn::GpuPlan::dispatch_count),
-        device_bytes: plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
+        dispatches: match &training_plan {
+            Some(plan) => plan.forward().dispatch_count() + plan.backward_dispatch_count(),
+            None => plan.as_ref().and_then(wgpu_rnn::Plan::as_gpu).map_or(0, wgpu_rnn::GpuPlan::dispatch_count),
+        },
+        device_bytes: match &training_plan {
+            Some(plan) => plan.device_bytes(),
+            None => plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
+        },
         device_ms: on_device.0.map(|times| ms(times.median)),
         gpu_ms: on_device.1.map(|times| ms(times.median)),
         train_over_forward: pass.map(|pass| pass.median.as_secs_f64() / forward.median.as_secs_f64()),

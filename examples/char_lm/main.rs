@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use wgpu_rnn::{Config, Device, Error, GruKind, Layer, LstmKind, Tensor, TensorFile};
+use wgpu_rnn::{Device, GruKind, LstmKind, TensorFile};
 
 use crate::checkpoint::Stateful;
 use crate::model::Model;
@@ -86,7 +86,7 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
         let model = Model::<K>::random(&settings, alphabet, &Device::cpu())?;
         return train::export_initial(&model, &settings, &text, path);
     }
-    let device = open::<K>(&arguments.place)?;
+    let device = arguments.place.open()?;
     println!("device    {device}: {}", device.reason());
     let [learned, held_out, tested] = [text.training(), text.validation(), text.test()].map(<[u8]>::len);
     // The first symbol of each part that is held out is the end of the part before.
@@ -130,21 +130,6 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
     plot::draw(&picture, &training.record, of_validation)?;
     println!("wrote     {} and {}", files.best.display(), picture.display());
     Ok(())
-}
-
-/// Opens the device. One that was chosen automatically and cannot train gives way to the CPU; one that was asked for is
-/// an error.
-fn open<K: Stateful>(place: &Place) -> Result<Device> {
-    let device = place.open()?;
-    let layer = Layer::<K>::random(Config::new(1, 1), 0)?.to(&device)?;
-    let tried = layer.forward_train(&Tensor::zeros([1, 1, 1])?, None);
-    match tried {
-        Err(error @ Error::Unsupported { .. }) if place.is_automatic() => {
-            println!("device    {device}: {error}; the CPU trains instead");
-            Ok(Device::cpu())
-        }
-        tried => Ok(tried.map(|_| device.clone())?),
-    }
 }
 
 /// Returns a flag that Ctrl-C sets. A second Ctrl-C ends the program at once.

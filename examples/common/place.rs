@@ -30,12 +30,6 @@ impl Place {
         Ok(())
     }
 
-    /// Returns whether nothing but the default decides where to run.
-    #[allow(dead_code)] // for the example whose work not every device can do
-    pub fn is_automatic(&self) -> bool {
-        self.device == Kind::Auto && self.adapter.is_none()
-    }
-
     /// Opens the device.
     pub fn open(&self) -> Result<Device> {
         self.check()?;

@@ -119,10 +119,12 @@ impl GpuModel {
         self.idle_training.lock().clear();
     }
 
-    /// Takes over the settings of another model of the same configuration and device.
-    pub(crate) fn copy_settings(&self, other: &Self) {
+    /// Takes over the settings of another model of the same configuration and device, and what it keeps for later
+    /// training passes.
+    pub(crate) fn succeed(&self, other: &Self) {
         let settings = *other.settings.lock();
         *self.settings.lock() = settings;
+        self.take_over_training(other);
     }
 
     /// Sets the strategy of later calls, unless it cannot run this model.

@@ -27,6 +27,8 @@ pub(crate) struct Training {
     arrays: Arrays,
     bound: Bound,
     ends: Vec<usize>,
+    /// True if it binds the weights of the model before a step of an optimiser.
+    has_old_weights: bool,
 }
 
 /// What a forward leaves for its backward.
@@ -59,6 +61,9 @@ impl GpuModel {
             Some(training) => training,
             None => self.new_training(task, wait).await?,
         };
+        if training.has_old_weights {
+            training.set_weights(self).await?;
+        }
         let forward = &mut training.forward;
         forward.upload(gpu, input, &call, wait).await?;
         let count = self.config.cell.states().len();
@@ -119,6 +124,14 @@ impl GpuModel {
         Ok(Derived { input, states, weights })
     }
 
+    /// Takes over the arrays of training passes from a model of other weights, so that a step of an optimiser leaves no
+    /// need to make them again.
+    pub(super) fn take_over_training(&self, other: &Self) {
+        let mut idle = std::mem::take(&mut *other.idle_training.lock());
+        idle.iter_mut().for_each(|training| training.has_old_weights = true);
+        *self.idle_training.lock() = idle;
+    }
+
     /// Creates the arrays of a new shape, dropping those kept for other shapes if memory runs out.
     async fn new_training(&self, task: Task, wait: Wait) -> Result<Training> {
         let plan = self.plan_training(task)?;
@@ -147,7 +160,16 @@ impl Training {
         transfer::upload(&context.gpu, &params.buffer, 0, &backward.filled_params()?, wait).await?;
         let bound = Bound::new(context, &backward.program.bindings, weights, &arrays).await?;
         let ends = backward.submission_ends();
-        Ok(Self { asked, forward, backward, arrays, bound, ends })
+        Ok(Self { asked, forward, backward, arrays, bound, ends, has_old_weights: false })
+    }
+
+    /// Binds the weights of a model of the same configuration.
+    async fn set_weights(&mut self, model: &GpuModel) -> Result<()> {
+        let (context, weights) = (&*model.context, &model.weights);
+        self.forward.set_weights(context, weights).await?;
+        self.bound = Bound::new(context, &self.backward.program.bindings, weights, &self.arrays).await?;
+        self.has_old_weights = false;
+        Ok(())
     }
 
     /// Runs the backward and returns its results.

@@ -63,6 +63,12 @@ impl Workspace {
         Ok(())
     }
 
+    /// Binds other weights of the same configuration.
+    pub(crate) async fn set_weights(&mut self, context: &Context, weights: &PackedWeights) -> Result<()> {
+        self.bound = Bound::new(context, &self.plan.program.bindings, weights, &self.arrays).await?;
+        Ok(())
+    }
+
     /// Makes the program read its input from another array.
     pub(crate) async fn set_input(
         &mut self,
