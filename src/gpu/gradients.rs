@@ -31,6 +31,9 @@ pub(super) fn unpack<F: Real>(config: &RecurrentConfig, packed: &[Vec<F>]) -> Re
     Ok(gradients)
 }
 
+/// The number of columns that are unpacked at a time: those of a cache line.
+const COLUMNS: usize = 16;
+
 /// Unpacks `[D, units / block, columns, block, gates]` and, for the bias, `[D, units, gates]`.
 fn unpack_matrix<F: Real>(
     matrix: &Matrix,
@@ -45,18 +48,26 @@ fn unpack_matrix<F: Real>(
     let of_each = weights.chunks_exact(of_direction).zip(biases.chunks_exact(units * gates));
     for (gradients, (weights, biases)) in gradients.iter_mut().zip(of_each) {
         // The row of the parameter that a gate of a unit has.
-        let rows = || (0..gates * units).map(|i| (i / units, i % units, matrix.gates.start * units + i));
+        let row = |gate: usize, unit: usize| (matrix.gates.start + gate) * units + unit;
         if let Some(tensor) = gradients.get_mut(matrix.parameter) {
-            for (gate, unit, row) in rows() {
-                let target = &mut tensor.data_mut()[row * columns..(row + 1) * columns];
-                for (k, value) in target.iter_mut().enumerate() {
-                    *value = weights[((unit / block * columns + k) * block + unit % block) * gates + gate];
+            let target = tensor.data_mut();
+            for (first, of_block) in weights.chunks_exact(columns * block * gates).enumerate() {
+                let there = block.min(units - first * block);
+                // A few columns at a time, so that what is read and what is written stays in a cache.
+                for (tile, of_tile) in of_block.chunks(COLUMNS * block * gates).enumerate() {
+                    for (unit, gate) in (0..there).flat_map(|unit| (0..gates).map(move |gate| (unit, gate))) {
+                        let at = row(gate, first * block + unit) * columns + tile * COLUMNS;
+                        let of_row = of_tile[unit * gates + gate..].iter().step_by(block * gates);
+                        target[at..].iter_mut().zip(of_row).for_each(|(target, &value)| *target = value);
+                    }
                 }
             }
         }
         if let Some(tensor) = bias.and_then(|bias| gradients.get_mut(bias)) {
-            for (gate, unit, row) in rows() {
-                tensor.data_mut()[row] = biases[unit * gates + gate];
+            for (unit, of_unit) in biases.chunks_exact(gates).enumerate() {
+                for (gate, &value) in of_unit.iter().enumerate() {
+                    tensor.data_mut()[row(gate, unit)] = value;
+                }
             }
         }
     }
