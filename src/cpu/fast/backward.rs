@@ -344,7 +344,12 @@ fn product<S: Simd>(
                 let x: [&[f32]; R] = std::array::from_fn(|r| &x[now[r] * stride..][..packed.columns]);
                 let weights = std::array::from_fn(|i| S::as_simd_f32s(packed.weights(tiles.start + t + i)).0);
                 let at = |i: usize, r: usize| now[r] * tiles.len() + t + i;
-                let mut own: [[[_; 1]; R]; T] = std::array::from_fn(|i| std::array::from_fn(|r| [sums[at(i, r)]]));
+                let mut own = [[[simd.splat_f32s(0.0)]; R]; T];
+                for (i, own) in own.iter_mut().enumerate() {
+                    for (r, [sum]) in own.iter_mut().enumerate() {
+                        *sum = sums[at(i, r)];
+                    }
+                }
                 add_product(simd, weights, x, &mut own);
                 for (i, own) in own.iter().enumerate() {
                     for (r, [sum]) in own.iter().enumerate() {

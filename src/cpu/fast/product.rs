@@ -41,14 +41,17 @@ pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usiz
     let (weights, x) = (weights.map(|tile| &tile[..columns]), x.map(|x| &x[..columns]));
     for k in 0..columns {
         // The inputs stay in registers next to the sums and one weight: for three rows of an LSTM exactly the sixteen
-        // registers of AVX2. The other order of
-        // loops would need one more.
-        let x: [S::f32s; R] = std::array::from_fn(|r| simd.splat_f32s(x[r][k]));
+        // registers of AVX2. The other order of loops would need one more. Closures would not: the compiler may leave
+        // one as a function of its own, which has no vector instructions and hands its vectors over in memory.
+        let mut values = [simd.splat_f32s(0.0); R];
+        for (value, x) in values.iter_mut().zip(x) {
+            *value = simd.splat_f32s(x[k]);
+        }
         for t in 0..T {
             for g in 0..G {
                 let weight = weights[t][k][g];
                 for r in 0..R {
-                    sums[t][r][g] = simd.mul_add_e_f32s(weight, x[r], sums[t][r][g]);
+                    sums[t][r][g] = simd.mul_add_e_f32s(weight, values[r], sums[t][r][g]);
                 }
             }
         }
