@@ -1,6 +1,6 @@
 //! The only product of the vector path: rows of an input times tiles of packed weights.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// The largest number of rows with specialized code.
 const MOST_ROWS: usize = 6;
@@ -35,26 +35,50 @@ pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usiz
     x: [&[f32]; R],
     sums: &mut [[[S::f32s; G]; R]; T],
 ) {
-    let weights = weights.map(|tile| tile.as_chunks::<G>().0);
-    let columns = weights[0].len();
-    // One bounds check for the whole loop.
-    let (weights, x) = (weights.map(|tile| &tile[..columns]), x.map(|x| &x[..columns]));
-    for k in 0..columns {
-        // The inputs stay in registers next to the sums and one weight: for three rows of an LSTM exactly the sixteen
-        // registers of AVX2. The other order of loops would need one more. Closures would not: the compiler may leave
-        // one as a function of its own, which has no vector instructions and hands its vectors over in memory.
-        let mut values = [simd.splat_f32s(0.0); R];
-        for (value, x) in values.iter_mut().zip(x) {
-            *value = simd.splat_f32s(x[k]);
-        }
-        for t in 0..T {
-            for g in 0..G {
-                let weight = weights[t][k][g];
-                for r in 0..R {
-                    sums[t][r][g] = simd.mul_add_e_f32s(weight, values[r], sums[t][r][g]);
+    let weights = weights.map(bytemuck::cast_slice);
+    let sums = bytemuck::cast_slice_mut(sums.as_flattened_mut().as_flattened_mut());
+    simd.vectorize(AddProduct::<G, R, T> { weights, x, sums });
+}
+
+/// [`add_product`] as a function of its own, in which the compiler keeps all sums in registers. Within the much larger
+/// function of a worker it did so for some sizes and not for others.
+struct AddProduct<'a, const G: usize, const R: usize, const T: usize> {
+    weights: [&'a [f32]; T],
+    x: [&'a [f32]; R],
+    /// `[T, R, G]` of vectors.
+    sums: &'a mut [f32],
+}
+
+impl<const G: usize, const R: usize, const T: usize> WithSimd for AddProduct<'_, G, R, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let weights = self.weights.map(|tile| S::as_simd_f32s(tile).0.as_chunks::<G>().0);
+        let columns = weights[0].len();
+        // One bounds check for the whole loop.
+        let (weights, x) = (weights.map(|tile| &tile[..columns]), self.x.map(|x| &x[..columns]));
+        let all = S::as_mut_simd_f32s(self.sums).0.as_chunks_mut::<G>().0.as_chunks_mut::<R>().0;
+        let mut sums = [[[simd.splat_f32s(0.0); G]; R]; T];
+        sums.copy_from_slice(all);
+        for k in 0..columns {
+            // The inputs stay in registers next to the sums and one weight: for three rows of an LSTM exactly the
+            // sixteen registers of AVX2. The other order of loops would need one more. Closures would not stay: the
+            // compiler may leave one as a function of its own, without vector instructions.
+            let mut values = [simd.splat_f32s(0.0); R];
+            for (value, x) in values.iter_mut().zip(x) {
+                *value = simd.splat_f32s(x[k]);
+            }
+            for t in 0..T {
+                for g in 0..G {
+                    let weight = weights[t][k][g];
+                    for r in 0..R {
+                        sums[t][r][g] = simd.mul_add_e_f32s(weight, values[r], sums[t][r][g]);
+                    }
                 }
             }
         }
+        all.copy_from_slice(&sums);
     }
 }
 
