@@ -54,17 +54,29 @@ impl<const G: usize, const R: usize, const T: usize> WithSimd for AddProduct<'_,
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let weights = self.weights.map(|tile| S::as_simd_f32s(tile).0.as_chunks::<G>().0);
-        let columns = weights[0].len();
+        // Loops and no closures: the compiler may leave those as functions of their own, which have no vector
+        // instructions, and of slices that they return it knows no length.
+        let Self { weights: tiles, mut x, sums: all } = self;
+        let mut weights: [&[[S::f32s; G]]; T] = [&[]; T];
+        for (weights, tile) in weights.iter_mut().zip(tiles) {
+            *weights = S::as_simd_f32s(tile).0.as_chunks().0;
+        }
         // One bounds check for the whole loop.
-        let (weights, x) = (weights.map(|tile| &tile[..columns]), self.x.map(|x| &x[..columns]));
-        let all = S::as_mut_simd_f32s(self.sums).0.as_chunks_mut::<G>().0.as_chunks_mut::<R>().0;
+        let columns = weights[0].len();
+        for weights in &mut weights {
+            *weights = &weights[..columns];
+        }
+        for x in &mut x {
+            *x = &x[..columns];
+        }
+        let all = S::as_mut_simd_f32s(all).0;
         let mut sums = [[[simd.splat_f32s(0.0); G]; R]; T];
-        sums.copy_from_slice(all);
+        for (sum, from) in sums.as_flattened_mut().as_flattened_mut().iter_mut().zip(&*all) {
+            *sum = *from;
+        }
         for k in 0..columns {
             // The inputs stay in registers next to the sums and one weight: for three rows of an LSTM exactly the
-            // sixteen registers of AVX2. The other order of loops would need one more. Closures would not stay: the
-            // compiler may leave one as a function of its own, without vector instructions.
+            // sixteen registers of AVX2. The other order of loops would need one more.
             let mut values = [simd.splat_f32s(0.0); R];
             for (value, x) in values.iter_mut().zip(x) {
                 *value = simd.splat_f32s(x[k]);
@@ -78,7 +90,9 @@ impl<const G: usize, const R: usize, const T: usize> WithSimd for AddProduct<'_,
                 }
             }
         }
-        all.copy_from_slice(&sums);
+        for (to, sum) in all.iter_mut().zip(sums.as_flattened().as_flattened()) {
+            *to = *sum;
+        }
     }
 }
 
