@@ -9,7 +9,7 @@ use super::cell_backward::{Values, backward};
 use super::exchange::{Exchange, Membership};
 use super::pack::Packed;
 use super::part::Part;
-use super::product::{add_product, rows_at_a_time, tiles_at_a_time, with_sizes};
+use super::product::{AddProduct, rows_at_a_time, tiles_at_a_time, with_sizes};
 use super::tape::FastTape;
 use crate::cell_kind::{CellKind, gru_gate};
 use crate::config::RecurrentConfig;
@@ -342,7 +342,7 @@ fn product<S: Simd>(
             let (now, later) = rest.split_at(rows_at_a_time::<S>(rest.len(), ONE, count));
             with_sizes!(now.len(), count, ONE, S, <R, T> {
                 let x: [&[f32]; R] = std::array::from_fn(|r| &x[now[r] * stride..][..packed.columns]);
-                let weights = std::array::from_fn(|i| S::as_simd_f32s(packed.weights(tiles.start + t + i)).0);
+                let weights: [&[f32]; T] = std::array::from_fn(|i| packed.weights(tiles.start + t + i));
                 let at = |i: usize, r: usize| now[r] * tiles.len() + t + i;
                 let mut own = [[[simd.splat_f32s(0.0)]; R]; T];
                 for (i, own) in own.iter_mut().enumerate() {
@@ -350,7 +350,8 @@ fn product<S: Simd>(
                         *sum = sums[at(i, r)];
                     }
                 }
-                add_product(simd, weights, x, &mut own);
+                let in_memory = bytemuck::cast_slice_mut(own.as_flattened_mut().as_flattened_mut());
+                simd.vectorize(AddProduct::<ONE, R, T> { weights, x, sums: in_memory });
                 for (i, own) in own.iter().enumerate() {
                     for (r, [sum]) in own.iter().enumerate() {
                         sums[at(i, r)] = *sum;

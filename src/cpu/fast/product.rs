@@ -31,22 +31,44 @@ pub(super) fn tiles_at_a_time(gates: usize, rows: usize, rest: usize) -> usize {
 #[inline(always)]
 pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,
-    weights: [&[S::f32s]; T],
-    x: [&[f32]; R],
+    mut weights: [&[S::f32s]; T],
+    mut x: [&[f32]; R],
     sums: &mut [[[S::f32s; G]; R]; T],
 ) {
-    let weights = weights.map(bytemuck::cast_slice);
-    let sums = bytemuck::cast_slice_mut(sums.as_flattened_mut().as_flattened_mut());
-    simd.vectorize(AddProduct::<G, R, T> { weights, x, sums });
+    // One bounds check for the whole loop. Loops and no closures: the compiler may leave those as functions of their
+    // own, which have no vector instructions, and of slices that they return it knows no length.
+    let columns = weights[0].len() / G;
+    for weights in &mut weights {
+        *weights = &weights[..columns * G];
+    }
+    for x in &mut x {
+        *x = &x[..columns];
+    }
+    for k in 0..columns {
+        // The inputs stay in registers next to the sums and one weight: for three rows of an LSTM exactly the sixteen
+        // registers of AVX2. The other order of loops would need one more.
+        let mut values = [simd.splat_f32s(0.0); R];
+        for (value, x) in values.iter_mut().zip(x) {
+            *value = simd.splat_f32s(x[k]);
+        }
+        for t in 0..T {
+            for g in 0..G {
+                let weight = weights[t].as_chunks::<G>().0[k][g];
+                for r in 0..R {
+                    sums[t][r][g] = simd.mul_add_e_f32s(weight, values[r], sums[t][r][g]);
+                }
+            }
+        }
+    }
 }
 
-/// [`add_product`] as a function of its own, in which the compiler keeps all sums in registers. Within the much larger
-/// function of a worker it did so for some sizes and not for others.
-struct AddProduct<'a, const G: usize, const R: usize, const T: usize> {
-    weights: [&'a [f32]; T],
-    x: [&'a [f32]; R],
+/// [`add_product`] to sums in memory, as a function of its own: within a large one, the compiler does not keep the sums
+/// of all sizes in registers.
+pub(super) struct AddProduct<'a, const G: usize, const R: usize, const T: usize> {
+    pub(super) weights: [&'a [f32]; T],
+    pub(super) x: [&'a [f32]; R],
     /// `[T, R, G]` of vectors.
-    sums: &'a mut [f32],
+    pub(super) sums: &'a mut [f32],
 }
 
 impl<const G: usize, const R: usize, const T: usize> WithSimd for AddProduct<'_, G, R, T> {
@@ -54,42 +76,16 @@ impl<const G: usize, const R: usize, const T: usize> WithSimd for AddProduct<'_,
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Loops and no closures: the compiler may leave those as functions of their own, which have no vector
-        // instructions, and of slices that they return it knows no length.
-        let Self { weights: tiles, mut x, sums: all } = self;
-        let mut weights: [&[[S::f32s; G]]; T] = [&[]; T];
-        for (weights, tile) in weights.iter_mut().zip(tiles) {
-            *weights = S::as_simd_f32s(tile).0.as_chunks().0;
+        let all = S::as_mut_simd_f32s(self.sums).0;
+        let mut weights: [&[S::f32s]; T] = [&[]; T];
+        for (weights, tile) in weights.iter_mut().zip(self.weights) {
+            *weights = S::as_simd_f32s(tile).0;
         }
-        // One bounds check for the whole loop.
-        let columns = weights[0].len();
-        for weights in &mut weights {
-            *weights = &weights[..columns];
-        }
-        for x in &mut x {
-            *x = &x[..columns];
-        }
-        let all = S::as_mut_simd_f32s(all).0;
         let mut sums = [[[simd.splat_f32s(0.0); G]; R]; T];
         for (sum, from) in sums.as_flattened_mut().as_flattened_mut().iter_mut().zip(&*all) {
             *sum = *from;
         }
-        for k in 0..columns {
-            // The inputs stay in registers next to the sums and one weight: for three rows of an LSTM exactly the
-            // sixteen registers of AVX2. The other order of loops would need one more.
-            let mut values = [simd.splat_f32s(0.0); R];
-            for (value, x) in values.iter_mut().zip(x) {
-                *value = simd.splat_f32s(x[k]);
-            }
-            for t in 0..T {
-                for g in 0..G {
-                    let weight = weights[t][k][g];
-                    for r in 0..R {
-                        sums[t][r][g] = simd.mul_add_e_f32s(weight, values[r], sums[t][r][g]);
-                    }
-                }
-            }
-        }
+        add_product(simd, weights, self.x, &mut sums);
         for (to, sum) in all.iter_mut().zip(sums.as_flattened().as_flattened()) {
             *to = *sum;
         }
