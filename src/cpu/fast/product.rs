@@ -37,15 +37,16 @@ pub(super) fn tiles_at_a_time(gates: usize, rows: usize, rest: usize) -> usize {
 #[inline(always)]
 pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usize>(
     simd: S,
-    mut weights: [&[S::f32s]; T],
+    weights: [&[S::f32s]; T],
     mut x: [&[f32]; R],
     sums: &mut [[[S::f32s; G]; R]; T],
 ) {
     // One bounds check for the whole loop. Loops and no closures: the compiler may leave those as functions of their
     // own, which have no vector instructions, and of slices that they return it knows no length.
     let columns = weights[0].len() / G;
-    for weights in &mut weights {
-        *weights = &weights[..columns * G];
+    let mut tiles: [&[[S::f32s; G]]; T] = [&[]; T];
+    for (tile, weights) in tiles.iter_mut().zip(weights) {
+        *tile = &weights.as_chunks().0[..columns];
     }
     for x in &mut x {
         *x = &x[..columns];
@@ -59,7 +60,7 @@ pub(super) fn add_product<S: Simd, const G: usize, const R: usize, const T: usiz
         }
         for t in 0..T {
             for g in 0..G {
-                let weight = weights[t].as_chunks::<G>().0[k][g];
+                let weight = tiles[t][k][g];
                 for r in 0..R {
                     sums[t][r][g] = simd.mul_add_e_f32s(weight, values[r], sums[t][r][g]);
                 }
