@@ -104,6 +104,12 @@ impl<F: Real> LayerWeights<F> {
         self.weight_hr.as_mut()
     }
 
+    /// Returns weight_ih, weight_hh, bias_ih, bias_hh and weight_hr, to be written at the same time.
+    pub(crate) fn each_mut(&mut self) -> [Option<&mut Tensor<F>>; 5] {
+        let (bias_ih, bias_hh) = self.bias.as_mut().map(|(ih, hh)| (ih, hh)).unzip();
+        [Some(&mut self.weight_ih), Some(&mut self.weight_hh), bias_ih, bias_hh, self.weight_hr.as_mut()]
+    }
+
     /// Adds every parameter of weights of the same shapes.
     pub(crate) fn add(&mut self, other: &Self) {
         for kind in ParameterKind::ALL {

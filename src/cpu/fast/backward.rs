@@ -9,7 +9,7 @@ use super::cell_backward::{Values, backward};
 use super::exchange::{Exchange, Membership};
 use super::pack::Packed;
 use super::part::Part;
-use super::product::{add_product, rows_at_a_time, tiles_at_a_time, with_sizes};
+use super::product::add_tiles;
 use super::tape::FastTape;
 use crate::cell_kind::{CellKind, gru_gate};
 use crate::config::RecurrentConfig;
@@ -17,12 +17,14 @@ use crate::error::Result;
 use crate::extents::RowStride;
 use crate::memory::zeroed;
 
-/// The transposed recurrent weights of one layer and direction.
+/// The transposed weights of one layer and direction.
 #[derive(Clone, Debug)]
 pub(super) struct Transposed {
     /// One per product of a step.
     pub(super) hh: Vec<Packed>,
     pub(super) hr: Option<Packed>,
+    /// Those that multiply the input, for its gradient.
+    pub(super) ih: Packed,
 }
 
 /// One layer of a backward.
@@ -162,7 +164,7 @@ impl<const G: usize> WithSimd for Worker<'_, '_, G> {
                 let deltas = &self.member.gx[s * batch * width..(s + 1) * batch * width];
                 self.member.inner.fill(0.0);
                 let from = width - second.columns;
-                product(simd, second, 0..second.tiles(), &rows, (&deltas[from..], width), &mut self.member.inner);
+                add_tiles(simd, second, 0..second.tiles(), &rows, (&deltas[from..], width), &mut self.member.inner);
                 self.reset(s, &rows);
             }
             if config.is_projected() {
@@ -181,7 +183,7 @@ impl<const G: usize> WithSimd for Worker<'_, '_, G> {
                 true => (&all[..], G * config.hidden_size),
                 false => (&own[s * batch * width..(s + 1) * batch * width], width),
             };
-            product(simd, first, tiles, &rows, deltas, dh);
+            add_tiles(simd, first, tiles, &rows, deltas, dh);
         }
     }
 }
@@ -212,7 +214,7 @@ impl<const G: usize> Worker<'_, '_, G> {
             projected[row * width..(row + 1) * width].copy_from_slice(&dh[b * size..b * size + width]);
         }
         inner.fill(0.0);
-        product(simd, hr, 0..hr.tiles(), rows, (dh, size), inner);
+        add_tiles(simd, hr, 0..hr.tiles(), rows, (dh, size), inner);
     }
 
     /// Runs the pointwise part of a step.
@@ -322,40 +324,3 @@ impl<const G: usize> Worker<'_, '_, G> {
         self.exchange.collect(count, all)
     }
 }
-
-/// Adds the product of some tiles to `sums`, `[B, tiles]` of vectors. `x` has `stride` elements from row to row.
-#[inline(always)]
-fn product<S: Simd>(
-    simd: S,
-    packed: &Packed,
-    tiles: Range<usize>,
-    rows: &[usize],
-    (x, stride): (&[f32], usize),
-    sums: &mut [f32],
-) {
-    let (sums, _) = S::as_mut_simd_f32s(sums);
-    let mut t = 0;
-    while t < tiles.len() {
-        let count = tiles_at_a_time(ONE, rows.len(), tiles.len() - t);
-        let mut rest = rows;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rows_at_a_time::<S>(rest.len(), ONE, count));
-            with_sizes!(now.len(), count, ONE, S, <R, T> {
-                let x: [&[f32]; R] = std::array::from_fn(|r| &x[now[r] * stride..][..packed.columns]);
-                let weights = std::array::from_fn(|i| S::as_simd_f32s(packed.weights(tiles.start + t + i)).0);
-                let at = |i: usize, r: usize| now[r] * tiles.len() + t + i;
-                let mut own: [[[_; 1]; R]; T] = std::array::from_fn(|i| std::array::from_fn(|r| [sums[at(i, r)]]));
-                add_product(simd, weights, x, &mut own);
-                for (i, own) in own.iter().enumerate() {
-                    for (r, [sum]) in own.iter().enumerate() {
-                        sums[at(i, r)] = *sum;
-                    }
-                }
-            });
-            rest = later;
-        }
-        t += count;
-    }
-}
-
-const ONE: usize = 1;

@@ -10,6 +10,8 @@ mod backward;
 mod cell;
 mod cell_backward;
 mod exchange;
+mod gradients;
+mod outer;
 mod pack;
 mod part;
 mod product;

@@ -6,31 +6,19 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis};
-use parking_lot::Mutex;
-
 use super::backward::{Member, Pass, Transposed, Worker};
 use super::exchange::{self, Exchange};
+use super::gradients::{Deltas, Source};
 use super::pack::Packed;
-use super::{FLOPS_OF_A_NANOSECOND, FastModel, FastTape, LAYER_FLOPS_OF_A_THREAD};
+use super::{FLOPS_OF_A_NANOSECOND, FastModel, FastTape};
 use crate::call::Call;
-use crate::cpu::rows::{gather, h_before};
+use crate::cpu::rows::h_before;
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::gradients::{Derived, Given, zero_weights};
 use crate::memory::zeroed;
 use crate::real::Real;
 use crate::weights::LayerWeights;
-
-/// The gradients of a direction at every step, `[T·B, G·H]`, and what else its weights' gradients need.
-struct Deltas {
-    gx: Vec<f32>,
-    /// Only where it differs from gx.
-    gh: Option<Vec<f32>>,
-    operand: Vec<f32>,
-    projected: Vec<f32>,
-}
 
 impl FastModel {
     /// Runs a forward that leaves a tape for its backward, and returns its output.
@@ -54,7 +42,7 @@ impl FastModel {
         given: &Given<'_, f32>,
     ) -> Result<Derived<F>> {
         let (config, call, extents) = (&self.config, &tape.call, tape.call.extents());
-        let (directions, gate_rows, width) = (config.directions(), config.gate_rows(), config.recurrent_size());
+        let directions = config.directions();
         let transposed = self.transposed(weights)?;
         let mut gradients = zero_weights::<F>(config)?;
         let mut states = given.states_or_zeros(config, call)?;
@@ -84,60 +72,9 @@ impl FastModel {
             let deltas = self.merge(&pass, members, &mut states)?;
             let mut dx = zeroed("the gradient of a layer's input", &[extents.rows(), features])?;
             for (direction, deltas) in deltas.iter().enumerate() {
-                let index = layer * directions + direction;
-                let x_row = |row: usize| {
-                    let (s, b) = (row / extents.batch, row % extents.batch);
-                    (s < call.length(b)).then(|| call.time_of(s, direction, b) * x_rows.time + b * x_rows.batch)
-                };
-                let in_order = (0..extents.rows()).all(|row| x_row(row) == Some(row));
-                let gathered = match !in_order || dropout.is_some() {
-                    true => gather(x, features, extents.rows(), x_row, dropout)?,
-                    false => Vec::new(),
-                };
-                let x = if gathered.is_empty() { x } else { &gathered };
-                let gradients = &mut gradients[index];
-                let gh = deltas.gh.as_ref().unwrap_or(&deltas.gx);
-                let all = 0..gate_rows;
-                self.add_outer(of_f32(gradients.weight_ih_mut().data_mut()), &deltas.gx, gate_rows, all, x);
-                for (product, gates) in config.cell.products().iter().enumerate() {
-                    let own = gates.start * config.hidden_size..gates.end * config.hidden_size;
-                    let target = of_f32(gradients.weight_hh_mut().data_mut());
-                    let target = &mut target[own.start * width..own.end * width];
-                    let operand = if product == 0 { &h_before[direction] } else { &deltas.operand };
-                    self.add_outer(target, gh, gate_rows, own, operand);
-                }
-                if let Some(weight_hr) = gradients.weight_hr_mut() {
-                    let target = of_f32(weight_hr.data_mut());
-                    self.add_outer(target, &deltas.projected, width, 0..width, &deltas.operand);
-                }
-                if let Some((bias_ih, bias_hh)) = gradients.bias_mut() {
-                    for (bias, deltas) in [(bias_ih, &deltas.gx), (bias_hh, gh)] {
-                        let bias = of_f32(bias.data_mut());
-                        for row in deltas.chunks_exact(gate_rows) {
-                            bias.iter_mut().zip(row).for_each(|(bias, delta)| *bias += delta);
-                        }
-                    }
-                }
-
-                // dx = Σ_d W_ihᵀ·δ
-                let weight_ih: &[f32] = bytemuck::cast_slice(weights[index].weight_ih().data());
-                let rows = extents.rows();
-                if let (Ok(a), Ok(b)) = (
-                    ArrayView2::from_shape((rows, gate_rows), &deltas.gx),
-                    ArrayView2::from_shape((gate_rows, features), weight_ih),
-                ) {
-                    if in_order {
-                        self.multiply(&a, &b, &mut dx);
-                        continue;
-                    }
-                    let mut of_rows = zeroed("the gradient of a layer's input", &[rows, features])?;
-                    self.multiply(&a, &b, &mut of_rows);
-                    for (row, of_row) in of_rows.chunks_exact(features).enumerate() {
-                        let Some(row) = x_row(row) else { continue };
-                        let dx = &mut dx[row * features..(row + 1) * features];
-                        dx.iter_mut().zip(of_row).for_each(|(dx, of_row)| *dx += of_row);
-                    }
-                }
+                let source = Source { direction, x, x_rows, dropout, h_before: &h_before[direction], deltas };
+                let target = &mut gradients[layer * directions + direction];
+                self.add_gradients(call, &source, &pass.transposed[direction].ih, target, &mut dx)?;
             }
             if let Some((dropout, key)) = dropout {
                 // What was dropped is dropped, and what was scaled is scaled.
@@ -165,6 +102,7 @@ impl FastModel {
             Ok(Transposed {
                 hh: self.config.cell.products().iter().map(hh).collect::<Result<_>>()?,
                 hr: hr.transpose()?,
+                ih: Packed::transposed(weights.weight_ih(), 0..self.config.gate_rows(), self.lanes)?,
             })
         };
         let packed = weights.iter().map(of_layer).collect::<Result<_>>()?;
@@ -255,48 +193,6 @@ impl FastModel {
         }
         Ok(all)
     }
-
-    /// Adds `Σ_n deltas[n][columns] ⊗ operand[n]` to the target, over all rows n of the deltas, of `width` columns.
-    fn add_outer(&self, target: &mut [f32], deltas: &[f32], width: usize, columns: Range<usize>, operand: &[f32]) {
-        let rows = deltas.len() / width;
-        if let (Ok(a), Ok(b)) = (
-            ArrayView2::from_shape((rows, width), deltas),
-            ArrayView2::from_shape((rows, operand.len() / rows.max(1)), operand),
-        ) {
-            self.multiply(&a.slice_axis(Axis(1), columns.into()).t(), &b, target);
-        }
-    }
-
-    /// Adds `a·b` to `c`. Threads share the rows of c.
-    fn multiply(&self, a: &ArrayView2<'_, f32>, b: &ArrayView2<'_, f32>, c: &mut [f32]) {
-        let ((m, k), n) = (a.dim(), b.ncols());
-        let worth = (2 * m as u64).saturating_mul(k as u64 * n as u64) / LAYER_FLOPS_OF_A_THREAD;
-        let threads = self.threads.min(usize::try_from(worth).unwrap_or(usize::MAX)).max(1);
-        let Ok(mut c) = ArrayViewMut2::from_shape((m, n), c) else { return };
-        if threads == 1 {
-            return general_mat_mul(1.0, a, b, 1.0, &mut c);
-        }
-        let rows = m.div_ceil(threads).next_multiple_of(16);
-        // Threads take pieces until none is left, so one that is not spawned leaves its piece to the others.
-        let pieces = a.axis_chunks_iter(Axis(0), rows).zip(c.axis_chunks_iter_mut(Axis(0), rows));
-        let pieces = Mutex::new(pieces);
-        let work = || {
-            loop {
-                let piece = pieces.lock().next();
-                let Some((a, mut c)) = piece else { return };
-                general_mat_mul(1.0, &a, b, 1.0, &mut c);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                let thread = std::thread::Builder::new().name("wgpu-rnn".to_owned());
-                if thread.spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
-        });
-    }
 }
 
 /// Runs a worker with the vectors of the model and the gates of its cell.
@@ -306,9 +202,4 @@ fn work<'a>(pass: &Pass<'a>, member: &mut Member<'a>, exchange: &Exchange) {
         3 => pass.arch.dispatch(Worker::<3> { pass, member, exchange }),
         _ => pass.arch.dispatch(Worker::<1> { pass, member, exchange }),
     }
-}
-
-/// Casts an array to f32, which F is.
-fn of_f32<F: Real>(array: &mut [F]) -> &mut [f32] {
-    bytemuck::cast_slice_mut(array)
 }

@@ -1,0 +1,176 @@
+//! The gradients of a layer's weights and input: products over all steps and rows, once these have run through time.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use super::outer::{AddOuter, pieces};
+use super::pack::Packed;
+use super::product::AddRows;
+use super::{FastModel, LAYER_FLOPS_OF_A_THREAD};
+use crate::call::Call;
+use crate::cpu::rows::gather;
+use crate::dropout::{Dropout, Key};
+use crate::error::Result;
+use crate::extents::RowStride;
+use crate::memory::zeroed;
+use crate::real::Real;
+use crate::tensor::Tensor;
+use crate::weights::LayerWeights;
+
+/// The gradients of a direction at every step, `[T·B, G·H]`, and what else its weights' gradients need.
+pub(super) struct Deltas {
+    pub(super) gx: Vec<f32>,
+    /// Only where it differs from gx.
+    pub(super) gh: Option<Vec<f32>>,
+    pub(super) operand: Vec<f32>,
+    pub(super) projected: Vec<f32>,
+}
+
+/// What the gradients of a direction of a layer are computed from.
+pub(super) struct Source<'a> {
+    pub(super) direction: usize,
+    pub(super) x: &'a [f32],
+    pub(super) x_rows: RowStride,
+    pub(super) dropout: Option<(Dropout, Key)>,
+    pub(super) h_before: &'a [f32],
+    pub(super) deltas: &'a Deltas,
+}
+
+/// A part of the work that threads share; no two write the same element.
+enum Piece<'a> {
+    Outer(AddOuter<'a>),
+    Rows(AddRows<'a>),
+    /// Adds the rows of a matrix to a bias.
+    Bias(&'a mut [f32], &'a [f32]),
+}
+
+/// The pieces of the gradients of a direction.
+struct Pieces<'a> {
+    all: VecDeque<Piece<'a>>,
+    threads: usize,
+}
+
+impl FastModel {
+    /// Adds the gradients of the weights of a direction to `target`, and those of its input to `dx`. `transposed` are
+    /// its weights of the input.
+    pub(super) fn add_gradients<F: Real>(
+        &self,
+        call: &Call,
+        source: &Source<'_>,
+        transposed: &Packed,
+        target: &mut LayerWeights<F>,
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let (config, extents, deltas) = (&self.config, call.extents(), source.deltas);
+        let (rows, gate_rows, width) = (extents.rows(), config.gate_rows(), config.recurrent_size());
+        let features = transposed.units;
+        let x_row = |row: usize| {
+            let (s, b) = (row / extents.batch, row % extents.batch);
+            let time = || call.time_of(s, source.direction, b);
+            (s < call.length(b)).then(|| time() * source.x_rows.time + b * source.x_rows.batch)
+        };
+        let in_order = (0..rows).all(|row| x_row(row) == Some(row));
+        let gathered = match !in_order || source.dropout.is_some() {
+            true => gather(source.x, features, rows, x_row, source.dropout)?,
+            false => Vec::new(),
+        };
+        let x = if gathered.is_empty() { source.x } else { &gathered };
+        // dx = W_ihᵀ·δ, in whole vectors.
+        let padded = transposed.tiles() * self.lanes;
+        let direct = in_order && padded == features;
+        let mut of_rows = zeroed("the gradient of a layer's input", &[if direct { 0 } else { rows }, padded])?;
+
+        let flops = 2 * rows as u64 * gate_rows as u64 * (2 * features + width) as u64;
+        let mut pieces = Pieces::new(self.threads.min((flops / LAYER_FLOPS_OF_A_THREAD).max(1) as usize));
+        let gh = deltas.gh.as_ref().unwrap_or(&deltas.gx);
+        let [ih, hh, bias_ih, bias_hh, hr] = target.each_mut().map(|array| array.map_or(&mut [][..], of_f32));
+        pieces.outer(ih, &deltas.gx, gate_rows, 0, x);
+        let mut weight_hh = hh;
+        for (product, gates) in config.cell.products().iter().enumerate() {
+            let (own, rest) = weight_hh.split_at_mut(gates.len() * config.hidden_size * width);
+            weight_hh = rest;
+            let operand = if product == 0 { source.h_before } else { &deltas.operand };
+            pieces.outer(own, gh, gate_rows, gates.start * config.hidden_size, operand);
+        }
+        if !hr.is_empty() {
+            pieces.outer(hr, &deltas.projected, width, 0, &deltas.operand);
+        }
+        pieces.rows(if direct { &mut *dx } else { &mut of_rows }, &deltas.gx, transposed, padded);
+        if !bias_ih.is_empty() {
+            pieces.all.push_back(Piece::Bias(bias_ih, &deltas.gx));
+            pieces.all.push_back(Piece::Bias(bias_hh, gh));
+        }
+        pieces.run(self);
+        if !direct {
+            for (row, of_row) in of_rows.chunks_exact(padded).enumerate() {
+                let Some(row) = x_row(row) else { continue };
+                let dx = &mut dx[row * features..(row + 1) * features];
+                dx.iter_mut().zip(of_row).for_each(|(dx, of_row)| *dx += of_row);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Pieces<'a> {
+    fn new(threads: usize) -> Self {
+        Self { all: VecDeque::new(), threads }
+    }
+
+    /// Cuts a sum of outer products by the columns of `deltas`, `[rows, width]`, from column `first` on.
+    fn outer(&mut self, sum: &'a mut [f32], deltas: &'a [f32], width: usize, first: usize, operand: &'a [f32]) {
+        let rows = deltas.len() / width;
+        let b_width = operand.len() / rows.max(1);
+        if b_width == 0 {
+            return;
+        }
+        let columns = first..first + sum.len() / b_width;
+        let size = columns.len().div_ceil(self.threads);
+        let parts = pieces(columns, size).zip(sum.chunks_mut(size * b_width));
+        let part =
+            |(columns, sum)| Piece::Outer(AddOuter { a: deltas, a_width: width, columns, b: operand, b_width, sum });
+        self.all.extend(parts.map(part));
+    }
+
+    /// Cuts a product by the rows of its result, `[rows, width]`.
+    fn rows(&mut self, sums: &'a mut [f32], deltas: &'a [f32], packed: &'a Packed, width: usize) {
+        let rows = (deltas.len() / packed.columns).div_ceil(self.threads).max(1);
+        let parts = sums.chunks_mut(rows * width).zip(deltas.chunks(rows * packed.columns));
+        self.all.extend(parts.map(|(sums, x)| Piece::Rows(AddRows { packed, x, sums })));
+    }
+
+    /// Computes all pieces. Threads take them until none is left, so one that is not spawned leaves them to the others.
+    fn run(self, model: &FastModel) {
+        let all = Mutex::new(self.all);
+        let work = || {
+            loop {
+                let piece = all.lock().pop_front();
+                match piece {
+                    Some(Piece::Outer(outer)) => model.arch.dispatch(outer),
+                    Some(Piece::Rows(rows)) => model.arch.dispatch(rows),
+                    Some(Piece::Bias(bias, deltas)) => {
+                        for row in deltas.chunks_exact(bias.len()) {
+                            bias.iter_mut().zip(row).for_each(|(bias, delta)| *bias += delta);
+                        }
+                    }
+                    None => return,
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads {
+                let thread = std::thread::Builder::new().name("wgpu-rnn".to_owned());
+                if thread.spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+    }
+}
+
+/// Returns the elements of an array as f32, which F is.
+fn of_f32<F: Real>(array: &mut Tensor<F>) -> &mut [f32] {
+    bytemuck::cast_slice_mut(array.data_mut())
+}
