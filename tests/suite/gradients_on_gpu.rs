@@ -233,6 +233,29 @@ fn the_forward_of_a_pass_is_the_forward() {
     assert_eq!((pass.output().data(), pass.state()), (output.data(), &last));
 }
 
+/// Sizes that overflow are errors of the plan, and those of nothing at all are none.
+#[test]
+fn a_plan_of_any_size_is_a_plan_or_a_limit() {
+    const MOST: usize = usize::MAX;
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let placed = Layer::<K>::random(config, 1).unwrap().to(gpu).unwrap();
+        for (t, b) in [(MOST, 1), (1, MOST), (MOST, MOST), (MOST / 2, 2), (MOST / 8, 1), (1, MOST / 8), (1 << 32, 1)] {
+            let plan = placed.plan_training(t, b);
+            assert!(matches!(plan, Err(Error::Limit { .. })), "{} over T = {t}, B = {b}: {plan:?}", placed.config());
+        }
+        for (t, b) in [(0, 0), (0, 3), (3, 0), (MOST, 0)] {
+            let plan = placed.plan_training(t, b).unwrap();
+            assert_eq!(plan.backward_dispatch_count(), 0, "{} over T = {t}, B = {b}", placed.config());
+        }
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(3, 5).with_num_layers(3).with_bidirectional(true));
+    check(&gpu, LstmConfig::new(3, 5).with_proj_size(2));
+    check(&gpu, GruConfig::new(3, 5));
+    check(&gpu, GruConfig::new(3, 5).with_reset_after(false));
+    check(&gpu, RnnConfig::new(3, 5));
+}
+
 /// T = 0 and B = 0 have nothing to run; p = 1 drops everything.
 #[test]
 fn the_ends_of_the_range_have_gradients() {
