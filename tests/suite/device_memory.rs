@@ -120,6 +120,34 @@ fn a_limit_holds_for_the_pass_after_the_one_it_was_set_in() {
     assert_eq!(bits(got.input()), bits(expected.input()));
 }
 
+/// What fits one limit fits every limit down to the bytes that it takes.
+#[test]
+fn a_training_pass_that_fits_a_limit_is_accepted() {
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let model = Layer::<K>::random(config, 1).unwrap().to(gpu).unwrap();
+        let plan = |limit| {
+            model.set_memory_limit(limit);
+            model.plan_training(40, 64)
+        };
+        let mut limit = u64::MAX;
+        let last = loop {
+            let roomy = plan(limit).unwrap();
+            let exact = plan(roomy.device_bytes()).unwrap();
+            assert_eq!(exact, roomy, "{}", model.config());
+            limit = roomy.device_bytes() - 1;
+            if plan(limit).is_err() {
+                break exact;
+            }
+        };
+        assert_eq!(last.backward_chunk_steps(), 1, "{}: {last}", model.config());
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(5, 64));
+    check(&gpu, LstmConfig::new(5, 64).with_proj_size(16).with_num_layers(2));
+    check(&gpu, GruConfig::new(5, 64).with_bidirectional(true));
+    check(&gpu, RnnConfig::new(5, 64));
+}
+
 #[test]
 fn less_memory_gives_the_same_bits() {
     let Some(gpu) = gpu() else { return };
