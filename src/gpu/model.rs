@@ -119,6 +119,15 @@ impl GpuModel {
         self.idle_training.lock().clear();
     }
 
+    /// Keeps the buffers of a call for later ones, unless the limit has been lowered below them since the call began.
+    pub(super) fn keep_within_limit<T>(&self, list: &Mutex<Vec<T>>, buffers: T, bytes: u64) {
+        // Held until the buffers are in the list, which setting the limit then clears.
+        let settings = self.settings.lock();
+        if bytes <= settings.forward_memory {
+            keep(list, buffers);
+        }
+    }
+
     /// Takes over the settings of another model of the same configuration and device, and what it keeps for later
     /// training passes.
     pub(crate) fn succeed(&self, other: &Self) {
@@ -202,7 +211,8 @@ impl GpuModel {
         let results = workspace.read_back(gpu, submission, wait).await;
         gpu.settle().await?;
         let results = results?;
-        keep(&self.idle, workspace);
+        let bytes = workspace.plan.device_bytes();
+        self.keep_within_limit(&self.idle, workspace, bytes);
         Ok(results)
     }
 
@@ -324,7 +334,7 @@ pub(super) fn take<T>(list: &Mutex<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Opt
 }
 
 /// Adds an element to a list that keeps the newest few.
-pub(super) fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
+fn keep<T>(list: &Mutex<Vec<T>>, value: T) {
     let mut list = list.lock();
     if list.len() >= KEPT_SETS {
         list.remove(0);

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu::arrays::{Arrays, BufferRange};
 use crate::gpu::gradients;
 use crate::gpu::guarded::GuardedDevice;
-use crate::gpu::model::{GpuModel, keep, take};
+use crate::gpu::model::{GpuModel, take};
 use crate::gpu::run::{self, Bound};
 use crate::gpu::transfer;
 use crate::gpu::workspace::Workspace;
@@ -22,6 +22,8 @@ use crate::real::Real;
 pub(crate) struct Training {
     /// The task that the plan was made for.
     asked: Task,
+    /// The bytes that the plan tells.
+    bytes: u64,
     forward: Workspace,
     backward: BackwardPlan,
     arrays: Arrays,
@@ -120,7 +122,8 @@ impl GpuModel {
         let input = results.next().unwrap_or_default();
         let states = results.by_ref().take(states).collect();
         let weights = gradients::unpack(&self.config, results.as_slice())?;
-        keep(&self.idle_training, training);
+        let bytes = training.bytes;
+        self.keep_within_limit(&self.idle_training, training, bytes);
         Ok(Derived { input, states, weights })
     }
 
@@ -149,6 +152,7 @@ impl GpuModel {
 impl Training {
     async fn new(model: &GpuModel, asked: Task, plan: TrainingPlan, wait: Wait) -> Result<Self> {
         let (context, weights) = (&*model.context, &model.weights);
+        let bytes = plan.device_bytes();
         let TrainingPlan { forward, backward } = plan;
         let mut forward = Workspace::new(context, weights, asked, forward, Arrays::default()).await?;
         let mut arrays = Arrays::default();
@@ -160,7 +164,7 @@ impl Training {
         transfer::upload(&context.gpu, &params.buffer, 0, &backward.filled_params()?, wait).await?;
         let bound = Bound::new(context, &backward.program.bindings, weights, &arrays).await?;
         let ends = backward.submission_ends();
-        Ok(Self { asked, forward, backward, arrays, bound, ends, has_old_weights: false })
+        Ok(Self { asked, bytes, forward, backward, arrays, bound, ends, has_old_weights: false })
     }
 
     /// Binds the weights of a model of the same configuration.

@@ -149,7 +149,7 @@ impl Forward<'_> {
     /// Returns the range of a state after the last step, in the array of those of all steps.
     fn last(self, state: usize, layer: usize) -> (Name, Range<u64>) {
         let of_layer = self.state_bytes(state) / self.config.num_layers as u64;
-        let of_step = of_layer / (self.task.extents.time_steps as u64 + 1);
+        let of_step = of_layer / (self.task.extents.time_steps as u64).saturating_add(1);
         let end = of_layer.saturating_mul(layer as u64 + 1);
         (Name::State(state), end - of_step..end)
     }

@@ -32,6 +32,29 @@ fn a_lost_device_is_an_error_not_a_panic() {
     }
 }
 
+/// Passes that are alive when the device is lost end with the error, whatever they are given.
+#[test]
+fn a_device_lost_within_a_pass_is_an_error_not_a_panic() {
+    if gpu().is_none() {
+        return;
+    }
+    let (x, dy) = (uniform(&[4, 2, 3], 3), uniform(&[4, 2, 5], 4));
+    let (device, queue) = own_device(|_| {});
+    for device in [Device::gpu(&GpuOptions::new()).unwrap(), Device::from_wgpu(device, queue)] {
+        let model = small_lstm().to(&device).unwrap();
+        let passes = [Some(&dy), None].map(|given| (model.forward_train(&x, None).unwrap(), given));
+        let given_up = model.forward_train(&x, None).unwrap();
+        device.wgpu().unwrap().0.destroy();
+        for (pass, given) in passes {
+            let error = pass.backward(given, None).map(drop).unwrap_err();
+            assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+        }
+        drop(given_up);
+        let error = model.forward_train(&x, None).map(drop).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    }
+}
+
 /// wgpu runs a program's own callbacks on whichever thread polls; a panic resumes there, and the device stays usable.
 #[test]
 fn a_panic_in_a_callback_of_the_program_is_no_device_loss() {

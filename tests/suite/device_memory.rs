@@ -98,6 +98,56 @@ fn a_training_pass_takes_the_bytes_of_its_plan() {
     check(GruConfig::new(3, 40).with_reset_after(false), 20, 9);
 }
 
+/// A limit that is lowered while a pass is alive holds for the next one, whatever that pass leaves behind.
+#[test]
+fn a_limit_holds_for_the_pass_after_the_one_it_was_set_in() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let model = Lstm::random(LstmConfig::new(5, 24), 1).unwrap().to(&device).unwrap();
+    let (t, b) = (100, 8);
+    let (x, dy) = (uniform(&[t, b, 5], 2), uniform(&[t, b, 24], 3));
+    let Some(before) = bytes_on(&device) else { return };
+    let pass = model.forward_train(&x, None).unwrap();
+    let limit = model.plan_training(t, b).unwrap().device_bytes() * 3 / 4;
+    model.set_memory_limit(limit);
+    let expected = pass.backward(&dy, None).unwrap();
+    let got = model.forward_train(&x, None).unwrap().backward(&dy, None).unwrap();
+    let taken = bytes_on(&device).unwrap() - before;
+    // A driver rounds each of some thirty buffers up.
+    assert!(taken <= limit + 30 * 64, "{taken} bytes of {limit}");
+    assert_eq!(bits(got.input()), bits(expected.input()));
+}
+
+/// What fits one limit fits every limit down to the bytes that it takes.
+#[test]
+fn a_training_pass_that_fits_a_limit_is_accepted() {
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let model = Layer::<K>::random(config, 1).unwrap().to(gpu).unwrap();
+        let plan = |limit| {
+            model.set_memory_limit(limit);
+            model.plan_training(40, 64)
+        };
+        let mut limit = u64::MAX;
+        let last = loop {
+            let roomy = plan(limit).unwrap();
+            let exact = plan(roomy.device_bytes()).unwrap();
+            assert_eq!(exact, roomy, "{}", model.config());
+            limit = roomy.device_bytes() - 1;
+            if plan(limit).is_err() {
+                break exact;
+            }
+        };
+        assert_eq!(last.backward_chunk_steps(), 1, "{}: {last}", model.config());
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(5, 64));
+    check(&gpu, LstmConfig::new(5, 64).with_proj_size(16).with_num_layers(2));
+    check(&gpu, GruConfig::new(5, 64).with_bidirectional(true));
+    check(&gpu, RnnConfig::new(5, 64));
+}
+
 #[test]
 fn less_memory_gives_the_same_bits() {
     let Some(gpu) = gpu() else { return };

@@ -2,8 +2,8 @@
 //! changes a bit of them.
 
 use wgpu_rnn::{
-    Config, Device, Error, Gradients, Gru, GruConfig, Kind, Layer, Lstm, LstmConfig, Mode, Nonlinearity, Pass, Placed,
-    Real, RnnConfig, Tensor,
+    Config, Device, Error, Gradients, Gru, GruConfig, Kind, Layer, LayerWeights, Lstm, LstmConfig, Mode, Nonlinearity,
+    Pass, Placed, Real, RnnConfig, Tensor,
 };
 
 use crate::compare::{Tolerance, compare};
@@ -73,9 +73,12 @@ fn bits<K: Kind>(gradients: &Gradients<K>) -> Vec<Vec<u32>> {
 /// them, and in the layers. It is relative to the tensor's largest value, or to that of the gradients which are given,
 /// 1, from which small gradients are differences.
 fn check<K: Kind>(device: &Device, config: Config<K>, t: usize, lengths: &[usize]) {
-    let problem = Problem::new(config, t, lengths);
+    check_problem(device, &Problem::new(config, t, lengths), t);
+}
+
+fn check_problem<K: Kind>(device: &Device, problem: &Problem<K>, t: usize) {
     let (got, expected) = (problem.gradients(&problem.placed(device)).unwrap(), problem.expected());
-    let config = problem.layer.config();
+    let (config, lengths) = (problem.layer.config(), &problem.lengths);
     let terms = config.num_layers() * (t * lengths.len() + 2 * reduction_length(config));
     for ((key, got), (_, expected)) in all(&got).into_iter().zip(all(&expected)) {
         let largest = expected.data().iter().fold(1.0_f64, |largest, v| largest.max(v.abs()));
@@ -107,6 +110,43 @@ fn gradients_around_the_tiles_are_those_of_the_reference() {
         check(&gpu, RnnConfig::new(input, hidden), 3, &lengths);
         check(&gpu, RnnConfig::new(input, hidden).with_nonlinearity(Nonlinearity::Relu), 3, &lengths);
     }
+}
+
+/// More features than a dispatch of the input product takes: only the last ones are not 0, so that all depends on them.
+#[test]
+fn gradients_of_the_last_of_many_features_are_those_of_the_reference() {
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let mut problem = Problem::new(config, 2, &[2, 1]);
+        problem.input.data_mut().chunks_exact_mut(16_400).for_each(|features| features[..16_384].fill(0.0));
+        check_problem(gpu, &problem, 2);
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(16_400, 3));
+    check(&gpu, GruConfig::new(16_400, 3).with_reset_after(false));
+    check(&gpu, RnnConfig::new(16_400, 3));
+}
+
+/// More rows than a dispatch of the gradients of weights takes: whole numbers, whose sums are exact in any order.
+#[test]
+fn sums_over_many_rows_miss_none() {
+    let Some(gpu) = gpu() else { return };
+    let (t, b) = (2, 9000);
+    let of = |shape: &[usize], values: usize| {
+        let data = (0..shape.iter().product()).map(|i| (1 + i % values) as f32).collect::<Vec<_>>();
+        Tensor::new(shape, data).unwrap()
+    };
+    let config = RnnConfig::new(1, 1).with_nonlinearity(Nonlinearity::Relu).with_bidirectional(true);
+    let ones = || Tensor::new([1, 1], [1.0]).unwrap();
+    let zeros = || Tensor::zeros([1]).unwrap();
+    let weights = || LayerWeights::new(ones(), ones()).with_bias(zeros(), zeros());
+    let layer = Layer::new(config, vec![weights(), weights()]).unwrap();
+    let input = of(&[t, b, 1], 3);
+    let gradients = |device: &Device| {
+        let placed = layer.to(device).unwrap();
+        let pass = placed.forward_train(&input, &of(&[2, b, 1], 4)).unwrap();
+        bits(&pass.backward(&of(&[t, b, 2], 5), &of(&[2, b, 1], 2)).unwrap())
+    };
+    assert!(gradients(&gpu) == gradients(&Device::cpu()));
 }
 
 /// Returns a stack of each kind with everything that may go wrong between layers.
@@ -192,6 +232,30 @@ fn passes_do_not_disturb_each_other() {
     });
 }
 
+/// What is not given is zero, whatever an earlier pass was given: its arrays serve the next one.
+#[test]
+fn nothing_of_an_earlier_pass_remains() {
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let problem = Problem::new(config.with_num_layers(2).with_bidirectional(true), 4, &[4, 0, 3]);
+        let of = |placed: &Placed<K>, of_output: Option<&Tensor>, of_state: Option<&K::State<f32>>| {
+            let pass = placed.request(&problem.input).lengths(&problem.lengths).train().run().unwrap();
+            bits(&pass.backward(of_output, of_state).unwrap())
+        };
+        let placed = problem.placed(gpu);
+        for given in [(Some(&problem.of_output), None), (None, Some(&problem.of_state))] {
+            let expected = of(&problem.placed(gpu), given.0, given.1);
+            problem.gradients(&placed).unwrap();
+            assert!(of(&placed, given.0, given.1) == expected, "{}", problem.layer);
+        }
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(4, 6));
+    check(&gpu, LstmConfig::new(4, 6).with_proj_size(2));
+    check(&gpu, GruConfig::new(4, 6));
+    check(&gpu, GruConfig::new(4, 6).with_reset_after(false));
+    check(&gpu, RnnConfig::new(4, 6));
+}
+
 /// The caller's padding changes no bit, and the gradient of the input is 0 there.
 #[test]
 fn padding_is_neither_read_nor_written() {
@@ -220,6 +284,32 @@ fn padding_is_neither_read_nor_written() {
     check(&gpu, RnnConfig::new(4, 6));
 }
 
+/// A NaN in the input of one row reaches what it reaches in the reference: where h is NaN, a gradient passes, and the
+/// other rows have none.
+#[test]
+fn a_nan_goes_where_it_goes_in_the_reference() {
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let mut problem = Problem::new(config.with_num_layers(2).with_bidirectional(true), 5, &[5, 4, 5]);
+        let features = problem.input.shape()[2];
+        // The second step of the second row.
+        problem.input.data_mut()[4 * features] = f32::NAN;
+        let (got, expected) = (problem.gradients(&problem.placed(gpu)).unwrap(), problem.expected());
+        for ((key, got), (_, expected)) in all(&got).into_iter().zip(all(&expected)) {
+            for (i, (&got, &expected)) in got.data().iter().zip(expected.data()).enumerate() {
+                let agrees = if expected.is_nan() { got.is_nan() } else { (f64::from(got) - expected).abs() < 1e-4 };
+                assert!(agrees, "{} {key} {i}: {got} instead of {expected}", problem.layer);
+            }
+        }
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(4, 9));
+    check(&gpu, LstmConfig::new(4, 9).with_proj_size(3));
+    check(&gpu, GruConfig::new(4, 9));
+    check(&gpu, GruConfig::new(4, 9).with_reset_after(false));
+    check(&gpu, RnnConfig::new(4, 9));
+    check(&gpu, RnnConfig::new(4, 9).with_nonlinearity(Nonlinearity::Relu));
+}
+
 /// A forward that is followed by a backward has the results of one that is not.
 #[test]
 fn the_forward_of_a_pass_is_the_forward() {
@@ -231,6 +321,29 @@ fn the_forward_of_a_pass_is_the_forward() {
     let (output, last) = request().run().unwrap();
     let pass = request().train().run().unwrap();
     assert_eq!((pass.output().data(), pass.state()), (output.data(), &last));
+}
+
+/// Sizes that overflow are errors of the plan, and those of nothing at all are none.
+#[test]
+fn a_plan_of_any_size_is_a_plan_or_a_limit() {
+    const MOST: usize = usize::MAX;
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let placed = Layer::<K>::random(config, 1).unwrap().to(gpu).unwrap();
+        for (t, b) in [(MOST, 1), (1, MOST), (MOST, MOST), (MOST / 2, 2), (MOST / 8, 1), (1, MOST / 8), (1 << 32, 1)] {
+            let plan = placed.plan_training(t, b);
+            assert!(matches!(plan, Err(Error::Limit { .. })), "{} over T = {t}, B = {b}: {plan:?}", placed.config());
+        }
+        for (t, b) in [(0, 0), (0, 3), (3, 0), (MOST, 0)] {
+            let plan = placed.plan_training(t, b).unwrap();
+            assert_eq!(plan.backward_dispatch_count(), 0, "{} over T = {t}, B = {b}", placed.config());
+        }
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(3, 5).with_num_layers(3).with_bidirectional(true));
+    check(&gpu, LstmConfig::new(3, 5).with_proj_size(2));
+    check(&gpu, GruConfig::new(3, 5));
+    check(&gpu, GruConfig::new(3, 5).with_reset_after(false));
+    check(&gpu, RnnConfig::new(3, 5));
 }
 
 /// T = 0 and B = 0 have nothing to run; p = 1 drops everything.

@@ -7,7 +7,7 @@ use wgpu_rnn::{
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{bits, uniform};
+use crate::support::{bits, gpu, uniform};
 
 const STEPS: usize = 20;
 const LR: f64 = 0.01;
@@ -191,6 +191,39 @@ fn clones_and_streams_keep_their_weights() {
     assert_eq!(bits(&clone.forward(&x, None).unwrap().0), bits(&before));
     assert_eq!(bits(&streams.push(&x).unwrap()), bits(&before));
     assert_eq!(bits(&gru.layer().to(&Device::cpu()).unwrap().forward(&x, None).unwrap().0), bits(&after));
+}
+
+/// Steps on a GPU lead to the weights of those on the CPU, and each forward runs with the weights of the last step.
+#[test]
+fn steps_on_a_gpu_are_those_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let layer = Gru::random(GruConfig::new(3, 9).with_num_layers(2).with_bidirectional(true), 1).unwrap();
+    let x = uniform(&[6, 4, 3], 2);
+    for rule in [Rule::from(Sgd::new().with_momentum(0.9)), AdamW::new().into()] {
+        let train = |device: &Device| {
+            let mut placed = layer.to(device).unwrap();
+            let mut optimizer = Optimizer::new(rule).unwrap();
+            for _ in 0..5 {
+                let pass = placed.forward_train(&x, None).unwrap();
+                let dy = pass.output().clone();
+                let gradients = pass.backward(&dy, None).unwrap();
+                let mut step = optimizer.step(LR);
+                step.layer("", &mut placed, &gradients);
+                step.run().unwrap();
+            }
+            let pass = placed.forward_train(&x, None).unwrap();
+            let fresh = placed.layer().to(device).unwrap().forward_train(&x, None).unwrap().output().clone();
+            assert_eq!(bits(pass.output()), bits(&fresh), "{rule:?}");
+            drop(pass);
+            placed
+        };
+        let (got, expected) = (train(&gpu), train(&Device::cpu()));
+        for ((name, got), (_, expected)) in got.layer().named().zip(expected.layer().named()) {
+            // The first steps of Adam move by LR whatever the size of a gradient, so that they enlarge its error.
+            let expected = expected.cast::<f64>().unwrap();
+            compare(&format!("{rule:?}: {name}"), got.data(), expected.data(), Tolerance::both(1e-5)).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -121,27 +121,32 @@ impl TrainingPlan {
             _ => Strategy::Step,
         };
         let task = Task { strategy, all_states: true, results: Results::Training, ..task };
-        let (mut allowed, mut least) = (limits.forward_memory, None);
-        loop {
+        let memory = limits.forward_memory;
+        let with_forward_in = |allowed| -> Result<Self> {
             let of_forward = DeviceLimits { forward_memory: allowed, stacked_weights: false, ..*limits };
-            let forward = match (Plan::new(config, Precision::F32, task, &of_forward), least) {
-                // Even the shortest chunks leave too little for the backward.
-                (Err(Error::Limit { .. }), Some(least)) => {
-                    let limit = "the bytes that set_memory_limit allows";
-                    return Err(exceeded("a training pass", limit, least, limits.forward_memory));
-                }
-                (forward, _) => forward?,
-            };
+            let forward = Plan::new(config, Precision::F32, task, &of_forward)?;
             let backward = BackwardPlan::new(&forward, limits)?;
-            let plan = Self { forward, backward };
-            let excess = plan.device_bytes().saturating_sub(limits.forward_memory);
-            if excess == 0 {
-                return Ok(plan);
-            }
-            // Shorter chunks of the forward shorten those of the backward.
-            least = Some(plan.device_bytes());
-            allowed = plan.forward.device_bytes().saturating_sub(excess);
+            Ok(Self { forward, backward })
+        };
+        let free = with_forward_in(memory)?;
+        if free.device_bytes() <= memory {
+            return Ok(free);
         }
+        // Shorter chunks of the forward shorten those of the backward. Finds the longest that leave it enough: a
+        // forward in less than `low` bytes does not exist or leaves some, one in `high` leaves too little.
+        let (mut low, mut high) = (0, free.forward.device_bytes());
+        let (mut longest, mut least) = (None, free.device_bytes());
+        while low < high {
+            let allowed = low + (high - low) / 2;
+            match with_forward_in(allowed) {
+                Err(Error::Limit { .. }) => low = allowed + 1,
+                Ok(plan) if plan.device_bytes() <= memory => (low, longest) = (allowed + 1, Some(plan)),
+                Ok(plan) => (high, least) = (plan.forward.device_bytes(), least.min(plan.device_bytes())),
+                error => return error,
+            }
+        }
+        let too_little = || exceeded("a training pass", "the bytes that set_memory_limit allows", least, memory);
+        longest.ok_or_else(too_little)
     }
 
     /// Returns the plan of the forward.

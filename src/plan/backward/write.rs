@@ -19,7 +19,7 @@ impl Backward<'_> {
         let fixed = self.fixed_arrays();
         program::check_arrays(&fixed, limits)?;
         program::check_arrays(&self.chunk_arrays(1), limits)?;
-        let time_steps = if self.task.extents.is_empty() { 0 } else { self.task.extents.time_steps };
+        let time_steps = self.time_steps();
         let chunk_steps = self.chunk_steps(most_steps, limits);
         let params = ParamsLayout::new(self.blocks(chunk_steps), limits)?;
         let schedule = Schedule { params, slices: params.blocks().slices, time_steps, chunk_steps };
@@ -42,6 +42,11 @@ impl Backward<'_> {
             program.repeat(1, kernels.sums(self.config.directions(), limits))?;
         }
         Ok((schedule, program))
+    }
+
+    /// Returns the number of time steps that have anything to run.
+    pub(super) fn time_steps(self) -> usize {
+        if self.task.extents.is_empty() { 0 } else { self.task.extents.time_steps }
     }
 
     /// Returns the steps of a chunk.
