@@ -34,10 +34,9 @@ pub(crate) fn filled<T: Copy>(what: &str, shape: &[usize], value: T) -> Result<V
     Ok(data)
 }
 
-/// Returns zeros of `shape`, which the system hands out as zeros: a large array takes time where it is first written.
-pub(crate) fn zeroed<T: bytemuck::Zeroable>(what: &str, shape: &[usize]) -> Result<Vec<T>> {
-    let count = element_count::<T>(what, shape)?;
-    bytemuck::allocation::try_zeroed_vec(count).map_err(|()| too_large::<T>(what, shape))
+/// Returns zeros of `shape`.
+pub(crate) fn zeroed<T: bytemuck::Zeroable + Copy>(what: &str, shape: &[usize]) -> Result<Vec<T>> {
+    filled(what, shape, T::zeroed())
 }
 
 /// Copies the elements of a slice to a new vector.
