@@ -38,10 +38,10 @@ fn transposed_product(local: vec3<u32>, group: vec3<u32>, d: u32, first: u32, co
     var sum_3 = vec4<f32>();
     for (var base = 0u; base < blocks; base += SPLIT) {
         let block = base + split;
-        if (block < blocks) {
+        let u = block * BLOCK + local.x;
+        // The last block may lack units. Their weights are 0, but what they multiply may be infinite.
+        if (block < blocks && u < params.hidden_size) {
             let at = k + vec4<u32>(block * columns * BLOCK);
-            // The last block may lack units; their weights are 0.
-            let u = min(block * BLOCK + local.x, params.hidden_size - 1u);
             let d0 = delta_at(rows.x + u);
             let d1 = delta_at(rows.y + u);
             let d2 = delta_at(rows.z + u);

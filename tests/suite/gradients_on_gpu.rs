@@ -310,6 +310,32 @@ fn a_nan_goes_where_it_goes_in_the_reference() {
     check(&gpu, RnnConfig::new(4, 9).with_nonlinearity(Nonlinearity::Relu));
 }
 
+/// An infinite gradient stays infinite where it does in the reference: nothing is multiplied by a weight that does not
+/// exist.
+#[test]
+fn an_infinite_gradient_goes_where_it_goes_in_the_reference() {
+    fn check<K: Kind>(gpu: &Device, config: Config<K>) {
+        let mut problem = Problem::new(config, 1, &[1, 1]);
+        // The last value of the first row.
+        let last = problem.of_output.data().len() / 2 - 1;
+        problem.of_output.data_mut()[last] = f32::INFINITY;
+        let (got, expected) = (problem.gradients(&problem.placed(gpu)).unwrap(), problem.expected());
+        for ((key, got), (_, expected)) in all(&got).into_iter().zip(all(&expected)) {
+            for (i, (&got, &expected)) in got.data().iter().zip(expected.data()).enumerate() {
+                let got = f64::from(got);
+                let agrees = got == expected || got.is_nan() && expected.is_nan() || (got - expected).abs() < 1e-4;
+                assert!(agrees, "{} {key} {i}: {got} instead of {expected}", problem.layer);
+            }
+        }
+    }
+    let Some(gpu) = gpu() else { return };
+    check(&gpu, LstmConfig::new(4, 9));
+    check(&gpu, LstmConfig::new(4, 9).with_proj_size(3));
+    check(&gpu, GruConfig::new(4, 9));
+    check(&gpu, GruConfig::new(4, 9).with_reset_after(false));
+    check(&gpu, RnnConfig::new(4, 9));
+}
+
 /// A forward that is followed by a backward has the results of one that is not.
 #[test]
 fn the_forward_of_a_pass_is_the_forward() {
