@@ -48,6 +48,17 @@ impl<F> Tape<F> {
 }
 
 impl<F: Real> PlacedModel<F> {
+    /// Checks that the model can be trained at all.
+    pub(crate) fn check_trainable(&self) -> Result<()> {
+        match self.precision {
+            Precision::F32 => Ok(()),
+            Precision::F16 => Err(Error::Unsupported {
+                what: "training a layer placed in f16".to_owned(),
+                why: "its weights are rounded, so that small steps would be lost; place it in f32".to_owned(),
+            }),
+        }
+    }
+
     /// Checks shapes and runs a forward that leaves a tape.
     pub(crate) async fn forward_train(
         &self,
@@ -57,11 +68,7 @@ impl<F: Real> PlacedModel<F> {
         wait: Wait,
     ) -> Result<Taped<F>> {
         let config = &self.config;
-        let unsupported = |what: &str, why: &str| Error::Unsupported { what: what.to_owned(), why: why.to_owned() };
-        if self.precision != Precision::F32 {
-            let why = "its weights are rounded, so that small steps would be lost; place it in f32";
-            return Err(unsupported("training a layer placed in f16", why));
-        }
+        self.check_trainable()?;
         let call = self.shaped_call(input, states, &asked)?;
         // A call that the device rejects draws no masks.
         let drops_out = asked.training.is_some() && config.dropped_layers() > 0;

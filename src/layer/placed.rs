@@ -228,11 +228,13 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// Returns what a training pass with T = `time_steps` and B = `batch` will do on a GPU.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the device cannot hold it; [`Error::Unsupported`] on the CPU.
+    /// [`Error::Limit`] if the device cannot hold it; [`Error::Unsupported`] on the CPU, and for weights in
+    /// [`Precision::F16`](crate::Precision::F16).
     pub fn plan_training(&self, time_steps: usize, batch: usize) -> Result<TrainingPlan> {
         let Engine::Gpu(model) = &self.model().engine else {
             return Err(needs_gpu("a plan of training"));
         };
+        self.model().check_trainable()?;
         let extents = Extents::batched(&self.config().0, time_steps, batch);
         model.plan_training(Task { dropout: self.drops_out(), ..Task::forward(extents) })
     }
