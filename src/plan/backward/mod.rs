@@ -226,3 +226,6 @@ impl BackwardPlan {
 pub(crate) fn roles(config: &RecurrentConfig) -> impl Iterator<Item = Role> {
     BackwardKernel::of(config).into_iter().map(Role::Backward)
 }
+
+#[cfg(test)]
+mod effects;
