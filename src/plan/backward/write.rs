@@ -30,6 +30,10 @@ impl Backward<'_> {
         let step_stride = params.step_stride();
         let mut program = Program::default();
         (program.arrays, program.step_stride, program.after) = (arrays, step_stride, self.after());
+        if time_steps == 0 {
+            // Nothing runs, and gradients pass through or are zero.
+            return Ok((schedule, program));
+        }
         for (layer, gradient) in self.weight_gradients() {
             program.clear(Name::WeightGradient { array: gradient.array, layer })?;
         }
