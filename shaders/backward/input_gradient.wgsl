@@ -5,10 +5,10 @@
 // of the layer below through its dropout: what was dropped is dropped, and what was scaled is scaled. It starts with
 // zeros, and the directions are added one after the other. The CPU twin is cpu/reference/backward.rs.
 //
-// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `row_count`, `is_step`, `gx_index` from base/chunk_rows.wgsl;
-// `drop_out` from base/dropout.wgsl; `Gates`, `Saved` from cell/; `PackedWeights`, `unpack_weights` from weights/;
-// `BLOCK`, `first_weight` from weights/blocks.wgsl; `DROPOUT`, `operand_start` from operand/x_of_rows.wgsl;
-// `COLUMNS`, `ROW_TILES`, `SPLIT`, `transposed_product` from product/transposed.wgsl.
+// Needs: `params`, `chunk`, `enter` from base/params.wgsl; `row_count`, `is_step`, `gx_index` from
+// base/chunk_rows.wgsl; `drop_out` from base/dropout.wgsl; `Gates`, `Saved` from cell/; `PackedWeights`,
+// `unpack_weights` from weights/; `BLOCK`, `first_weight` from weights/blocks.wgsl; `DROPOUT`, `operand_start` from
+// operand/x_of_rows.wgsl; `COLUMNS`, `ROW_TILES`, `SPLIT`, `transposed_product` from product/transposed.wgsl.
 
 @group(0) @binding(0) var<storage, read> gates: array<Saved>;        // [steps, B, D, H], what has replaced them: δ
 @group(0) @binding(1) var<storage, read> w_ih: array<PackedWeights>; // [D, H / 8, I (k), 8] of G

@@ -3,8 +3,8 @@
 //   dm = W_hr[d]ᵀ·dh        from P values to H
 //
 // and the cell. A workgroup owns TILE_UNITS units of four rows and one direction; SPLIT invocations share the sums of a
-// unit, and their parts are added in order. It leaves o ⊙ tanh(c), which was projected, for the gradient of the weights.
-// The CPU twin is cpu/reference/backward.rs.
+// unit, and their parts are added in order. It leaves o ⊙ tanh(c), which was projected, for the gradient of the
+// weights. The CPU twin is cpu/reference/backward.rs.
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of` from base/rows.wgsl; `step_in_chunk` from
 // base/step.wgsl; `gates_index` from backward/gates.wgsl; `Saved`, `cell_backward` from cell/.

@@ -1,5 +1,5 @@
-// The gradient of W_hr, see backward/weight_gradient.wgsl; "units" are the values of the projected h, and the operand is
-// o ⊙ tanh(c). There is no bias.
+// The gradient of W_hr, see backward/weight_gradient.wgsl; "units" are the values of the projected h, and the operand
+// is o ⊙ tanh(c). There is no bias.
 //
 // Needs: `params` from base/params.wgsl; `Gates`, `PackedGates` from cell/gates_1.wgsl.
 

@@ -5,8 +5,8 @@
 // Unlike in the forward, no step waits for another one. The CPU keeps the gates instead.
 //
 // Needs: `params` from base/params.wgsl; `gx_index` from base/chunk_rows.wgsl; `Gates`, `PackedGates`, `unpack_gates`,
-// `PackedInputGates`, `unpack_input_gates`, `Saved`, `before_product`, `activate` from cell/; `PackedWeights`, `unpack_weights` from weights/; `first_weight`
-// from weights/blocks.wgsl.
+// `PackedInputGates`, `unpack_input_gates`, `Saved`, `before_product`, `activate` from cell/; `PackedWeights`,
+// `unpack_weights` from weights/; `first_weight` from weights/blocks.wgsl.
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedInputGates>; // [steps, B, D, H] of G
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, P (k), 8] of G

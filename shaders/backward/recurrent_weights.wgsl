@@ -1,5 +1,5 @@
-// The gradient of W_hh and b_hh, see backward/weight_gradient.wgsl; the operand is h before each step, or what the reset
-// gate lets through of it.
+// The gradient of W_hh and b_hh, see backward/weight_gradient.wgsl; the operand is h before each step, or what the
+// reset gate lets through of it.
 //
 // Needs: `params` from base/params.wgsl; `PackedGates`, `Saved` from cell/.
 

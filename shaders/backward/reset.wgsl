@@ -7,10 +7,10 @@
 // is cpu/reference/cell/gru.rs.
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `h_index` from base/rows.wgsl; `step_in_chunk`
-// from base/step.wgsl; `Gates`, `Saved` from cell/; `gates_index`, `gates_rows` from backward/gates.wgsl; `PackedWeights`, `unpack_weights` from weights/; `BLOCK`,
-// `first_weight` from weights/blocks.wgsl; `COLUMNS`, `ROW_TILES`, `SPLIT`,
-// `transposed_product` from product/transposed.wgsl;
-// `h_before_row`, `value_at` from operand/h_before.wgsl; `sigmoid_slope` from base/slopes.wgsl.
+// from base/step.wgsl; `Gates`, `Saved` from cell/; `gates_index`, `gates_rows` from backward/gates.wgsl;
+// `PackedWeights`, `unpack_weights` from weights/; `BLOCK`, `first_weight` from weights/blocks.wgsl; `COLUMNS`,
+// `ROW_TILES`, `SPLIT`, `transposed_product` from product/transposed.wgsl; `h_before_row`, `value_at` from
+// operand/h_before.wgsl; `sigmoid_slope` from base/slopes.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> gates: array<Saved>; // [steps, B, D, H]
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, H (k), 8]

@@ -10,10 +10,10 @@
 // The CPU twin is cpu/reference/backward.rs.
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of`, `y_index`, `h_index` from base/rows.wgsl;
-// `step_in_chunk` from base/step.wgsl; `Gates`, `Saved` from cell/; `gates_rows` from backward/gates.wgsl; `PackedWeights`, `unpack_weights` from weights/;
-// `BLOCK`, `first_weight` from weights/blocks.wgsl; `COLUMNS`, `ROW_TILES`, `SPLIT`,
-// `transposed_product` from product/transposed.wgsl;
-// `arrive` from cell/ or backward/hand_on.wgsl.
+// `step_in_chunk` from base/step.wgsl; `Gates`, `Saved` from cell/; `gates_rows` from backward/gates.wgsl;
+// `PackedWeights`, `unpack_weights` from weights/; `BLOCK`, `first_weight` from weights/blocks.wgsl; `COLUMNS`,
+// `ROW_TILES`, `SPLIT`, `transposed_product` from product/transposed.wgsl; `arrive` from cell/ or
+// backward/hand_on.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> gates: array<Saved>; // [steps, B, D, H]
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, P (k), 8] of G

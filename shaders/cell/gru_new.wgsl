@@ -4,7 +4,8 @@
 //
 // with gh = W_hh[n]·(r ⊙ h) + b_hh. The CPU twin is cpu/reference/cell/gru.rs.
 //
-// Needs: `InputGates` from cell/input_gates_3.wgsl; `Gates` from cell/gates_1.wgsl; `gated`, `update_index` from cell/two_products.wgsl; `safe_tanh` from base/numeric.wgsl.
+// Needs: `InputGates` from cell/input_gates_3.wgsl; `Gates` from cell/gates_1.wgsl; `gated`, `update_index` from
+// cell/two_products.wgsl; `safe_tanh` from base/numeric.wgsl.
 
 struct State {
     h: f32,

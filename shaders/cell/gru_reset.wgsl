@@ -6,8 +6,8 @@
 // with gx = W_ih·x + b_ih and gh = W_hh[r, z]·h + b_hh. It leaves r ⊙ h and z for the second product, gru_new.wgsl. The
 // CPU twin is cpu/reference/cell/gru.rs.
 //
-// Needs: `InputGates` from cell/input_gates_3.wgsl; `Gates` from cell/gates_2.wgsl; `gated`, `update_index` from cell/two_products.wgsl; `safe_sigmoid` from base/numeric.wgsl;
-// `raw_index` from step/recurrence.wgsl.
+// Needs: `InputGates` from cell/input_gates_3.wgsl; `Gates` from cell/gates_2.wgsl; `gated`, `update_index` from
+// cell/two_products.wgsl; `safe_sigmoid` from base/numeric.wgsl; `raw_index` from step/recurrence.wgsl.
 
 struct State {
     h: f32, // h before the cell, r ⊙ h after it

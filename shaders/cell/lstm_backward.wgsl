@@ -7,7 +7,8 @@
 // The CPU twin is cpu/reference/cell/lstm.rs.
 //
 // Needs: `params`, `chunk` from base/params.wgsl; `state_row` from base/rows.wgsl; `safe_tanh` from base/numeric.wgsl;
-// `sigmoid_slope`, `tanh_slope` from base/slopes.wgsl; `gates` from the bindings of the role; `gates_index` from backward/gates.wgsl.
+// `sigmoid_slope`, `tanh_slope` from base/slopes.wgsl; `gates` from the bindings of the role; `gates_index` from
+// backward/gates.wgsl.
 
 @group(0) @binding(4) var<storage, read_write> dc: array<f32>; // [L, D, B, H]
 @group(0) @binding(5) var<storage, read> c: array<f32>;        // before and after each step: [L, T + 1, D, B, H]

@@ -1,6 +1,6 @@
-// The input product of a chunk with few rows, which are the chunk's (s, b) pairs; columns are the units with their gates
-// side by side, and z is the direction. product/few_rows.wgsl describes how invocations share the sums: with few rows,
-// several invocations share one sum to keep a GPU busy.
+// The input product of a chunk with few rows, which are the chunk's (s, b) pairs; columns are the units with their
+// gates side by side, and z is the direction. product/few_rows.wgsl describes how invocations share the sums: with few
+// rows, several invocations share one sum to keep a GPU busy.
 //
 // Needs: `params`, `enter` from base/params.wgsl; `row_count` from base/chunk_rows.wgsl; `UNITS`, `ROW_TILES`, `SPLIT`,
 // `staged_row`, `sum_products` from product/few_rows.wgsl; `start_of`, `leave`, `first_weight_of`, `x_rows` from

@@ -25,7 +25,15 @@ fn four_dots(w: Gates, d0: Gates, d1: Gates, d2: Gates, d3: Gates) -> vec4<f32> 
 // Computes the sums of a workgroup and finishes each of them. `rows` holds the starts of this invocation's rows in
 // `gates`; rows and values of k past the last one are clamped, and `finish` discards their sums. `first` is the start
 // of the direction's weights, which have `columns` columns.
-fn transposed_product(local: vec3<u32>, group: vec3<u32>, d: u32, first: u32, columns: u32, rows: vec4<u32>, blocks: u32) {
+fn transposed_product(
+    local: vec3<u32>,
+    group: vec3<u32>,
+    d: u32,
+    first: u32,
+    columns: u32,
+    rows: vec4<u32>,
+    blocks: u32,
+) {
     let tile = (local.z % ROW_TILES) * COLUMNS + local.y;
     let split = local.z / ROW_TILES;
     let k0 = (group.x * COLUMNS + local.y) * 4u;

@@ -2,7 +2,8 @@
 //
 // Needs: `params`, `chunk` from base/params.wgsl; `length_of`, `h_before` from base/rows.wgsl; `step_in_chunk` from
 // base/step.wgsl; `Gates`, `READS_H` from cell/; `operand_row` from operand/; `h`, `HANDS_ON`, `Pending`,
-// `load_pending`, `apply_cell`, `keep_state`, `leave_state` from step/recurrence.wgsl; `leave_padding` from step/leave_h.wgsl.
+// `load_pending`, `apply_cell`, `keep_state`, `leave_state` from step/recurrence.wgsl; `leave_padding` from
+// step/leave_h.wgsl.
 
 // Returns true if a unit of a row has to be finished: both it and the step exist. In a wave, a layer at its last chunk
 // may have fewer steps than the others.

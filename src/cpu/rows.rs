@@ -1,5 +1,5 @@
-//! Arrays whose rows are steps and batch rows, `[T, B]` in the order in which a direction walks the steps. Rows past the
-//! end of a batch row are zero, and what a caller has there is not read.
+//! Arrays whose rows are steps and batch rows, `[T, B]` in the order in which a direction walks the steps. Rows past
+//! the end of a batch row are zero, and what a caller has there is not read.
 
 use crate::call::Call;
 use crate::config::RecurrentConfig;
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::memory::zeroed;
 use crate::real::Real;
 
-/// Gathers the rows of x in step order, `[rows, I]`, as a layer reads them; with dropout, if a mask's key is given. Rows
-/// that the layer does not read are zero.
+/// Gathers the rows of x in step order, `[rows, I]`, as a layer reads them; with dropout, if a mask's key is given.
+/// Rows that the layer does not read are zero.
 pub(super) fn gather<F: Real>(
     x: &[F],
     features: usize,

@@ -75,7 +75,7 @@ pub(crate) fn record(
             }
             Command::Dispatch(dispatch) => dispatch,
         };
-        let label = Some("wgpu-rnn forward");
+        let label = Some("wgpu-rnn");
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
         let mut current = None;
         loop {
@@ -106,7 +106,9 @@ fn record_copy(encoder: &mut wgpu::CommandEncoder, copy: &Copy, arrays: &Arrays)
     Ok(())
 }
 
-/// Submits the commands `before`, then a program, in parts that end at `ends`; at most two parts are in flight.
+/// Submits the commands `before`, then a program, in parts that end at `ends`; at most two parts are in flight. Errors
+/// say what happened `during`.
+#[expect(clippy::too_many_arguments, reason = "what is run, where, and how")]
 pub(crate) async fn submit(
     gpu: &GuardedDevice,
     before: Vec<Command>,
@@ -114,9 +116,9 @@ pub(crate) async fn submit(
     ends: &[usize],
     bound: &Bound,
     arrays: &Arrays,
+    during: &'static str,
     wait: Wait,
 ) -> Result<wgpu::SubmissionIndex> {
-    let during = "running a forward";
     let mut work = program.work();
     let (mut before, mut start) = (Some(before), 0);
     let (mut newest, mut previous) = (None, None);
@@ -125,7 +127,7 @@ pub(crate) async fn submit(
             gpu.until_done(previous, wait, during).await?;
         }
         let submitted = gpu.scoped(during, || {
-            let label = Some("wgpu-rnn forward");
+            let label = Some("wgpu-rnn");
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
             let after: &[Copy] = if Some(&end) == ends.last() { &program.after } else { &[] };
             let commands = before.take().into_iter().flatten();

@@ -40,6 +40,9 @@ pub(crate) struct Tape {
     training: Training,
 }
 
+/// The work of a backward in errors.
+const DURING: &str = "running a backward";
+
 impl GpuModel {
     /// Returns the plan of a training pass.
     pub(crate) fn plan_training(&self, task: Task) -> Result<TrainingPlan> {
@@ -179,7 +182,7 @@ impl Training {
     /// Runs the backward and returns its results.
     async fn run<F: Real>(&self, gpu: &GuardedDevice, before: Vec<Command>, wait: Wait) -> Result<Vec<Vec<F>>> {
         let program = &self.backward.program;
-        let submission = run::submit(gpu, before, program, &self.ends, &self.bound, &self.arrays, wait).await?;
+        let submission = run::submit(gpu, before, program, &self.ends, &self.bound, &self.arrays, DURING, wait).await?;
         let sizes: Vec<u64> = self.backward.results().collect();
         transfer::read_back(gpu, &self.arrays.get(Name::Readback)?.buffer, submission, wait, &sizes).await
     }

@@ -148,7 +148,8 @@ impl Workspace {
         before: Vec<Command>,
         wait: Wait,
     ) -> Result<wgpu::SubmissionIndex> {
-        run::submit(gpu, before, &self.plan.program, &self.ends, &self.bound, &self.arrays, wait).await
+        let during = "running a forward";
+        run::submit(gpu, before, &self.plan.program, &self.ends, &self.bound, &self.arrays, during, wait).await
     }
 
     /// Returns the results once `submission` has copied them to the readback.

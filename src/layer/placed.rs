@@ -28,9 +28,9 @@ use crate::tensor::Tensor;
 /// [`PlacedRnn`](crate::PlacedRnn). [`Layer::to`] creates it. May be used from several threads at once.
 ///
 /// Cheap to clone: clones are the same model, with the same weights, buffers and settings, until an optimiser's
-/// [step](crate::Step) gives one of them weights of its own. It keeps the buffers of the last few shapes, so that a call
-/// with a known shape creates nothing on the device, and the weights on the host, which
-/// [`layer`](Self::layer) returns.
+/// [step](crate::Step) gives one of them weights of its own. It keeps the buffers of the last few shapes, so that a
+/// call with a known shape creates nothing on the device, and the weights on the host, which [`layer`](Self::layer)
+/// returns.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
@@ -126,11 +126,10 @@ impl<K: Kind, F: Real> Placed<K, F> {
     }
 
     /// Limits the device memory that a forward may take in addition to the weights, in bytes as counted by
-    /// [`Plan::device_bytes`], or a training pass, as counted by [`TrainingPlan::device_bytes`]. Less memory means fewer
-    /// steps at a time for the products over many steps, and the same bits.
-    /// Without a limit, that product takes at most 64 MiB, or one step if that is larger. Up to four sets of buffers,
-    /// each within the limit, are kept for later calls. A call whose shape does not fit is rejected with
-    /// [`Error::Limit`].
+    /// [`Plan::device_bytes`], or a training pass, as counted by [`TrainingPlan::device_bytes`]. Less memory means
+    /// fewer steps at a time for the products over many steps, and the same bits. Without a limit, that product takes
+    /// at most 64 MiB, or one step if that is larger. Up to four sets of buffers, each within the limit, are kept for
+    /// later calls. A call whose shape does not fit is rejected with [`Error::Limit`].
     ///
     /// This has no effect on the CPU, which takes no device memory.
     pub fn set_memory_limit(&self, bytes: u64) {

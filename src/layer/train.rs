@@ -141,8 +141,8 @@ impl<'a, K: Kind, F: Real> Pass<'a, K, F> {
     /// there is 0. [`request_backward`](Self::request_backward) does not have to block.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless the shapes are those of output and state; [`Error::TooLarge`] if memory runs out; on a GPU
-    /// [`Error::OutOfMemory`] and [`Error::DeviceLost`].
+    /// [`Error::Shape`] unless the shapes are those of output and state; [`Error::TooLarge`] if memory runs out; on a
+    /// GPU [`Error::OutOfMemory`] and [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn backward<'g>(
         self,

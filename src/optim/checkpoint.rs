@@ -17,9 +17,9 @@ impl<F: Real> Optimizer<F> {
     /// `{parameter}.exp_avg_sq`, or `{parameter}.momentum_buffer`, and the number of its steps in the metadata. The
     /// rule is not saved; [`load`](Self::load) is given one, so that it can change.
     ///
-    /// An optimiser that is saved, loaded and stepped on gives the bits of one that was not interrupted. A checkpoint of
-    /// a whole training has, in addition, the layers ([`Layer::save_safetensors`](crate::Layer::save_safetensors)), the
-    /// program's own tensors and, with dropout, the number of masks drawn
+    /// An optimiser that is saved, loaded and stepped on gives the bits of one that was not interrupted. A checkpoint
+    /// of a whole training has, in addition, the layers ([`Layer::save_safetensors`](crate::Layer::save_safetensors)),
+    /// the program's own tensors and, with dropout, the number of masks drawn
     /// ([`Placed::mask_count`](crate::Placed::mask_count)).
     ///
     /// # Errors

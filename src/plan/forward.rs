@@ -228,7 +228,8 @@ impl Forward<'_> {
                 storage.extend(carried.chain(gated).map(|name| (name, ReadWrite)));
                 storage
             }
-            Role::Projection | Role::Backward(_) => vec![
+            Role::Backward(_) => Vec::new(), // which plan/backward/ writes
+            Role::Projection => vec![
                 (Name::Raw, Read),
                 (of_layer(WeightArray::Hr), Read),
                 (Name::H, ReadWrite),

@@ -75,7 +75,8 @@ fn check_layer<K: Kind, F: Real>(
 
     let config = placed.config();
     let rows: usize = input.shape().iter().product::<usize>() / config.input_size();
-    // Rounding a pre-activation moves it by an error that grows with the weights; a sigmoid passes on at most a quarter.
+    // Rounding a pre-activation moves it by an error that grows with the weights; a sigmoid passes on at most a
+    // quarter.
     let scale = (file.tensor::<f64>("scale").unwrap().unwrap().data()[0] / 4.0).max(1.0);
     let terms = scale * (rows + 2 * reduction_length(config)) as f64;
     let mut compared = 0;

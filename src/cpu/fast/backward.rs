@@ -50,7 +50,8 @@ pub(super) struct Member<'a> {
     kept: Vec<(&'a Part, usize)>,
     /// The units of this worker.
     pub(super) units: Range<usize>,
-    /// `[B, width]`: the gradient with respect to h; the width is that of the units or, with a projection, of P, padded.
+    /// `[B, width]`: the gradient with respect to h; the width is that of the units or, with a projection, of P,
+    /// padded.
     pub(super) dh: Vec<f32>,
     /// `[B, units]`, padded: the gradient with respect to c.
     pub(super) dc: Vec<f32>,

@@ -365,8 +365,8 @@ fn needs(text: &str) -> Vec<(String, String)> {
 }
 
 /// Returns true if `file` is one that `from` stands for. A folder stands for any of its files. Each role of the forward
-/// has one file of bindings, or two with the operand of a step; each kernel of the backward declares its own, apart from
-/// those that only some cells need.
+/// has one file of bindings, or two with the operand of a step; each kernel of the backward declares its own, apart
+/// from those that only some cells need.
 fn is_from(file: &str, from: &str) -> bool {
     const BINDINGS: [&str; 3] = ["input_product/bindings.wgsl", "step/recurrence.wgsl", "step/projection.wgsl"];
     from.split(" or ").any(|from| match from {

@@ -1,6 +1,6 @@
 //! Execution of backward programs on the host, as far as which elements their dispatches read and write, like
-//! `plan/effects.rs` for forwards: every element is written before it is read, no dispatch reads an element that another
-//! of its invocations writes, every step of every row is taken once and in order, and every result is written.
+//! `plan/effects.rs` for forwards: every element is written before it is read, no dispatch reads an element that
+//! another of its invocations writes, every step of every row is taken once and in order, and every result is written.
 
 use std::collections::{HashMap, HashSet};
 

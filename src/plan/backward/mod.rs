@@ -42,8 +42,8 @@ use crate::strategy::Strategy;
 
 /// The plan of a training pass of one shape on a GPU: a forward that keeps the states of every step, and its backward.
 ///
-/// [`Placed::plan_training`](crate::Placed::plan_training) returns it. The [`Display`](fmt::Display) form is for people,
-/// on one line.
+/// [`Placed::plan_training`](crate::Placed::plan_training) returns it. The [`Display`](fmt::Display) form is for
+/// people, on one line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingPlan {
     pub(crate) forward: Plan,

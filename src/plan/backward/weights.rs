@@ -1,5 +1,5 @@
-//! The grid of the kernels of the gradients of weights, shaders/backward/weight_gradient.wgsl, and the layout of what they
-//! write.
+//! The grid of the kernels of the gradients of weights, shaders/backward/weight_gradient.wgsl, and the layout of what
+//! they write.
 
 use crate::config::RecurrentConfig;
 use crate::error::Result;
