@@ -6,7 +6,7 @@
 //
 // Needs: `params` from base/params.wgsl; `gx_index` from base/chunk_rows.wgsl; `Gates`, `PackedGates`, `unpack_gates`,
 // `PackedInputGates`, `unpack_input_gates`, `Saved`, `before_product`, `activate` from cell/; `PackedWeights`,
-// `unpack_weights` from weights/; `first_weight` from weights/blocks.wgsl.
+// `unpack_weights` from weights/; `first_weight` from weights/blocks.wgsl; `FourRows` from product/four_rows.wgsl.
 
 @group(0) @binding(0) var<storage, read> gx: array<PackedInputGates>; // [steps, B, D, H] of G
 @group(0) @binding(1) var<storage, read> w_hh: array<PackedWeights>; // [D, H / 8, P (k), 8] of G
@@ -39,6 +39,21 @@ fn start_of(row: u32, d: u32, u: u32) -> Gates {
     return before_product(unpack_input_gates(gx[gx_index(row, d, u)]), bias);
 }
 
-fn leave(row: u32, d: u32, u: u32, sum: Gates) {
-    activate(gx_index(row, d, u), sum, row, d, u);
+// Activates the sums of four rows of `rows`, in a loop that compilers do not unroll: computed for all rows at once, the
+// activations take more registers than there are.
+fn leave_four(first: u32, rows: u32, d: u32, u: u32, sum: FourRows) {
+    if (u >= params.hidden_size) {
+        return;
+    }
+    for (var row = first; row < min(first + 4u, rows); row++) {
+        var of_row = sum.r0;
+        if (row == first + 1u) {
+            of_row = sum.r1;
+        } else if (row == first + 2u) {
+            of_row = sum.r2;
+        } else if (row == first + 3u) {
+            of_row = sum.r3;
+        }
+        activate(gx_index(row, d, u), of_row, row, d, u);
+    }
 }

@@ -10,7 +10,7 @@
 //
 // Needs: `params`, `chunk` from base/params.wgsl; `row_count`, `gx_index` from base/chunk_rows.wgsl; `operand_start`
 // from operand/x_of_rows.wgsl; `Gates`, `PackedGates`, `pack_gates`, `unpack_gates` from cell/; `PackedWeights`,
-// `unpack_weights` from weights/; `first_weight` from weights/blocks.wgsl.
+// `unpack_weights` from weights/; `first_weight` from weights/blocks.wgsl; `FourRows` from product/four_rows.wgsl.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;                  // [T, B, I] or [B, T, I], by x_stride_*
 @group(0) @binding(1) var<storage, read> w_ih: array<PackedWeights>;     // [D, H / 8, I, 8] of G
@@ -47,6 +47,22 @@ fn start_of(row: u32, d: u32, u: u32) -> Gates {
 
 fn leave(row: u32, d: u32, u: u32, sum: Gates) {
     gx[gx_index(row, d, u)] = pack_gates(sum);
+}
+
+fn leave_if_there(row: u32, rows: u32, d: u32, u: u32, sum: Gates) {
+    if (row < rows) {
+        leave(row, d, u, sum);
+    }
+}
+
+// Stores four rows of `rows`.
+fn leave_four(row: u32, rows: u32, d: u32, u: u32, sum: FourRows) {
+    if (u < params.hidden_size) {
+        leave_if_there(row, rows, d, u, sum.r0);
+        leave_if_there(row + 1u, rows, d, u, sum.r1);
+        leave_if_there(row + 2u, rows, d, u, sum.r2);
+        leave_if_there(row + 3u, rows, d, u, sum.r3);
+    }
 }
 
 // Returns the index at which the weights of a unit begin.

@@ -5,7 +5,7 @@
 //
 // Needs: `params`, `enter` from base/params.wgsl; `Gates` from cell/; `BLOCK` from weights/blocks.wgsl;
 // `FourRows`, `add_products` from product/four_rows.wgsl; `row_count` from base/chunk_rows.wgsl; `operand_start`,
-// `value_at` from operand/; `start_of`, `leave`, `weights_at`, `first_weight_of`, `first_k`, `end_k` from
+// `value_at` from operand/; `start_of`, `leave_four`, `weights_at`, `first_weight_of`, `first_k`, `end_k` from
 // input_product/bindings.wgsl or backward/recompute.wgsl.
 
 const TILE_UNITS = 16u;
@@ -24,25 +24,6 @@ fn load_four(row: u32, rows: u32, d: u32, u: u32) -> FourRows {
         load_start(row + 2u, rows, d, u),
         load_start(row + 3u, rows, d, u),
     );
-}
-
-// Stores four rows in a loop that compilers do not unroll: what becomes of a sum may take many instructions, and
-// computed for all rows at once, it takes more registers than there are.
-fn store_four(first: u32, rows: u32, d: u32, u: u32, sum: FourRows) {
-    if (u >= params.hidden_size) {
-        return;
-    }
-    for (var row = first; row < min(first + 4u, rows); row++) {
-        var of_row = sum.r0;
-        if (row == first + 1u) {
-            of_row = sum.r1;
-        } else if (row == first + 2u) {
-            of_row = sum.r2;
-        } else if (row == first + 3u) {
-            of_row = sum.r3;
-        }
-        leave(row, d, u, of_row);
-    }
 }
 
 fn x_or_zero(offset: u32, k: u32, row: u32, rows: u32) -> f32 {
@@ -121,8 +102,8 @@ fn tiled_product(
         workgroupBarrier();
     }
 
-    store_four(row_0, rows, d, u_a, a_0);
-    store_four(row_1, rows, d, u_a, a_1);
-    store_four(row_0, rows, d, u_b, b_0);
-    store_four(row_1, rows, d, u_b, b_1);
+    leave_four(row_0, rows, d, u_a, a_0);
+    leave_four(row_1, rows, d, u_a, a_1);
+    leave_four(row_0, rows, d, u_b, b_0);
+    leave_four(row_1, rows, d, u_b, b_1);
 }
