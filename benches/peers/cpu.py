@@ -9,7 +9,8 @@
 Prints a table in Markdown: the median of each, and how many times as fast as each peer we are. Peers are given what
 they like best: inference mode, two warm-up calls at least, all threads of the machine. candle and burn (on flex, its
 CPU backend) are left out where they are not built, and have a dash where they lack the cell or would need several
-layers or directions. With --train, forward and backward with the gradients of everything are timed, beside PyTorch alone.
+layers or directions. With --train, forward and backward with the gradients of everything are timed, beside all but ONNX
+Runtime.
 """
 
 import argparse
@@ -109,16 +110,24 @@ def of_onnx(cell: str, shape: tuple):
     return lambda: timed(lambda: session.run(None, {"x": x}))
 
 
-def of_candle(cell: str, shape: tuple):
+def of_candle(cell: str, shape: tuple, *train: str):
     if cell == "rnn" or shape[4:] != (1, 1):
         return None
-    return lambda: common.theirs(common.binary("candle"), cell, ",".join(map(str, shape[:4])))
+    return lambda: common.theirs(common.binary("candle"), *train, cell, ",".join(map(str, shape[:4])))
 
 
-def of_burn(cell: str, shape: tuple):
+def of_candle_training(cell: str, shape: tuple):
+    return of_candle(cell, shape, "train")
+
+
+def of_burn(cell: str, shape: tuple, *train: str):
     if shape[4:] != (1, 1):
         return None
-    return lambda: common.theirs(common.binary("burn"), "flex", cell, ",".join(map(str, shape[:4])))
+    return lambda: common.theirs(common.binary("burn"), "flex", *train, cell, ",".join(map(str, shape[:4])))
+
+
+def of_burn_training(cell: str, shape: tuple):
+    return of_burn(cell, shape, "train")
 
 
 def main() -> None:
@@ -128,12 +137,13 @@ def main() -> None:
     parser.add_argument("--shape", action="append")
     parser.add_argument("--train", action="store_true")
     arguments = parser.parse_args()
-    peers, binaries = {"PyTorch": of_torch_training if arguments.train else of_torch}, []
     versions = [f"PyTorch {torch.__version__}"]
-    if not arguments.train:
-        peers["ONNX Runtime"] = of_onnx
+    if arguments.train:
+        peers, of_binaries = {"PyTorch": of_torch_training}, (of_candle_training, of_burn_training)
+    else:
+        peers, of_binaries = {"PyTorch": of_torch, "ONNX Runtime": of_onnx}, (of_candle, of_burn)
         versions.append(f"ONNX Runtime {onnxruntime.__version__}")
-        binaries = [("candle", "candle", of_candle, "candle-nn"), ("burn", "burn (flex)", of_burn, "burn")]
+    binaries = zip(("candle", "burn"), ("candle", "burn (flex)"), of_binaries, ("candle-nn", "burn"))
     train = ["--train"] * arguments.train
     for peer, name, make, package in binaries:
         if common.binary(peer).exists():
