@@ -71,29 +71,32 @@ impl<F: Real> PlacedModel<F> {
         self.check_trainable()?;
         let call = self.shaped_call(input, states, &asked)?;
         // A call that the device rejects draws no masks.
-        let drops_out = asked.training.is_some() && config.dropped_layers() > 0;
-        if let (Engine::Gpu(model), false) = (&self.engine, call.extents().is_empty()) {
-            model.plan_training(Task { dropout: drops_out, ..call.task })?;
-        }
+        let dropout = asked.training.is_some() && config.dropped_layers() > 0;
+        let on_gpu = match &self.engine {
+            Engine::Gpu(model) if !call.extents().is_empty() => {
+                Some((model, model.training(Task { dropout, ..call.task }, wait).await?))
+            }
+            _ => None,
+        };
         let keys = asked.training.map(|training| training.next_keys(config.dropped_layers()));
         let call = call.with_dropout(keys.unwrap_or_default());
         let states: Option<Vec<&[F]>> = states.map(|states| states.iter().map(|s| s.data()).collect());
         let states = states.as_deref();
         let output_shape = call.extents().shape(config.output_size());
-        let (output, states, tape) = match &self.engine {
-            _ if call.extents().is_empty() => {
-                let states = initial_states(config, call.extents(), states)?;
-                (zeroed("output", &output_shape)?, states, Tape::Empty(call))
+        let (output, states, tape) = match (&self.engine, on_gpu) {
+            (_, Some((model, arrays))) => {
+                let (output, states, tape) = model.forward_train(arrays, call, input.data(), states, wait).await?;
+                (output, states, Tape::Gpu(Box::new(tape)))
             }
-            Engine::Cpu(model) => {
+            (Engine::Cpu(model), None) if !call.extents().is_empty() => {
                 wait.let_others_run().await;
                 let mut states = initial_states(config, call.extents(), states)?;
                 let (output, tape) = model.forward_train(&call, input.data(), &mut states)?;
                 (output, states, Tape::Cpu(tape))
             }
-            Engine::Gpu(model) => {
-                let (output, states, tape) = model.forward_train(call, input.data(), states, wait).await?;
-                (output, states, Tape::Gpu(Box::new(tape)))
+            _ => {
+                let states = initial_states(config, call.extents(), states)?;
+                (zeroed("output", &output_shape)?, states, Tape::Empty(call))
             }
         };
         Ok(Taped {

@@ -50,18 +50,10 @@ impl GpuModel {
         TrainingPlan::new(&self.config, self.with_strategy(task), &self.limits())
     }
 
-    /// Runs a forward that leaves a tape. `input` and `states` have the sizes that the call implies; the call is not
-    /// empty. Returns the output and the last states, h first.
-    pub(crate) async fn forward_train<F: Real>(
-        &self,
-        call: Call,
-        input: &[F],
-        states: Option<&[&[F]]>,
-        wait: Wait,
-    ) -> Result<(Vec<F>, Vec<Vec<F>>, Tape)> {
-        let gpu = &self.context.gpu.for_call();
-        gpu.check_alive("starting a forward")?;
-        let task = self.with_strategy(call.task);
+    /// Returns the arrays of a pass: those of an earlier one of the shape, or new ones.
+    pub(crate) async fn training(&self, task: Task, wait: Wait) -> Result<Training> {
+        self.context.gpu.check_alive("starting a forward")?;
+        let task = self.with_strategy(task);
         let mut training = match take(&self.idle_training, |training| training.asked == task) {
             Some(training) => training,
             None => self.new_training(task, wait).await?,
@@ -69,6 +61,20 @@ impl GpuModel {
         if training.has_old_weights {
             training.set_weights(self).await?;
         }
+        Ok(training)
+    }
+
+    /// Runs a forward that leaves a tape, over the arrays of its task. `input` and `states` have the sizes that the call
+    /// implies; the call is not empty. Returns the output and the last states, h first.
+    pub(crate) async fn forward_train<F: Real>(
+        &self,
+        mut training: Training,
+        call: Call,
+        input: &[F],
+        states: Option<&[&[F]]>,
+        wait: Wait,
+    ) -> Result<(Vec<F>, Vec<Vec<F>>, Tape)> {
+        let gpu = &self.context.gpu.for_call();
         let forward = &mut training.forward;
         forward.upload(gpu, input, &call, wait).await?;
         let count = self.config.cell.states().len();

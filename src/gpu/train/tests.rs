@@ -33,7 +33,8 @@ fn pass<K: Kind>(context: &Arc<Context>, layer: &Layer<K>, batch: usize) -> Deri
     let run = async {
         let model = GpuModel::place(context, config, layer.layers(), Precision::F32, wait).await?;
         let input = wave(5 * batch * config.input_size, 0.7);
-        let (_, _, tape) = model.forward_train(call, &input, None, wait).await?;
+        let arrays = model.training(call.task, wait).await?;
+        let (_, _, tape) = model.forward_train(arrays, call, &input, None, wait).await?;
         let dy = wave(5 * batch * config.output_size(), 0.3);
         model.backward(tape, &Given { output: Some(&dy), states: None }, wait).await
     };
