@@ -58,6 +58,11 @@ impl Extents {
         self.time_steps == 0 || self.batch == 0
     }
 
+    /// Returns the number of time steps that have anything to compute.
+    pub(crate) fn steps_to_run(&self) -> usize {
+        if self.is_empty() { 0 } else { self.time_steps }
+    }
+
     /// Returns the layout of the rows of the input and of the last layer's output.
     fn user_rows(&self) -> RowStride {
         if self.batch_first { RowStride { time: 1, batch: self.time_steps } } else { self.time_major_rows() }

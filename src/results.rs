@@ -15,7 +15,7 @@ pub(crate) struct Computed<F> {
     pub(crate) all: Vec<Vec<F>>,
 }
 
-/// Arranges output and states from what a GPU has read back, see [`Plan::results`](crate::plan::Plan::results).
+/// Arranges output and states from what a GPU has read back, see [`Program::results`](crate::plan::program::Program::results).
 pub(crate) fn arrange<F: Real>(config: &RecurrentConfig, call: &Call, arrays: Vec<Vec<F>>) -> Result<Computed<F>> {
     let mut arrays = arrays.into_iter();
     let output = match call.task.results {

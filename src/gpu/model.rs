@@ -181,7 +181,7 @@ impl GpuModel {
     }
 
     /// Runs a forward. `input` and `states` have the sizes that the call implies; the call is not empty. Returns the
-    /// arrays that the call's results name, see [`Plan::results`].
+    /// arrays that the call's results name, see [`Program::results`](crate::plan::program::Program::results).
     pub(crate) async fn forward<F: Real>(
         &self,
         call: &Call,

@@ -189,7 +189,7 @@ impl Training {
     async fn run<F: Real>(&self, gpu: &GuardedDevice, before: Vec<Command>, wait: Wait) -> Result<Vec<Vec<F>>> {
         let program = &self.backward.program;
         let submission = run::submit(gpu, before, program, &self.ends, &self.bound, &self.arrays, DURING, wait).await?;
-        let sizes: Vec<u64> = self.backward.results().collect();
+        let sizes: Vec<u64> = program.results().collect();
         transfer::read_back(gpu, &self.arrays.get(Name::Readback)?.buffer, submission, wait, &sizes).await
     }
 }

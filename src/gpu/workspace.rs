@@ -159,7 +159,7 @@ impl Workspace {
         submission: wgpu::SubmissionIndex,
         wait: Wait,
     ) -> Result<Vec<Vec<F>>> {
-        let sizes: Vec<u64> = self.plan.results().collect();
+        let sizes: Vec<u64> = self.plan.program.results().collect();
         transfer::read_back(gpu, &self.arrays.get(Name::Readback)?.buffer, submission, wait, &sizes).await
     }
 }

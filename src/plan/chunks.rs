@@ -47,7 +47,7 @@ impl Forward<'_> {
         gx_of_step: u64,
         limits: &DeviceLimits,
     ) -> Result<(Schedule, Vec<Array>)> {
-        let time_steps = if self.task.extents.is_empty() { 0 } else { self.task.extents.time_steps };
+        let time_steps = self.task.extents.steps_to_run();
         let of = |chunk_steps: usize| {
             let slices = input_product::slices(self.config.widest_input());
             let params = ParamsLayout::new(self.blocks(slices, time_steps, chunk_steps), limits)?;

@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::plan::kernel::{Access, Kernel, PipelineKey, Role, Sources, WeightArray};
 use crate::plan::limits::{WORK_PER_BYTE, WORK_PER_DISPATCH, saturating_product};
 use crate::plan::params::Schedule;
-use crate::plan::program::{Array, Binding, Copy, Dispatch, Name, Owner, Program};
+use crate::plan::program::{self, Array, Binding, Copy, Dispatch, Name, Owner, Program};
 use crate::plan::strategy::{Choice, Recurrence};
 use crate::plan::{F32, input_product, projection, wavefront};
 use crate::precision::Precision;
@@ -164,14 +164,7 @@ impl Forward<'_> {
             return if source == Name::Output { Vec::new() } else { vec![copy] };
         }
         // Empty for `StatesOnDevice`.
-        let mut to = 0;
-        let copy = |(source, range): (Name, Range<u64>)| {
-            let bytes = range.end - range.start;
-            let copy = Copy { source, from: range.start, target: Name::Readback, to, bytes };
-            to += bytes;
-            copy
-        };
-        self.results().map(copy).collect()
+        program::read_back(self.results())
     }
 
     /// Returns the kernels with the arrays that they bind: for each layer the input product and the kernels of a step.

@@ -111,12 +111,6 @@ impl Plan {
         self.schedule.chunk_steps
     }
 
-    /// Returns the sizes of the results, in the order of the readback: the output, the states and, if the states of
-    /// every step are wanted, the outputs of the layers below the last.
-    pub(crate) fn results(&self) -> impl Iterator<Item = u64> + '_ {
-        self.program.after.iter().filter(|copy| copy.target == Name::Readback).map(|copy| copy.bytes)
-    }
-
     /// Returns the array that the initial value of a state is written to: h has its own, the others are updated in
     /// place. If no step runs, the initial state is the last one.
     pub(crate) fn initial_array(&self, state: usize) -> Name {

@@ -278,10 +278,27 @@ impl Program {
         self.arrays.iter().copied().filter(|array| array.owner == Owner::Scratch).collect()
     }
 
+    /// Returns the sizes of the results that the host reads, in the order of the readback.
+    pub(crate) fn results(&self) -> impl Iterator<Item = u64> + '_ {
+        self.after.iter().filter(|copy| copy.target == Name::Readback).map(|copy| copy.bytes)
+    }
+
     /// Returns the memory of the whole table.
     pub(crate) fn memory(&self) -> u64 {
         memory(&self.arrays)
     }
+}
+
+/// Returns the copies of ranges of arrays to where the host reads them, one after another.
+pub(crate) fn read_back(ranges: impl Iterator<Item = (Name, Range<u64>)>) -> Vec<Copy> {
+    let mut to = 0;
+    let copy = |(source, range): (Name, Range<u64>)| {
+        let bytes = range.end - range.start;
+        let copy = Copy { source, from: range.start, target: Name::Readback, to, bytes };
+        to += bytes;
+        copy
+    };
+    ranges.map(copy).collect()
 }
 
 /// Returns the memory of a table of arrays.

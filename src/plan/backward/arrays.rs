@@ -3,7 +3,7 @@
 use super::Backward;
 use super::kernel::BackwardKernel;
 use crate::plan::forward::bytes_of;
-use crate::plan::program::{Array, Copy, Name, Owner};
+use crate::plan::program::{Array, Name, Owner};
 
 impl Backward<'_> {
     /// Returns the arrays whose size does not depend on the chunks. Those of the forward come from it.
@@ -56,8 +56,9 @@ impl Backward<'_> {
         bytes_of(&rows).saturating_mul(self.config.state_size(state) as u64)
     }
 
-    /// Returns the arrays that are read back, one after another.
-    fn results(self) -> impl Iterator<Item = (Name, u64)> {
+    /// Returns the arrays that are read back, one after another: the gradients of the input, of the initial states, and
+    /// of the packed weights of each layer.
+    pub(super) fn results(self) -> impl Iterator<Item = (Name, u64)> {
         let Self { config, task, .. } = self;
         let input = bytes_of(&[task.extents.time_steps, task.extents.batch, config.input_size]);
         let states = (0..config.cell.states().len()).map(move |s| (Name::StateGradient(s), self.state_bytes(s)));
@@ -65,17 +66,6 @@ impl Backward<'_> {
             (Name::WeightGradient { array: gradient.array, layer }, gradient.bytes(config.directions()))
         });
         [(Name::InputGradient, input)].into_iter().chain(states).chain(weights)
-    }
-
-    /// Returns the copies after the last dispatch: results to where the host reads them.
-    pub(super) fn after(self) -> Vec<Copy> {
-        let mut to = 0;
-        let copy = |(source, bytes)| {
-            let copy = Copy { source, from: 0, target: Name::Readback, to, bytes };
-            to += bytes;
-            copy
-        };
-        self.results().map(copy).collect()
     }
 
     /// Returns the output of a layer in the forward.

@@ -11,7 +11,7 @@ impl Backward<'_> {
     /// Returns the number of parameter blocks of each type.
     pub(super) fn blocks(self, chunk_steps: usize) -> Blocks {
         let layers = self.config.num_layers;
-        let chunks = self.time_steps().div_ceil(chunk_steps.max(1));
+        let chunks = self.task.extents.steps_to_run().div_ceil(chunk_steps.max(1));
         let rows = chunk_steps.saturating_mul(self.task.extents.batch);
         let slices = self.first_row_slice() + weights::slices(rows).count();
         Blocks { layers, chunks, slices, waves: 0, steps: chunk_steps + 1 }

@@ -11,7 +11,7 @@ use crate::extents::Extents;
 use crate::options::Options;
 use crate::plan::kernel::WeightArray;
 use crate::plan::params::{ChunkParams, SharedParams};
-use crate::plan::program::{Array, Command, Copy, Dispatch};
+use crate::plan::program::{Array, Command, Copy, Dispatch, Name};
 use crate::plan::tests::limits;
 
 /// An element: of f32; in gx and the gates, of a unit; in the gates of a GRU with two products, of a member of a unit.

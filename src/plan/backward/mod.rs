@@ -35,7 +35,7 @@ use crate::plan::input_product::InputProductTile;
 use crate::plan::kernel::{Constants, Kernel, Role};
 use crate::plan::limits::{DeviceLimits, exceeded};
 use crate::plan::params::Schedule;
-use crate::plan::program::{Name, Program};
+use crate::plan::program::{self, Program};
 use crate::plan::{Plan, input_product};
 use crate::precision::Precision;
 use crate::strategy::Strategy;
@@ -207,13 +207,7 @@ impl BackwardPlan {
 
     /// Returns the bytes that the backward takes in addition to what the forward has left.
     fn own_bytes(&self) -> u64 {
-        self.program.scratch().iter().map(|array| array.bytes).fold(0, u64::saturating_add)
-    }
-
-    /// Returns the sizes of the results, in the order of the readback: the gradients of the input, of the initial
-    /// states, and of the packed weights of each layer.
-    pub(crate) fn results(&self) -> impl Iterator<Item = u64> + '_ {
-        self.program.after.iter().filter(|copy| copy.target == Name::Readback).map(|copy| copy.bytes)
+        program::memory(&self.program.scratch())
     }
 
     /// Returns the ends of the submissions, as counts of commands from the start.

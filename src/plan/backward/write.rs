@@ -19,7 +19,7 @@ impl Backward<'_> {
         let fixed = self.fixed_arrays();
         program::check_arrays(&fixed, limits)?;
         program::check_arrays(&self.chunk_arrays(1), limits)?;
-        let time_steps = self.time_steps();
+        let time_steps = self.task.extents.steps_to_run();
         let chunk_steps = self.chunk_steps(most_steps, limits);
         let params = ParamsLayout::new(self.blocks(chunk_steps), limits)?;
         let schedule = Schedule { params, slices: params.blocks().slices, time_steps, chunk_steps };
@@ -28,8 +28,9 @@ impl Backward<'_> {
         let arrays = [fixed, self.chunk_arrays(chunk_steps), vec![of_params]].concat();
         program::check_arrays(&arrays, limits)?;
         let step_stride = params.step_stride();
+        let after = program::read_back(self.results().map(|(name, bytes)| (name, 0..bytes)));
         let mut program = Program::default();
-        (program.arrays, program.step_stride, program.after) = (arrays, step_stride, self.after());
+        (program.arrays, program.step_stride, program.after) = (arrays, step_stride, after);
         if time_steps == 0 {
             // Nothing runs, and gradients pass through or are zero.
             return Ok((schedule, program));
@@ -46,11 +47,6 @@ impl Backward<'_> {
             program.repeat(1, kernels.sums(self.config.directions(), limits))?;
         }
         Ok((schedule, program))
-    }
-
-    /// Returns the number of time steps that have anything to run.
-    pub(super) fn time_steps(self) -> usize {
-        if self.task.extents.is_empty() { 0 } else { self.task.extents.time_steps }
     }
 
     /// Returns the steps of a chunk.
