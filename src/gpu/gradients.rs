@@ -2,13 +2,10 @@
 
 use crate::config::RecurrentConfig;
 use crate::error::Result;
-use crate::gpu::weights::Matrix;
 use crate::gradients::zero_weights;
-use crate::plan::kernel::WeightArray;
-use crate::precision::Precision;
+use crate::plan::matrix::Matrix;
 use crate::real::Real;
 use crate::weights::LayerWeights;
-use crate::weights::names::ParameterKind;
 
 /// Returns the gradients of the weights of all layers, index layer·D + direction, from the packed ones of each matrix
 /// with its bias, in the order of the layers.
@@ -16,16 +13,9 @@ pub(super) fn unpack<F: Real>(config: &RecurrentConfig, packed: &[Vec<F>]) -> Re
     let mut gradients = zero_weights(config)?;
     let mut packed = packed.iter();
     for (layer, gradients) in gradients.chunks_exact_mut(config.directions()).enumerate() {
-        for matrix in Matrix::of_layer(config, layer, Precision::F32) {
-            let bias = match matrix.array {
-                // They follow those of their matrix.
-                WeightArray::BiasIh | WeightArray::BiasHh(_) => continue,
-                WeightArray::Ih => Some(ParameterKind::BiasIh),
-                WeightArray::Hh(_) => Some(ParameterKind::BiasHh),
-                WeightArray::Hr => None,
-            };
+        for matrix in Matrix::without_biases(config, layer) {
             let Some(packed) = packed.next() else { break };
-            unpack_matrix(&matrix, bias, packed, gradients);
+            unpack_matrix(&matrix, packed, gradients);
         }
     }
     Ok(gradients)
@@ -35,12 +25,7 @@ pub(super) fn unpack<F: Real>(config: &RecurrentConfig, packed: &[Vec<F>]) -> Re
 const COLUMNS: usize = 16;
 
 /// Unpacks `[D, units / block, columns, block, gates]` and, for the bias, `[D, units, gates]`.
-fn unpack_matrix<F: Real>(
-    matrix: &Matrix,
-    bias: Option<ParameterKind>,
-    packed: &[F],
-    gradients: &mut [LayerWeights<F>],
-) {
+fn unpack_matrix<F: Real>(matrix: &Matrix, packed: &[F], gradients: &mut [LayerWeights<F>]) {
     let &Matrix { columns, units, block, .. } = matrix;
     let gates = matrix.gates.len();
     let of_direction = matrix.padded_units() * columns * gates;
@@ -63,7 +48,7 @@ fn unpack_matrix<F: Real>(
                 }
             }
         }
-        if let Some(tensor) = bias.and_then(|bias| gradients.get_mut(bias)) {
+        if let Some(tensor) = matrix.bias().and_then(|bias| gradients.get_mut(bias)) {
             for (unit, of_unit) in biases.chunks_exact(gates).enumerate() {
                 for (gate, &value) in of_unit.iter().enumerate() {
                     tensor.data_mut()[row(gate, unit)] = value;

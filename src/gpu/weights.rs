@@ -1,7 +1,6 @@
 //! The weights in the layout that the kernels read: packed once, when a model is placed on a device.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use half::f16;
 
@@ -14,13 +13,13 @@ use crate::gpu::transfer;
 use crate::memory::zeroed;
 use crate::plan::kernel::WeightArray;
 use crate::plan::limits::{DeviceLimits, check, saturating_product};
+use crate::plan::matrix::{Matrix, words};
 use crate::plan::program::Name;
-use crate::plan::{WEIGHT_BLOCK, wavefront};
+use crate::plan::wavefront;
 use crate::precision::Precision;
 use crate::real::Real;
 use crate::tensor::Tensor;
 use crate::weights::LayerWeights;
-use crate::weights::names::ParameterKind;
 
 /// The packed weights of a model, keyed by the names that programs use.
 #[derive(Debug)]
@@ -126,80 +125,6 @@ fn check_layer(context: &Context, config: &RecurrentConfig, layer: usize, precis
     Ok(())
 }
 
-/// Returns the number of 32-bit words that the weights of all gates of one unit take.
-pub(crate) const fn words(gates: usize, precision: Precision) -> usize {
-    match precision {
-        Precision::F32 => gates,
-        Precision::F16 => gates.div_ceil(2),
-    }
-}
-
-/// A packed matrix: `[D, units / block, columns, block]` of `gates`.
-pub(super) struct Matrix {
-    pub(super) array: WeightArray,
-    pub(super) parameter: ParameterKind,
-    pub(super) columns: usize,
-    pub(super) units: usize,
-    /// The gates of the parameter that it holds.
-    pub(super) gates: Range<usize>,
-    pub(super) block: usize,
-    precision: Precision,
-}
-
-impl Matrix {
-    /// Returns the matrices of a layer.
-    pub(super) fn of_layer(config: &RecurrentConfig, layer: usize, precision: Precision) -> Vec<Self> {
-        let units = config.hidden_size;
-        let weights = |array, parameter, columns, gates| Self {
-            array,
-            parameter,
-            columns,
-            units,
-            gates,
-            block: WEIGHT_BLOCK,
-            precision,
-        };
-        let biases = |array, parameter, gates| {
-            let (columns, block, precision) = (1, 1, Precision::F32);
-            Self { array, parameter, columns, units, gates, block, precision }
-        };
-        let gates = 0..config.cell.gates();
-        let mut all = vec![
-            weights(WeightArray::Ih, ParameterKind::WeightIh, config.layer_input_size(layer), gates.clone()),
-            biases(WeightArray::BiasIh, ParameterKind::BiasIh, gates),
-        ];
-        for (product, gates) in config.cell.products().iter().enumerate() {
-            let columns = config.recurrent_size();
-            all.push(weights(WeightArray::Hh(product), ParameterKind::WeightHh, columns, gates.clone()));
-            all.push(biases(WeightArray::BiasHh(product), ParameterKind::BiasHh, gates.clone()));
-        }
-        if config.is_projected() {
-            let units = config.recurrent_size();
-            all.push(Self {
-                array: WeightArray::Hr,
-                parameter: ParameterKind::WeightHr,
-                columns: config.hidden_size,
-                units,
-                gates: 0..1,
-                block: units,
-                precision: Precision::F32,
-            });
-        }
-        all
-    }
-
-    /// Returns the number of units, rounded up to whole blocks.
-    pub(super) fn padded_units(&self) -> usize {
-        self.units.next_multiple_of(self.block)
-    }
-
-    fn bytes(&self, directions: usize) -> u64 {
-        let factors =
-            [directions, self.padded_units(), self.columns, words(self.gates.len(), self.precision), size_of::<u32>()];
-        saturating_product(&factors.map(|n| n as u64))
-    }
-}
-
 /// Packs a matrix into `[D, units / block, columns, block, gates]` from each direction's `[gates·units, columns]`: the
 /// gates of one hidden unit are adjacent, and so are neighboring units, so that a row of invocations reads contiguous
 /// vectors and advances through memory from column to column. Units that fill up the last block are zeros, and so is a
@@ -235,6 +160,7 @@ fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::names::ParameterKind;
 
     #[test]
     fn packing_lays_the_gates_of_a_unit_side_by_side() {

@@ -275,7 +275,7 @@ fn check_packing(sources: Sources, module: &naga::Module) {
             seen += 1;
         }
         if ["w_ih", "w_hh"].contains(&name) {
-            let words = crate::gpu::weights::words(gates, precision);
+            let words = crate::plan::matrix::words(gates, precision);
             assert_eq!(stride as usize, words * size_of::<u32>(), "{name} of {kernel:?} {cell:?}");
             seen += 1;
         }

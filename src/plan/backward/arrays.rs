@@ -23,7 +23,7 @@ impl Backward<'_> {
             add(Name::StateGradient(state), self.state_bytes(state));
         }
         for (layer, gradient) in self.weight_gradients() {
-            let name = Name::WeightGradient { array: gradient.array, layer };
+            let name = Name::WeightGradient { array: gradient.matrix.array, layer };
             add(name, gradient.bytes(config.directions()).saturating_mul(gradient.parts as u64));
         }
         let results = self.results().map(|(_, bytes)| bytes).fold(0, u64::saturating_add);
@@ -63,7 +63,7 @@ impl Backward<'_> {
         let input = bytes_of(&[task.extents.time_steps, task.extents.batch, config.input_size]);
         let states = (0..config.cell.states().len()).map(move |s| (Name::StateGradient(s), self.state_bytes(s)));
         let weights = self.weight_gradients().map(move |(layer, gradient)| {
-            (Name::WeightGradient { array: gradient.array, layer }, gradient.bytes(config.directions()))
+            (Name::WeightGradient { array: gradient.matrix.array, layer }, gradient.bytes(config.directions()))
         });
         [(Name::InputGradient, input)].into_iter().chain(states).chain(weights)
     }

@@ -370,7 +370,7 @@ fn backwards_write_before_they_read_and_take_every_step_once() {
 fn gradients_are_as_large_as_their_weights() {
     let config = RecurrentConfig { bidirectional: true, ..RecurrentConfig::one_layer(CellKind::Gru, 3, 10) };
     let gradients = WeightGradient::of_layer(&config, 0, true);
-    let arrays: Vec<_> = gradients.iter().map(|gradient| gradient.array).collect();
+    let arrays: Vec<_> = gradients.iter().map(|gradient| gradient.matrix.array).collect();
     assert_eq!(arrays, [WeightArray::Ih, WeightArray::Hh(0)]);
     // Ten units are two blocks of eight; the bias is not padded.
     let bytes: Vec<u64> = gradients.iter().map(|gradient| gradient.bytes(2)).collect();

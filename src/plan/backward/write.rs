@@ -36,7 +36,7 @@ impl Backward<'_> {
             return Ok((schedule, program));
         }
         for (layer, gradient) in self.weight_gradients() {
-            program.clear(Name::WeightGradient { array: gradient.array, layer })?;
+            program.clear(Name::WeightGradient { array: gradient.matrix.array, layer })?;
         }
         for layer in (0..self.config.num_layers).rev() {
             let kernels = Kernels::of_layer(self, layer, &mut program.bindings);
@@ -131,12 +131,12 @@ impl Backward<'_> {
         program.repeat(steps, [first].into_iter().chain(second))?;
         let step_offset = schedule.params.step_offset(schedule.chunk_steps);
         program.repeat(1, [Dispatch { step_offset, ..first }])?;
-        for &WeightKernels { gradient, binding, .. } in &kernels.weights {
+        for WeightKernels { gradient, binding, .. } in &kernels.weights {
             let groups = gradient.groups(directions);
             let rows_of_part = steps.div_ceil(gradient.parts) * batch;
             let slices = weights::slices(rows_of_part).enumerate().map(|(slice, (first, end))| {
-                let work = product_work(config, (end - first) * gradient.parts, gradient.columns);
-                whole(binding, self.first_row_slice() + slice, groups, work)
+                let work = product_work(config, (end - first) * gradient.parts, gradient.matrix.columns);
+                whole(*binding, self.first_row_slice() + slice, groups, work)
             });
             program.repeat(1, slices)?;
         }
@@ -187,7 +187,7 @@ impl Kernels {
         let input_gradient = of(BackwardKernel::InputGradient, 0);
         let input_product = recomputes.then(|| add(backward.binding(choice.input_product.kernel(), 0, layer, None)));
         let weights = backward.weights_of(layer).into_iter().map(|gradient| {
-            let (kernel, product) = match gradient.array {
+            let (kernel, product) = match gradient.matrix.array {
                 WeightArray::Hh(product) => (BackwardKernel::RecurrentWeights, product),
                 WeightArray::Hr => (BackwardKernel::ProjectionWeights, 0),
                 _ => (BackwardKernel::InputWeights, 0),
@@ -195,7 +195,8 @@ impl Kernels {
             let mut of =
                 |kernel, product| add(backward.binding(Kernel::Backward(kernel), product, layer, Some(&gradient)));
             let binding = of(kernel, product);
-            WeightKernels { gradient, binding, sum: (gradient.parts > 1).then(|| of(BackwardKernel::SumParts, 0)) }
+            let sum = (gradient.parts > 1).then(|| of(BackwardKernel::SumParts, 0));
+            WeightKernels { gradient, binding, sum }
         });
         let weights = weights.collect();
         Self { input_product, recompute, step, second, weights, input_gradient }
@@ -203,7 +204,7 @@ impl Kernels {
 
     /// Returns the dispatches that sum the parts of the gradients of weights.
     fn sums(&self, directions: usize, limits: &DeviceLimits) -> impl Iterator<Item = Dispatch> {
-        self.weights.iter().filter_map(move |&WeightKernels { gradient, sum, .. }| {
+        self.weights.iter().filter_map(move |WeightKernels { gradient, sum, .. }| {
             let (groups, work) = (gradient.sum_groups(directions, limits), gradient.bytes(directions) * WORK_PER_BYTE);
             let work = work * gradient.parts as u64 + WORK_PER_DISPATCH;
             sum.map(|binding| Dispatch { binding, chunk_offset: 0, step_offset: 0, groups, work })
@@ -227,7 +228,7 @@ impl Backward<'_> {
     /// Returns the arrays that a kernel binds, in order.
     fn names(self, kernel: Kernel, layer: usize, product: usize, gradient: Option<&WeightGradient>) -> Vec<Name> {
         let of_layer = |array| Name::Weights { array, layer };
-        let array = gradient.map_or(WeightArray::Ih, |gradient| gradient.array);
+        let array = gradient.map_or(WeightArray::Ih, |gradient| gradient.matrix.array);
         let gradient = Name::WeightGradient { array, layer };
         let (x, y, h_0) = (self.input_of(layer), self.output_of(layer), Name::InitialState(0));
         let Kernel::Backward(kernel) = kernel else {
