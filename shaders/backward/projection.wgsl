@@ -7,7 +7,7 @@
 // weights. The CPU twin is cpu/reference/backward.rs.
 //
 // Needs: `params`, `chunk`, `enter` from base/params.wgsl; `length_of` from base/rows.wgsl; `step_in_chunk` from
-// base/step.wgsl; `gates_index` from backward/gates.wgsl; `Saved`, `cell_backward` from cell/.
+// base/step.wgsl; `gates_index` from backward/gates.wgsl; `dh_index` from backward/dh_rows.wgsl; `Saved`, `cell_backward` from cell/.
 
 @group(0) @binding(0) var<storage, read_write> gates: array<Saved>;   // [steps, B, D, H]
 @group(0) @binding(1) var<storage, read> w_hr: array<f32>;            // [D, H, P]
@@ -23,7 +23,7 @@ var<workgroup> parts: array<vec4<f32>, 256>; // [TILE_UNITS, SPLIT] of four rows
 // Returns the start of a row of dh, clamped to the last row: what is loaded past the end is not used.
 fn dh_row(b: u32, d: u32) -> u32 {
     let row = (step_in_chunk.index - 1u) * params.batch + min(b, params.batch - 1u);
-    return (row * params.directions + d) * params.recurrent_size;
+    return dh_index(row, d, 0u);
 }
 
 @compute @workgroup_size(16, 1, 16)

@@ -1,7 +1,8 @@
 // The gradient of W_hr, see backward/weight_gradient.wgsl; "units" are the values of the projected h, and the operand
 // is o ⊙ tanh(c). There is no bias.
 //
-// Needs: `params` from base/params.wgsl; `Gates`, `PackedGates` from cell/gates_1.wgsl.
+// Needs: `params` from base/params.wgsl; `Gates`, `PackedGates` from cell/gates_1.wgsl; `dh_index` from
+// backward/dh_rows.wgsl.
 
 @group(0) @binding(0) var<storage, read> dh_rows: array<f32>;           // [steps, B, D, P]
 @group(0) @binding(1) var<storage, read_write> dw: array<PackedGates>;  // [D, H, P] and, unused, [D, P]
@@ -16,7 +17,7 @@ fn columns() -> u32 {
 }
 
 fn delta_index(row: u32, d: u32, p: u32) -> u32 {
-    return (row * params.directions + d) * params.recurrent_size + p;
+    return dh_index(row, d, p);
 }
 
 fn delta_at(at: u32) -> Gates {

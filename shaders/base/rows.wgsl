@@ -31,6 +31,11 @@ fn h_before(s: u32, d: u32, b: u32, k: u32) -> u32 {
     return (s & 1u) * params.h_size + h_index(d, b, k);
 }
 
+// Returns the index of c before step s in [L, D, state_rows, H] or, for all steps, [L, T + 1, D, state_rows, H].
+fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
+    return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
+}
+
 // Returns the index of h of step s in the output.
 fn y_index(s: u32, d: u32, b: u32, k: u32) -> u32 {
     return chunk.y_offset + time_of(s, d, b) * chunk.y_stride_t + b * chunk.y_stride_b + d * params.recurrent_size + k;

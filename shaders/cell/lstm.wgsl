@@ -6,8 +6,8 @@
 //
 // with gx = W_ih·x + b_ih and gh = W_hh·h + b_hh. The CPU twin is cpu/reference/cell/lstm.rs.
 //
-// Needs: `params`, `chunk` from base/params.wgsl; `state_row` from base/rows.wgsl; `safe_sigmoid`, `safe_tanh` from
-// base/numeric.wgsl; `Gates` from cell/gates_4.wgsl.
+// Needs: `c_index` from base/rows.wgsl; `safe_sigmoid`, `safe_tanh` from base/numeric.wgsl; `Gates` from
+// cell/gates_4.wgsl.
 
 struct State {
     h: f32,
@@ -21,11 +21,6 @@ const READS_H = false;
 // holds c before and after the step, in the same place unless the states of all steps are wanted.
 // [L, D, state_rows, H], or for all steps [L, T + 1, D, state_rows, H]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;
-
-// Returns the index of c before step s.
-fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
-    return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
-}
 
 // Loads the state before step s.
 fn load_state(h: f32, s: u32, d: u32, b: u32, u: u32) -> State {

@@ -6,17 +6,12 @@
 //
 // The CPU twin is cpu/reference/cell/lstm.rs.
 //
-// Needs: `params`, `chunk` from base/params.wgsl; `state_row` from base/rows.wgsl; `safe_tanh` from base/numeric.wgsl;
-// `sigmoid_slope`, `tanh_slope` from base/slopes.wgsl; `gates` from the bindings of the role; `gates_index` from
-// backward/gates.wgsl.
+// Needs: `params`, `chunk` from base/params.wgsl; `state_row`, `c_index` from base/rows.wgsl; `safe_tanh` from
+// base/numeric.wgsl; `sigmoid_slope`, `tanh_slope` from base/slopes.wgsl; `gates` from the bindings of the role;
+// `gates_index` from backward/gates.wgsl.
 
 @group(0) @binding(4) var<storage, read_write> dc: array<f32>; // [L, D, B, H]
 @group(0) @binding(5) var<storage, read> c: array<f32>;        // before and after each step: [L, T + 1, D, B, H]
-
-// Returns the index of c before step s.
-fn c_index(s: u32, d: u32, b: u32, u: u32) -> u32 {
-    return chunk.c_offset + s * params.c_stride_s + (d * params.state_rows + state_row(b)) * params.hidden_size + u;
-}
 
 // Returns the index of dc.
 fn dc_index(d: u32, b: u32, u: u32) -> u32 {

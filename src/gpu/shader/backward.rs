@@ -42,7 +42,9 @@ pub(super) fn of_kernel(kernel: BackwardKernel) -> [&'static [File]; 2] {
             files!["product/tiled.wgsl"],
         ],
         BackwardKernel::Step => [STEP, files!["backward/step.wgsl"]],
-        BackwardKernel::StepProjected => [STEP, files!["backward/hand_on.wgsl", "backward/step.wgsl"]],
+        BackwardKernel::StepProjected => {
+            [STEP, files!["backward/dh_rows.wgsl", "backward/hand_on.wgsl", "backward/step.wgsl"]]
+        }
         BackwardKernel::Reset => [STEP, files!["operand/h_before.wgsl", "backward/reset.wgsl"]],
         BackwardKernel::Projection => [
             files![
@@ -52,6 +54,7 @@ pub(super) fn of_kernel(kernel: BackwardKernel) -> [&'static [File]; 2] {
                 "base/slopes.wgsl",
                 "base/step.wgsl",
                 "backward/gates.wgsl",
+                "backward/dh_rows.wgsl",
             ],
             files!["backward/projection.wgsl"],
         ],
@@ -76,9 +79,10 @@ pub(super) fn of_kernel(kernel: BackwardKernel) -> [&'static [File]; 2] {
                 "backward/weight_gradient.wgsl",
             ],
         ],
-        BackwardKernel::ProjectionWeights => {
-            [WEIGHTS, files!["backward/projection_weights.wgsl", "backward/weight_gradient.wgsl"]]
-        }
+        BackwardKernel::ProjectionWeights => [
+            WEIGHTS,
+            files!["backward/dh_rows.wgsl", "backward/projection_weights.wgsl", "backward/weight_gradient.wgsl"],
+        ],
         BackwardKernel::SumParts => [&[], files!["backward/sum_parts.wgsl"]],
         BackwardKernel::InputGradient => [
             files![
