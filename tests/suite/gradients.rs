@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use wgpu_rnn::{AnyLayer, Device, Gradients, Kind, Layer, Mode, Nonlinearity, Real, Tensor, TensorFile};
+use wgpu_rnn::{AnyLayer, Device, Kind, Layer, Mode, Nonlinearity, Real, Tensor, TensorFile};
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{gpu, reduction_length};
+use crate::support::{every_gradient, gpu, reduction_length};
 
 /// The seed of the masks in fixtures/gradients.py.
 const SEED: u64 = 7;
@@ -80,7 +80,7 @@ fn check_layer<K: Kind, F: Real>(
     let scale = (file.tensor::<f64>("scale").unwrap().unwrap().data()[0] / 4.0).max(1.0);
     let terms = scale * (rows + 2 * reduction_length(config)) as f64;
     let mut compared = 0;
-    for (key, got) in all::<K, F>(&gradients) {
+    for (key, got) in every_gradient(&gradients) {
         let Some(expected) = file.tensor::<f64>(&format!("grad_{key}")).unwrap() else {
             panic!("{name}: no grad_{key}");
         };
@@ -96,13 +96,6 @@ fn check_layer<K: Kind, F: Real>(
 /// Returns the number of gradients that a case gives.
 fn given(file: &TensorFile) -> usize {
     ["grad_output", "grad_h_n", "grad_c_n"].iter().filter(|key| file.shape(key).is_some()).count()
-}
-
-/// Returns every gradient by name.
-fn all<K: Kind, F: Real>(gradients: &Gradients<K, F>) -> Vec<(String, &Tensor<F>)> {
-    let states = ["h_0", "c_0"].into_iter().zip(K::arrays(gradients.initial_state()));
-    let of_states = states.map(|(key, state)| (key.to_owned(), state));
-    std::iter::once(("input".to_owned(), gradients.input())).chain(of_states).chain(gradients.named()).collect()
 }
 
 #[test]
@@ -130,7 +123,7 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
         let pass = placed.request(&x).lengths(&[40, 7, 0, 33, 1]).train().run().unwrap();
         let dy = pass.output().clone();
         let gradients = pass.backward(&dy, None).unwrap();
-        all::<K, f32>(&gradients).iter().map(|(_, g)| g.data().iter().map(|v| v.to_bits()).collect()).collect()
+        every_gradient(&gradients).iter().map(|(_, g)| g.data().iter().map(|v| v.to_bits()).collect()).collect()
     }
     fn check<K: Kind>(layer: &Layer<K>) {
         let expected = bits(layer, 1);

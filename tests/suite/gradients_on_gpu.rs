@@ -3,11 +3,23 @@
 
 use wgpu_rnn::{
     Config, Device, Error, Gradients, Gru, GruConfig, Kind, Layer, LayerWeights, Lstm, LstmConfig, Mode, Nonlinearity,
-    Pass, Placed, Real, RnnConfig, Tensor,
+    Pass, Placed, RnnConfig, Tensor,
 };
 
 use crate::compare::{Tolerance, compare};
-use crate::support::{gpu, reduction_length, state, to_f64, uniform};
+use crate::support::{every_gradient, gpu, reduction_length, state, to_f64, uniform};
+
+/// Calls a check with a layer of each cell, and with whatever follows the sizes.
+macro_rules! for_every_cell {
+    ($check:ident($gpu:expr), $input:expr, $hidden:expr, $proj_size:expr $(, $more:expr)*) => {
+        $check($gpu, LstmConfig::new($input, $hidden) $(, $more)*);
+        $check($gpu, LstmConfig::new($input, $hidden).with_proj_size($proj_size) $(, $more)*);
+        $check($gpu, GruConfig::new($input, $hidden) $(, $more)*);
+        $check($gpu, GruConfig::new($input, $hidden).with_reset_after(false) $(, $more)*);
+        $check($gpu, RnnConfig::new($input, $hidden) $(, $more)*);
+        $check($gpu, RnnConfig::new($input, $hidden).with_nonlinearity(Nonlinearity::Relu) $(, $more)*);
+    };
+}
 
 /// A training pass over random numbers, with every gradient given.
 struct Problem<K: Kind> {
@@ -58,15 +70,8 @@ impl<K: Kind> Problem<K> {
     }
 }
 
-/// Returns every gradient by name.
-fn all<K: Kind, F: Real>(gradients: &Gradients<K, F>) -> Vec<(String, &Tensor<F>)> {
-    let states = ["h_0", "c_0"].into_iter().zip(K::arrays(gradients.initial_state()));
-    let of_states = states.map(|(key, state)| (key.to_owned(), state));
-    std::iter::once(("input".to_owned(), gradients.input())).chain(of_states).chain(gradients.named()).collect()
-}
-
 fn bits<K: Kind>(gradients: &Gradients<K>) -> Vec<Vec<u32>> {
-    all(gradients).iter().map(|(_, tensor)| tensor.data().iter().map(|v| v.to_bits()).collect()).collect()
+    every_gradient(gradients).iter().map(|(_, tensor)| tensor.data().iter().map(|v| v.to_bits()).collect()).collect()
 }
 
 /// Compares with the reference. The tolerance is linear in the terms of the longest sums, those over the rows among
@@ -80,7 +85,7 @@ fn check_problem<K: Kind>(device: &Device, problem: &Problem<K>, t: usize) {
     let (got, expected) = (problem.gradients(&problem.placed(device)).unwrap(), problem.expected());
     let (config, lengths) = (problem.layer.config(), &problem.lengths);
     let terms = config.num_layers() * (t * lengths.len() + 2 * reduction_length(config));
-    for ((key, got), (_, expected)) in all(&got).into_iter().zip(all(&expected)) {
+    for ((key, got), (_, expected)) in every_gradient(&got).into_iter().zip(every_gradient(&expected)) {
         let largest = expected.data().iter().fold(1.0_f64, |largest, v| largest.max(v.abs()));
         let absolute = terms as f64 * f64::from(f32::EPSILON) * largest;
         let name = format!("{} over T = {t}, lengths {lengths:?}: {key}", problem.layer);
@@ -103,12 +108,7 @@ fn gradients_around_the_tiles_are_those_of_the_reference() {
         (2, 64, vec![3, 1, 2]),
         (65, 70, vec![2, 1]),
     ] {
-        check(&gpu, LstmConfig::new(input, hidden), 3, &lengths);
-        check(&gpu, LstmConfig::new(input, hidden).with_proj_size(hidden / 3), 3, &lengths);
-        check(&gpu, GruConfig::new(input, hidden), 3, &lengths);
-        check(&gpu, GruConfig::new(input, hidden).with_reset_after(false), 3, &lengths);
-        check(&gpu, RnnConfig::new(input, hidden), 3, &lengths);
-        check(&gpu, RnnConfig::new(input, hidden).with_nonlinearity(Nonlinearity::Relu), 3, &lengths);
+        for_every_cell!(check(&gpu), input, hidden, hidden / 3, 3, &lengths);
     }
 }
 
@@ -249,11 +249,7 @@ fn nothing_of_an_earlier_pass_remains() {
         }
     }
     let Some(gpu) = gpu() else { return };
-    check(&gpu, LstmConfig::new(4, 6));
-    check(&gpu, LstmConfig::new(4, 6).with_proj_size(2));
-    check(&gpu, GruConfig::new(4, 6));
-    check(&gpu, GruConfig::new(4, 6).with_reset_after(false));
-    check(&gpu, RnnConfig::new(4, 6));
+    for_every_cell!(check(&gpu), 4, 6, 2);
 }
 
 /// The caller's padding changes no bit, and the gradient of the input is 0 there.
@@ -277,11 +273,19 @@ fn padding_is_neither_read_nor_written() {
         }
     }
     let Some(gpu) = gpu() else { return };
-    check(&gpu, LstmConfig::new(4, 6));
-    check(&gpu, LstmConfig::new(4, 6).with_proj_size(2));
-    check(&gpu, GruConfig::new(4, 6));
-    check(&gpu, GruConfig::new(4, 6).with_reset_after(false));
-    check(&gpu, RnnConfig::new(4, 6));
+    for_every_cell!(check(&gpu), 4, 6, 2);
+}
+
+/// Checks that values that are not finite are those of the reference, and that the others are near.
+fn check_values<K: Kind>(gpu: &Device, problem: &Problem<K>) {
+    let (got, expected) = (problem.gradients(&problem.placed(gpu)).unwrap(), problem.expected());
+    for ((key, got), (_, expected)) in every_gradient(&got).into_iter().zip(every_gradient(&expected)) {
+        for (i, (&got, &expected)) in got.data().iter().zip(expected.data()).enumerate() {
+            let got = f64::from(got);
+            let agrees = got == expected || got.is_nan() && expected.is_nan() || (got - expected).abs() < 1e-4;
+            assert!(agrees, "{} {key} {i}: {got} instead of {expected}", problem.layer);
+        }
+    }
 }
 
 /// A NaN in the input of one row reaches what it reaches in the reference: where h is NaN, a gradient passes, and the
@@ -293,21 +297,10 @@ fn a_nan_goes_where_it_goes_in_the_reference() {
         let features = problem.input.shape()[2];
         // The second step of the second row.
         problem.input.data_mut()[4 * features] = f32::NAN;
-        let (got, expected) = (problem.gradients(&problem.placed(gpu)).unwrap(), problem.expected());
-        for ((key, got), (_, expected)) in all(&got).into_iter().zip(all(&expected)) {
-            for (i, (&got, &expected)) in got.data().iter().zip(expected.data()).enumerate() {
-                let agrees = if expected.is_nan() { got.is_nan() } else { (f64::from(got) - expected).abs() < 1e-4 };
-                assert!(agrees, "{} {key} {i}: {got} instead of {expected}", problem.layer);
-            }
-        }
+        check_values(gpu, &problem);
     }
     let Some(gpu) = gpu() else { return };
-    check(&gpu, LstmConfig::new(4, 9));
-    check(&gpu, LstmConfig::new(4, 9).with_proj_size(3));
-    check(&gpu, GruConfig::new(4, 9));
-    check(&gpu, GruConfig::new(4, 9).with_reset_after(false));
-    check(&gpu, RnnConfig::new(4, 9));
-    check(&gpu, RnnConfig::new(4, 9).with_nonlinearity(Nonlinearity::Relu));
+    for_every_cell!(check(&gpu), 4, 9, 3);
 }
 
 /// An infinite gradient stays infinite where it does in the reference: nothing is multiplied by a weight that does not
@@ -319,21 +312,10 @@ fn an_infinite_gradient_goes_where_it_goes_in_the_reference() {
         // The last value of the first row.
         let last = problem.of_output.data().len() / 2 - 1;
         problem.of_output.data_mut()[last] = f32::INFINITY;
-        let (got, expected) = (problem.gradients(&problem.placed(gpu)).unwrap(), problem.expected());
-        for ((key, got), (_, expected)) in all(&got).into_iter().zip(all(&expected)) {
-            for (i, (&got, &expected)) in got.data().iter().zip(expected.data()).enumerate() {
-                let got = f64::from(got);
-                let agrees = got == expected || got.is_nan() && expected.is_nan() || (got - expected).abs() < 1e-4;
-                assert!(agrees, "{} {key} {i}: {got} instead of {expected}", problem.layer);
-            }
-        }
+        check_values(gpu, &problem);
     }
     let Some(gpu) = gpu() else { return };
-    check(&gpu, LstmConfig::new(4, 9));
-    check(&gpu, LstmConfig::new(4, 9).with_proj_size(3));
-    check(&gpu, GruConfig::new(4, 9));
-    check(&gpu, GruConfig::new(4, 9).with_reset_after(false));
-    check(&gpu, RnnConfig::new(4, 9));
+    for_every_cell!(check(&gpu), 4, 9, 3);
 }
 
 /// A forward that is followed by a backward has the results of one that is not.
@@ -366,10 +348,7 @@ fn a_plan_of_any_size_is_a_plan_or_a_limit() {
     }
     let Some(gpu) = gpu() else { return };
     check(&gpu, LstmConfig::new(3, 5).with_num_layers(3).with_bidirectional(true));
-    check(&gpu, LstmConfig::new(3, 5).with_proj_size(2));
-    check(&gpu, GruConfig::new(3, 5));
-    check(&gpu, GruConfig::new(3, 5).with_reset_after(false));
-    check(&gpu, RnnConfig::new(3, 5));
+    for_every_cell!(check(&gpu), 3, 5, 2);
 }
 
 /// T = 0 and B = 0 have nothing to run; p = 1 drops everything.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use wgpu_rnn::{Config, Device, Error, GpuOptions, Kind, Layer, Lstm, LstmConfig, Real, Tensor, wgpu};
+use wgpu_rnn::{Config, Device, Error, GpuOptions, Gradients, Kind, Layer, Lstm, LstmConfig, Real, Tensor, wgpu};
 
 /// Returns the GPU under test, one for the whole process; `None` if there is no adapter and none is required.
 pub fn gpu() -> Option<Device> {
@@ -117,6 +117,13 @@ pub fn oracle<K: Kind>(
 pub fn reduction_length<K: Kind>(config: &Config<K>) -> usize {
     let between = if config.num_layers() > 1 { config.directions() * config.hidden_size() } else { 0 };
     config.input_size().max(between) + config.hidden_size() + 2
+}
+
+/// Returns every gradient by name.
+pub fn every_gradient<K: Kind, F: Real>(gradients: &Gradients<K, F>) -> Vec<(String, &Tensor<F>)> {
+    let states = ["h_0", "c_0"].into_iter().zip(K::arrays(gradients.initial_state()));
+    let of_states = states.map(|(key, state)| (key.to_owned(), state));
+    std::iter::once(("input".to_owned(), gradients.input())).chain(of_states).chain(gradients.named()).collect()
 }
 
 pub fn bits<F: Real>(tensor: &Tensor<F>) -> Vec<u64> {
