@@ -261,7 +261,7 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     let pass = if arguments.train { Some(train::whole_pass(&layer, &model, &x, times)?) } else { None };
     let call = pass.unwrap_or(forward);
     let gates = layer.layers()[0].weight_hh().shape()[0] / h;
-    let (mut flops, mut plan) = (0.0, None);
+    let mut flops = 0.0;
     for n in 0..layers {
         let input = if n == 0 { i } else { directions * h };
         flops += [2, t, b, directions, gates, h, input + h].map(|n| n as f64).iter().product::<f64>();
@@ -271,14 +271,25 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         flops *= 3.0;
     }
     let mut on_device: (Option<Times>, Option<Times>) = (None, None);
-    let training_plan = (device.is_gpu() && arguments.train).then(|| model.plan_training(t, b)).transpose()?;
     if device.is_gpu() && !arguments.train {
         let state = (layers * directions * b * h * 4) as u64;
         let bytes = [(t * b * i * 4) as u64, (t * b * directions * h * 4) as u64, state, state];
         let (submitted, gpu) = measure::on_device(&model, device, (t, b), &bytes, make, times)?;
         on_device = (Some(submitted), gpu);
-        plan = Some(model.plan(t, b)?);
     }
+    let (strategy, plan, dispatches, device_bytes) = match device.is_gpu() {
+        false => ("cpu", None, 0, 0),
+        true if arguments.train => {
+            let plan = model.plan_training(t, b)?;
+            let dispatches = plan.forward().dispatch_count() + plan.backward_dispatch_count();
+            (plan.forward().strategy().name(), Some(plan.to_string()), dispatches, plan.device_bytes())
+        }
+        true => {
+            let plan = model.plan(t, b)?;
+            let dispatches = plan.as_gpu().map_or(0, wgpu_rnn::GpuPlan::dispatch_count);
+            (plan.strategy().map_or("cpu", Strategy::name), Some(plan.to_string()), dispatches, plan.device_bytes())
+        }
+    };
     Ok(Line {
         device: device.to_string(),
         adapter: device.adapter_info().map(|info| info.name.clone()),
@@ -290,24 +301,15 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
         layers,
         directions,
         precision: precision.name(),
-        strategy: match &training_plan {
-            Some(plan) => plan.forward().strategy().name(),
-            None => plan.as_ref().and_then(wgpu_rnn::Plan::strategy).map_or("cpu", Strategy::name),
-        },
-        plan: training_plan.as_ref().map(ToString::to_string).or(plan.as_ref().map(ToString::to_string)),
+        strategy,
+        plan,
         median_ms: ms(call.median),
         min_ms: ms(call.min),
         max_ms: ms(call.max),
         gflops: flops / call.median.as_secs_f64() / 1e9,
         bytes_per_step: directions * gates * h * h * precision.bytes(),
-        dispatches: match &training_plan {
-            Some(plan) => plan.forward().dispatch_count() + plan.backward_dispatch_count(),
-            None => plan.as_ref().and_then(wgpu_rnn::Plan::as_gpu).map_or(0, wgpu_rnn::GpuPlan::dispatch_count),
-        },
-        device_bytes: match &training_plan {
-            Some(plan) => plan.device_bytes(),
-            None => plan.as_ref().map_or(0, wgpu_rnn::Plan::device_bytes),
-        },
+        dispatches,
+        device_bytes,
         device_ms: on_device.0.map(|times| ms(times.median)),
         gpu_ms: on_device.1.map(|times| ms(times.median)),
         train_over_forward: pass.map(|pass| pass.median.as_secs_f64() / forward.median.as_secs_f64()),
