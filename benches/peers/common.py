@@ -11,6 +11,17 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 BENCH = HERE.parent.parent / "target/release/examples/bench"
 SECONDS = 0.4
+# The shapes of forwards on the CPU, and of training anywhere.
+SHAPES = [
+    "10,3,100,20,4,1",
+    "1,1,128,128,1,1",
+    "100,1,64,256,1,1",
+    "150,16,256,256,1,1",
+    "25,16,512,512,1,1",
+    "25,64,512,512,1,1",
+    "50,4,1536,1536,1,1",
+    "100,8,128,256,2,2",
+]
 
 
 def sizes(shape: str) -> tuple:

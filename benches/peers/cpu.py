@@ -25,16 +25,6 @@ import torch
 
 import common
 
-SHAPES = [
-    "10,3,100,20,4,1",
-    "1,1,128,128,1,1",
-    "100,1,64,256,1,1",
-    "150,16,256,256,1,1",
-    "25,16,512,512,1,1",
-    "25,64,512,512,1,1",
-    "50,4,1536,1536,1,1",
-    "100,8,128,256,2,2",
-]
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
@@ -153,7 +143,7 @@ def main() -> None:
             print(f"Without {name}, which is not built: {common.how_to_build(peer)}", file=sys.stderr)
     print(f"{', '.join(versions)}; {torch.get_num_threads()} threads\n")
     table = common.Table("T,B,I,H,L,D", list(peers))
-    for shape in map(common.sizes, arguments.shape or SHAPES):
+    for shape in map(common.sizes, arguments.shape or common.SHAPES):
         name = ",".join(map(str, shape))
         measures = [make(arguments.cell, shape) for make in peers.values()]
         own, rounds = [], [[] for _ in measures]

@@ -38,17 +38,6 @@ SHAPES = [
     "50,4,1536,1536",
     "25,32,2048,2048",
 ]
-# Those of cpu.py, for --train.
-TRAINING_SHAPES = [
-    "10,3,100,20,4,1",
-    "1,1,128,128,1,1",
-    "100,1,64,256,1,1",
-    "150,16,256,256,1,1",
-    "25,16,512,512,1,1",
-    "25,64,512,512,1,1",
-    "50,4,1536,1536,1,1",
-    "100,8,128,256,2,2",
-]
 KINDS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 # Seconds that bring the GPU to its full clock rate.
 WARM = 1.0
@@ -187,7 +176,7 @@ def main() -> None:
         measured = "forward and backward, from and to the host" if arguments.train else f"{arguments.clock} clock"
         print(f"\n{arguments.cell}, {precision}, {measured}:\n")
         table = None
-        for shape in map(common.sizes, arguments.shape or (TRAINING_SHAPES if arguments.train else SHAPES)):
+        for shape in map(common.sizes, arguments.shape or (common.SHAPES if arguments.train else SHAPES)):
             name = ",".join(map(str, shape))
             peers = peers_of(arguments.cell, shape, precision, arguments.train)
             table = table or common.Table("T,B,I,H,L,D", list(peers), spread=True)
