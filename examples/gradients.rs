@@ -73,7 +73,7 @@ impl Work for Differentiate {
             let initial = ["grad_h_0", "grad_c_0"].into_iter().zip(K::arrays(gradients.initial_state()));
             results.extend(initial.map(|(name, tensor)| (name.to_owned(), tensor.clone())));
         }
-        results.extend(gradients.named().map(|(name, tensor)| (format!("grad_{name}"), tensor.clone())));
+        results.extend(gradients.weights().named()?.map(|(name, tensor)| (format!("grad_{name}"), tensor.clone())));
         Ok(results)
     }
 }

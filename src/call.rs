@@ -39,6 +39,8 @@ pub(crate) enum Results {
     OutputAndStates,
     /// Output and last states, while the states of all steps stay on the device.
     Training,
+    /// None: output and last states stay in arrays on the device, and so do the states of all steps.
+    RecordedTraining,
 }
 
 impl Task {

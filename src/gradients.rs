@@ -39,13 +39,13 @@ impl<F: Real> Given<'_, F> {
 }
 
 /// The gradients with respect to everything that a forward reads.
-pub(crate) struct Derived<F> {
+pub(crate) struct Derived<F, W = Vec<LayerWeights<F>>> {
     /// In the layout of the input.
     pub(crate) input: Vec<F>,
     /// Those of the initial states, h first: each `[L·D, B, ·]`.
     pub(crate) states: Vec<Vec<F>>,
     /// Index: layer·D + direction.
-    pub(crate) weights: Vec<LayerWeights<F>>,
+    pub(crate) weights: W,
 }
 
 /// Returns weights of a model that are all zero.

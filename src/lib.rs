@@ -32,6 +32,7 @@
 //! | exchange packed sequences with PyTorch | [`PackedSequence`] |
 //! | train: gradients of inputs, states and weights | [`Placed::forward_train`], [`Pass`], [`Gradients`] |
 //! | change weights by their gradients | [`Optimizer`] with [`Sgd`], [`Adam`] or [`AdamW`] |
+//! | train within your own wgpu program | [`Placed::encode_train`], [`RecordedPass`], [`Step::encode`] |
 //! | train with dropout | [`Placed::set_mode`], [`Mode`] |
 //! | halve the weights | [`Layer::place`], [`Precision`] |
 //! | see or choose how it runs | [`Placed::plan`], [`Placed::set_strategy`], [`Placed::tune`], [`Placed::warm_up`] |
@@ -111,15 +112,19 @@ pub use layer::any::AnyLayer;
 pub use layer::buffers::{BufferSizes, Buffers, DeviceArray};
 pub use layer::config::{Config, ForCell, ForLayer, Module};
 pub use layer::forward::AllStates;
+pub use layer::gradient_buffers::GradientBuffers;
+pub use layer::gradients::{Gradients, WeightGradients};
 pub use layer::kind::{GruKind, Kind, LstmKind, LstmState, RnnKind};
 pub use layer::placed::Placed;
 pub use layer::plan::Plan;
+pub use layer::record_train::RecordedPass;
 pub use layer::slots::Slot;
 pub use layer::streams::Streams;
-pub use layer::train::{Gradients, Pass};
+pub use layer::train::Pass;
 pub use layer::{
-    Gru, GruBuffers, GruConfig, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig, LstmStreams, PlacedGru, PlacedLstm,
-    PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnStreams,
+    Gru, GruBuffers, GruConfig, GruGradientBuffers, GruStreams, Layer, Lstm, LstmBuffers, LstmConfig,
+    LstmGradientBuffers, LstmStreams, PlacedGru, PlacedLstm, PlacedRnn, Rnn, RnnBuffers, RnnConfig, RnnGradientBuffers,
+    RnnStreams,
 };
 pub use mode::Mode;
 pub use optim::Optimizer;
@@ -150,6 +155,7 @@ pub mod questions {
     pub use crate::layer::place::Place;
     pub use crate::layer::push::Push;
     pub use crate::layer::record::Encode;
+    pub use crate::layer::record_train::EncodeTrain;
     pub use crate::layer::streams::NewStreams;
     pub use crate::request::{FromState, Plain, Rows};
 }

@@ -72,13 +72,26 @@ impl<F: Real> PlacedModel<F> {
         Ok(Self { config: config.clone(), precision, engine })
     }
 
-    /// Returns the model with other weights on the same device, with the same settings.
+    /// Returns the model with other weights on the same device.
     pub(crate) async fn with_weights(&self, layers: &[LayerWeights<F>], device: &Device, wait: Wait) -> Result<Self> {
-        let model = Self::new(&self.config, layers, device, self.precision, wait).await?;
-        if let (Engine::Gpu(before), Engine::Gpu(after)) = (&self.engine, &model.engine) {
-            after.succeed(before);
+        Self::new(&self.config, layers, device, self.precision, wait).await
+    }
+
+    /// Returns the model with a copy of its weights on the same device, with the same settings.
+    pub(crate) async fn copied(&self) -> Result<Self> {
+        let engine = match &self.engine {
+            Engine::Cpu(model) => Engine::Cpu(Arc::clone(model)),
+            Engine::Gpu(model) => Engine::Gpu(Arc::new(model.copied().await?)),
+        };
+        Ok(Self { config: self.config.clone(), precision: self.precision, engine })
+    }
+
+    /// Returns true if nothing else uses the weights.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        match &mut self.engine {
+            Engine::Cpu(model) => Arc::get_mut(model).is_some(),
+            Engine::Gpu(model) => Arc::get_mut(model).is_some(),
         }
-        Ok(model)
     }
 
     /// Checks shapes, runs the model, and returns results with their shapes. `states` are all initial states in the

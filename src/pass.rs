@@ -5,6 +5,7 @@ use crate::call::{Call, Task};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu;
+use crate::gpu::gradients::DeviceGradients;
 use crate::gradients::{Derived, Given, zero_weights};
 use crate::memory::zeroed;
 use crate::model::{Asked, Engine, PlacedModel, initial_states, shaped_states};
@@ -34,7 +35,33 @@ pub(crate) struct Taped<F> {
 pub(crate) struct Gradients<F> {
     pub(crate) input: Tensor<F>,
     pub(crate) states: Vec<Tensor<F>>,
-    pub(crate) weights: Vec<LayerWeights<F>>,
+    pub(crate) weights: OfWeights<F>,
+}
+
+/// The gradients with respect to the weights, where they were computed.
+pub(crate) enum OfWeights<F> {
+    /// Index: layer·D + direction.
+    Host(Vec<LayerWeights<F>>),
+    Device(DeviceGradients),
+}
+
+impl<F, W: Into<OfWeights<F>>> Derived<F, W> {
+    /// Returns the same in the type of all devices.
+    fn anywhere(self) -> Derived<F, OfWeights<F>> {
+        Derived { input: self.input, states: self.states, weights: self.weights.into() }
+    }
+}
+
+impl<F> From<Vec<LayerWeights<F>>> for OfWeights<F> {
+    fn from(weights: Vec<LayerWeights<F>>) -> Self {
+        Self::Host(weights)
+    }
+}
+
+impl<F> From<DeviceGradients> for OfWeights<F> {
+    fn from(weights: DeviceGradients) -> Self {
+        Self::Device(weights)
+    }
 }
 
 impl<F> Tape<F> {
@@ -135,14 +162,14 @@ impl<F: Real> PlacedModel<F> {
         let derived = match (taped.tape, &self.engine) {
             (Tape::Cpu(tape), Engine::Cpu(model)) => {
                 wait.let_others_run().await;
-                model.backward(weights, &tape, taped.output.data(), &given)?
+                model.backward(weights, &tape, taped.output.data(), &given)?.anywhere()
             }
-            (Tape::Gpu(tape), Engine::Gpu(model)) => model.backward(*tape, &given, wait).await?,
+            (Tape::Gpu(tape), Engine::Gpu(model)) => model.backward(*tape, &given, wait).await?.anywhere(),
             // The state passed through, and nothing else was read.
             (tape, _) => Derived {
                 input: zeroed("the gradient of the input", &extents.shape(config.input_size))?,
                 states: given.states_or_zeros(config, tape.call())?,
-                weights: zero_weights(config)?,
+                weights: OfWeights::Host(zero_weights(config)?),
             },
         };
         Ok(Gradients {

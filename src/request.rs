@@ -41,7 +41,7 @@ impl<T> MaybeSend for T {}
 /// |---|---|
 /// | [`Placed::request`] | `state`, `lengths`, `padding_value`, `all_states`, `last_state`, `output_into`, `train` |
 /// | [`Streams::request`] | `slots`, `lengths`, `padding_value`, `output_into` |
-/// | [`Placed::request_encode`] | `lengths`, `padding_value` |
+/// | [`Placed::request_encode`], [`Placed::request_encode_train`] | `lengths`, `padding_value` |
 /// | [`PlacedCell::request`] | `state` |
 /// | [`Layer::place`], [`Cell::place`] | `precision` |
 /// | [`Placed::streams`] | `capacity` |
@@ -50,6 +50,7 @@ impl<T> MaybeSend for T {}
 /// [`Placed::request`]: crate::Placed::request
 /// [`Streams::request`]: crate::Streams::request
 /// [`Placed::request_encode`]: crate::Placed::request_encode
+/// [`Placed::request_encode_train`]: crate::Placed::request_encode_train
 /// [`PlacedCell::request`]: crate::PlacedCell::request
 /// [`Layer::place`]: crate::Layer::place
 /// [`Cell::place`]: crate::Cell::place

@@ -20,7 +20,7 @@ pub(crate) fn arrange<F: Real>(config: &RecurrentConfig, call: &Call, arrays: Ve
     let mut arrays = arrays.into_iter();
     let output = match call.task.results {
         Results::Output | Results::OutputAndStates | Results::Training => arrays.next().unwrap_or_default(),
-        Results::OnDevice | Results::StatesOnDevice | Results::States => Vec::new(),
+        Results::OnDevice | Results::StatesOnDevice | Results::RecordedTraining | Results::States => Vec::new(),
     };
     let mut states: Vec<Vec<F>> = arrays.by_ref().take(config.cell.states().len()).collect();
     let mut all = Vec::new();

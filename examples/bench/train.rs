@@ -32,7 +32,7 @@ fn check<K: Kind>(layer: &Layer<K>, model: &Placed<K>, x: &Tensor, of_output: &T
     let terms = x.data().len() / config.input_size() + config.input_size() + config.hidden_size() + 2;
     let tolerance = terms as f64 * f64::from(f32::EPSILON);
     compare("the input", got.input(), expected.input(), tolerance)?;
-    for ((name, got), (_, expected)) in got.named().zip(expected.named()) {
+    for ((name, got), (_, expected)) in got.weights().named()?.zip(expected.weights().named()?) {
         compare(&name, got, expected, tolerance)?;
     }
     Ok(())

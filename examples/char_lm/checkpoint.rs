@@ -77,7 +77,8 @@ impl<K: Stateful> Training<K> {
         let bits: Vec<f32> = self.record.bits.iter().flat_map(|&(step, bits)| [step as f32, bits]).collect();
         let bits = Tensor::new([self.record.bits.len(), 2], bits)?;
 
-        let weights = self.model.tensors().into_iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor));
+        let weights = self.model.tensors()?;
+        let weights = weights.iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor));
         let mut tensors: Vec<(String, &Tensor)> = weights.collect();
         tensors.extend(moments.iter().map(|(name, tensor)| (name.clone(), tensor)));
         tensors.extend([("record.losses".to_owned(), &losses), ("record.bits".to_owned(), &bits)]);

@@ -103,7 +103,7 @@ fn run<K: Stateful>(arguments: &Arguments, settings: Settings, files: &Files) ->
         true => Training::<K>::load(&files.checkpoint, settings, &text, &device)?,
         false => Training::new(settings, alphabet, &device)?,
     };
-    let weights: usize = training.model.tensors().iter().map(|(_, tensor)| tensor.data().len()).sum();
+    let weights: usize = training.model.tensors()?.iter().map(|(_, tensor)| tensor.data().len()).sum();
     println!("model     {}, {weights} weights with embedding and head", training.model.layer().config());
     let before = training.record.losses.len();
     let (end, time) = training.run(&text, files, &*stop_on_ctrl_c()?)?;

@@ -57,11 +57,12 @@ impl<K: Kind> Model<K> {
     }
 
     /// Returns the weights by the names of PyTorch's `state_dict`.
-    pub fn tensors(&self) -> Vec<(String, &Tensor)> {
-        let layer = self.layer.layer().named().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor));
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let layer = self.layer.to_layer()?;
+        let layer = layer.named().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.clone()));
         let around = [("embedding.weight", &self.embedding), ("head.weight", &self.head.weight)];
         let around = around.into_iter().chain([("head.bias", &self.head.bias)]);
-        around.map(|(name, tensor)| (name.to_owned(), tensor)).chain(layer).collect()
+        Ok(around.map(|(name, tensor)| (name.to_owned(), tensor.clone())).chain(layer).collect())
     }
 
     /// Returns the recurrent layer.
@@ -105,7 +106,7 @@ impl<K: Kind> Model<K> {
         gradients: &ModelGradients<K>,
     ) -> Result<f64> {
         let mut step = optimizer.step(lr).clip_norm(clip);
-        step.layer(PREFIX, &mut self.layer, &gradients.layer)
+        step.layer(PREFIX, &mut self.layer, gradients.layer.weights())
             .tensor("embedding.weight", &mut self.embedding, &gradients.embedding)
             .tensor("head.weight", &mut self.head.weight, &gradients.head.weight)
             .tensor("head.bias", &mut self.head.bias, &gradients.head.bias);

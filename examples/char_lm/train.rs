@@ -151,7 +151,9 @@ impl<K: Stateful> Training<K> {
 /// Writes the weights by PyTorch's names, and the settings as metadata.
 pub fn save_model<K: Kind>(model: &Model<K>, settings: &Settings, path: &Path) -> Result<()> {
     let metadata = [("settings".to_owned(), serde_json::to_string(settings)?)].into();
-    Ok(TensorFile::save_with_metadata(path, &model.tensors(), &metadata)?)
+    let tensors = model.tensors()?;
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    Ok(TensorFile::save_with_metadata(path, &tensors, &metadata)?)
 }
 
 /// Writes what `train.py` needs for the same training: the first weights, and where the first row begins each epoch.
@@ -161,8 +163,9 @@ pub fn export_initial<K: Kind>(model: &Model<K>, settings: &Settings, text: &Tex
     // As f32 they are exact up to 16 million characters.
     let beginnings: Vec<f32> = (0..epochs).map(|epoch| course.beginning(epoch) as f32).collect();
     let beginnings = Tensor::new([epochs], beginnings)?;
-    let mut tensors = model.tensors();
-    tensors.push(("beginnings".to_owned(), &beginnings));
+    let mut tensors = model.tensors()?;
+    tensors.push(("beginnings".to_owned(), beginnings));
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let metadata = [("settings".to_owned(), serde_json::to_string(settings)?)].into();
     TensorFile::save_with_metadata(path, &tensors, &metadata)?;
     println!("wrote     {}", path.display());

@@ -56,7 +56,7 @@ impl Forecaster {
 
     /// Returns the same forecaster on another device.
     pub fn to(self, device: &Device) -> Result<Self> {
-        Ok(Self { lstm: self.lstm.layer().to(device)?, ..self })
+        Ok(Self { lstm: self.lstm.to_layer()?.to(device)?, ..self })
     }
 
     pub fn std(&self) -> f64 {

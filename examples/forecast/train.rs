@@ -6,7 +6,10 @@
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use wgpu_rnn::{AdamW, Device, Gradients, Lstm, LstmKind, LstmState, Optimizer, Pass, PlacedLstm, Tensor, TensorFile};
+use wgpu_rnn::{
+    AdamW, Device, Gradients, Lstm, LstmKind, LstmState, Optimizer, Pass, PlacedLstm, Tensor, TensorFile,
+    WeightGradients,
+};
 
 use crate::model::{FEATURES, Forecaster, input};
 
@@ -52,7 +55,7 @@ struct Network {
 
 /// The gradients of a step.
 struct Sums {
-    lstm: Option<Gradients<LstmKind>>,
+    lstm: Option<WeightGradients<LstmKind>>,
     head_weight: Tensor,
     head_bias: Tensor,
 }
@@ -186,8 +189,8 @@ impl Sums {
 
     fn add(&mut self, gradients: Gradients<LstmKind>) -> Result<()> {
         match &mut self.lstm {
-            Some(sum) => sum.accumulate(&gradients)?,
-            None => self.lstm = Some(gradients),
+            Some(sum) => sum.accumulate(gradients.weights())?,
+            None => self.lstm = Some(gradients.into_weights()),
         }
         Ok(())
     }

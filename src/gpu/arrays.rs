@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::transfer::buffer;
+use crate::plan::optim::OptimArray;
 use crate::plan::program::{Array, Name};
 
 /// A range of a buffer, in bytes.
@@ -66,6 +67,16 @@ impl Arrays {
         self.0.extend(missing);
     }
 
+    /// Returns those of some names.
+    pub(crate) fn some(&self, names: impl Iterator<Item = Name>) -> Result<Self> {
+        names.map(|name| Ok((name, self.get(name)?.clone()))).collect::<Result<_>>().map(Self)
+    }
+
+    /// Adds the arrays of another table, replacing those of their names.
+    pub(crate) fn replace(&mut self, other: &Self) {
+        other.0.iter().for_each(|(name, range)| self.set(*name, range.clone()));
+    }
+
     pub(crate) fn find(&self, name: Name) -> Option<&BufferRange> {
         self.0.iter().find(|(of, _)| *of == name).map(|(_, range)| range)
     }
@@ -117,6 +128,10 @@ fn label(name: Name) -> String {
 fn usages(name: Name) -> wgpu::BufferUsages {
     use wgpu::BufferUsages as Use;
     match name {
+        // The caller's own.
+        Name::GivenState(_) | Name::LastState(_) | Name::LastStateGradient(_) | Name::InitialStateGradient(_) => {
+            Use::COPY_SRC | Use::COPY_DST
+        }
         Name::Input | Name::H | Name::Call => Use::STORAGE | Use::COPY_DST,
         Name::Output | Name::LayerOutput(_) => Use::STORAGE | Use::COPY_SRC,
         Name::State(_) => Use::STORAGE | Use::COPY_DST | Use::COPY_SRC,
@@ -125,6 +140,10 @@ fn usages(name: Name) -> wgpu::BufferUsages {
         Name::InputGradient | Name::StateGradient(_) | Name::WeightGradient { .. } => {
             Use::STORAGE | Use::COPY_DST | Use::COPY_SRC
         }
+        // Those of parameters, gradients and moments exist already.
+        Name::Optim(OptimArray::Squares) => Use::STORAGE,
+        Name::Optim(OptimArray::ParamsSource) => Use::MAP_WRITE | Use::COPY_SRC,
+        Name::Optim(_) => Use::STORAGE | Use::COPY_DST | Use::COPY_SRC,
         Name::Weights { .. } | Name::AllWeights(_) => Use::STORAGE | Use::COPY_DST,
         Name::Params => Use::UNIFORM | Use::COPY_DST,
         Name::InitialState(_) => Use::STORAGE | Use::COPY_SRC | Use::COPY_DST,

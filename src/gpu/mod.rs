@@ -3,11 +3,13 @@
 pub(crate) mod adapter;
 pub(crate) mod arrays;
 pub(crate) mod context;
-mod gradients;
+pub(crate) mod gradients;
 mod guarded;
 pub(crate) mod instance;
 pub(crate) mod model;
+pub(crate) mod optim;
 mod pipeline;
+pub(crate) mod record_train;
 mod run;
 pub(crate) mod session;
 pub(crate) mod shader;

@@ -9,8 +9,11 @@ use crate::call::{Call, Results, Task};
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 use crate::extents::Extents;
-use crate::gpu::arrays::{Arrays, BufferRange};
+use crate::gpu::arrays::{Arrays, BufferRange, missing};
 use crate::gpu::context::Context;
+use crate::gpu::gradients::{self, DeviceGradients};
+use crate::gpu::optim::Slot;
+use crate::gpu::record_train::Recorded;
 use crate::gpu::run::{self, Bound};
 use crate::gpu::train::Training;
 use crate::gpu::transfer;
@@ -19,6 +22,8 @@ use crate::gpu::weights::PackedWeights;
 use crate::gpu::workspace::Workspace;
 use crate::plan::kernel::{Role, check_limits};
 use crate::plan::limits::DeviceLimits;
+use crate::plan::optim::WORD;
+use crate::plan::optim::params::SlotParams;
 use crate::plan::program::Name;
 use crate::plan::{Plan, Source};
 use crate::precision::Precision;
@@ -39,7 +44,7 @@ struct Settings {
 
 #[derive(Debug)]
 pub(crate) struct GpuModel {
-    pub(super) context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     pub(super) config: RecurrentConfig,
     pub(super) weights: PackedWeights,
     settings: Mutex<Settings>,
@@ -50,6 +55,8 @@ pub(crate) struct GpuModel {
     encode_scratch: Mutex<Vec<Arc<(Plan, Arrays)>>>,
     /// The arrays of training passes that are over.
     pub(super) idle_training: Mutex<Vec<Training>>,
+    /// The same of recorded ones.
+    pub(super) encode_training: Mutex<Vec<Recorded>>,
 }
 
 /// A caller's device arrays, checked.
@@ -77,17 +84,75 @@ impl GpuModel {
                 why: "WGSL has no f64; load it as f32, or place it on the CPU".to_owned(),
             });
         }
-        check_limits(config, Role::of(config).iter().copied(), &context.binding_limits)?;
+        check_limits(config.cell, Role::of(config).iter().copied(), &context.binding_limits)?;
         let weights = PackedWeights::place(context, config, layers, precision, wait).await?;
-        Ok(Self {
+        let settings = Settings { forward_memory: u64::MAX, strategy: Strategy::Auto };
+        Ok(Self::over(context, config, weights, settings))
+    }
+
+    /// Returns a model of its own with a copy of the weights, the same settings, and what this one keeps for later
+    /// training passes.
+    pub(crate) async fn copied(&self) -> Result<Self> {
+        let weights = self.weights.copied(&self.context.gpu).await?;
+        let model = Self::over(&self.context, &self.config, weights, *self.settings.lock());
+        model.take_over_training(self);
+        Ok(model)
+    }
+
+    fn over(context: &Arc<Context>, config: &RecurrentConfig, weights: PackedWeights, settings: Settings) -> Self {
+        Self {
             context: Arc::clone(context),
             config: config.clone(),
             weights,
-            settings: Mutex::new(Settings { forward_memory: u64::MAX, strategy: Strategy::Auto }),
+            settings: Mutex::new(settings),
             idle: Mutex::default(),
             encode_scratch: Mutex::default(),
             idle_training: Mutex::default(),
-        })
+            encode_training: Mutex::default(),
+        }
+    }
+
+    /// Returns what a step of an optimiser changes: every array of parameters, with its gradients and what the rule
+    /// keeps, both in the layout of gradients.
+    pub(crate) fn slots(
+        &self,
+        gradients: &DeviceGradients,
+        moments: &[DeviceGradients],
+        rule: SlotParams,
+    ) -> Result<Vec<Slot>> {
+        let mut slots = Vec::new();
+        for (layer, matrix) in gradients::matrices(&self.config) {
+            let bias = matrix.bias_array().filter(|_| self.config.bias);
+            let mut first = 0;
+            for array in [Some(matrix.array), bias].into_iter().flatten() {
+                let name = Name::Weights { array, layer };
+                let parameter = self.weights.find(name).ok_or_else(|| missing(name))?.clone();
+                let elements = parameter.bytes / WORD;
+                let gradient = gradients.range(layer, &matrix)?;
+                let moments = moments.iter().map(|moments| moments.range(layer, &matrix)).collect::<Result<_>>()?;
+                slots.push(Slot { elements, first, parameter, gradient, moments, rule });
+                first += elements;
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Returns the weights, index layer·D + direction.
+    pub(crate) async fn read_weights<F: Real>(&self, wait: Wait) -> Result<Vec<LayerWeights<F>>> {
+        let mut ranges = Vec::new();
+        let mut sizes = Vec::new();
+        for (layer, matrix) in gradients::matrices(&self.config) {
+            let mut bytes = 0;
+            for array in [Some(matrix.array), matrix.bias_array()].into_iter().flatten() {
+                let name = Name::Weights { array, layer };
+                let range = self.weights.find(name).ok_or_else(|| missing(name))?;
+                bytes += range.bytes;
+                ranges.push(range.clone());
+            }
+            sizes.push(bytes);
+        }
+        let packed = transfer::read_ranges(&self.context, "reading weights", &ranges, &sizes, wait).await?;
+        gradients::unpack(&self.config, &packed)
     }
 
     pub(crate) fn plan(&self, task: Task) -> Result<Plan> {
@@ -117,6 +182,7 @@ impl GpuModel {
         self.idle.lock().clear();
         self.encode_scratch.lock().clear();
         self.idle_training.lock().clear();
+        self.encode_training.lock().clear();
     }
 
     /// Keeps the buffers of a call for later ones, unless the limit has been lowered below them since the call began.
@@ -126,14 +192,6 @@ impl GpuModel {
         if bytes <= settings.forward_memory {
             keep(list, buffers);
         }
-    }
-
-    /// Takes over the settings of another model of the same configuration and device, and what it keeps for later
-    /// training passes.
-    pub(crate) fn succeed(&self, other: &Self) {
-        let settings = *other.settings.lock();
-        *self.settings.lock() = settings;
-        self.take_over_training(other);
     }
 
     /// Sets the strategy of later calls, unless it cannot run this model.
@@ -260,14 +318,10 @@ impl GpuModel {
         let (plan, scratch) = &*shared;
         let mut arrays = scratch.clone();
         let before = self.give(plan, &mut arrays, given).await?;
-        // Several recordings may await submission at the same time, so each call's parameters are copied when it runs.
-        let words = call.words()?;
-        let make = || transfer::filled_buffer(&context.gpu.device, "call", bytemuck::cast_slice(&words));
-        let said = context.gpu.scoped("creating the scratch buffers", make).await?;
-        let said = said.map_err(|error| context.gpu.lost_error("creating the scratch buffers", error.to_string()))?;
-        arrays.set(Name::CallSource, BufferRange::whole(said));
+        let words = transfer::copy_source(&context.gpu, "call", bytemuck::cast_slice(&call.words()?)).await?;
+        arrays.set(Name::CallSource, words);
         // Everything that can fail comes before the first command.
-        let bound = Bound::new(context, &plan.program.bindings, &self.weights, &arrays).await?;
+        let bound = Bound::new(context, &plan.program.bindings, Some(&self.weights), &arrays).await?;
         let commands = before.into_iter().chain([plan.call_copy()]).chain(plan.program.commands());
         context.gpu.scoped("recording a forward", || run::record(encoder, commands, &bound, &arrays)).await?
     }

@@ -125,12 +125,12 @@ impl Pipeline {
         &self,
         device: &wgpu::Device,
         blocks: &BufferRange,
-        call: &BufferRange,
+        call: Option<&BufferRange>,
     ) -> wgpu::BindGroup {
         // One block of each size, at the start of the buffer.
-        let parts = self.parameters.iter().map(|parameter| match parameter {
-            Parameter::Block(bytes) => blocks.first(*bytes as u64),
-            Parameter::Call => call.clone(),
+        let parts = self.parameters.iter().filter_map(|parameter| match parameter {
+            Parameter::Block(bytes) => Some(blocks.first(*bytes as u64)),
+            Parameter::Call => call.cloned(),
         });
         let parts: Vec<_> = parts.collect();
         let entries: Vec<_> = (0..)

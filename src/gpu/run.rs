@@ -29,18 +29,16 @@ impl Bound {
     pub(crate) async fn new(
         context: &Context,
         bindings: &[Binding],
-        weights: &PackedWeights,
+        weights: Option<&PackedWeights>,
         arrays: &Arrays,
     ) -> Result<Self> {
         let mut bound = Vec::with_capacity(bindings.len());
         for binding in bindings {
             let pipeline = context.pipelines.get(&context.gpu, &binding.pipeline).await?;
-            let storage = binding
-                .storage
-                .iter()
-                .map(|&(name, _)| weights.find(name).or_else(|| arrays.find(name)).ok_or_else(|| missing(name)));
+            let find = |name| weights.and_then(|weights| weights.find(name)).or_else(|| arrays.find(name));
+            let storage = binding.storage.iter().map(|&(name, _)| find(name).ok_or_else(|| missing(name)));
             let storage = storage.collect::<Result<Vec<&BufferRange>>>()?;
-            let (params, call) = (arrays.get(Name::Params)?, arrays.get(Name::Call)?);
+            let (params, call) = (arrays.get(Name::Params)?, arrays.find(Name::Call));
             let bind = || BoundKernel {
                 storage: pipeline.bind_storage(&context.gpu.device, &storage),
                 params: pipeline.bind_params(&context.gpu.device, params, call),

@@ -188,28 +188,20 @@ impl GpuSession {
 
     /// Reads the states of some rows, one range after another: each `[L·D, rows, ·]`. One readback.
     pub(crate) async fn read<F: Real>(&self, rows: &[Range<usize>], wait: Wait) -> Result<Vec<Vec<F>>> {
-        use wgpu::BufferUsages as Use;
-        let gpu = &self.model.context.gpu;
-        let states = 0..self.state_count();
-        let bytes_of = |state| self.regions(state, rows).map(|region| region.end - region.start).sum();
-        let sizes: Vec<u64> = states.clone().map(bytes_of).collect();
-        let bytes = sizes.iter().sum();
-        self.model.context.limits.buffer("the readback of states", bytes)?;
-        let copied = gpu.scoped("reading states", || {
-            let staging = transfer::buffer(&gpu.device, "states", bytes, Use::MAP_READ | Use::COPY_DST);
-            let mut encoder = self.encoder();
-            let mut at = 0;
-            for state in states {
-                let from = &self.states.get(Name::State(state))?.buffer;
-                for Range { start, end } in self.regions(state, rows) {
-                    encoder.copy_buffer_to_buffer(from, start, &staging, at, end - start);
-                    at += end - start;
-                }
-            }
-            Ok((gpu.queue.submit([encoder.finish()]), staging))
-        });
-        let (submission, staging) = copied.await??;
-        transfer::read_back(gpu, &staging, submission, wait, &sizes).await
+        let mut ranges = Vec::new();
+        let mut sizes = Vec::new();
+        for state in 0..self.state_count() {
+            let buffer = &self.states.get(Name::State(state))?.buffer;
+            let first = ranges.len();
+            let range = |region: Range<u64>| BufferRange {
+                buffer: buffer.clone(),
+                offset: region.start,
+                bytes: region.end - region.start,
+            };
+            ranges.extend(self.regions(state, rows).map(range));
+            sizes.push(ranges[first..].iter().map(|range| range.bytes).sum());
+        }
+        transfer::read_ranges(&self.model.context, "reading states", &ranges, &sizes, wait).await
     }
 
     /// Sets the states of some rows, one range after another: each `[L·D, rows, ·]`; zeros if `None`. One submission,

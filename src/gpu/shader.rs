@@ -2,6 +2,7 @@
 
 use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::plan::kernel::{Kernel, Role, Sources};
+use crate::plan::optim::kernel::OptimKernel;
 use crate::precision::Precision;
 
 /// A file of shaders/.
@@ -22,8 +23,11 @@ mod backward;
 impl Sources {
     /// Returns the files in order. A file may use names from any other: WGSL does not require an order.
     pub(crate) fn files(self) -> impl Iterator<Item = &'static File> {
-        let chunks: &[File] =
-            if self.wavefront { files!["base/wavefront.wgsl"] } else { files!["base/one_chunk.wgsl"] };
+        let chunks: &[File] = match self.kernel {
+            Kernel::Optim(_) => &[],
+            _ if self.wavefront => files!["base/wavefront.wgsl"],
+            _ => files!["base/one_chunk.wgsl"],
+        };
         let gates_of_product = self.cell.products().get(self.product).map_or(0, ExactSizeIterator::len);
         let of_cell: Vec<&[File]> = match self.kernel.role() {
             Role::InputProduct => vec![gates(self.cell), weights(self.precision, self.cell.gates())],
@@ -31,7 +35,7 @@ impl Sources {
                 let weights = weights(self.precision, gates_of_product);
                 vec![cell(self.cell, self.product), operand(self.product), weights]
             }
-            Role::Projection => Vec::new(),
+            Role::Projection | Role::Optim(_) => Vec::new(),
             Role::Backward(kernel) => backward::of_cell(kernel, self.cell, self.product),
         };
         [chunks].into_iter().chain(of_cell).chain(of_kernel(self.kernel)).flatten()
@@ -165,6 +169,18 @@ fn of_kernel(kernel: Kernel) -> [&'static [File]; 2] {
             files!["step/projection.wgsl"],
         ],
         Kernel::Backward(kernel) => backward::of_kernel(kernel),
+        Kernel::Optim(kernel) => [files!["optim/slot.wgsl"], of_optim(kernel)],
+    }
+}
+
+/// Returns the files of a kernel of optimisers.
+fn of_optim(kernel: OptimKernel) -> &'static [File] {
+    match kernel {
+        OptimKernel::SumSquares => files!["optim/sum_of_group.wgsl", "optim/squares.wgsl"],
+        OptimKernel::Norm => files!["optim/sum_of_group.wgsl", "optim/clip.wgsl", "optim/norm.wgsl"],
+        OptimKernel::Sgd => files!["optim/clip.wgsl", "optim/sgd.wgsl"],
+        OptimKernel::Adam => files!["optim/clip.wgsl", "optim/adam.wgsl"],
+        OptimKernel::Add => files!["optim/add.wgsl"],
     }
 }
 
@@ -179,6 +195,7 @@ pub(crate) const fn entry_point(kernel: Kernel) -> &'static str {
         Kernel::Sequence => "sequence",
         Kernel::Projection => "projection",
         Kernel::Backward(kernel) => kernel.entry_point(),
+        Kernel::Optim(kernel) => kernel.entry_point(),
     }
 }
 

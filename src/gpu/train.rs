@@ -1,10 +1,13 @@
-//! Training on a GPU: a forward whose states of every step stay on the device, and the backward that reads them.
+//! Training on a GPU: a forward whose states of every step stay on the device, and the backward that reads them and
+//! leaves the gradients of the weights there.
+
+use std::sync::Arc;
 
 use crate::blocking::Wait;
-use crate::call::{Call, Task};
+use crate::call::{Call, Results, Task};
 use crate::error::{Error, Result};
 use crate::gpu::arrays::{Arrays, BufferRange};
-use crate::gpu::gradients;
+use crate::gpu::gradients::{self, DeviceGradients};
 use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::model::{GpuModel, take};
 use crate::gpu::run::{self, Bound};
@@ -27,6 +30,8 @@ pub(crate) struct Training {
     forward: Workspace,
     backward: BackwardPlan,
     arrays: Arrays,
+    /// The arrays of the gradients of the weights, which are among `arrays`, too.
+    gradients: Arc<Arrays>,
     bound: Bound,
     ends: Vec<usize>,
     /// True if it binds the weights of the model before a step of an optimiser.
@@ -46,7 +51,12 @@ const DURING: &str = "running a backward";
 impl GpuModel {
     /// Returns the plan of a training pass.
     pub(crate) fn plan_training(&self, task: Task) -> Result<TrainingPlan> {
-        check_limits(&self.config, roles(&self.config), &self.context.binding_limits)?;
+        self.plan_pass(Task { results: Results::Training, ..task })
+    }
+
+    /// Returns the plan of a training pass with the results of the task.
+    pub(super) fn plan_pass(&self, task: Task) -> Result<TrainingPlan> {
+        check_limits(self.config.cell, roles(&self.config), &self.context.binding_limits)?;
         TrainingPlan::new(&self.config, self.with_strategy(task), &self.limits())
     }
 
@@ -58,8 +68,13 @@ impl GpuModel {
             Some(training) => training,
             None => self.new_training(task, wait).await?,
         };
-        if training.has_old_weights {
-            training.set_weights(self).await?;
+        // Somebody may still hold the gradients that the last pass left in them.
+        let are_held = Arc::strong_count(&training.gradients) > 1;
+        if are_held {
+            training.gradients = training.new_gradients(self).await?;
+        }
+        if are_held || training.has_old_weights {
+            training.bind(self).await?;
         }
         Ok(training)
     }
@@ -107,7 +122,12 @@ impl GpuModel {
     }
 
     /// Runs the backward of a forward of this model.
-    pub(crate) async fn backward<F: Real>(&self, tape: Tape, given: &Given<'_, F>, wait: Wait) -> Result<Derived<F>> {
+    pub(crate) async fn backward<F: Real>(
+        &self,
+        tape: Tape,
+        given: &Given<'_, F>,
+        wait: Wait,
+    ) -> Result<Derived<F, DeviceGradients>> {
         let gpu = &self.context.gpu.for_call();
         gpu.check_alive("starting a backward")?;
         let training = tape.training;
@@ -130,7 +150,7 @@ impl GpuModel {
         let mut results = results?.into_iter();
         let input = results.next().unwrap_or_default();
         let states = results.by_ref().take(states).collect();
-        let weights = gradients::unpack(&self.config, results.as_slice())?;
+        let weights = DeviceGradients::new(&self.context, &self.config, &training.gradients);
         let bytes = training.bytes;
         self.keep_within_limit(&self.idle_training, training, bytes);
         Ok(Derived { input, states, weights })
@@ -171,16 +191,26 @@ impl Training {
         arrays.adopt(&forward.arrays);
         let params = arrays.get(Name::Params)?;
         transfer::upload(&context.gpu, &params.buffer, 0, &backward.filled_params()?, wait).await?;
-        let bound = Bound::new(context, &backward.program.bindings, weights, &arrays).await?;
+        let gradients = Arc::new(arrays.some(gradients::names(&model.config))?);
+        let bound = Bound::new(context, &backward.program.bindings, Some(weights), &arrays).await?;
         let ends = backward.submission_ends();
-        Ok(Self { asked, bytes, forward, backward, arrays, bound, ends, has_old_weights: false })
+        Ok(Self { asked, bytes, forward, backward, arrays, gradients, bound, ends, has_old_weights: false })
     }
 
-    /// Binds the weights of a model of the same configuration.
-    async fn set_weights(&mut self, model: &GpuModel) -> Result<()> {
+    /// Creates other arrays for the gradients of the weights.
+    async fn new_gradients(&mut self, model: &GpuModel) -> Result<Arc<Arrays>> {
+        let gradients = gradients::create(&model.context.gpu, &self.backward.program).await?;
+        self.arrays.replace(&gradients);
+        Ok(Arc::new(gradients))
+    }
+
+    /// Binds the present arrays, and the weights of a model of the same configuration.
+    async fn bind(&mut self, model: &GpuModel) -> Result<()> {
         let (context, weights) = (&*model.context, &model.weights);
-        self.forward.set_weights(context, weights).await?;
-        self.bound = Bound::new(context, &self.backward.program.bindings, weights, &self.arrays).await?;
+        if self.has_old_weights {
+            self.forward.set_weights(context, weights).await?;
+        }
+        self.bound = Bound::new(context, &self.backward.program.bindings, Some(weights), &self.arrays).await?;
         self.has_old_weights = false;
         Ok(())
     }

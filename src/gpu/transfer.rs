@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 
 use crate::blocking::Wait;
 use crate::error::Result;
+use crate::gpu::arrays::BufferRange;
+use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;
 use crate::memory::zeroed;
 use crate::real::Real;
@@ -26,24 +28,26 @@ pub(crate) fn buffer(device: &wgpu::Device, label: &str, bytes: u64, usage: wgpu
     })
 }
 
-/// Creates a buffer that holds `bytes`, for recordings to copy from. Must be called within an error scope.
+/// Creates a buffer that holds `bytes`, for recordings to copy from: several may await submission at the same time, so
+/// what each needs is copied when it runs.
 ///
 /// The host writes directly into it. With any other usage, wgpu would write to a staging buffer and keep that, and the
 /// copy from it, until the next submission, even if the recording is dropped.
-pub(crate) fn filled_buffer(
-    device: &wgpu::Device,
-    label: &str,
-    bytes: &[u8],
-) -> Result<wgpu::Buffer, wgpu::MapRangeError> {
-    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(&format!("wgpu-rnn {label}")),
-        size: bytes.len() as u64,
-        usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
-        mapped_at_creation: true,
+pub(crate) async fn copy_source(gpu: &GuardedDevice, label: &str, bytes: &[u8]) -> Result<BufferRange> {
+    let during = "creating the scratch buffers";
+    let made = gpu.scoped(during, || {
+        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(&format!("wgpu-rnn {label}")),
+            size: bytes.len() as u64,
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        });
+        buffer.get_mapped_range_mut(..).map(|mut memory| memory.copy_from_slice(bytes))?;
+        buffer.unmap();
+        Ok(buffer)
     });
-    buffer.get_mapped_range_mut(..)?.copy_from_slice(bytes);
-    buffer.unmap();
-    Ok(buffer)
+    let made = made.await?.map_err(|error: wgpu::MapRangeError| gpu.lost_error(during, error.to_string()))?;
+    Ok(BufferRange::whole(made))
 }
 
 /// Writes `bytes` to `buffer` from `offset` on. The write takes effect before any work submitted later.
@@ -67,6 +71,34 @@ pub(crate) async fn upload(
         }
     }
     Ok(())
+}
+
+/// Copies ranges of buffers to the host through a staging buffer of their size, and returns them as arrays of the given
+/// sizes in bytes. Errors say what happened `during`.
+pub(crate) async fn read_ranges<F: Real>(
+    context: &Context,
+    during: &'static str,
+    ranges: &[BufferRange],
+    sizes: &[u64],
+    wait: Wait,
+) -> Result<Vec<Vec<F>>> {
+    use wgpu::BufferUsages as Use;
+    let gpu = &context.gpu;
+    let bytes = sizes.iter().sum();
+    context.limits.buffer("the staging buffer of a readback", bytes)?;
+    let copied = gpu.scoped(during, || {
+        let staging = buffer(&gpu.device, "readback", bytes, Use::MAP_READ | Use::COPY_DST);
+        let label = Some("wgpu-rnn readback");
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        let mut at = 0;
+        for BufferRange { buffer, offset, bytes } in ranges {
+            encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, *bytes);
+            at += bytes;
+        }
+        (gpu.queue.submit([encoder.finish()]), staging)
+    });
+    let (submission, staging) = copied.await?;
+    read_back(gpu, &staging, submission, wait, sizes).await
 }
 
 /// Maps a staging buffer whose copies were submitted, and returns the arrays that it holds, one after another, with the

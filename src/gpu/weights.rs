@@ -9,6 +9,7 @@ use crate::config::RecurrentConfig;
 use crate::error::Result;
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::context::Context;
+use crate::gpu::guarded::GuardedDevice;
 use crate::gpu::transfer;
 use crate::memory::zeroed;
 use crate::plan::kernel::WeightArray;
@@ -28,7 +29,8 @@ pub(crate) struct PackedWeights {
     arrays: HashMap<Name, BufferRange>,
 }
 
-const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST);
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
 
 impl PackedWeights {
     pub(crate) fn find(&self, name: Name) -> Option<&BufferRange> {
@@ -74,6 +76,33 @@ impl PackedWeights {
             }
         }
         Ok(Self { precision, arrays })
+    }
+
+    /// Returns a copy of the weights in buffers of their own.
+    pub(crate) async fn copied(&self, gpu: &GuardedDevice) -> Result<Self> {
+        let during = "copying the weights";
+        let copy = || {
+            let label = Some("wgpu-rnn weights");
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            // Several arrays may share a buffer.
+            let mut copies: Vec<(&wgpu::Buffer, wgpu::Buffer)> = Vec::new();
+            for (name, BufferRange { buffer, .. }) in &self.arrays {
+                if copies.iter().all(|(original, _)| *original != buffer) {
+                    let copy = transfer::buffer(&gpu.device, &name.to_string(), buffer.size(), USAGE);
+                    encoder.copy_buffer_to_buffer(buffer, 0, &copy, 0, buffer.size());
+                    copies.push((buffer, copy));
+                }
+            }
+            let of = |(&name, range): (&Name, &BufferRange)| {
+                let copy = copies.iter().find(|(original, _)| **original == range.buffer);
+                let buffer = copy.map_or(&range.buffer, |(_, copy)| copy).clone();
+                (name, BufferRange { buffer, ..*range })
+            };
+            let arrays = self.arrays.iter().map(of).collect();
+            gpu.queue.submit([encoder.finish()]);
+            arrays
+        };
+        Ok(Self { precision: self.precision, arrays: gpu.scoped(during, copy).await? })
     }
 
     /// Creates buffers for the recurrent weights of all layers, if the model's layers can overlap and the device can
@@ -129,7 +158,7 @@ fn check_layer(context: &Context, config: &RecurrentConfig, layer: usize, precis
 /// gates of one hidden unit are adjacent, and so are neighboring units, so that a row of invocations reads contiguous
 /// vectors and advances through memory from column to column. Units that fill up the last block are zeros, and so is a
 /// missing bias. As f16, two gates share a word, the first in its low half.
-fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<u32>> {
+pub(super) fn pack<F: Real>(matrix: &Matrix, directions: &[Option<&Tensor<F>>]) -> Result<Vec<u32>> {
     let &Matrix { columns, units, block, precision, .. } = matrix;
     let padded_units = matrix.padded_units();
     let words = words(matrix.gates.len(), precision);

@@ -41,7 +41,7 @@ impl Workspace {
         mut arrays: Arrays,
     ) -> Result<Self> {
         arrays.add_missing(&context.gpu, &plan.program.arrays).await?;
-        let bound = Bound::new(context, &plan.program.bindings, weights, &arrays).await?;
+        let bound = Bound::new(context, &plan.program.bindings, Some(weights), &arrays).await?;
         let ends = plan.submission_ends();
         let (reads_given_input, has_params, call_words) = (false, false, Vec::new());
         Ok(Self { asked, plan, arrays, bound, reads_given_input, ends, has_params, call_words })
@@ -56,7 +56,7 @@ impl Workspace {
         plan: Plan,
     ) -> Result<()> {
         if self.plan.program.bindings != plan.program.bindings {
-            self.bound = Bound::new(context, &plan.program.bindings, weights, &self.arrays).await?;
+            self.bound = Bound::new(context, &plan.program.bindings, Some(weights), &self.arrays).await?;
         }
         self.ends = plan.submission_ends();
         (self.asked, self.plan, self.has_params) = (asked, plan, false);
@@ -65,7 +65,7 @@ impl Workspace {
 
     /// Binds other weights of the same configuration.
     pub(crate) async fn set_weights(&mut self, context: &Context, weights: &PackedWeights) -> Result<()> {
-        self.bound = Bound::new(context, &self.plan.program.bindings, weights, &self.arrays).await?;
+        self.bound = Bound::new(context, &self.plan.program.bindings, Some(weights), &self.arrays).await?;
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl Workspace {
             return Ok(());
         }
         self.arrays.set(Name::Input, input);
-        self.bound = Bound::new(context, &self.plan.program.bindings, weights, &self.arrays).await?;
+        self.bound = Bound::new(context, &self.plan.program.bindings, Some(weights), &self.arrays).await?;
         Ok(())
     }
 

@@ -3,10 +3,11 @@
 use std::marker::PhantomData;
 
 use crate::config::RecurrentConfig;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::model::DeviceArrays;
 use crate::layer::kind::{GruKind, LstmKind, RnnKind};
+use crate::layer::need::Need;
 use crate::plan::Plan;
 use crate::plan::limits::DeviceLimits;
 use crate::plan::program::Name;
@@ -25,8 +26,8 @@ use crate::plan::program::Name;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceArray<'a> {
-    buffer: &'a wgpu::Buffer,
-    offset: u64,
+    pub(super) buffer: &'a wgpu::Buffer,
+    pub(super) offset: u64,
     size: u64,
 }
 
@@ -50,13 +51,18 @@ impl<'a> From<wgpu::BufferBinding<'a>> for DeviceArray<'a> {
 }
 
 impl<'a> DeviceArray<'a> {
-    fn overlaps(&self, bytes: u64, other: &Self, other_bytes: u64) -> bool {
+    /// Returns the bytes that are there.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.size.min(self.buffer.size().saturating_sub(self.offset))
+    }
+
+    pub(super) fn overlaps(&self, bytes: u64, other: &Self, other_bytes: u64) -> bool {
         self.buffer == other.buffer
             && self.offset < other.offset.saturating_add(other_bytes)
             && other.offset < self.offset.saturating_add(bytes)
     }
 
-    fn range(&self, bytes: u64) -> BufferRange {
+    pub(super) fn range(&self, bytes: u64) -> BufferRange {
         BufferRange { buffer: self.buffer.clone(), offset: self.offset, bytes }
     }
 }
@@ -180,6 +186,11 @@ impl<'a> GivenArrays<'a> {
         Self { input, output: None, last, initial: None }
     }
 
+    /// Input and output, unless this is a cell.
+    pub(super) fn input_and_output(&self) -> Option<[DeviceArray<'a>; 2]> {
+        self.output.map(|output| [self.input, output])
+    }
+
     /// The buffer of the output.
     pub(crate) fn output(&self) -> Option<&'a wgpu::Buffer> {
         self.output.map(|output| output.buffer)
@@ -229,45 +240,5 @@ impl<'a> GivenArrays<'a> {
             states: ranges(&self.last),
             initial: self.initial.as_deref().map(ranges),
         })
-    }
-}
-
-/// The demands on one of the caller's arrays.
-struct Need<'a> {
-    name: &'static str,
-    array: DeviceArray<'a>,
-    bytes: u64,
-    usage: wgpu::BufferUsages,
-    alignment: u64,
-}
-
-impl Need<'_> {
-    fn overlaps(&self, other: &Self) -> bool {
-        // A whole buffer stands for one array, however little of it is needed.
-        let same = self.array.buffer == other.array.buffer && self.array.offset == other.array.offset;
-        same || self.array.overlaps(self.bytes, &other.array, other.bytes)
-    }
-
-    fn overlap(&self, other: &Self) -> Error {
-        let expected = format!("a range apart from {}'s", other.name);
-        let place = |need: &Self| format!("bytes {}..{}", need.array.offset, need.array.offset + need.bytes);
-        let got = format!("{} and {} of one buffer", place(self), place(other));
-        Error::Buffer { name: self.name, expected, got }
-    }
-
-    fn check(&self) -> Result<()> {
-        let error = |expected, got| Err(Error::Buffer { name: self.name, expected, got });
-        let Self { array: DeviceArray { buffer, offset, size }, bytes, usage, alignment, .. } = self;
-        let there = (*size).min(buffer.size().saturating_sub(*offset));
-        if there < *bytes {
-            return error(format!("at least {bytes} bytes"), format!("{there} bytes"));
-        }
-        if offset % alignment != 0 {
-            return error(format!("an offset that is a multiple of {alignment}"), format!("{offset}"));
-        }
-        if !buffer.usage().contains(*usage) {
-            return error(format!("usages {usage:?}"), format!("{:?}", buffer.usage()));
-        }
-        Ok(())
     }
 }

@@ -4,12 +4,16 @@ pub(crate) mod any;
 pub(crate) mod buffers;
 pub(crate) mod config;
 pub(crate) mod forward;
+pub(crate) mod gradient_buffers;
+pub(crate) mod gradients;
 pub(crate) mod kind;
+pub(crate) mod need;
 pub(crate) mod place;
 pub(crate) mod placed;
 pub(crate) mod plan;
 pub(crate) mod push;
 pub(crate) mod record;
+pub(crate) mod record_train;
 pub(crate) mod slots;
 pub(crate) mod streams;
 pub(crate) mod train;
@@ -24,6 +28,7 @@ use crate::cell_kind::Nonlinearity;
 use crate::error::{Error, Result};
 use crate::layer::buffers::Buffers;
 use crate::layer::config::Config;
+use crate::layer::gradient_buffers::GradientBuffers;
 use crate::layer::kind::{GruKind, Kind, KindCell, LstmKind, RnnKind};
 use crate::layer::placed::Placed;
 use crate::layer::streams::Streams;
@@ -70,6 +75,12 @@ pub type LstmBuffers<'a> = Buffers<'a, LstmKind>;
 pub type GruBuffers<'a> = Buffers<'a, GruKind>;
 /// Device buffers for a [`PlacedRnn`].
 pub type RnnBuffers<'a> = Buffers<'a, RnnKind>;
+/// Device buffers of gradients for a [`PlacedLstm`].
+pub type LstmGradientBuffers<'a> = GradientBuffers<'a, LstmKind>;
+/// Device buffers of gradients for a [`PlacedGru`].
+pub type GruGradientBuffers<'a> = GradientBuffers<'a, GruKind>;
+/// Device buffers of gradients for a [`PlacedRnn`].
+pub type RnnGradientBuffers<'a> = GradientBuffers<'a, RnnKind>;
 
 /// A recurrent layer with its weights, on the host, in evaluation mode: [`Lstm`], [`Gru`] or [`Rnn`]. [`to`](Self::to)
 /// places it on a device to run it.

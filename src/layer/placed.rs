@@ -29,8 +29,7 @@ use crate::tensor::Tensor;
 ///
 /// Cheap to clone: clones are the same model, with the same weights, buffers and settings, until an optimiser's
 /// [step](crate::Step) gives one of them weights of its own. It keeps the buffers of the last few shapes, so that a
-/// call with a known shape creates nothing on the device, and the weights on the host, which [`layer`](Self::layer)
-/// returns.
+/// call with a known shape creates nothing on the device. [`to_layer`](Self::to_layer) returns the weights.
 ///
 /// ```
 /// use wgpu_rnn::{Device, Lstm, LstmConfig, Tensor};
@@ -52,7 +51,9 @@ use crate::tensor::Tensor;
 pub struct Placed<K: Kind, F: Real = f32>(Arc<Shared<K, F>>);
 
 struct Shared<K, F> {
-    layer: Layer<K, F>,
+    config: Config<K>,
+    /// The layer on the host; `None` once the device has changed its own weights.
+    layer: Option<Layer<K, F>>,
     device: Device,
     model: PlacedModel<F>,
     settings: Mutex<Settings>,
@@ -70,10 +71,11 @@ struct Settings {
 
 impl<K: Kind, F: Real> Placed<K, F> {
     pub(super) fn new(layer: Layer<K, F>, device: Device, model: PlacedModel<F>) -> Self {
-        Self(Arc::new(Shared { layer, device, model, settings: Mutex::default() }))
+        let config = layer.config().clone();
+        Self(Arc::new(Shared { config, layer: Some(layer), device, model, settings: Mutex::default() }))
     }
 
-    pub(super) fn model(&self) -> &PlacedModel<F> {
+    pub(crate) fn model(&self) -> &PlacedModel<F> {
         &self.0.model
     }
 
@@ -85,18 +87,65 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// Returns the layer with other weights on the same device, with the same settings and the same sequence of masks.
     pub(crate) async fn with_layer(&self, layer: Layer<K, F>, wait: Wait) -> Result<Self> {
         let model = self.0.model.with_weights(layer.layers(), self.device(), wait).await?;
-        let settings = Mutex::new(self.settings().clone());
-        Ok(Self(Arc::new(Shared { layer, device: self.device().clone(), model, settings })))
+        Ok(self.with_model(model, Some(layer)))
     }
 
-    /// Returns the layer that was placed, with the weights of the last [step](crate::Step) of an optimiser.
-    pub fn layer(&self) -> &Layer<K, F> {
-        &self.0.layer
+    /// Returns the layer with a copy of its weights on the device, with the same settings and the same sequence of
+    /// masks.
+    pub(crate) async fn copied(&self) -> Result<Self> {
+        Ok(self.with_model(self.0.model.copied().await?, self.0.layer.clone()))
+    }
+
+    fn with_model(&self, model: PlacedModel<F>, layer: Option<Layer<K, F>>) -> Self {
+        let settings = Mutex::new(self.settings().clone());
+        let (config, device) = (self.config().clone(), self.device().clone());
+        Self(Arc::new(Shared { config, layer, device, model, settings }))
+    }
+
+    /// Returns true if nothing else uses the model: no clone, and no stream.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        Arc::get_mut(&mut self.0).is_some_and(|shared| shared.model.is_alone())
+    }
+
+    /// Notes that the device has changed its weights, which nothing else uses.
+    pub(crate) fn forget_layer(&mut self) {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.layer = None;
+        }
+    }
+
+    /// Returns the layer if it is on the host, as it always is on the CPU.
+    pub(crate) fn on_host(&self) -> Option<&Layer<K, F>> {
+        self.0.layer.as_ref()
+    }
+
+    /// Returns the layer, with the weights of the last [step](crate::Step) of an optimiser: to save it, or to place it
+    /// elsewhere. After steps on a GPU, this waits for them and reads the weights back.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if memory runs out; [`Error::NonFinite`] if a step has made a weight NaN or infinite; on a
+    /// GPU, after a step, [`Error::OutOfMemory`] and [`Error::DeviceLost`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn to_layer(&self) -> Result<Layer<K, F>> {
+        pollster::block_on(self.read_layer(Wait::Blocking))
+    }
+
+    /// Requests [`to_layer`](Self::to_layer), which does not have to block. See [`Request`].
+    pub fn request_layer(&self) -> Request<'_, Layer<K, F>> {
+        Request::plain(async move |wait| self.read_layer(wait).await)
+    }
+
+    async fn read_layer(&self, wait: Wait) -> Result<Layer<K, F>> {
+        match (&self.0.layer, &self.model().engine) {
+            (Some(layer), _) => Ok(layer.clone()),
+            (None, Engine::Gpu(model)) => Layer::new(self.config().clone(), model.read_weights(wait).await?),
+            (None, Engine::Cpu(_)) => Err(needs_gpu("a step in place")), // only a GPU forgets the layer
+        }
     }
 
     /// Returns the configuration.
     pub fn config(&self) -> &Config<K> {
-        self.0.layer.config()
+        &self.0.config
     }
 
     /// Returns the device that the layer runs on.

@@ -1,12 +1,16 @@
-//! Training: a forward that is followed by its backward, and the gradients that it returns.
+//! Training: a forward that is followed by its backward.
 
 use std::fmt;
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::as_view::AsView;
 use crate::blocking::Wait;
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::layer::Layer;
 use crate::layer::forward::Forward;
+use crate::layer::gradients::{Gradients, WeightGradients};
 use crate::layer::kind::Kind;
 use crate::layer::placed::Placed;
 use crate::model::Asked;
@@ -15,8 +19,6 @@ use crate::pass::{self, Taped};
 use crate::real::Real;
 use crate::request::Request;
 use crate::tensor::{Tensor, TensorView};
-use crate::weights::LayerWeights;
-use crate::weights::names;
 
 /// A forward that keeps what its backward needs: the result of [`Placed::forward_train`]. It borrows the layer, whose
 /// weights therefore stay as they are, and [`backward`](Self::backward) consumes it. Any number of passes of a layer
@@ -29,15 +31,6 @@ pub struct Pass<'a, K: Kind, F: Real = f32> {
     placed: &'a Placed<K, F>,
     taped: Taped<F>,
     state: K::State<F>,
-}
-
-/// The gradients of a backward: the result of [`Pass::backward`].
-#[derive(Clone, PartialEq)]
-pub struct Gradients<K: Kind, F: Real = f32> {
-    input: Tensor<F>,
-    initial_state: K::State<F>,
-    layers: Vec<LayerWeights<F>>,
-    directions: usize,
 }
 
 impl<K: Kind, F: Real> Placed<K, F> {
@@ -62,7 +55,7 @@ impl<K: Kind, F: Real> Placed<K, F> {
     /// let gradients = pass.backward(&gradient, None)?;
     /// assert_eq!(gradients.input().shape(), [7, 2, 3]);
     /// assert_eq!(gradients.initial_state().c.shape(), [1, 2, 4]);
-    /// for (name, gradient) in gradients.named() {
+    /// for (name, gradient) in gradients.weights().named()? {
     ///     println!("{name}: {:?}", gradient.shape()); // weight_ih_l0: [16, 3] and so on
     /// }
     /// # Ok::<(), wgpu_rnn::Error>(())
@@ -175,51 +168,13 @@ impl<'a, K: Kind, F: Real> Pass<'a, K, F> {
         wait: Wait,
     ) -> Result<Gradients<K, F>> {
         let states = state.map(K::arrays);
-        let (model, weights) = (self.placed.model(), self.placed.layer().layers());
+        let model = self.placed.model();
+        // Those on a GPU are read there.
+        let weights = self.placed.on_host().map_or(&[][..], Layer::layers);
         let pass::Gradients { input, states, weights } =
             model.backward(weights, self.taped, output, states.as_deref(), wait).await?;
-        let directions = self.placed.config().directions();
-        Ok(Gradients { input, initial_state: K::state(states)?, layers: weights, directions })
-    }
-}
-
-impl<K: Kind, F: Real> Gradients<K, F> {
-    /// Returns the gradient with respect to the input, in its shape.
-    pub fn input(&self) -> &Tensor<F> {
-        &self.input
-    }
-
-    /// Returns the gradient with respect to the initial state, whether one was given or not.
-    pub fn initial_state(&self) -> &K::State<F> {
-        &self.initial_state
-    }
-
-    /// Returns the gradients with respect to the weights, in their shapes; the index is layer·D + direction.
-    pub fn layers(&self) -> &[LayerWeights<F>] {
-        &self.layers
-    }
-
-    /// Adds the gradients with respect to the weights of another pass of the same layer, as `.grad` in PyTorch adds up
-    /// those of several backwards. Those with respect to input and initial state stay as they are.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for gradients of a layer of other sizes.
-    pub fn accumulate(&mut self, other: &Self) -> Result<()> {
-        for ((name, sum), (_, more)) in self.named().zip(other.named()) {
-            if sum.shape() != more.shape() || self.layers.len() != other.layers.len() {
-                let (what, expected) = (format!("the gradient of {name}"), format!("{:?}", sum.shape()));
-                return Err(Error::Shape { what, expected, got: more.shape().to_vec() });
-            }
-        }
-        for (sum, more) in self.layers.iter_mut().zip(&other.layers) {
-            sum.add(more);
-        }
-        Ok(())
-    }
-
-    /// Returns the gradients with respect to the weights by PyTorch's names: `weight_ih_l0`, `weight_hh_l0` and so on.
-    pub fn named(&self) -> impl Iterator<Item = (String, &Tensor<F>)> {
-        names::named(&self.layers, self.directions)
+        let weights = WeightGradients::new(&self.placed.config().0, weights);
+        Ok(Gradients { input, initial_state: K::state(states)?, weights })
     }
 }
 
@@ -227,12 +182,5 @@ impl<K: Kind, F: Real> Gradients<K, F> {
 impl<K: Kind, F: Real> fmt::Debug for Pass<'_, K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pass({}, output {:?})", self.placed, self.output().shape())
-    }
-}
-
-/// Writes the shapes; numbers are not printed.
-impl<K: Kind, F: Real> fmt::Debug for Gradients<K, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gradients(input {:?}, {:?})", self.input.shape(), self.layers)
     }
 }

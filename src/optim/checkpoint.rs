@@ -1,14 +1,17 @@
 //! The state of an optimiser in a file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::blocking::Wait;
 use crate::error::{Error, Result};
 use crate::memory::copied;
 use crate::optim::Optimizer;
 use crate::optim::moments::Moments;
 use crate::optim::rule::Rule;
 use crate::real::Real;
+use crate::request::Request;
 use crate::tensor::Tensor;
 use crate::weights::tensor_file::TensorFile;
 
@@ -22,19 +25,41 @@ impl<F: Real> Optimizer<F> {
     /// the program's own tensors and, with dropout, the number of masks drawn
     /// ([`Placed::mask_count`](crate::Placed::mask_count)).
     ///
+    /// What is kept on a GPU is read back.
+    ///
     /// # Errors
-    /// The errors of [`TensorFile::save`].
+    /// The errors of [`TensorFile::save`]; on a GPU [`Error::OutOfMemory`] and [`Error::DeviceLost`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        pollster::block_on(self.write(path.as_ref(), Wait::Blocking))
+    }
+
+    /// Requests the [saving](Self::save), which does not have to wait for a GPU by blocking. See [`Request`].
+    ///
+    /// # Errors
+    /// When it runs, as [`save`](Self::save).
+    pub fn request_save(&self, path: impl AsRef<Path>) -> Request<'_, ()> {
+        let path = path.as_ref().to_owned();
+        Request::plain(async move |wait| self.write(&path, wait).await)
+    }
+
+    async fn write(&self, path: &Path, wait: Wait) -> Result<()> {
+        let mut all: BTreeMap<String, Cow<'_, Moments<F>>> = BTreeMap::new();
+        all.extend(self.moments.iter().map(|(name, moments)| (name.clone(), Cow::Borrowed(moments))));
+        for resident in &self.residents {
+            let read = resident.read(wait).await?;
+            all.extend(read.into_iter().map(|(name, moments)| (name, Cow::Owned(moments))));
+        }
         let mut arrays = Vec::new();
         let mut steps = BTreeMap::new();
-        for (name, moments) in &self.moments {
+        for (name, moments) in &all {
             steps.insert(format!("{name}.step"), moments.step.to_string());
             for (array, values) in self.rule.arrays().iter().zip(&moments.arrays) {
                 arrays.push((format!("{name}.{array}"), Tensor::new([values.len()], copied("a moment", values)?)?));
             }
         }
         let arrays: Vec<_> = arrays.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        TensorFile::save_with_metadata(path.as_ref(), &arrays, &steps)
+        TensorFile::save_with_metadata(path, &arrays, &steps)
     }
 
     /// Reads the optimiser that [`save`](Self::save) saved.

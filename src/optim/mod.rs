@@ -2,14 +2,22 @@
 
 pub(crate) mod checkpoint;
 mod moments;
+mod on_device;
+mod on_host;
+mod resident;
 pub(crate) mod rule;
+mod run;
 pub(crate) mod step;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use crate::blocking::Wait;
 use crate::error::{Error, Result};
+use crate::gpu::context::Context;
 use crate::optim::moments::Moments;
+use crate::optim::resident::{Owner, Resident};
 use crate::optim::rule::{Rule, check};
 use crate::optim::step::Step;
 use crate::real::Real;
@@ -41,17 +49,20 @@ use crate::real::Real;
 ///     let gradients = pass.backward(None, &of_state)?;
 ///     let lr = 1e-2; // a schedule is the program's own
 ///     let mut step = optimizer.step(lr).clip_norm(1.0);
-///     step.layer("lstm.", &mut lstm, &gradients).tensor("head", &mut head, &of_head);
+///     step.layer("lstm.", &mut lstm, gradients.weights()).tensor("head", &mut head, &of_head);
 ///     let norm = step.run()?; // of all gradients together, before clipping
 ///     assert!(norm.is_finite());
 /// }
-/// let trained = lstm.layer(); // to save: trained.save_safetensors(path, "")
+/// let trained = lstm.to_layer()?; // to save: trained.save_safetensors(path, "")
 /// # assert_eq!(trained.layers().len(), 1);
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 pub struct Optimizer<F: Real = f32> {
     rule: Rule,
+    /// What is kept on the host, by the parameters' names.
     moments: BTreeMap<String, Moments<F>>,
+    /// What is kept on GPUs.
+    residents: Vec<Resident>,
 }
 
 impl<F: Real> Optimizer<F> {
@@ -62,7 +73,7 @@ impl<F: Real> Optimizer<F> {
     pub fn new(rule: impl Into<Rule>) -> Result<Self> {
         let rule = rule.into();
         rule.validate()?;
-        Ok(Self { rule, moments: BTreeMap::new() })
+        Ok(Self { rule, moments: BTreeMap::new(), residents: Vec::new() })
     }
 
     /// Returns the rule.
@@ -90,11 +101,57 @@ impl<F: Real> Optimizer<F> {
     pub fn step(&mut self, lr: f64) -> Step<'_, F> {
         Step::new(self, check("lr", "a number of at least 0", lr, lr >= 0.0).map(|()| lr))
     }
+
+    /// Returns the number of values of a parameter that something is kept for.
+    fn size_of_state(&self, name: &str) -> Option<u64> {
+        let on_host = self.moments.get(name).and_then(|moments| moments.arrays.first()).map(|array| array.len() as u64);
+        let parameters = self.residents.iter().flat_map(|resident| resident.owner.parameters());
+        on_host.or_else(|| parameters.into_iter().find(|(other, _)| other == name).map(|(_, elements)| elements))
+    }
+
+    /// Brings what is kept on GPUs to the host, where it belongs to no owner, but to parameters.
+    async fn bring_to_host(&mut self, which: impl Fn(&Resident) -> bool, wait: Wait) -> Result<()> {
+        while let Some(at) = self.residents.iter().position(&which) {
+            let moments = self.residents[at].read(wait).await?;
+            self.residents.remove(at);
+            self.moments.extend(moments);
+        }
+        Ok(())
+    }
+
+    /// Returns what is kept for the parameters of an owner on a device: what is there, otherwise a copy of what is on
+    /// the host, otherwise what the first step starts from.
+    async fn resident(&self, context: &Arc<Context>, owner: Owner, wait: Wait) -> Result<Resident> {
+        if let Some(resident) = self.residents.iter().find(|resident| resident.is_of(context, &owner)) {
+            return Ok(resident.clone());
+        }
+        let parameters = owner.parameters();
+        let kept: Vec<_> = parameters.iter().filter_map(|(name, _)| self.moments.get(name)).collect();
+        let Some(first) = kept.first() else {
+            return Resident::zeros(context, owner, self.rule.arrays().len()).await;
+        };
+        if kept.len() < parameters.len() || kept.iter().any(|moments| moments.step != first.step) {
+            let what = format!("a step of {} on a GPU", parameters[0].0);
+            let why = "the parameters of its layer have taken different numbers of steps".to_owned();
+            return Err(Error::Unsupported { what, why });
+        }
+        Resident::upload(context, owner, &kept, wait).await
+    }
+
+    /// Keeps what a step on a GPU has changed, instead of what was kept before.
+    fn keep(&mut self, resident: Resident) {
+        for (name, _) in resident.owner.parameters() {
+            self.moments.remove(&name);
+        }
+        self.residents.retain(|other| !other.is_of(&resident.context, &resident.owner));
+        self.residents.push(resident);
+    }
 }
 
 /// Writes the rule and the number of parameters; numbers are not printed.
 impl<F: Real> fmt::Debug for Optimizer<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Optimizer({:?}, {} parameters)", self.rule, self.moments.len())
+        let on_gpus: usize = self.residents.iter().map(|resident| resident.owner.parameters().len()).sum();
+        write!(f, "Optimizer({:?}, {} parameters)", self.rule, self.moments.len() + on_gpus)
     }
 }

@@ -3,6 +3,8 @@
 use crate::error::{Error, Result};
 use crate::memory::{copied, zeroed};
 use crate::optim::moments::Moments;
+use crate::plan::optim::kernel::OptimKernel;
+use crate::plan::optim::params::SlotParams;
 use crate::real::Real;
 
 /// A rule for [`Optimizer`](crate::Optimizer): [`Sgd`], [`Adam`] or [`AdamW`].
@@ -169,6 +171,51 @@ impl Rule {
         match self {
             Self::Sgd(_) => &["momentum_buffer"],
             Self::Adam(_) | Self::AdamW(_) => &["exp_avg", "exp_avg_sq"],
+        }
+    }
+
+    /// Returns the kernel that runs the rule on a GPU.
+    pub(super) const fn kernel(&self) -> OptimKernel {
+        match self {
+            Self::Sgd(_) => OptimKernel::Sgd,
+            Self::Adam(_) | Self::AdamW(_) => OptimKernel::Adam,
+        }
+    }
+
+    /// Returns the numbers of the rule for that kernel in step number `step`, counted from 1.
+    pub(super) fn slot_params(&self, lr: f64, step: u64) -> SlotParams {
+        let adam = |betas, eps| {
+            let AdamStep::<f32> { beta1, beta2, step_size, second_correction, eps } =
+                AdamStep::new(lr, betas, eps, step);
+            SlotParams {
+                rate: step_size,
+                kept: 1.0,
+                first_share: 1.0 - beta1,
+                second_rate: beta2,
+                second_share: 1.0 - beta2,
+                correction: second_correction,
+                eps,
+                ..SlotParams::default()
+            }
+        };
+        match *self {
+            Self::Sgd(Sgd { momentum, dampening, weight_decay, nesterov }) => {
+                let (first_rate, first_share) = if step == 1 { (0.0, 1.0) } else { (momentum, 1.0 - dampening) };
+                let (of_gradient, of_first) = if nesterov { (1.0, momentum) } else { (0.0, 1.0) };
+                SlotParams {
+                    rate: of(lr),
+                    decay: of(weight_decay),
+                    first_rate: of(first_rate),
+                    first_share: of(first_share),
+                    of_gradient: of(of_gradient),
+                    of_first: of(of_first),
+                    ..SlotParams::default()
+                }
+            }
+            Self::Adam(Adam { betas, eps, weight_decay }) => SlotParams { decay: of(weight_decay), ..adam(betas, eps) },
+            Self::AdamW(AdamW { betas, eps, weight_decay }) => {
+                SlotParams { kept: of(1.0 - lr * weight_decay), ..adam(betas, eps) }
+            }
         }
     }
 

@@ -1,63 +1,42 @@
 //! One step of an optimiser, over everything that it changes together.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::blocking::Wait;
+use crate::device::{Backend, Device, needs_gpu};
 use crate::error::{Error, Result};
+use crate::layer::buffers::DeviceArray;
+use crate::layer::gradients::WeightGradients;
 use crate::layer::kind::Kind;
+use crate::layer::need::Need;
 use crate::layer::placed::Placed;
-use crate::layer::train::Gradients;
-use crate::memory::reserved;
+use crate::model::Engine;
 use crate::optim::Optimizer;
-use crate::optim::moments::Moments;
-use crate::optim::rule::check;
+use crate::optim::on_device::{self, DeviceTarget, OfArray};
+use crate::optim::on_host::{self, HostTarget, OfTensor};
+use crate::plan::optim::WORD;
 use crate::real::Real;
-use crate::request::{MaybeSend, Running};
+use crate::request::Request;
 use crate::tensor::Tensor;
 
 /// A step of an [`Optimizer`] that is being described: the layers and tensors that it changes, and how their gradients
 /// are clipped. It changes nothing until it is run, and then all of them or, after an error, none.
 #[must_use = "a step changes nothing until it is run"]
 pub struct Step<'a, F: Real = f32> {
-    optimizer: &'a mut Optimizer<F>,
-    lr: Result<f64>,
-    clip_value: Option<f64>,
-    clip_norm: Option<f64>,
-    targets: Vec<Box<dyn Target<F> + 'a>>,
-}
-
-/// Something with parameters that a step changes.
-trait Target<F: Real>: MaybeSend {
-    /// Checks that the gradients are of these parameters.
-    fn check(&self) -> Result<()>;
-
-    /// Returns name, value and gradient of each parameter.
-    fn parameters(&self) -> Vec<(String, &Tensor<F>, &Tensor<F>)>;
-
-    /// Prepares the parameters' new values; nothing changes until [`commit`](Self::commit).
-    fn prepare(&mut self, values: Vec<Tensor<F>>, wait: Wait) -> Running<'_, ()>;
-
-    /// Replaces the parameters by what was prepared, which cannot fail.
-    fn commit(&mut self);
-}
-
-struct OfLayer<'a, K: Kind, F: Real> {
-    prefix: String,
-    layer: &'a mut Placed<K, F>,
-    gradients: &'a Gradients<K, F>,
-    prepared: Option<Placed<K, F>>,
-}
-
-struct OfTensor<'a, F> {
-    name: String,
-    tensor: &'a mut Tensor<F>,
-    gradient: &'a Tensor<F>,
-    prepared: Option<Tensor<F>>,
+    pub(super) optimizer: &'a mut Optimizer<F>,
+    pub(super) lr: Result<f64>,
+    pub(super) clip_value: Option<f64>,
+    pub(super) clip_norm: Option<f64>,
+    pub(super) on_host: Vec<Box<dyn HostTarget<F> + 'a>>,
+    pub(super) on_device: Vec<Box<dyn DeviceTarget + 'a>>,
+    /// The first error of a description.
+    pub(super) error: Option<Error>,
 }
 
 impl<'a, F: Real> Step<'a, F> {
     pub(super) fn new(optimizer: &'a mut Optimizer<F>, lr: Result<f64>) -> Self {
-        Self { optimizer, lr, clip_value: None, clip_norm: None, targets: Vec::new() }
+        let (on_host, on_device) = (Vec::new(), Vec::new());
+        Self { optimizer, lr, clip_value: None, clip_norm: None, on_host, on_device, error: None }
     }
 
     /// Limits every element of the gradients to ±`value`, as `torch.nn.utils.clip_grad_value_` does.
@@ -76,35 +55,64 @@ impl<'a, F: Real> Step<'a, F> {
 
     /// Adds a layer. Its parameters are named as in files: `prefix` and PyTorch's name, such as "encoder.weight_ih_l0".
     ///
-    /// Clones of the layer and open streams keep the weights that they have: the step gives this layer new ones. Its
-    /// mode and masks stay as they are.
+    /// Clones of the layer and open streams keep the weights that they have: the step gives this layer its own. Its
+    /// mode and masks stay as they are. A layer on a GPU is changed there, in place unless clones or streams need the
+    /// present weights; recordings of it that are submitted later run with the new ones.
     pub fn layer<K: Kind>(
         &mut self,
         prefix: &str,
         layer: &'a mut Placed<K, F>,
-        gradients: &'a Gradients<K, F>,
+        gradients: &'a WeightGradients<K, F>,
     ) -> &mut Self {
         let prefix = prefix.to_owned();
-        self.targets.push(Box::new(OfLayer { prefix, layer, gradients, prepared: None }));
+        match layer.model().engine {
+            Engine::Cpu(_) => self.on_host.push(Box::new(on_host::OfLayer::new(prefix, layer, gradients))),
+            Engine::Gpu(_) => self.on_device.push(Box::new(on_device::OfLayer::new(prefix, layer, gradients))),
+        }
         self
     }
 
     /// Adds a tensor of the program's own, such as the weights of a head, with its gradient.
     pub fn tensor(&mut self, name: &str, tensor: &'a mut Tensor<F>, gradient: &'a Tensor<F>) -> &mut Self {
-        self.targets.push(Box::new(OfTensor { name: name.to_owned(), tensor, gradient, prepared: None }));
+        self.on_host.push(Box::new(OfTensor::new(name.to_owned(), tensor, gradient)));
+        self
+    }
+
+    /// Adds an array of the program's own in a buffer of a GPU, with its gradient: dense f32, as many as the range of
+    /// the parameter holds. Both need the usage `STORAGE`, and to begin at a multiple of the device's
+    /// `min_storage_buffer_offset_alignment`.
+    ///
+    /// The step fails with [`Error::Buffer`] if they do not, or overlap, and with [`Error::Unsupported`] if `device` is
+    /// the CPU.
+    pub fn buffer<'b>(
+        &mut self,
+        name: &str,
+        device: &Device,
+        parameter: impl Into<DeviceArray<'b>>,
+        gradient: impl Into<DeviceArray<'b>>,
+    ) -> &mut Self {
+        match array(name, device, parameter.into(), gradient.into()) {
+            Ok(array) => self.on_device.push(Box::new(array)),
+            Err(error) => self.error = self.error.take().or(Some(error)),
+        }
         self
     }
 
     /// Runs the step, and returns the norm of all gradients together, before it was limited.
     ///
-    /// On a GPU, the weights are computed on the host and uploaded.
+    /// A GPU's share of the step stays there: what is read back is the norm, and what is kept for later steps is read
+    /// back when it is [saved](Optimizer::save).
     ///
     /// # Errors
     /// Nothing has changed after any of these. [`Error::Config`] for a learning rate or limit below 0, or a name that
     /// occurs twice; [`Error::Shape`] for a gradient in another shape than its parameter, or a state of another;
-    /// [`Error::NonFinite`] for a weight of a layer that would be NaN or infinite, as after a NaN in its gradient.
+    /// [`Error::NonFinite`] for a gradient that is NaN or infinite (beyond 10¹⁹ on a GPU, which computes squares in
+    /// f32), or a weight of a layer on the CPU that would be.
+    ///
+    /// On a GPU in addition [`Error::OutOfMemory`], [`Error::DeviceLost`] and, for a layer in
+    /// [`Precision::F16`](crate::Precision::F16), [`Error::Unsupported`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn run(self) -> Result<f64> {
+    pub fn run(mut self) -> Result<f64> {
         pollster::block_on(self.apply(Wait::Blocking))
     }
 
@@ -112,122 +120,56 @@ impl<'a, F: Real> Step<'a, F> {
     ///
     /// # Errors
     /// The errors of [`run`](Self::run).
-    pub async fn wait(self) -> Result<f64> {
+    pub async fn wait(mut self) -> Result<f64> {
         self.apply(Wait::Async).await
     }
 
-    async fn apply(mut self, wait: Wait) -> Result<f64> {
-        let lr = self.lr?;
-        for (argument, limit) in [("clip_value", self.clip_value), ("clip_norm", self.clip_norm)] {
-            if let Some(limit) = limit {
-                check(argument, "a number of at least 0", limit, limit >= 0.0)?;
-            }
-        }
-        check_parameters(self.optimizer, &self.targets)?;
-        let clipped = |g: F| match self.clip_value.map(F::from_f64) {
-            Some(most) if g > most => most,
-            Some(most) if g < F::zero() - most => F::zero() - most,
-            // NaN is neither, and stays.
-            _ => g,
-        };
-        let gradients = self.targets.iter().flat_map(|target| target.parameters()).map(|(_, _, gradient)| gradient);
-        let square = |g: &F| clipped(*g).to_f64() * clipped(*g).to_f64();
-        let norm = gradients.map(|gradient| gradient.data().iter().map(square).sum::<f64>()).sum::<f64>().sqrt();
-        // As in PyTorch, a NaN norm makes everything NaN, and the layers reject that.
-        let scale = self.clip_norm.map_or(1.0, |most| if norm <= most { 1.0 } else { (most / (norm + 1e-6)).min(1.0) });
-        let scale = F::from_f64(scale);
+    /// Records the step into `encoder`, for layers and [buffers](Self::buffer) of one GPU: no submission, no wait, no
+    /// readback, clipping included. It takes effect when the encoder's commands run; record the steps of an optimiser
+    /// in the order in which they will be submitted, as each counts as done from here on.
+    ///
+    /// Gradients of which one is NaN or infinite change nothing. `norm` receives the norm of all gradients together,
+    /// before it was limited: one f32, in a buffer with usage `COPY_DST`.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), except for [`Error::NonFinite`]. [`Error::Unsupported`] for anything on the CPU, and
+    /// for a layer that has clones or open streams, which keep their weights. Nothing has been recorded then.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn encode<'b>(
+        mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        norm: impl Into<Option<DeviceArray<'b>>>,
+    ) -> Result<()> {
+        pollster::block_on(self.record(encoder, norm.into(), Wait::Blocking))
+    }
 
-        let mut moments: Vec<(String, Moments<F>)> = Vec::new();
-        for target in &mut self.targets {
-            let parameters = target.parameters();
-            let mut values = reserved("the parameters of a step", &[parameters.len()])?;
-            for (name, parameter, gradient) in parameters {
-                let before = self.optimizer.moments.get(&name);
-                let of_element = |at: usize| clipped(gradient.data()[at]) * scale;
-                let (value, after) = self.optimizer.rule.apply(lr, parameter.data(), of_element, before)?;
-                values.push(Tensor::new(parameter.shape(), value)?);
-                moments.push((name, after));
-            }
-            target.prepare(values, wait).await?;
-        }
-        // From here on nothing can fail.
-        self.targets.iter_mut().for_each(|target| target.commit());
-        self.optimizer.moments.extend(moments);
-        Ok(norm)
+    /// Requests the [recording](Self::encode), which does not have to block. See [`Request`].
+    ///
+    /// # Errors
+    /// When it runs, as [`encode`](Self::encode).
+    pub fn request_encode(
+        mut self,
+        encoder: &'a mut wgpu::CommandEncoder,
+        norm: impl Into<Option<DeviceArray<'a>>>,
+    ) -> Request<'a, ()> {
+        let norm = norm.into();
+        Request::plain(async move |wait| self.record(encoder, norm, wait).await)
     }
 }
 
-/// Checks that names are unique, and that gradients and states have the shapes of their parameters.
-fn check_parameters<F: Real>(optimizer: &Optimizer<F>, targets: &[Box<dyn Target<F> + '_>]) -> Result<()> {
-    targets.iter().try_for_each(|target| target.check())?;
-    let mut names = BTreeSet::new();
-    for (name, parameter, gradient) in targets.iter().flat_map(|target| target.parameters()) {
-        if gradient.shape() != parameter.shape() {
-            let (what, expected) = (format!("the gradient of {name}"), format!("{:?}, its shape", parameter.shape()));
-            return Err(Error::Shape { what, expected, got: gradient.shape().to_vec() });
-        }
-        if let Some(moments) = optimizer.moments.get(&name) {
-            let (expected, got) = (parameter.data().len(), moments.arrays.first().map_or(0, Vec::len));
-            if got != expected {
-                let what = format!("the optimiser's state of {name}");
-                return Err(Error::Shape { what, expected: format!("{expected} values"), got: vec![got] });
-            }
-        }
-        if !names.insert(name.clone()) {
-            return Err(Error::Config { argument: "name", expected: "a name for each parameter", got: name });
-        }
+/// Checks the buffers of an array.
+fn array(name: &str, device: &Device, parameter: DeviceArray<'_>, gradient: DeviceArray<'_>) -> Result<OfArray> {
+    let Backend::Gpu(context) = device.backend() else {
+        return Err(needs_gpu("a step of a buffer"));
+    };
+    let bytes = parameter.bytes() / WORD * WORD;
+    let need = |name, array| Need::bound(name, array, bytes.max(WORD), &context.limits);
+    let (parameter, gradient) = (need("parameter", parameter), need("gradient", gradient));
+    parameter.check()?;
+    gradient.check()?;
+    if parameter.overlaps(&gradient) {
+        return Err(gradient.overlap(&parameter));
     }
-    Ok(())
-}
-
-impl<K: Kind, F: Real> Target<F> for OfLayer<'_, K, F> {
-    fn check(&self) -> Result<()> {
-        let (of_layer, got) = (self.layer.layer().named().map(|(name, _)| name), self.gradients.named());
-        if of_layer.eq(got.map(|(name, _)| name)) {
-            return Ok(());
-        }
-        let what = format!("the gradients of {}", self.layer.layer());
-        let expected = format!("those of its {} layers and directions", self.layer.layer().layers().len());
-        Err(Error::Shape { what, expected, got: vec![self.gradients.layers().len()] })
-    }
-
-    fn parameters(&self) -> Vec<(String, &Tensor<F>, &Tensor<F>)> {
-        let parameters = self.layer.layer().named().zip(self.gradients.named());
-        parameters.map(|((name, value), (_, gradient))| (format!("{}{name}", self.prefix), value, gradient)).collect()
-    }
-
-    fn prepare(&mut self, values: Vec<Tensor<F>>, wait: Wait) -> Running<'_, ()> {
-        Box::pin(async move {
-            let layer = self.layer.layer().with_parameters(values)?;
-            self.prepared = Some(self.layer.with_layer(layer, wait).await?);
-            Ok(())
-        })
-    }
-
-    fn commit(&mut self) {
-        if let Some(prepared) = self.prepared.take() {
-            *self.layer = prepared;
-        }
-    }
-}
-
-impl<F: Real> Target<F> for OfTensor<'_, F> {
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn parameters(&self) -> Vec<(String, &Tensor<F>, &Tensor<F>)> {
-        vec![(self.name.clone(), self.tensor, self.gradient)]
-    }
-
-    fn prepare(&mut self, values: Vec<Tensor<F>>, _: Wait) -> Running<'_, ()> {
-        self.prepared = values.into_iter().next();
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn commit(&mut self) {
-        if let Some(prepared) = self.prepared.take() {
-            *self.tensor = prepared;
-        }
-    }
+    let (parameter, gradient) = (parameter.range(), gradient.range());
+    Ok(OfArray { name: name.to_owned(), context: Arc::clone(context), parameter, gradient })
 }

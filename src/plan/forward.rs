@@ -63,8 +63,10 @@ impl Forward<'_> {
         // Kernels write it in either case.
         let is_wanted = task.results != Results::StatesOnDevice;
         add(Name::Output, output, if is_wanted { Owner::Caller } else { Owner::Scratch });
+        let is_recorded_training = task.results == Results::RecordedTraining;
         for state in 0..config.cell.states().len() {
-            add(Name::State(state), self.state_bytes(state), Owner::Caller);
+            let is_last = state == 0 || !is_recorded_training;
+            add(Name::State(state), self.state_bytes(state), if is_last { Owner::Caller } else { Owner::Scratch });
         }
         add(Name::Call, bytes_of(&[task.word_count(config)]), Owner::Scratch);
         add(Name::H, bytes_of(&[2, layers, directions, rows, config.recurrent_size()]), Owner::Scratch);
@@ -131,7 +133,7 @@ impl Forward<'_> {
             (name, at..at.saturating_add(output))
         };
         let (with_output, with_states) = match task.results {
-            Results::OnDevice | Results::StatesOnDevice => (false, false),
+            Results::OnDevice | Results::StatesOnDevice | Results::RecordedTraining => (false, false),
             Results::Output => (true, false),
             Results::States => (false, true),
             Results::OutputAndStates | Results::Training => (true, true),
@@ -163,8 +165,21 @@ impl Forward<'_> {
             let copy = Copy { source, from, target: Name::Output, to: 0, bytes };
             return if source == Name::Output { Vec::new() } else { vec![copy] };
         }
+        if self.task.results == Results::RecordedTraining {
+            let states = 1..self.config.cell.states().len();
+            return states.flat_map(|state| self.copies_of_last(state)).collect();
+        }
         // Empty for `StatesOnDevice`.
         program::read_back(self.results())
+    }
+
+    /// Returns the copies of a state after the last step to the caller's array.
+    fn copies_of_last(self, state: usize) -> impl Iterator<Item = Copy> {
+        (0..self.config.num_layers).map(move |layer| {
+            let (source, range) = self.last(state, layer);
+            let bytes = range.end - range.start;
+            Copy { source, from: range.start, target: Name::LastState(state), to: layer as u64 * bytes, bytes }
+        })
     }
 
     /// Returns the kernels with the arrays that they bind: for each layer the input product and the kernels of a step.
@@ -221,7 +236,7 @@ impl Forward<'_> {
                 storage.extend(carried.chain(gated).map(|name| (name, ReadWrite)));
                 storage
             }
-            Role::Backward(_) => Vec::new(), // which plan/backward/ writes
+            Role::Backward(_) | Role::Optim(_) => Vec::new(), // which plan/backward/ and plan/optim/ write
             Role::Projection => vec![
                 (Name::Raw, Read),
                 (of_layer(WeightArray::Hr), Read),

@@ -7,6 +7,8 @@ use crate::config::RecurrentConfig;
 use crate::error::Result;
 use crate::plan::backward::kernel::BackwardKernel;
 use crate::plan::limits::{BindingLimits, check};
+use crate::plan::optim::kernel::OptimKernel;
+use crate::plan::optim::params::SlotParams;
 use crate::plan::params::{MAX_CHUNKS, StepParams, block_bytes};
 use crate::precision::Precision;
 
@@ -22,6 +24,7 @@ pub(crate) enum Kernel {
     /// The projection of h.
     Projection,
     Backward(BackwardKernel),
+    Optim(OptimKernel),
 }
 
 /// The function of a kernel. Kernels of one role bind the same buffers.
@@ -33,6 +36,8 @@ pub(crate) enum Role {
     Projection,
     /// Every kernel of the backward binds buffers of its own.
     Backward(BackwardKernel),
+    /// And so does every kernel of an optimiser.
+    Optim(OptimKernel),
 }
 
 impl Kernel {
@@ -54,13 +59,14 @@ impl Kernel {
             Self::StepOneRow | Self::StepFewRows | Self::StepManyRows | Self::Sequence => Role::Recurrence,
             Self::Projection => Role::Projection,
             Self::Backward(kernel) => Role::Backward(kernel),
+            Self::Optim(kernel) => Role::Optim(kernel),
         }
     }
 
     /// Returns true if the kernel is dispatched once per time step, and therefore reads which one.
     pub(crate) const fn is_of_one_step(self) -> bool {
         match self.role() {
-            Role::InputProduct => false,
+            Role::InputProduct | Role::Optim(_) => false,
             Role::Recurrence | Role::Projection => !matches!(self, Self::Sequence),
             Role::Backward(kernel) => kernel.is_of_one_step(),
         }
@@ -81,6 +87,7 @@ impl Role {
             Self::Recurrence => "the step kernel",
             Self::Projection => "the projection of h",
             Self::Backward(kernel) => kernel.name(),
+            Self::Optim(kernel) => kernel.name(),
         }
     }
 }
@@ -159,11 +166,13 @@ impl Sources {
     }
 
     /// Returns the parameters: the block of the chunk, or of several chunks in a wave, the call and, for a kernel of
-    /// one step, the step's block.
+    /// one step, the step's block. The kernels of optimisers have the block of a slot.
     pub(crate) fn parameters(self) -> impl Iterator<Item = Parameter> {
         let chunks = if self.wavefront { MAX_CHUNKS } else { 1 };
+        let is_optim = matches!(self.kernel, Kernel::Optim(_));
+        let first = if is_optim { size_of::<SlotParams>() } else { block_bytes(chunks) };
         let step = self.kernel.is_of_one_step().then_some(Parameter::Block(size_of::<StepParams>()));
-        [Parameter::Block(block_bytes(chunks)), Parameter::Call].into_iter().chain(step)
+        [Parameter::Block(first)].into_iter().chain((!is_optim).then_some(Parameter::Call)).chain(step)
     }
 
     /// Returns the number of parameters that are blocks.
@@ -184,19 +193,20 @@ fn storage_access(role: Role, cell: CellKind) -> Vec<Access> {
         }
         Role::Projection => vec![Read, Read, ReadWrite, ReadWrite, ReadWrite],
         Role::Backward(kernel) => kernel.storage_access(cell),
+        Role::Optim(kernel) => kernel.storage_access(),
     }
 }
 
 /// Checks that a device can bind what the kernels of some roles bind, for any shape.
 pub(crate) fn check_limits(
-    config: &RecurrentConfig,
+    cell: CellKind,
     roles: impl IntoIterator<Item = Role>,
     limits: &BindingLimits,
 ) -> Result<()> {
     for role in roles {
         // The kernels of one step bind the most.
         let blocks = if role == Role::InputProduct { 1 } else { 2 };
-        let (bindings, call) = (storage_access(role, config.cell).len() as u64, 1);
+        let (bindings, call) = (storage_access(role, cell).len() as u64, 1);
         for (limit, need, available) in [
             ("max_bind_groups", 2, limits.bind_groups.into()),
             ("max_bindings_per_bind_group", bindings, limits.bindings_per_group.into()),

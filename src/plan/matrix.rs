@@ -87,6 +87,21 @@ impl Matrix {
         }
     }
 
+    /// Returns the array of the bias that is added to the product with the matrix.
+    pub(crate) fn bias_array(&self) -> Option<WeightArray> {
+        match self.array {
+            WeightArray::Ih => Some(WeightArray::BiasIh),
+            WeightArray::Hh(product) => Some(WeightArray::BiasHh(product)),
+            WeightArray::Hr | WeightArray::BiasIh | WeightArray::BiasHh(_) => None,
+        }
+    }
+
+    /// Returns the bytes of the bias that is added to the product with the matrix, of all directions.
+    pub(crate) fn bias_bytes(&self, directions: usize) -> u64 {
+        let factors = [directions, self.units, self.gates.len(), size_of::<f32>()];
+        if self.bias().is_some() { saturating_product(&factors.map(|n| n as u64)) } else { 0 }
+    }
+
     /// Returns the number of units, rounded up to whole blocks.
     pub(crate) fn padded_units(&self) -> usize {
         self.units.next_multiple_of(self.block)

@@ -13,6 +13,7 @@ pub(crate) mod input_product;
 pub(crate) mod kernel;
 pub(crate) mod limits;
 pub(crate) mod matrix;
+pub(crate) mod optim;
 pub(crate) mod params;
 pub(crate) mod program;
 pub(crate) mod projection;

@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::plan::kernel::{Access, PipelineKey, WeightArray};
 use crate::plan::limits::{DeviceLimits, check};
+use crate::plan::optim::OptimArray;
 
 /// An array of a program, named by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,8 +26,15 @@ pub(crate) enum Name {
     /// The same state after the last step, `[L·D, state_rows, ·]`. States other than h are updated here, in place; if
     /// all of their steps are wanted, this is `[L, T + 1, D, state_rows, H]`.
     State(usize),
+    /// The caller's array of a state before the first step, where the model keeps a copy of it.
+    GivenState(usize),
+    /// The caller's array of a state after the last step, where the model keeps those of all steps: `[L·D, B, ·]`.
+    LastState(usize),
     /// The packed weights of a layer.
-    Weights { array: WeightArray, layer: usize },
+    Weights {
+        array: WeightArray,
+        layer: usize,
+    },
     /// The packed weights of all layers, one after another.
     AllWeights(WeightArray),
     /// `[chunk_steps, B, D, H]` of G; if layers overlap, for each of them.
@@ -53,8 +61,16 @@ pub(crate) enum Name {
     InputGradient,
     /// The gradient with respect to a state: after the last step, then before the first. `[L·D, B, ·]`.
     StateGradient(usize),
+    /// The caller's arrays of the same, after the last step and before the first.
+    LastStateGradient(usize),
+    InitialStateGradient(usize),
     /// The gradients of packed weights, in their layout, and then those of the bias.
-    WeightGradient { array: WeightArray, layer: usize },
+    WeightGradient {
+        array: WeightArray,
+        layer: usize,
+    },
+    /// An array of an optimiser's step.
+    Optim(OptimArray),
     /// The parameter blocks.
     Params,
     /// The parameters of a call: lengths, rows, padding, dropout keys.
@@ -73,8 +89,8 @@ impl fmt::Display for Name {
         match self {
             Self::Input => f.write_str("the input"),
             Self::Output => f.write_str("the output"),
-            Self::InitialState(0) | Self::State(0) => f.write_str("a state"),
-            Self::InitialState(_) | Self::State(_) => f.write_str("c"),
+            Self::InitialState(0) | Self::State(0) | Self::GivenState(0) | Self::LastState(0) => f.write_str("a state"),
+            Self::InitialState(_) | Self::State(_) | Self::GivenState(_) | Self::LastState(_) => f.write_str("c"),
             Self::Weights { array, layer } => write!(f, "{array} of layer {layer}"),
             Self::AllWeights(array) => write!(f, "{array} of all layers"),
             // A chunk is shortened to the steps that fit, down to one.
@@ -89,9 +105,14 @@ impl fmt::Display for Name {
             Self::OutputGradient => f.write_str("the gradient of the output"),
             Self::LayerOutputGradient(_) => f.write_str("the gradient of the output of a layer"),
             Self::InputGradient => f.write_str("the gradient of the input"),
-            Self::StateGradient(0) => f.write_str("the gradient of a state"),
-            Self::StateGradient(_) => f.write_str("the gradient of c"),
+            Self::StateGradient(0) | Self::LastStateGradient(0) | Self::InitialStateGradient(0) => {
+                f.write_str("the gradient of a state")
+            }
+            Self::StateGradient(_) | Self::LastStateGradient(_) | Self::InitialStateGradient(_) => {
+                f.write_str("the gradient of c")
+            }
             Self::WeightGradient { array, layer } => write!(f, "the gradient of {array} of layer {layer}"),
+            Self::Optim(_) => f.write_str("an array of an optimiser's step"),
             Self::Params => f.write_str("the parameter buffer"),
             Self::Call | Self::CallSource => f.write_str("lengths and rows of the call"),
             Self::Transit(_) => f.write_str("a state in transit"),

@@ -4,7 +4,7 @@ use crate::cell_kind::CellKind;
 use crate::plan::input_product::{self, InputProductTile};
 use crate::plan::kernel::{Kernel, PipelineKey, Sources};
 use crate::plan::strategy::{Choice, Recurrence};
-use crate::plan::{backward, sequence, step};
+use crate::plan::{backward, optim, sequence, step};
 use crate::precision::Precision;
 
 /// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with and without dropout, for
@@ -37,6 +37,7 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
         }
     }
     keys.extend(backward::shipped::shipped());
+    keys.extend(optim::shipped());
     keys
 }
 
@@ -56,7 +57,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::call::Task;
+    use crate::call::{Results, Task};
     use crate::cell_kind::Nonlinearity;
     use crate::config::RecurrentConfig;
     use crate::extents::Extents;
@@ -64,6 +65,7 @@ mod tests {
     use crate::plan::backward::TrainingPlan;
     use crate::plan::kernel::Role;
     use crate::plan::limits::DeviceLimits;
+    use crate::plan::optim::kernel::OptimKernel;
     use crate::plan::tests::limits;
     use crate::strategy::Strategy;
 
@@ -85,6 +87,11 @@ mod tests {
                 }
             }
         }
+        let of_steps = |kernel| optim::update(kernel, &[1], &limits()).unwrap();
+        let of_optimisers = [OptimKernel::Sgd, OptimKernel::Adam].map(of_steps).into_iter();
+        let others = [optim::norm(&[1], &limits()).unwrap(), optim::add(&[1], &limits()).unwrap()];
+        let bindings = of_optimisers.chain(others).flat_map(|program| program.bindings);
+        planned.extend(bindings.map(|binding| binding.pipeline));
         let shipped: HashSet<_> = shipped().into_iter().collect();
         assert_eq!(planned.difference(&shipped).collect::<Vec<_>>(), Vec::<&PipelineKey>::new());
         assert_eq!(shipped.difference(&planned).collect::<Vec<_>>(), Vec::<&PipelineKey>::new());
@@ -102,7 +109,10 @@ mod tests {
                 };
                 planned.extend(plan.program.bindings.into_iter().map(|binding| binding.pipeline));
             }
-            if let Ok(TrainingPlan { backward, .. }) = TrainingPlan::new(config, Task { dropout, ..task }, limits) {
+            let results = Results::Training;
+            if let Ok(TrainingPlan { backward, .. }) =
+                TrainingPlan::new(config, Task { dropout, results, ..task }, limits)
+            {
                 planned.extend(backward.program.bindings.into_iter().map(|binding| binding.pipeline));
             }
         }

@@ -89,7 +89,7 @@ impl Choice {
         match (role, self.recurrence) {
             (Role::InputProduct, _) => with("DROPOUT", dropout, self.input_product.overrides()),
             (Role::Recurrence, recurrence) => with("HANDS_ON", hands_on, recurrence.overrides()),
-            (Role::Projection | Role::Backward(_), _) => Vec::new(),
+            (Role::Projection | Role::Backward(_) | Role::Optim(_), _) => Vec::new(),
         }
     }
 }

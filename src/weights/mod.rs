@@ -238,7 +238,7 @@ pub(crate) fn validate<F: Real>(
 
 /// Checks that a tensor is finite. A single NaN weight makes every output NaN without a trace of its origin, so it is
 /// rejected here.
-fn check_finite<F: Real>(name: &str, tensor: &Tensor<F>) -> Result<()> {
+pub(crate) fn check_finite<F: Real>(name: &str, tensor: &Tensor<F>) -> Result<()> {
     let Some(flat) = tensor.data().iter().position(|v| !v.to_f64().is_finite()) else {
         return Ok(());
     };

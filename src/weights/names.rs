@@ -64,6 +64,16 @@ pub(crate) struct Parameter {
     pub(crate) direction: usize,
 }
 
+impl Parameter {
+    /// Returns every parameter of a model with its shape, in PyTorch's order.
+    pub(crate) fn of(config: &RecurrentConfig) -> impl Iterator<Item = (Self, Vec<usize>)> {
+        config.layer_directions().flat_map(move |(layer, direction)| {
+            let kinds = ParameterKind::ALL.into_iter().filter(|kind| kind.is_in(config).is_ok());
+            kinds.map(move |kind| (Self { kind, layer, direction }, kind.shape(config, layer)))
+        })
+    }
+}
+
 impl fmt::Display for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let suffix = if self.direction == 1 { "_reverse" } else { "" };

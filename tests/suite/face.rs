@@ -135,7 +135,7 @@ fn a_placed_model_is_shared_by_its_clones() {
         let layer = Lstm::random(LstmConfig::new(3, 8).with_num_layers(2).with_dropout(0.5), 1).unwrap();
         let one = layer.to(device).unwrap();
         let other = one.clone();
-        assert_eq!(one.layer(), &layer);
+        assert_eq!(one.to_layer().unwrap(), layer);
         let x = uniform(&[4, 2, 3], 2);
         let expected = bits(&one.forward(&x, None).unwrap().0);
         other.set_mode(Mode::Training { seed: 3 });
@@ -145,7 +145,7 @@ fn a_placed_model_is_shared_by_its_clones() {
         drop(one);
         assert_eq!(bits(&other.forward(&x, None).unwrap().0), expected, "{device}");
         // Places the layer on another device.
-        let again = other.layer().to(&Device::cpu()).unwrap();
+        let again = other.to_layer().unwrap().to(&Device::cpu()).unwrap();
         assert_eq!(again.forward(&x, None).unwrap().0.shape(), [4, 2, 8]);
     });
 }

@@ -157,7 +157,9 @@ fn check_problem<K: Kind>(problem: &Problem<K>) {
         };
         check_differences(&format!("{name}: state {s}"), gradient, value, state);
     }
-    for (index, (gradient, weights)) in gradients.layers().iter().zip(problem.layer.layers()).enumerate() {
+    for (index, (gradient, weights)) in
+        gradients.weights().layers().unwrap().iter().zip(problem.layer.layers()).enumerate()
+    {
         for ((key, gradient), (_, value)) in parameters(gradient).into_iter().zip(parameters(weights)) {
             check_differences(&format!("{name}: {key} of {index}"), &gradient, &value, |value| {
                 problem.with_weight(index, |weights| with_parameter(weights, key, &value)).loss()
@@ -201,8 +203,13 @@ fn the_input_product_is_linear_in_input_and_weights_alike() {
         fn check<K: Kind>(&self, config: Config<K>) {
             let problem = Problem::new(config, &[5, 3, 1, 0]);
             let gradients = problem.gradients();
-            let layers =
-                gradients.layers().iter().zip(problem.layer.layers()).take(problem.layer.config().directions());
+            let layers = gradients
+                .weights()
+                .layers()
+                .unwrap()
+                .iter()
+                .zip(problem.layer.layers())
+                .take(problem.layer.config().directions());
             let of_weights: f64 = layers.map(|(d, w)| dot(d.weight_ih(), w.weight_ih())).sum();
             let of_input = dot(gradients.input(), &problem.input);
             compare(&problem.layer.to_string(), &[of_input], &[of_weights], Tolerance::both(1e-12)).unwrap();
@@ -233,7 +240,9 @@ fn gradients_are_linear_in_what_is_given() {
 /// Returns all numbers of some gradients.
 fn flat<K: Kind>(gradients: &Gradients<K, f64>) -> Vec<f64> {
     let states = K::arrays(gradients.initial_state()).into_iter();
-    let tensors = std::iter::once(gradients.input()).chain(states).chain(gradients.named().map(|(_, tensor)| tensor));
+    let tensors = std::iter::once(gradients.input())
+        .chain(states)
+        .chain(gradients.weights().named().unwrap().map(|(_, tensor)| tensor));
     tensors.flat_map(|tensor| tensor.data().to_vec()).collect()
 }
 
@@ -267,7 +276,13 @@ fn two_chained_passes_are_one() {
             for (got, expected) in K::arrays(of_one.initial_state()).iter().zip(K::arrays(whole.initial_state())) {
                 compare(&format!("{name}: state"), got.data(), expected.data(), tolerance).unwrap();
             }
-            for (((key, a), (_, b)), (_, expected)) in of_one.named().zip(of_two.named()).zip(whole.named()) {
+            for (((key, a), (_, b)), (_, expected)) in of_one
+                .weights()
+                .named()
+                .unwrap()
+                .zip(of_two.weights().named().unwrap())
+                .zip(whole.weights().named().unwrap())
+            {
                 let sum: Vec<f64> = a.data().iter().zip(b.data()).map(|(a, b)| a + b).collect();
                 compare(&format!("{name}: {key}"), &sum, expected.data(), tolerance).unwrap();
             }
@@ -319,13 +334,19 @@ fn padding_is_neither_read_nor_written() {
 /// The two biases of a gate are added wherever they are read, except in the new gate of a GRU.
 #[test]
 fn both_biases_have_the_same_gradient() {
-    for weights in Problem::new(LstmConfig::new(3, 4).with_num_layers(2), &[5, 3]).gradients().layers() {
+    for weights in
+        Problem::new(LstmConfig::new(3, 4).with_num_layers(2), &[5, 3]).gradients().weights().layers().unwrap()
+    {
         assert_eq!(bits(weights.bias_ih().unwrap()), bits(weights.bias_hh().unwrap()));
     }
-    for weights in Problem::new(RnnConfig::new(3, 4).with_num_layers(2), &[5, 3]).gradients().layers() {
+    for weights in
+        Problem::new(RnnConfig::new(3, 4).with_num_layers(2), &[5, 3]).gradients().weights().layers().unwrap()
+    {
         assert_eq!(bits(weights.bias_ih().unwrap()), bits(weights.bias_hh().unwrap()));
     }
-    for weights in Problem::new(GruConfig::new(3, 4).with_num_layers(2), &[5, 3]).gradients().layers() {
+    for weights in
+        Problem::new(GruConfig::new(3, 4).with_num_layers(2), &[5, 3]).gradients().weights().layers().unwrap()
+    {
         let (ih, hh) = (weights.bias_ih().unwrap(), weights.bias_hh().unwrap());
         assert_eq!(bits(ih)[..8], bits(hh)[..8]);
         assert_ne!(bits(ih)[8..], bits(hh)[8..]);
@@ -340,8 +361,8 @@ fn a_dropout_of_everything_has_finite_gradients() {
     let gradients = problem.gradients_of(Some(&problem.of_output), None);
     assert!(flat(&gradients).iter().all(|v| v.is_finite()));
     assert!(gradients.input().data().iter().all(|&v| v == 0.0));
-    assert!(gradients.layers()[1].weight_ih().data().iter().all(|&v| v == 0.0));
-    assert!(gradients.layers()[1].weight_hh().data().iter().any(|&v| v != 0.0));
+    assert!(gradients.weights().layers().unwrap()[1].weight_ih().data().iter().all(|&v| v == 0.0));
+    assert!(gradients.weights().layers().unwrap()[1].weight_hh().data().iter().any(|&v| v != 0.0));
 }
 
 /// A pass of no steps returns the gradient of its state, and one of no rows has no gradient to return.
@@ -355,7 +376,7 @@ fn empty_passes_have_gradients() {
     let given = crate::support::state(&config, 2, 3);
     let gradients = pass.backward(None, &given).unwrap();
     assert_eq!((gradients.initial_state(), gradients.input().shape()), (&given, &[0, 2, 3][..]));
-    assert!(gradients.named().all(|(_, tensor)| tensor.data().iter().all(|&v| v == 0.0)));
+    assert!(gradients.weights().named().unwrap().all(|(_, tensor)| tensor.data().iter().all(|&v| v == 0.0)));
 
     let pass = placed.forward_train(&Tensor::zeros([5, 0, 3]).unwrap(), None).unwrap();
     let gradients = pass.backward(&Tensor::zeros([5, 0, 4]).unwrap(), None).unwrap();

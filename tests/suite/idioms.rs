@@ -93,7 +93,7 @@ fn forwards() -> Result<(), Error> {
     let (output, h_n) = gru.forward(&x, &h_0)?;
     assert_eq!(output.row(&[4, 2]), h_n.row(&[0, 2]));
 
-    let cell = LstmCell::new(LstmCellConfig::new(10, 20), lstm.layer().layers()[0].clone())?.to(&device)?;
+    let cell = LstmCell::new(LstmCellConfig::new(10, 20), lstm.to_layer()?.layers()[0].clone())?.to(&device)?;
     let mut state = cell.zero_state(batch).run()?;
     for t in 0..5 {
         let x_t = Tensor::new([3, 10], &x.data()[t * 30..(t + 1) * 30])?;

@@ -113,7 +113,7 @@ fn lengths_that_do_not_fit() {
         "lengths: expected shape [7] (a length for each batch row; 2 is T: for an input [B, T, I], \
          set with_batch_first(true)), got [2]"
     );
-    let batch_first = placed.layer().clone().with_batch_first(true).to(&Device::cpu()).unwrap();
+    let batch_first = placed.to_layer().unwrap().with_batch_first(true).to(&Device::cpu()).unwrap();
     let x = Tensor::zeros([T, 2, 5]).unwrap();
     assert_eq!(
         batch_first.request(&x).lengths(&[1, 2]).run().unwrap_err().to_string(),

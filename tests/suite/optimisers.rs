@@ -70,13 +70,14 @@ impl Training {
         if name.ends_with("clip_value") {
             step = step.clip_value(0.01);
         }
-        step.layer("layer.", &mut self.layer, &gradients).tensor("head", &mut self.head, &of_head);
+        step.layer("layer.", &mut self.layer, gradients.weights()).tensor("head", &mut self.head, &of_head);
         step.run().unwrap();
         loss
     }
 
     fn bits(&self) -> Vec<u64> {
-        let parameters = self.layer.layer().named().flat_map(|(_, tensor)| bits(tensor));
+        let layer = self.layer.to_layer().unwrap();
+        let parameters = layer.named().flat_map(|(_, tensor)| bits(tensor));
         parameters.chain(bits(&self.head)).collect()
     }
 }
@@ -101,7 +102,7 @@ fn steps_are_those_of_torch_optim() {
         let losses: Vec<f64> = (0..STEPS).map(|_| training.step(&mut optimizer, name)).collect();
         let expected = file.tensor::<f64>("losses").unwrap().unwrap();
         compare(&format!("{name}: losses"), &losses, expected.data(), Tolerance::both(1e-11)).unwrap();
-        for (key, tensor) in training.layer.layer().named() {
+        for (key, tensor) in training.layer.to_layer().unwrap().named() {
             let expected = file.tensor::<f64>(&format!("after.layer.{key}")).unwrap().unwrap();
             // A step of Adam divides by the square root of squares that may be tiny.
             compare(&format!("{name}: {key}"), tensor.data(), expected.data(), Tolerance::both(1e-9)).unwrap();
@@ -123,7 +124,7 @@ fn a_resumed_training_is_an_uninterrupted_one() {
         }
         let path = |name: &str| folder.path().join(name);
         optimizer.save(path("optimizer")).unwrap();
-        training.layer.layer().save_safetensors(path("layer"), "").unwrap();
+        training.layer.to_layer().unwrap().save_safetensors(path("layer"), "").unwrap();
         let masks = training.layer.mask_count();
 
         let layer = Layer::<LstmKind>::from_tensor_file_as(&TensorFile::open(path("layer")).unwrap(), "").unwrap();
@@ -180,17 +181,17 @@ fn clones_and_streams_keep_their_weights() {
     let gradients = gru.forward_train(&x, None).unwrap().backward(&before, None).unwrap();
     let mut optimizer = Optimizer::new(Sgd::new()).unwrap();
     let mut step = optimizer.step(0.1);
-    step.layer("", &mut gru, &gradients);
+    step.layer("", &mut gru, gradients.weights());
     let norm = step.run().unwrap();
     let square = |tensor: &Tensor| tensor.data().iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
-    let expected = gradients.named().map(|(_, tensor)| square(tensor)).sum::<f64>().sqrt();
+    let expected = gradients.weights().named().unwrap().map(|(_, tensor)| square(tensor)).sum::<f64>().sqrt();
     assert_eq!(norm, expected);
 
     let (after, _) = gru.forward(&x, None).unwrap();
     assert_ne!(bits(&after), bits(&before));
     assert_eq!(bits(&clone.forward(&x, None).unwrap().0), bits(&before));
     assert_eq!(bits(&streams.push(&x).unwrap()), bits(&before));
-    assert_eq!(bits(&gru.layer().to(&Device::cpu()).unwrap().forward(&x, None).unwrap().0), bits(&after));
+    assert_eq!(bits(&gru.to_layer().unwrap().to(&Device::cpu()).unwrap().forward(&x, None).unwrap().0), bits(&after));
 }
 
 /// Steps on a GPU lead to the weights of those on the CPU, and each forward runs with the weights of the last step.
@@ -208,17 +209,18 @@ fn steps_on_a_gpu_are_those_on_the_cpu() {
                 let dy = pass.output().clone();
                 let gradients = pass.backward(&dy, None).unwrap();
                 let mut step = optimizer.step(LR);
-                step.layer("", &mut placed, &gradients);
+                step.layer("", &mut placed, gradients.weights());
                 step.run().unwrap();
             }
             let pass = placed.forward_train(&x, None).unwrap();
-            let fresh = placed.layer().to(device).unwrap().forward_train(&x, None).unwrap().output().clone();
+            let fresh =
+                placed.to_layer().unwrap().to(device).unwrap().forward_train(&x, None).unwrap().output().clone();
             assert_eq!(bits(pass.output()), bits(&fresh), "{rule:?}");
             drop(pass);
             placed
         };
         let (got, expected) = (train(&gpu), train(&Device::cpu()));
-        for ((name, got), (_, expected)) in got.layer().named().zip(expected.layer().named()) {
+        for ((name, got), (_, expected)) in got.to_layer().unwrap().named().zip(expected.to_layer().unwrap().named()) {
             // The first steps of Adam move by LR whatever the size of a gradient, so that they enlarge its error.
             let expected = expected.cast::<f64>().unwrap();
             compare(&format!("{rule:?}: {name}"), got.data(), expected.data(), Tolerance::both(1e-5)).unwrap();
@@ -241,14 +243,14 @@ fn a_step_that_fails_changes_nothing() {
     let other_size = gradients(LstmConfig::new(3, 5), 1.0);
     let other_depth = gradients(LstmConfig::new(3, 4).with_num_layers(2), 1.0);
     let (one, two) = (Tensor::new([2], [1.0; 2]).unwrap(), Tensor::new([1, 2], [1.0; 2]).unwrap());
-    let before = lstm.layer().clone();
+    let before = lstm.to_layer().unwrap();
     let mut optimizer = Optimizer::new(AdamW::new()).unwrap();
 
     let mut attempt = |of_head: &Tensor, of_layer: &Gradients<LstmKind>, name: &str, lr: f64| {
         let mut step = optimizer.step(lr);
-        step.tensor("head", &mut head, of_head).layer(name, &mut lstm, of_layer);
+        step.tensor("head", &mut head, of_head).layer(name, &mut lstm, of_layer.weights());
         let error = step.run().unwrap_err();
-        assert_eq!((head.data(), lstm.layer()), (&[1.0, 2.0][..], &before), "{error}");
+        assert_eq!((head.data(), lstm.to_layer().unwrap()), (&[1.0, 2.0][..], before.clone()), "{error}");
         assert_eq!(format!("{optimizer:?}").matches(", 0 parameters").count(), 1, "{error}");
         error
     };
@@ -276,14 +278,14 @@ fn gradients_accumulate_over_passes() {
         let gradient = pass.output().clone();
         pass.backward(&gradient, None).unwrap()
     };
-    let mut sum = of(&crate::support::slice(&x, 1, 0..1));
-    sum.accumulate(&of(&crate::support::slice(&x, 1, 1..2))).unwrap();
-    for ((name, got), (_, expected)) in sum.named().zip(of(&x).named()) {
+    let mut sum = of(&crate::support::slice(&x, 1, 0..1)).into_weights();
+    sum.accumulate(of(&crate::support::slice(&x, 1, 1..2)).weights()).unwrap();
+    for ((name, got), (_, expected)) in sum.named().unwrap().zip(of(&x).weights().named().unwrap()) {
         compare(&name, got.data(), expected.data(), Tolerance::both(1e-13)).unwrap();
     }
     let other = Lstm::random(LstmConfig::new(3, 4), 1).unwrap().cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
     let other = other.forward_train(&x, None).unwrap().backward(None, None).unwrap();
-    assert!(matches!(sum.accumulate(&other), Err(Error::Shape { .. })));
+    assert!(matches!(sum.accumulate(other.weights()), Err(Error::Shape { .. })));
 }
 
 /// The numbers of a rule may change between steps, its kind may not.

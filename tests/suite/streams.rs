@@ -222,7 +222,7 @@ fn invalid_calls_of_streams_are_rejected() {
             "input: expected shape [T, 2, I], a row for each slot; 2 is T: for an input [B, T, I], \
              set with_batch_first(true), got [2, 5, 3]"
         );
-        let batch_first = model.layer().clone().with_batch_first(true).to(device).unwrap();
+        let batch_first = model.to_layer().unwrap().with_batch_first(true).to(device).unwrap();
         let mut batch_first = batch_first.streams(3).run().unwrap();
         assert_eq!(
             message(batch_first.push(&zeros(&[2, 5, 3]))),

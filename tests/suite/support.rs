@@ -123,7 +123,10 @@ pub fn reduction_length<K: Kind>(config: &Config<K>) -> usize {
 pub fn every_gradient<K: Kind, F: Real>(gradients: &Gradients<K, F>) -> Vec<(String, &Tensor<F>)> {
     let states = ["h_0", "c_0"].into_iter().zip(K::arrays(gradients.initial_state()));
     let of_states = states.map(|(key, state)| (key.to_owned(), state));
-    std::iter::once(("input".to_owned(), gradients.input())).chain(of_states).chain(gradients.named()).collect()
+    std::iter::once(("input".to_owned(), gradients.input()))
+        .chain(of_states)
+        .chain(gradients.weights().named().unwrap())
+        .collect()
 }
 
 pub fn bits<F: Real>(tensor: &Tensor<F>) -> Vec<u64> {

@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
+use crate::gpu::optim::Clip;
 use crate::plan::backward::kernel::BackwardKernel;
 use crate::plan::backward::{shipped, weights};
 use crate::plan::few_rows::{FewRows, STAGED};
 use crate::plan::input_product::InputProductTile;
 use crate::plan::kernel::{Access, Parameter, PipelineKey, Role};
+use crate::plan::optim::params::SlotParams;
 use crate::plan::params::{ChunkParams, MAX_CHUNKS, SharedParams, StepParams, block_bytes};
 use crate::plan::sequence::SequenceTile;
 use crate::plan::step::StepTile;
 use crate::plan::strategy::{Choice, Recurrence};
-use crate::plan::{input_product, projection, sequence, step};
+use crate::plan::{input_product, optim, projection, sequence, step};
 
 /// The capabilities of WebGPU without any feature: unpacking f16 is core.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -28,10 +30,14 @@ fn sources(precision: Precision, wavefront: bool) -> impl Iterator<Item = Source
     let backward = BackwardKernel::ALL.into_iter().map(Kernel::Backward);
     // The backward has f32 only, and one layer at a time.
     let backward = backward.filter(move |_| precision == Precision::F32 && !wavefront);
-    let all = Kernel::FORWARD.into_iter().chain(backward);
+    let optim = OptimKernel::ALL.into_iter().map(Kernel::Optim);
+    let optim = optim.filter(move |_| precision == Precision::F32 && !wavefront);
+    let all = Kernel::FORWARD.into_iter().chain(backward).chain(optim);
     all.flat_map(|kernel| CellKind::ALL.map(|cell| (kernel, cell))).flat_map(move |(kernel, cell)| {
         let products = match kernel.role() {
             Role::InputProduct | Role::Projection => 1,
+            // They do not depend on the cell.
+            Role::Optim(_) => usize::from(cell == CellKind::Lstm),
             Role::Backward(kernel) if kernel.is_of(cell) => kernel.products(cell),
             Role::Backward(_) => 0,
             // A sequence has no dispatch for a second product.
@@ -121,11 +127,19 @@ fn parameter_blocks_are_laid_out_as_in_rust() {
         ("Params", block_bytes(1), shared),
         ("Chunk", size_of::<ChunkParams>(), fields(format!("{:?}", <ChunkParams as bytemuck::Zeroable>::zeroed()))),
         ("Step", size_of::<StepParams>(), fields(format!("{:?}", <StepParams as bytemuck::Zeroable>::zeroed()))),
+        ("Slot", size_of::<SlotParams>(), fields(format!("{:?}", SlotParams::default()))),
+        ("Clip", size_of::<Clip>(), fields(format!("{:?}", <Clip as bytemuck::Zeroable>::zeroed()))),
     ];
     for (Sources { kernel, .. }, module) in parsed() {
         for (name, size, fields) in &rust {
-            let reads_none = kernel == Kernel::Backward(BackwardKernel::SumParts);
-            if reads_none || *name == "Step" && !kernel.is_of_one_step() {
+            let reads = match (kernel, *name) {
+                (Kernel::Optim(_), "Slot") => true,
+                (Kernel::Optim(kernel), "Clip") => !matches!(kernel, OptimKernel::SumSquares | OptimKernel::Add),
+                (Kernel::Optim(_), _) | (Kernel::Backward(BackwardKernel::SumParts), _) | (_, "Slot" | "Clip") => false,
+                (_, "Step") => kernel.is_of_one_step(),
+                _ => true,
+            };
+            if !reads {
                 continue;
             }
             let Some((_, ty)) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)) else {
@@ -187,6 +201,10 @@ fn tile_constants_are_those_of_the_plan() {
                 assert_eq!(module.entry_points[0].workgroup_size, [weights::SUM_INVOCATIONS, 1, 1]);
             }
             Kernel::Backward(_) => {}
+            Kernel::Optim(_) => {
+                assert_eq!(constant(&module, "INVOCATIONS") as u64, optim::INVOCATIONS);
+                assert_eq!(module.entry_points[0].workgroup_size, [optim::INVOCATIONS as u32, 1, 1]);
+            }
         }
     }
 }
@@ -200,7 +218,8 @@ fn blocks_of_units_are_those_of_the_host() {
         Kernel::Backward(BackwardKernel::ProjectionWeights),
         Kernel::Backward(BackwardKernel::SumParts),
     ];
-    for (_, module) in parsed().filter(|(sources, _)| !no_blocks.contains(&sources.kernel)) {
+    let has_blocks = |kernel| !no_blocks.contains(&kernel) && !matches!(kernel, Kernel::Optim(_));
+    for (_, module) in parsed().filter(|(sources, _)| has_blocks(sources.kernel)) {
         assert_eq!(constant(&module, "BLOCK"), crate::plan::WEIGHT_BLOCK);
     }
 }
@@ -227,7 +246,7 @@ fn override_constants_are_those_of_the_rust_side() {
                 let tile = SequenceTile { units: 16, split: 1, held: true };
                 (InputProductTile::Tiled, Recurrence::Sequence(tile))
             }
-            Kernel::Backward(_) => continue,
+            Kernel::Backward(_) | Kernel::Optim(_) => continue,
         };
         let choice = Choice { input_product, recurrence, why: "" };
         let constants = choice.constants(kernel.role(), false, true);
@@ -287,6 +306,7 @@ fn check_packing(sources: Sources, module: &naga::Module) {
     let expected = match kernel.role() {
         Role::InputProduct | Role::Recurrence | Role::Backward(BackwardKernel::Recompute) => 4,
         Role::Projection
+        | Role::Optim(_)
         | Role::Backward(BackwardKernel::Projection | BackwardKernel::ProjectionWeights | BackwardKernel::SumParts) => {
             0
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::blocking::Wait;
 use crate::call::Call;
 use crate::device::Device;
+use crate::error::Error;
 use crate::extents::Extents;
 use crate::gpu::context::Context;
 use crate::gpu::model::GpuModel;
@@ -36,7 +37,9 @@ fn pass<K: Kind>(context: &Arc<Context>, layer: &Layer<K>, batch: usize) -> Deri
         let arrays = model.training(call.task, wait).await?;
         let (_, _, tape) = model.forward_train(arrays, call, &input, None, wait).await?;
         let dy = wave(5 * batch * config.output_size(), 0.3);
-        model.backward(tape, &Given { output: Some(&dy), states: None }, wait).await
+        let Derived { input, states, weights } =
+            model.backward(tape, &Given { output: Some(&dy), states: None }, wait).await?;
+        Ok::<_, Error>(Derived { input, states, weights: weights.read(wait).await? })
     };
     pollster::block_on(run).unwrap()
 }
@@ -67,7 +70,9 @@ fn check<K: Kind>(context: &Arc<Context>, config: Config<K>, batch: usize) {
     {
         close(name, state, expected.data());
     }
-    for ((name, got), (_, expected)) in names::named(&got.weights, config.directions()).zip(expected.named()) {
+    for ((name, got), (_, expected)) in
+        names::named(&got.weights, config.directions()).zip(expected.weights().named().unwrap())
+    {
         close(&name, got.data(), expected.data());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Backward;
 use super::kernel::BackwardKernel;
+use crate::call::Results;
 use crate::plan::forward::bytes_of;
 use crate::plan::program::{Array, Name, Owner};
 
@@ -27,7 +28,9 @@ impl Backward<'_> {
             add(name, gradient.bytes(config.directions()).saturating_mul(gradient.parts as u64));
         }
         let results = self.results().map(|(_, bytes)| bytes).fold(0, u64::saturating_add);
-        add(Name::Readback, results);
+        if results > 0 {
+            add(Name::Readback, results);
+        }
         arrays
     }
 
@@ -56,16 +59,14 @@ impl Backward<'_> {
         bytes_of(&rows).saturating_mul(self.config.state_size(state) as u64)
     }
 
-    /// Returns the arrays that are read back, one after another: the gradients of the input, of the initial states, and
-    /// of the packed weights of each layer.
+    /// Returns the arrays that are read back, one after another: the gradients of the input and of the initial states; none
+    /// for a recording.
     pub(super) fn results(self) -> impl Iterator<Item = (Name, u64)> {
         let Self { config, task, .. } = self;
         let input = bytes_of(&[task.extents.time_steps, task.extents.batch, config.input_size]);
         let states = (0..config.cell.states().len()).map(move |s| (Name::StateGradient(s), self.state_bytes(s)));
-        let weights = self.weight_gradients().map(move |(layer, gradient)| {
-            (Name::WeightGradient { array: gradient.matrix.array, layer }, gradient.bytes(config.directions()))
-        });
-        [(Name::InputGradient, input)].into_iter().chain(states).chain(weights)
+        let is_read = task.results != Results::RecordedTraining;
+        [(Name::InputGradient, input)].into_iter().chain(states).filter(move |_| is_read)
     }
 
     /// Returns the output of a layer in the forward.

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
-use crate::call::Call;
+use crate::call::{Call, Results, Task};
 use crate::cell_kind::CellKind;
 use crate::extents::Extents;
 use crate::options::Options;
@@ -350,7 +350,8 @@ fn backwards_write_before_they_read_and_take_every_step_once() {
                 // One chunk for all steps, and one chunk per step.
                 for (submission_work, software) in [(limits().submission_work, false), (1, false), (1, true)] {
                     let limits = DeviceLimits { submission_work, software, ..limits() };
-                    let TrainingPlan { backward, .. } = TrainingPlan::new(&config, call.task, &limits).unwrap();
+                    let task = Task { results: Results::Training, ..call.task };
+                    let TrainingPlan { backward, .. } = TrainingPlan::new(&config, task, &limits).unwrap();
                     let mut run = Run::new(&backward, &call);
                     run.fill(Name::OutputGradient);
                     (0..config.cell.states().len()).for_each(|state| run.fill(Name::StateGradient(state)));

@@ -24,7 +24,7 @@ mod write;
 
 use std::fmt;
 
-use crate::call::{Results, Task};
+use crate::call::Task;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
 use crate::plan::backward::kernel::BackwardKernel;
@@ -111,7 +111,8 @@ impl<'a> Backward<'a> {
 }
 
 impl TrainingPlan {
-    /// Plans both, so that a backward cannot fail for a reason that was known before the forward.
+    /// Plans both, so that a backward cannot fail for a reason that was known before the forward. The results of the
+    /// task are those of a training pass.
     pub(crate) fn new(config: &RecurrentConfig, task: Task, limits: &DeviceLimits) -> Result<Self> {
         // Layers that overlap share an array of outputs, and save time only where a step takes little; steps give the
         // same bits.
@@ -120,7 +121,7 @@ impl TrainingPlan {
             Strategy::Auto if task.tuned != Some(Strategy::Wavefront) => Strategy::Auto,
             _ => Strategy::Step,
         };
-        let task = Task { strategy, all_states: true, results: Results::Training, ..task };
+        let task = Task { strategy, all_states: true, ..task };
         let memory = limits.forward_memory;
         let with_forward_in = |allowed| -> Result<Self> {
             let of_forward = DeviceLimits { forward_memory: allowed, stacked_weights: false, ..*limits };

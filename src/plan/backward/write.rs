@@ -31,12 +31,12 @@ impl Backward<'_> {
         let after = program::read_back(self.results().map(|(name, bytes)| (name, 0..bytes)));
         let mut program = Program::default();
         (program.arrays, program.step_stride, program.after) = (arrays, step_stride, after);
+        for (layer, gradient) in self.weight_gradients() {
+            program.clear(Name::WeightGradient { array: gradient.matrix.array, layer })?;
+        }
         if time_steps == 0 {
             // Nothing runs, and gradients pass through or are zero.
             return Ok((schedule, program));
-        }
-        for (layer, gradient) in self.weight_gradients() {
-            program.clear(Name::WeightGradient { array: gradient.matrix.array, layer })?;
         }
         for layer in (0..self.config.num_layers).rev() {
             let kernels = Kernels::of_layer(self, layer, &mut program.bindings);
