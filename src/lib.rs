@@ -128,6 +128,7 @@ pub use layer::{
 };
 pub use mode::Mode;
 pub use optim::Optimizer;
+pub use optim::checkpoint::OptimizerState;
 pub use optim::rule::{Adam, AdamW, Rule, Sgd};
 pub use optim::step::Step;
 pub use packed::PackedSequence;

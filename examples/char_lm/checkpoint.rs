@@ -14,7 +14,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use wgpu_rnn::{AdamW, Device, GruKind, Kind, LstmKind, LstmState, Optimizer, Tensor, TensorFile};
+use wgpu_rnn::{AdamW, Device, GruKind, Kind, LstmKind, LstmState, Optimizer, OptimizerState, Tensor, TensorFile};
 
 use crate::model::Model;
 use crate::settings::Settings;
@@ -64,12 +64,7 @@ pub fn settings(path: &Path) -> Result<Settings> {
 impl<K: Stateful> Training<K> {
     /// Writes a checkpoint.
     pub fn save(&self, path: &Path, text: &Text) -> Result<()> {
-        let optimizer = saved(&self.optimizer)?;
-        let mut moments = Vec::new();
-        for name in optimizer.names() {
-            moments.extend(optimizer.tensor(name)?.map(|tensor| (name.to_owned(), tensor)));
-        }
-        let mut metadata = optimizer.metadata().clone();
+        let OptimizerState { tensors: moments, mut metadata, .. } = self.optimizer.state()?;
         metadata.insert("settings".to_owned(), serde_json::to_string(&self.settings)?);
         metadata.insert("text".to_owned(), text.fingerprint().to_string());
         metadata.insert("masks".to_owned(), self.model.layer().mask_count().to_string());
@@ -104,7 +99,7 @@ impl<K: Stateful> Training<K> {
         model.layer().set_mask_count(masks.parse().with_context(|| damaged("number of masks"))?);
         let bits = tensor("record.bits")?;
         Ok(Self {
-            optimizer: Optimizer::load(path, AdamW::new())?,
+            optimizer: Optimizer::from_tensor_file(&file, AdamW::new())?,
             state: K::state_from(|name| Ok(file.tensor(name)?))?,
             record: Record {
                 losses: tensor("record.losses")?.into_data(),
@@ -114,12 +109,4 @@ impl<K: Stateful> Training<K> {
             settings,
         })
     }
-}
-
-/// Returns what the optimiser saves. It saves to files only, so this is one on the way.
-fn saved(optimizer: &Optimizer) -> Result<TensorFile> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("optimizer.safetensors");
-    optimizer.save(&path)?;
-    Ok(TensorFile::from_bytes(std::fs::read(&path)?)?)
 }

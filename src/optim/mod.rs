@@ -28,6 +28,8 @@ use crate::real::Real;
 /// A step changes any number of layers and tensors together, each under a name of the program's choice, which is the
 /// name of its state in [checkpoints](Self::save).
 ///
+/// What it keeps of a layer on a GPU is there, too: as many bytes as the weights for SGD, twice as many for Adam.
+///
 /// ```
 /// use wgpu_rnn::{AdamW, Device, Lstm, LstmConfig, Optimizer, Tensor};
 ///

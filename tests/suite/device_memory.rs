@@ -1,8 +1,8 @@
 //! Memory on the device: forwards and streams keep to its limit, and warm calls allocate nothing.
 
 use wgpu_rnn::{
-    Config, Device, Error, GpuOptions, Gru, GruConfig, Kind, Layer, Lstm, LstmConfig, Mode, RnnConfig, Strategy,
-    Tensor, wgpu,
+    AdamW, Config, Device, Error, GpuOptions, Gru, GruConfig, Kind, Layer, Lstm, LstmConfig, Mode, Optimizer,
+    RnnConfig, Strategy, Tensor, wgpu,
 };
 
 use crate::support::{bits, gpu, uniform};
@@ -118,6 +118,32 @@ fn a_limit_holds_for_the_pass_after_the_one_it_was_set_in() {
     // A driver rounds each of some thirty buffers up.
     assert!(taken <= limit + 30 * 64, "{taken} bytes of {limit}");
     assert_eq!(bits(got.input()), bits(expected.input()));
+}
+
+/// Steps of an optimiser take their moments once, and nothing more however many follow, recorded or not.
+#[test]
+fn steps_take_no_more_memory_than_the_first() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = Device::gpu(&GpuOptions::new()).unwrap();
+    let mut model = Lstm::random(LstmConfig::new(64, 64), 1).unwrap().to(&device).unwrap();
+    let Some(before) = bytes_on(&device) else { return };
+    let (x, dy) = (uniform(&[4, 2, 64], 2), uniform(&[4, 2, 64], 3));
+    let mut optimizer = Optimizer::new(AdamW::new()).unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..5 {
+        let gradients = model.forward_train(&x, None).unwrap().backward(&dy, None).unwrap();
+        let mut step = optimizer.step(0.1).clip_norm(1.0);
+        step.layer("", &mut model, gradients.weights());
+        step.run().unwrap();
+        taken.push(bytes_on(&device).unwrap() - before);
+    }
+    assert!(taken[1..].iter().all(|&bytes| bytes == taken[0]), "{taken:?}");
+    let pass = model.plan_training(4, 2).unwrap().device_bytes();
+    let weights: usize = model.to_layer().unwrap().named().map(|(_, tensor)| tensor.data().len() * 4).sum();
+    let moments = 2 * weights as u64;
+    assert!((moments..=moments + 4096).contains(&(taken[0] - pass)), "{} instead of {moments}", taken[0] - pass);
 }
 
 /// What fits one limit fits every limit down to the bytes that it takes.

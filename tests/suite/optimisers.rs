@@ -298,6 +298,40 @@ fn a_rule_changes_only_within_its_kind() {
     assert_eq!(optimizer.rule(), AdamW::new().with_betas(0.85, 0.999).into());
 }
 
+/// The state of an optimiser is read from a file that has it among other things; one that contradicts itself is an error.
+#[test]
+fn a_state_is_part_of_a_larger_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let (mut head, gradient) = (uniform(&[3], 1), uniform(&[3], 2));
+    let mut optimizer = Optimizer::new(Adam::new()).unwrap();
+    let step = |optimizer: &mut Optimizer, head: &mut Tensor| {
+        let mut step = optimizer.step(0.1);
+        step.tensor("head", head, &gradient);
+        step.run().unwrap();
+    };
+    step(&mut optimizer, &mut head);
+    let state = optimizer.state().unwrap();
+    let save = |tensors: &[(&str, &Tensor)]| {
+        TensorFile::save_with_metadata(&path, tensors, &state.metadata).unwrap();
+        Optimizer::<f32>::from_tensor_file(&TensorFile::open(&path).unwrap(), Adam::new())
+    };
+    let mut tensors: Vec<(&str, &Tensor)> =
+        state.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    tensors.push(("head", &head));
+    let mut loaded = save(&tensors).unwrap();
+    let (mut one, mut other) = (head.clone(), head.clone());
+    step(&mut optimizer, &mut one);
+    step(&mut loaded, &mut other);
+    assert_eq!(bits(&one), bits(&other));
+
+    let short = uniform(&[2], 3);
+    for (_, tensor) in tensors.iter_mut().filter(|(name, _)| *name == "head.exp_avg_sq") {
+        *tensor = &short;
+    }
+    assert!(matches!(save(&tensors), Err(Error::Shape { .. })));
+}
+
 #[test]
 fn numbers_that_pytorch_rejects_are_rejected() {
     let rules: [Rule; 6] = [
