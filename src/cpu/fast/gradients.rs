@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+use super::deltas::{Deltas, first_of_gh, gates};
 use super::outer::{AddOuter, pieces};
 use super::pack::Packed;
 use super::product::AddRows;
@@ -17,15 +18,6 @@ use crate::memory::zeroed;
 use crate::real::Real;
 use crate::tensor::Tensor;
 use crate::weights::LayerWeights;
-
-/// The gradients of a direction at every step, `[T·B, G·H]`, and what else its weights' gradients need.
-pub(super) struct Deltas {
-    pub(super) gx: Vec<f32>,
-    /// Only where it differs from gx.
-    pub(super) gh: Option<Vec<f32>>,
-    pub(super) operand: Vec<f32>,
-    pub(super) projected: Vec<f32>,
-}
 
 /// What the gradients of a direction of a layer are computed from.
 pub(super) struct Source<'a> {
@@ -42,7 +34,7 @@ enum Piece<'a> {
     Outer(AddOuter<'a>),
     Rows(AddRows<'a>),
     /// Adds the rows of a matrix to a bias.
-    Bias(&'a mut [f32], &'a [f32]),
+    Bias(&'a mut [f32], &'a [f32], usize, usize),
 }
 
 /// The pieces of the gradients of a direction.
@@ -83,23 +75,28 @@ impl FastModel {
 
         let flops = 2 * rows as u64 * gate_rows as u64 * (2 * features + width) as u64;
         let mut pieces = Pieces::new(self.threads.min((flops / LAYER_FLOPS_OF_A_THREAD).max(1) as usize));
-        let gh = deltas.gh.as_ref().unwrap_or(&deltas.gx);
+        let (cell, hidden) = (config.cell, config.hidden_size);
+        let (all, stride, gh) = (&deltas.all[..], gates(cell) * hidden, first_of_gh(cell) * hidden);
         let [ih, hh, bias_ih, bias_hh, hr] = target.each_mut().map(|array| array.map_or(&mut [][..], of_f32));
-        pieces.outer(ih, &deltas.gx, gate_rows, 0, x);
+        let (from_gh, rest) = ih.split_at_mut((gate_rows - gh) * features);
+        pieces.outer(from_gh, (all, stride), gh, x);
+        pieces.outer(rest, (all, stride), 0, x);
         let mut weight_hh = hh;
         for (product, gates) in config.cell.products().iter().enumerate() {
             let (own, rest) = weight_hh.split_at_mut(gates.len() * config.hidden_size * width);
             weight_hh = rest;
             let operand = if product == 0 { source.h_before } else { &deltas.operand };
-            pieces.outer(own, gh, gate_rows, gates.start * config.hidden_size, operand);
+            pieces.outer(own, (all, stride), gh + gates.start * hidden, operand);
         }
         if !hr.is_empty() {
-            pieces.outer(hr, &deltas.projected, width, 0, &deltas.operand);
+            pieces.outer(hr, (&deltas.projected, width), 0, &deltas.operand);
         }
-        pieces.rows(if direct { &mut *dx } else { &mut of_rows }, &deltas.gx, transposed, padded);
+        pieces.rows(if direct { &mut *dx } else { &mut of_rows }, (all, stride), transposed, padded);
         if !bias_ih.is_empty() {
-            pieces.all.push_back(Piece::Bias(bias_ih, &deltas.gx));
-            pieces.all.push_back(Piece::Bias(bias_hh, gh));
+            let (from_gh, rest) = bias_ih.split_at_mut(gate_rows - gh);
+            pieces.all.push_back(Piece::Bias(from_gh, all, stride, gh));
+            pieces.all.push_back(Piece::Bias(rest, all, stride, 0));
+            pieces.all.push_back(Piece::Bias(bias_hh, all, stride, gh));
         }
         pieces.run(self);
         if !direct {
@@ -119,10 +116,10 @@ impl<'a> Pieces<'a> {
     }
 
     /// Cuts a sum of outer products by the columns of `deltas`, `[rows, width]`, from column `first` on.
-    fn outer(&mut self, sum: &'a mut [f32], deltas: &'a [f32], width: usize, first: usize, operand: &'a [f32]) {
+    fn outer(&mut self, sum: &'a mut [f32], (deltas, width): (&'a [f32], usize), first: usize, operand: &'a [f32]) {
         let rows = deltas.len() / width;
         let b_width = operand.len() / rows.max(1);
-        if b_width == 0 {
+        if b_width == 0 || sum.is_empty() {
             return;
         }
         let columns = first..first + sum.len() / b_width;
@@ -134,10 +131,10 @@ impl<'a> Pieces<'a> {
     }
 
     /// Cuts a product by the rows of its result, `[rows, width]`.
-    fn rows(&mut self, sums: &'a mut [f32], deltas: &'a [f32], packed: &'a Packed, width: usize) {
-        let rows = (deltas.len() / packed.columns).div_ceil(self.threads).max(1);
-        let parts = sums.chunks_mut(rows * width).zip(deltas.chunks(rows * packed.columns));
-        self.all.extend(parts.map(|(sums, x)| Piece::Rows(AddRows { packed, x, sums })));
+    fn rows(&mut self, sums: &'a mut [f32], (deltas, stride): (&'a [f32], usize), packed: &'a Packed, width: usize) {
+        let rows = (deltas.len() / stride).div_ceil(self.threads).max(1);
+        let parts = sums.chunks_mut(rows * width).zip(deltas.chunks(rows * stride));
+        self.all.extend(parts.map(|(sums, x)| Piece::Rows(AddRows { packed, x, stride, sums })));
     }
 
     /// Computes all pieces. Threads take them until none is left, so one that is not spawned leaves them to the others.
@@ -149,9 +146,9 @@ impl<'a> Pieces<'a> {
                 match piece {
                     Some(Piece::Outer(outer)) => model.arch.dispatch(outer),
                     Some(Piece::Rows(rows)) => model.arch.dispatch(rows),
-                    Some(Piece::Bias(bias, deltas)) => {
-                        for row in deltas.chunks_exact(bias.len()) {
-                            bias.iter_mut().zip(row).for_each(|(bias, delta)| *bias += delta);
+                    Some(Piece::Bias(bias, deltas, stride, first)) => {
+                        for row in deltas.chunks_exact(stride) {
+                            bias.iter_mut().zip(&row[first..]).for_each(|(bias, delta)| *bias += delta);
                         }
                     }
                     None => return,

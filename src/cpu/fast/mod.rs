@@ -9,6 +9,7 @@ mod activation;
 mod backward;
 mod cell;
 mod cell_backward;
+mod deltas;
 mod exchange;
 mod gradients;
 mod outer;

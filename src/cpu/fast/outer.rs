@@ -77,6 +77,8 @@ pub(super) fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = R
 }
 
 /// Copies a block of a matrix to `[tiles, rows, tile]`. The last tile is filled with zeros.
+/// Inlined, so that a tile of six is copied by two instructions and not by a call.
+#[inline(always)]
 fn copy_block(from: &[f32], width: usize, rows: Range<usize>, columns: Range<usize>, tile: usize, to: &mut [f32]) {
     let size = rows.len() * tile;
     for (n, row) in rows.enumerate() {

@@ -1,0 +1,85 @@
+//! The gradients at every step that the products over all steps read, and the part of them that each thread writes.
+
+use std::ops::Range;
+
+use crate::cell_kind::{CellKind, gru_gate};
+use crate::config::RecurrentConfig;
+use crate::error::Result;
+use crate::extents::Extents;
+use crate::memory::{reserved, zeroed};
+
+/// The gradients of a direction at every step, in the order of the steps and zero past the end of a row.
+pub(super) struct Deltas {
+    /// `[T·B, N·H]`: with respect to gx and gh, for each of the [N gates](gates) of a row.
+    pub(super) all: Vec<f32>,
+    /// `[T·B, H]`: what was projected, or the operand of the second product.
+    pub(super) operand: Vec<f32>,
+    /// `[T·B, P]`: with a projection, the gradient with respect to h.
+    pub(super) projected: Vec<f32>,
+}
+
+/// Some batch rows of [`Deltas`], step by step; nothing of an array that is not needed.
+#[derive(Default)]
+pub(super) struct Target<'a> {
+    pub(super) all: Vec<&'a mut [f32]>,
+    pub(super) operand: Vec<&'a mut [f32]>,
+    pub(super) projected: Vec<&'a mut [f32]>,
+}
+
+/// Returns the number of gates in a row of gradients. gh of a GRU differs from gx in n alone, so its rows are n of gx,
+/// r, z, n of gh: the first three are gx, the last three are gh.
+pub(super) fn gates(cell: CellKind) -> usize {
+    if cell == CellKind::Gru { 4 } else { cell.gates() }
+}
+
+/// Returns the place in a row of a gate of gx.
+#[inline(always)]
+pub(super) fn place_in_gx(cell: CellKind, gate: usize) -> usize {
+    if cell == CellKind::Gru { (gate + 1) % 3 } else { gate }
+}
+
+/// Returns the place in a row of the first gate of gh; the others follow.
+pub(super) fn first_of_gh(cell: CellKind) -> usize {
+    if cell == CellKind::Gru { place_in_gx(cell, gru_gate::RESET) } else { 0 }
+}
+
+impl Deltas {
+    pub(super) fn new(config: &RecurrentConfig, extents: &Extents) -> Result<Self> {
+        let (rows, width, hidden) = (extents.rows(), config.recurrent_size(), config.hidden_size);
+        let projected_rows = if config.is_projected() { rows } else { 0 };
+        let operand_rows = if config.cell.products().len() > 1 { rows } else { projected_rows };
+        Ok(Self {
+            all: zeroed("the gradients of a layer", &[rows, gates(config.cell), hidden])?,
+            operand: zeroed("the operand of a step", &[operand_rows, hidden])?,
+            projected: zeroed("the gradient of h", &[projected_rows, width])?,
+        })
+    }
+
+    /// Cuts all steps alike into ranges of batch rows, which together are all rows.
+    pub(super) fn cut(&mut self, time_steps: usize, ranges: &[Range<usize>]) -> Result<Vec<Target<'_>>> {
+        let mut targets: Vec<Target<'_>> = ranges.iter().map(|_| Target::default()).collect();
+        let arrays: [(&mut [f32], for<'t, 'a> fn(&'t mut Target<'a>) -> &'t mut Vec<&'a mut [f32]>); 3] = [
+            (&mut self.all, |target| &mut target.all),
+            (&mut self.operand, |target| &mut target.operand),
+            (&mut self.projected, |target| &mut target.projected),
+        ];
+        let batch = ranges.last().map_or(0, |range| range.end);
+        for (array, part) in arrays {
+            let size = array.len() / time_steps;
+            if size == 0 {
+                continue;
+            }
+            for target in &mut targets {
+                *part(target) = reserved("the rows of a thread", &[time_steps])?;
+            }
+            for mut step in array.chunks_exact_mut(size) {
+                for (target, range) in targets.iter_mut().zip(ranges) {
+                    let (own, rest) = step.split_at_mut(range.len() * (size / batch));
+                    part(target).push(own);
+                    step = rest;
+                }
+            }
+        }
+        Ok(targets)
+    }
+}
