@@ -75,8 +75,10 @@ impl<F: Real> PlacedModel<F> {
     /// Returns the model with other weights on the same device, with the same settings.
     pub(crate) async fn with_weights(&self, layers: &[LayerWeights<F>], device: &Device, wait: Wait) -> Result<Self> {
         let model = Self::new(&self.config, layers, device, self.precision, wait).await?;
-        if let (Engine::Gpu(before), Engine::Gpu(after)) = (&self.engine, &model.engine) {
-            after.succeed(before);
+        match (&self.engine, &model.engine) {
+            (Engine::Gpu(before), Engine::Gpu(after)) => after.succeed(before),
+            (Engine::Cpu(before), Engine::Cpu(after)) => after.succeed(before),
+            _ => {}
         }
         Ok(model)
     }

@@ -144,7 +144,12 @@ impl<const G: usize> WithSimd for Worker<'_, '_, G> {
         let mut rows = Vec::with_capacity(self.member.rows.len());
         for (count, s) in (0..call.extents().time_steps).rev().enumerate() {
             rows.clear();
-            rows.extend((0..self.member.rows.len()).filter(|&r| s < call.length(first_row + r)));
+            for r in 0..self.member.rows.len() {
+                match s < call.length(first_row + r) {
+                    true => rows.push(r),
+                    false => self.member.target.clear(s, r, self.member.rows.len()),
+                }
+            }
             self.add_dy(s, &rows);
             if let Some(hr) = &transposed.hr {
                 self.unproject(simd, hr, s, &rows);

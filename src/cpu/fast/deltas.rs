@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use super::pool::Pool;
 use crate::cell_kind::{CellKind, gru_gate};
 use crate::config::RecurrentConfig;
 use crate::error::Result;
 use crate::extents::Extents;
-use crate::memory::{reserved, zeroed};
+use crate::memory::reserved;
 
-/// The gradients of a direction at every step, in the order of the steps and zero past the end of a row.
+/// The gradients of a direction at every step, in the order of the steps; whoever computes them leaves zeros past the
+/// end of a row.
 pub(super) struct Deltas {
     /// `[T·B, N·H]`: with respect to gx and gh, for each of the [N gates](gates) of a row.
     pub(super) all: Vec<f32>,
@@ -44,15 +46,20 @@ pub(super) fn first_of_gh(cell: CellKind) -> usize {
 }
 
 impl Deltas {
-    pub(super) fn new(config: &RecurrentConfig, extents: &Extents) -> Result<Self> {
+    pub(super) fn new(pool: &Pool, config: &RecurrentConfig, extents: &Extents) -> Result<Self> {
         let (rows, width, hidden) = (extents.rows(), config.recurrent_size(), config.hidden_size);
         let projected_rows = if config.is_projected() { rows } else { 0 };
         let operand_rows = if config.cell.products().len() > 1 { rows } else { projected_rows };
         Ok(Self {
-            all: zeroed("the gradients of a layer", &[rows, gates(config.cell), hidden])?,
-            operand: zeroed("the operand of a step", &[operand_rows, hidden])?,
-            projected: zeroed("the gradient of h", &[projected_rows, width])?,
+            all: pool.take("the gradients of a layer", &[rows, gates(config.cell), hidden])?,
+            operand: pool.take("the operand of a step", &[operand_rows, hidden])?,
+            projected: pool.take("the gradient of h", &[projected_rows, width])?,
         })
+    }
+
+    /// Gives back the arrays.
+    pub(super) fn give_back(self, pool: &Pool) {
+        pool.give([self.all, self.operand, self.projected]);
     }
 
     /// Cuts all steps alike into ranges of batch rows, which together are all rows.
@@ -81,5 +88,17 @@ impl Deltas {
             }
         }
         Ok(targets)
+    }
+}
+
+impl Target<'_> {
+    /// Leaves zeros for a row in a step after its end.
+    pub(super) fn clear(&mut self, step: usize, row: usize, rows: usize) {
+        for steps in [&mut self.all, &mut self.operand, &mut self.projected] {
+            if let Some(step) = steps.get_mut(step) {
+                let width = step.len() / rows;
+                step[row * width..(row + 1) * width].fill(0.0);
+            }
+        }
     }
 }

@@ -32,7 +32,7 @@ impl FastModel {
         input: &[f32],
         states: &mut [Vec<f32>],
     ) -> Result<(Vec<f32>, FastTape)> {
-        let mut tape = FastTape::new(call, input, states)?;
+        let mut tape = FastTape::new(&self.pool, call, input, states)?;
         let (output, _) = self.forward_with(call, input, states, Some(&mut tape))?;
         Ok((output, tape))
     }
@@ -41,7 +41,7 @@ impl FastModel {
     pub(crate) fn backward<F: Real>(
         &self,
         weights: &[LayerWeights<F>],
-        tape: &FastTape,
+        tape: FastTape,
         output: &[f32],
         given: &Given<'_, f32>,
     ) -> Result<Derived<F>> {
@@ -50,26 +50,35 @@ impl FastModel {
         let transposed = self.transposed(weights)?;
         let mut gradients = zero_weights::<F>(config)?;
         let mut states = given.states_or_zeros(config, call)?;
-        let mut dy = given.output_or_zeros(config, call)?;
+        let zeros = match given.output {
+            Some(_) => Vec::new(),
+            None => zeroed("the gradient of the output", &[extents.rows(), config.output_size()])?,
+        };
+        let mut dy: Option<Vec<f32>> = None;
         for layer in (0..config.num_layers).rev() {
             let features = config.layer_input_size(layer);
             let x = if layer == 0 { &tape.input } else { &tape.between[layer - 1] };
             let y = tape.between.get(layer).map_or(output, Vec::as_slice);
             let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
             let dropout = call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key));
-            let before = |direction| h_before(config, call, (layer, direction), y, &tape.initial[0]);
+            let before = |direction| {
+                let mut h = self.pool.take("h before each step", &[extents.rows(), config.recurrent_size()])?;
+                h_before(config, call, (layer, direction), y, &tape.initial[0], &mut h);
+                Ok(h)
+            };
             let h_before = (0..directions).map(before).collect::<Result<Vec<_>>>()?;
             let pass = Pass {
                 arch: self.arch,
                 config,
-                tape,
+                tape: &tape,
                 layer,
                 transposed: &transposed[layer * directions..(layer + 1) * directions],
                 h_before: &h_before,
-                dy: &dy,
+                dy: dy.as_deref().or(given.output).unwrap_or(&zeros),
                 y_rows,
             };
-            let mut deltas = (0..directions).map(|_| Deltas::new(config, extents)).collect::<Result<Vec<_>>>()?;
+            let mut deltas =
+                (0..directions).map(|_| Deltas::new(&self.pool, config, extents)).collect::<Result<Vec<_>>>()?;
             if !self.through_time(&pass, &mut deltas, &mut states, self.threads)? {
                 self.through_time(&pass, &mut deltas, &mut states, 1)?;
             }
@@ -85,10 +94,13 @@ impl FastModel {
                     *dx = dropout.apply(key, *dx, element);
                 }
             }
-            dy = dx;
+            dy = Some(dx);
+            deltas.into_iter().for_each(|deltas| deltas.give_back(&self.pool));
+            self.pool.give(h_before);
         }
+        tape.give_back(&self.pool);
         let states = states.into_iter().map(bytemuck::allocation::cast_vec).collect();
-        Ok(Derived { input: bytemuck::allocation::cast_vec(dy), states, weights: gradients })
+        Ok(Derived { input: bytemuck::allocation::cast_vec(dy.unwrap_or_default()), states, weights: gradients })
     }
 
     /// Returns the transposed weights, packed by the first backward.
