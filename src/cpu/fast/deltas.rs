@@ -64,31 +64,29 @@ impl Deltas {
 
     /// Cuts all steps alike into ranges of batch rows, which together are all rows.
     pub(super) fn cut(&mut self, time_steps: usize, ranges: &[Range<usize>]) -> Result<Vec<Target<'_>>> {
-        let mut targets: Vec<Target<'_>> = ranges.iter().map(|_| Target::default()).collect();
-        let arrays: [(&mut [f32], for<'t, 'a> fn(&'t mut Target<'a>) -> &'t mut Vec<&'a mut [f32]>); 3] = [
-            (&mut self.all, |target| &mut target.all),
-            (&mut self.operand, |target| &mut target.operand),
-            (&mut self.projected, |target| &mut target.projected),
-        ];
-        let batch = ranges.last().map_or(0, |range| range.end);
-        for (array, part) in arrays {
-            let size = array.len() / time_steps;
-            if size == 0 {
-                continue;
-            }
-            for target in &mut targets {
-                *part(target) = reserved("the rows of a thread", &[time_steps])?;
-            }
-            for mut step in array.chunks_exact_mut(size) {
-                for (target, range) in targets.iter_mut().zip(ranges) {
-                    let (own, rest) = step.split_at_mut(range.len() * (size / batch));
-                    part(target).push(own);
-                    step = rest;
-                }
-            }
-        }
-        Ok(targets)
+        let all = cut(&mut self.all, time_steps, ranges)?;
+        let operand = cut(&mut self.operand, time_steps, ranges)?;
+        let projected = cut(&mut self.projected, time_steps, ranges)?;
+        let target = |((all, operand), projected)| Target { all, operand, projected };
+        Ok(all.into_iter().zip(operand).zip(projected).map(target).collect())
     }
+}
+
+/// Returns the ranges of rows of every step of an array; nothing if it is empty.
+fn cut<'a>(array: &'a mut [f32], time_steps: usize, ranges: &[Range<usize>]) -> Result<Vec<Vec<&'a mut [f32]>>> {
+    let size = array.len() / time_steps;
+    let width = size / ranges.last().map_or(1, |range| range.end);
+    let steps = if size == 0 { 0 } else { time_steps };
+    let of_range = |_| reserved("the rows of a thread", &[steps]);
+    let mut all = ranges.iter().map(of_range).collect::<Result<Vec<Vec<&mut [f32]>>>>()?;
+    for mut step in array.chunks_exact_mut(size.max(1)) {
+        for (own, range) in all.iter_mut().zip(ranges) {
+            let (rows, rest) = step.split_at_mut(range.len() * width);
+            own.push(rows);
+            step = rest;
+        }
+    }
+    Ok(all)
 }
 
 impl Target<'_> {

@@ -60,8 +60,8 @@ impl Packed {
         Ok(Self { weights, bias: packed_bias, columns, units, gates, lanes })
     }
 
-    /// Packs the transpose of some gates of `size` rows of a matrix `[·, units]`, as a matrix of one gate whose K is the
-    /// number of these rows, in the order given.
+    /// Packs the transpose of some gates of a matrix `[·, units]`, of `size` rows each and in the order given, as a
+    /// matrix of one gate whose K is the number of these rows.
     pub(super) fn transposed<F: Real>(weight: &Tensor<F>, gates: &[usize], size: usize, lanes: usize) -> Result<Self> {
         let units = weight.shape().last().copied().unwrap_or(0);
         let (columns, tiles) = (gates.len() * size, units.div_ceil(lanes));
