@@ -74,7 +74,11 @@ impl<F: Real> PlacedModel<F> {
 
     /// Returns the model with other weights on the same device.
     pub(crate) async fn with_weights(&self, layers: &[LayerWeights<F>], device: &Device, wait: Wait) -> Result<Self> {
-        Self::new(&self.config, layers, device, self.precision, wait).await
+        let model = Self::new(&self.config, layers, device, self.precision, wait).await?;
+        if let (Engine::Cpu(before), Engine::Cpu(after)) = (&self.engine, &model.engine) {
+            after.succeed(before);
+        }
+        Ok(model)
     }
 
     /// Returns the model with a copy of its weights on the same device, with the same settings.

@@ -162,7 +162,7 @@ impl<F: Real> PlacedModel<F> {
         let derived = match (taped.tape, &self.engine) {
             (Tape::Cpu(tape), Engine::Cpu(model)) => {
                 wait.let_others_run().await;
-                model.backward(weights, &tape, taped.output.data(), &given)?.anywhere()
+                model.backward(weights, tape, taped.output.data(), &given)?.anywhere()
             }
             (Tape::Gpu(tape), Engine::Gpu(model)) => model.backward(*tape, &given, wait).await?.anywhere(),
             // The state passed through, and nothing else was read.

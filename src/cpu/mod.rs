@@ -28,13 +28,13 @@ pub(crate) fn available_threads() -> usize {
 }
 
 /// A model whose weights are laid out for the CPU.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct CpuModel<F> {
     pub(crate) config: RecurrentConfig,
     path: Path<F>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Path<F> {
     Fast(FastModel),
     Reference(ReferenceModel<F>),
@@ -76,6 +76,13 @@ impl<F: Real> CpuModel<F> {
         }
     }
 
+    /// Takes over what another model of the same configuration keeps for later passes.
+    pub(crate) fn succeed(&self, other: &Self) {
+        if let (Path::Fast(own), Path::Fast(other)) = (&self.path, &other.path) {
+            own.succeed(other);
+        }
+    }
+
     /// Runs a forward like [`forward`](Self::forward), which leaves a tape for its backward, and returns its output.
     pub(crate) fn forward_train(&self, call: &Call, input: &[F], states: &mut [Vec<F>]) -> Result<(Vec<F>, Tape<F>)> {
         match &self.path {
@@ -95,7 +102,7 @@ impl<F: Real> CpuModel<F> {
     pub(crate) fn backward(
         &self,
         weights: &[LayerWeights<F>],
-        tape: &Tape<F>,
+        tape: Tape<F>,
         output: &[F],
         given: &Given<'_, F>,
     ) -> Result<Derived<F>> {
@@ -106,7 +113,7 @@ impl<F: Real> CpuModel<F> {
                 let given = Given { output: given.output.map(bytemuck::cast_slice), states: states.as_deref() };
                 model.backward(weights, tape, bytemuck::cast_slice(output), &given)
             }
-            (Tape::Reference(tape), _) => ReferenceModel::backward(&self.config, weights, tape, output, given),
+            (Tape::Reference(tape), _) => ReferenceModel::backward(&self.config, weights, &tape, output, given),
             (Tape::Fast(_), Path::Reference(_)) => Err(Error::Unsupported {
                 what: "the backward of another model's forward".to_owned(),
                 why: "what it kept is laid out for other instructions".to_owned(),

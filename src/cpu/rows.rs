@@ -30,24 +30,23 @@ pub(super) fn gather<F: Real>(
     Ok(gathered)
 }
 
-/// Returns h before each step, `[T·B, P]`, given the layer's output y and its initial states h `[L·D, B, P]`.
+/// Writes h before each step, `[T·B, P]`, given the layer's output y and its initial states h `[L·D, B, P]`.
 pub(super) fn h_before<F: Real>(
     config: &RecurrentConfig,
     call: &Call,
     (layer, direction): (usize, usize),
     y: &[F],
     initial: &[F],
-) -> Result<Vec<F>> {
+    h_before: &mut [F],
+) {
     let (extents, width) = (call.extents(), config.recurrent_size());
     let index = layer * config.directions() + direction;
     let (_, y_rows) = extents.layer_rows(layer, config.num_layers);
-    let mut h_before = zeroed("h before each step", &[extents.rows(), width])?;
     for (row, h) in h_before.chunks_exact_mut(width).enumerate() {
         let (s, b) = (row / extents.batch, row % extents.batch);
         if s >= call.length(b) {
-            continue;
-        }
-        if s == 0 {
+            h.fill(F::zeroed());
+        } else if s == 0 {
             let at = (index * extents.batch + b) * width;
             h.copy_from_slice(&initial[at..at + width]);
         } else {
@@ -56,5 +55,4 @@ pub(super) fn h_before<F: Real>(
             h.copy_from_slice(&y[at..at + width]);
         }
     }
-    Ok(h_before)
 }

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use super::outer::{AddOuter, pieces};
+use super::deltas::{Deltas, first_of_gh, gates};
+use super::outer::{AddOuter, Operand, pieces};
 use super::pack::Packed;
 use super::product::AddRows;
 use super::{FastModel, LAYER_FLOPS_OF_A_THREAD};
@@ -17,15 +18,6 @@ use crate::memory::zeroed;
 use crate::real::Real;
 use crate::tensor::Tensor;
 use crate::weights::LayerWeights;
-
-/// The gradients of a direction at every step, `[T·B, G·H]`, and what else its weights' gradients need.
-pub(super) struct Deltas {
-    pub(super) gx: Vec<f32>,
-    /// Only where it differs from gx.
-    pub(super) gh: Option<Vec<f32>>,
-    pub(super) operand: Vec<f32>,
-    pub(super) projected: Vec<f32>,
-}
 
 /// What the gradients of a direction of a layer are computed from.
 pub(super) struct Source<'a> {
@@ -41,8 +33,8 @@ pub(super) struct Source<'a> {
 enum Piece<'a> {
     Outer(AddOuter<'a>),
     Rows(AddRows<'a>),
-    /// Adds the rows of a matrix to a bias.
-    Bias(&'a mut [f32], &'a [f32]),
+    /// Sums some columns of a matrix, from the given one on, over all rows of the given width.
+    Columns(&'a mut [f32], &'a [f32], usize, usize),
 }
 
 /// The pieces of the gradients of a direction.
@@ -82,26 +74,36 @@ impl FastModel {
         let mut of_rows = zeroed("the gradient of a layer's input", &[if direct { 0 } else { rows }, padded])?;
 
         let flops = 2 * rows as u64 * gate_rows as u64 * (2 * features + width) as u64;
+        let mut of_columns = zeroed("the gradient of a bias", &[gates(config.cell), config.hidden_size])?;
         let mut pieces = Pieces::new(self.threads.min((flops / LAYER_FLOPS_OF_A_THREAD).max(1) as usize));
-        let gh = deltas.gh.as_ref().unwrap_or(&deltas.gx);
+        let (cell, hidden) = (config.cell, config.hidden_size);
+        let (all, stride, gh) = (&deltas.all[..], gates(cell) * hidden, first_of_gh(cell) * hidden);
         let [ih, hh, bias_ih, bias_hh, hr] = target.each_mut().map(|array| array.map_or(&mut [][..], of_f32));
-        pieces.outer(ih, &deltas.gx, gate_rows, 0, x);
-        let mut weight_hh = hh;
-        for (product, gates) in config.cell.products().iter().enumerate() {
-            let (own, rest) = weight_hh.split_at_mut(gates.len() * config.hidden_size * width);
-            weight_hh = rest;
-            let operand = if product == 0 { source.h_before } else { &deltas.operand };
-            pieces.outer(own, gh, gate_rows, gates.start * config.hidden_size, operand);
+        // The gates whose gradients W_ih and W_hh share, and the others.
+        let shared = config.cell.products()[0].len() * hidden - gh;
+        let (ih, rest_ih) = ih.split_at_mut(shared * features);
+        let (hh, rest_hh) = hh.split_at_mut(shared * width);
+        pieces.outer((all, stride), gh, [(x, ih), (source.h_before, hh)]);
+        if gh > 0 {
+            pieces.outer((all, stride), 0, [(x, rest_ih)]);
+            pieces.outer((all, stride), gh + shared, [(source.h_before, rest_hh)]);
+        } else {
+            pieces.outer((all, stride), shared, [(x, rest_ih), (&deltas.operand, rest_hh)]);
         }
         if !hr.is_empty() {
-            pieces.outer(hr, &deltas.projected, width, 0, &deltas.operand);
+            pieces.outer((&deltas.projected, width), 0, [(&deltas.operand, hr)]);
         }
-        pieces.rows(if direct { &mut *dx } else { &mut of_rows }, &deltas.gx, transposed, padded);
+        pieces.rows(if direct { &mut *dx } else { &mut of_rows }, (all, stride), transposed, padded);
         if !bias_ih.is_empty() {
-            pieces.all.push_back(Piece::Bias(bias_ih, &deltas.gx));
-            pieces.all.push_back(Piece::Bias(bias_hh, gh));
+            pieces.columns(&mut of_columns, all);
         }
         pieces.run(self);
+        if !bias_ih.is_empty() {
+            bias_hh.copy_from_slice(&of_columns[gh..gh + gate_rows]);
+            let (from_gh, rest) = bias_ih.split_at_mut(gate_rows - gh);
+            from_gh.copy_from_slice(&of_columns[gh..gate_rows]);
+            rest.copy_from_slice(&of_columns[..rest.len()]);
+        }
         if !direct {
             for (row, of_row) in of_rows.chunks_exact(padded).enumerate() {
                 let Some(row) = x_row(row) else { continue };
@@ -118,26 +120,42 @@ impl<'a> Pieces<'a> {
         Self { all: VecDeque::new(), threads }
     }
 
-    /// Cuts a sum of outer products by the columns of `deltas`, `[rows, width]`, from column `first` on.
-    fn outer(&mut self, sum: &'a mut [f32], deltas: &'a [f32], width: usize, first: usize, operand: &'a [f32]) {
-        let rows = deltas.len() / width;
-        let b_width = operand.len() / rows.max(1);
-        if b_width == 0 {
-            return;
+    /// Cuts sums of outer products by the columns of `deltas`, `[rows, width]`, from column `first` on. `sums` has the
+    /// other factor of each sum, `[rows, ·]`.
+    fn outer<const N: usize>(
+        &mut self,
+        (deltas, width): (&'a [f32], usize),
+        first: usize,
+        sums: [(&'a [f32], &'a mut [f32]); N],
+    ) {
+        let rows = (deltas.len() / width).max(1);
+        let count = sums.first().map_or(0, |(b, sum)| sum.len() * rows / b.len().max(1));
+        let size = count.div_ceil(self.threads).max(1);
+        let mut parts: Vec<AddOuter<'_>> = pieces(first..first + count, size)
+            .map(|columns| AddOuter { a: deltas, a_width: width, columns, operands: Vec::with_capacity(N) })
+            .collect();
+        for (b, sum) in sums.into_iter().filter(|(_, sum)| !sum.is_empty()) {
+            let width = b.len() / rows;
+            for (part, sum) in parts.iter_mut().zip(sum.chunks_mut(size * width)) {
+                part.operands.push(Operand { b, width, sum });
+            }
         }
-        let columns = first..first + sum.len() / b_width;
-        let size = columns.len().div_ceil(self.threads);
-        let parts = pieces(columns, size).zip(sum.chunks_mut(size * b_width));
-        let part =
-            |(columns, sum)| Piece::Outer(AddOuter { a: deltas, a_width: width, columns, b: operand, b_width, sum });
-        self.all.extend(parts.map(part));
+        self.all.extend(parts.into_iter().map(Piece::Outer));
+    }
+
+    /// Cuts the sums of all columns of a matrix.
+    fn columns(&mut self, sums: &'a mut [f32], deltas: &'a [f32]) {
+        let width = sums.len();
+        let size = width.div_ceil(self.threads);
+        let parts = sums.chunks_mut(size).zip((0..width).step_by(size));
+        self.all.extend(parts.map(|(sums, first)| Piece::Columns(sums, deltas, width, first)));
     }
 
     /// Cuts a product by the rows of its result, `[rows, width]`.
-    fn rows(&mut self, sums: &'a mut [f32], deltas: &'a [f32], packed: &'a Packed, width: usize) {
-        let rows = (deltas.len() / packed.columns).div_ceil(self.threads).max(1);
-        let parts = sums.chunks_mut(rows * width).zip(deltas.chunks(rows * packed.columns));
-        self.all.extend(parts.map(|(sums, x)| Piece::Rows(AddRows { packed, x, sums })));
+    fn rows(&mut self, sums: &'a mut [f32], (deltas, stride): (&'a [f32], usize), packed: &'a Packed, width: usize) {
+        let rows = (deltas.len() / stride).div_ceil(self.threads).max(1);
+        let parts = sums.chunks_mut(rows * width).zip(deltas.chunks(rows * stride));
+        self.all.extend(parts.map(|(sums, x)| Piece::Rows(AddRows { packed, x, stride, sums })));
     }
 
     /// Computes all pieces. Threads take them until none is left, so one that is not spawned leaves them to the others.
@@ -149,9 +167,9 @@ impl<'a> Pieces<'a> {
                 match piece {
                     Some(Piece::Outer(outer)) => model.arch.dispatch(outer),
                     Some(Piece::Rows(rows)) => model.arch.dispatch(rows),
-                    Some(Piece::Bias(bias, deltas)) => {
-                        for row in deltas.chunks_exact(bias.len()) {
-                            bias.iter_mut().zip(row).for_each(|(bias, delta)| *bias += delta);
+                    Some(Piece::Columns(sums, deltas, width, first)) => {
+                        for row in deltas.chunks_exact(width) {
+                            sums.iter_mut().zip(&row[first..]).for_each(|(sum, delta)| *sum += delta);
                         }
                     }
                     None => return,

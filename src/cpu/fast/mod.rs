@@ -9,11 +9,13 @@ mod activation;
 mod backward;
 mod cell;
 mod cell_backward;
+mod deltas;
 mod exchange;
 mod gradients;
 mod outer;
 mod pack;
 mod part;
+mod pool;
 mod product;
 mod tape;
 mod train;
@@ -34,6 +36,7 @@ use crate::cpu::fast::cell::Cell;
 use crate::cpu::fast::exchange::Exchange;
 use crate::cpu::fast::pack::Packed;
 use crate::cpu::fast::part::Part;
+use crate::cpu::fast::pool::Pool;
 use crate::cpu::fast::product::{rows_at_a_time, tiles_at_a_time};
 pub(crate) use crate::cpu::fast::tape::FastTape;
 use crate::cpu::fast::worker::Worker;
@@ -59,7 +62,7 @@ const FLOPS_OF_A_NANOSECOND: u64 = 30;
 const GX_BYTES: usize = 1 << 20;
 
 /// A model whose weights are packed for vectors.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct FastModel {
     config: RecurrentConfig,
     /// Index: layer·D + direction.
@@ -71,6 +74,7 @@ pub(crate) struct FastModel {
     threads: usize,
     /// What the backward multiplies by, packed when the first one runs.
     transposed: OnceLock<Vec<Transposed>>,
+    pool: Pool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,8 +95,8 @@ struct Pass<'a> {
     x_rows: RowStride,
     chunk_steps: usize,
     dropout: Option<(Dropout, Key)>,
-    /// True if a backward follows, which needs what the cell computes.
-    keeps: bool,
+    /// If a backward follows, which needs what the cell computes, where the arrays for it come from.
+    kept_in: Option<&'a Pool>,
     /// One for each direction.
     weights: &'a [DirectionWeights],
 }
@@ -177,7 +181,15 @@ impl FastModel {
             })
         };
         let layers = layers.iter().map(pack).collect::<Result<_>>()?;
-        Ok(Self { config: config.clone(), layers, arch, lanes, threads, transposed: OnceLock::new() })
+        Ok(Self {
+            config: config.clone(),
+            layers,
+            arch,
+            lanes,
+            threads,
+            transposed: OnceLock::new(),
+            pool: Pool::default(),
+        })
     }
 
     /// Plans a forward of this shape.
@@ -216,6 +228,11 @@ impl FastModel {
         self.forward_with(call, input, states, None)
     }
 
+    /// Takes over what another model of the same configuration keeps for later passes.
+    pub(crate) fn succeed(&self, other: &Self) {
+        self.pool.succeed(&other.pool);
+    }
+
     fn forward_with(
         &self,
         call: &Call,
@@ -239,11 +256,11 @@ impl FastModel {
                 x_rows,
                 chunk_steps: self.chunk_steps(extents),
                 dropout: call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key)),
-                keeps: tape.is_some(),
+                kept_in: tape.as_ref().map(|_| &self.pool),
                 weights: &self.layers[layer * directions..(layer + 1) * directions],
             };
             // If a thread cannot be spawned, or another program uses its core, one thread does all the work.
-            let parts = match self.run(&pass, states, self.threads)? {
+            let mut parts = match self.run(&pass, states, self.threads)? {
                 Some(parts) => parts,
                 None => self.run(&pass, states, 1)?.unwrap_or_default(),
             };
@@ -261,6 +278,7 @@ impl FastModel {
             }
             let below = x.replace(y);
             if let Some(tape) = &mut tape {
+                self.pool.give(parts.iter_mut().map(|part| std::mem::take(&mut part.y)));
                 tape.layers.push(parts);
                 tape.between.extend(below);
             }

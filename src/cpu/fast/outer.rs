@@ -13,20 +13,25 @@ use pulp::{Simd, WithSimd};
 const DEPTH: usize = 512;
 /// The columns of a block of `a`.
 const A_COLUMNS: usize = 16 * TILE_ROWS;
-/// The columns of a block of `b`.
+/// The columns of a block of each operand.
 const B_COLUMNS: usize = 512;
 /// The rows of the result that are in registers at a time: with their vectors, 24 sums of 32 registers or 12 of 16.
 const TILE_ROWS: usize = 6;
 
-/// Adds `Σ_n a[n][columns] ⊗ b[n]` to `sum`, `[columns, b_width]`.
+/// Adds `Σ_n a[n][columns] ⊗ b[n]` to the sum of each operand b. Operands that share a share its copies.
 pub(super) struct AddOuter<'a> {
     /// `[n, a_width]`
     pub(super) a: &'a [f32],
     pub(super) a_width: usize,
     pub(super) columns: Range<usize>,
-    /// `[n, b_width]`
+    pub(super) operands: Vec<Operand<'a>>,
+}
+
+pub(super) struct Operand<'a> {
+    /// `[n, width]`
     pub(super) b: &'a [f32],
-    pub(super) b_width: usize,
+    pub(super) width: usize,
+    /// `[columns, width]`
     pub(super) sum: &'a mut [f32],
 }
 
@@ -43,26 +48,32 @@ impl AddOuter<'_> {
     /// Adds the products in tiles of V vectors.
     #[inline(always)]
     fn with_vectors<S: Simd, const V: usize>(self, simd: S) {
-        let Self { a, a_width, columns, b, b_width, sum } = self;
+        let Self { a, a_width, columns, mut operands } = self;
         let (depth, tile_columns) = (a.len() / a_width, V * S::F32_LANES);
         let most = |most: usize, all: usize, of: usize| most.min(all).next_multiple_of(of);
         let in_a = most(A_COLUMNS, columns.len(), TILE_ROWS);
-        let in_b = most(B_COLUMNS, b_width, tile_columns);
         let mut a_block = vec![0.0; DEPTH.min(depth) * in_a];
-        let mut b_block = vec![0.0; DEPTH.min(depth) * in_b];
-        for b_columns in pieces(0..b_width, in_b) {
+        let in_b = |width: usize| most(B_COLUMNS, width, tile_columns);
+        let mut b_blocks: Vec<Vec<f32>> =
+            operands.iter().map(|operand| vec![0.0; DEPTH.min(depth) * in_b(operand.width)]).collect();
+        let widest = operands.iter().map(|operand| operand.width).max().unwrap_or(0);
+        for first in (0..widest).step_by(B_COLUMNS) {
             for rows in pieces(0..depth, DEPTH) {
-                copy_block(b, b_width, rows.clone(), b_columns.clone(), tile_columns, &mut b_block);
-                for a_columns in pieces(columns.clone(), in_a) {
-                    copy_block(a, a_width, rows.clone(), a_columns.clone(), TILE_ROWS, &mut a_block);
-                    let b_tiles =
-                        pieces(b_columns.clone(), tile_columns).zip(b_block.chunks(rows.len() * tile_columns));
-                    for (b_tile, b) in b_tiles {
-                        let a_tiles = pieces(a_columns.clone(), TILE_ROWS).zip(a_block.chunks(rows.len() * TILE_ROWS));
-                        for (a_tile, a) in a_tiles {
-                            let first = (a_tile.start - columns.start) * b_width + b_tile.start;
-                            let (rows, columns, sum) = (a_tile.len(), b_tile.len(), &mut sum[first..]);
-                            simd.vectorize(Tile::<V> { a, b, rows, columns, sum, width: b_width });
+                for (operand, block) in operands.iter().zip(&mut b_blocks) {
+                    let of_b = first.min(operand.width)..(first + B_COLUMNS).min(operand.width);
+                    copy_block(operand.b, operand.width, rows.clone(), of_b, tile_columns, block);
+                }
+                for of_a in pieces(columns.clone(), in_a) {
+                    copy_block(a, a_width, rows.clone(), of_a.clone(), TILE_ROWS, &mut a_block);
+                    for (Operand { width, sum, .. }, block) in operands.iter_mut().zip(&b_blocks) {
+                        let of_b = first.min(*width)..(first + B_COLUMNS).min(*width);
+                        for (b_tile, b) in pieces(of_b, tile_columns).zip(block.chunks(rows.len() * tile_columns)) {
+                            let a_tiles = pieces(of_a.clone(), TILE_ROWS).zip(a_block.chunks(rows.len() * TILE_ROWS));
+                            for (a_tile, a) in a_tiles {
+                                let first = (a_tile.start - columns.start) * *width + b_tile.start;
+                                let (rows, columns, sum) = (a_tile.len(), b_tile.len(), &mut sum[first..]);
+                                simd.vectorize(Tile::<V> { a, b, rows, columns, sum, width: *width });
+                            }
                         }
                     }
                 }
@@ -76,7 +87,9 @@ pub(super) fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = R
     range.clone().step_by(size.max(1)).map(move |first| first..range.end.min(first + size))
 }
 
-/// Copies a block of a matrix to `[tiles, rows, tile]`. The last tile is filled with zeros.
+/// Copies a block of a matrix to `[tiles, rows, tile]`. The last tile is filled with zeros. Inlined, so that a tile of
+/// six is copied by two instructions and not by a call.
+#[inline(always)]
 fn copy_block(from: &[f32], width: usize, rows: Range<usize>, columns: Range<usize>, tile: usize, to: &mut [f32]) {
     let size = rows.len() * tile;
     for (n, row) in rows.enumerate() {

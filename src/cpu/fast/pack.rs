@@ -60,13 +60,15 @@ impl Packed {
         Ok(Self { weights, bias: packed_bias, columns, units, gates, lanes })
     }
 
-    /// Packs the transpose of some rows of a matrix `[·, units]`, as a matrix of one gate whose K is their number.
-    pub(super) fn transposed<F: Real>(weight: &Tensor<F>, own: Range<usize>, lanes: usize) -> Result<Self> {
-        let (units, columns) = (weight.shape().last().copied().unwrap_or(0), own.len());
-        let tiles = units.div_ceil(lanes);
+    /// Packs the transpose of some gates of a matrix `[·, units]`, of `size` rows each and in the order given, as a
+    /// matrix of one gate whose K is the number of these rows.
+    pub(super) fn transposed<F: Real>(weight: &Tensor<F>, gates: &[usize], size: usize, lanes: usize) -> Result<Self> {
+        let units = weight.shape().last().copied().unwrap_or(0);
+        let (columns, tiles) = (gates.len() * size, units.div_ceil(lanes));
         let mut weights = zeroed("packed weights", &[tiles, columns, lanes])?;
-        let rows = weight.data().chunks_exact(units.max(1));
-        for (k, values) in rows.skip(own.start).take(columns).enumerate() {
+        let rows = gates.iter().flat_map(|gate| gate * size..(gate + 1) * size);
+        for (k, row) in rows.enumerate() {
+            let values = &weight.data()[row * units..(row + 1) * units];
             for (tile, values) in values.chunks(lanes).enumerate() {
                 let at = (tile * columns + k) * lanes;
                 for (to, value) in weights[at..at + values.len()].iter_mut().zip(values) {

@@ -51,21 +51,27 @@ impl Part {
         let chunk_rows = pass.chunk_steps * batch;
         let only = |wanted: bool, rows: usize| if wanted { rows } else { 0 };
         let carried = states.len() > 1;
-        let all_c = match carried && (call.task.all_states || pass.keeps) {
-            true => Some(zeroed("c of every step", &[rows, units])?),
+        let keeps = pass.kept_in.is_some();
+        // All that a pass of training reads of these arrays is written first.
+        let large = |what: &str, shape: &[usize]| match pass.kept_in {
+            Some(pool) => pool.take(what, shape),
+            None => zeroed(what, shape),
+        };
+        let all_c = match carried && (call.task.all_states || keeps) {
+            true => Some(large("c of every step", &[rows, units])?),
             false => None,
         };
         let input = config.layer_input_size(pass.layer);
         let mut part = Self {
             direction,
             lanes,
-            y: zeroed("the output of a layer", &[rows, width])?,
+            y: large("the output of a layer", &[rows, width])?,
             h: zeroed("h", &[batch, width])?,
             c: zeroed("c", &[only(carried || two_products, batch), units])?,
             all_c,
             all_h: zeroed("h", &[batch, recurrent])?,
-            extra: zeroed("the saved gates", &[only(pass.keeps && config.cell == CellKind::Gru, rows), units])?,
-            gx: zeroed("gx", &[if pass.keeps { rows } else { chunk_rows }, tiles.len(), config.cell.gates(), lanes])?,
+            extra: large("the saved gates", &[only(keeps && config.cell == CellKind::Gru, rows), units])?,
+            gx: large("gx", &[if keeps { rows } else { chunk_rows }, tiles.len(), config.cell.gates(), lanes])?,
             dropped: zeroed("the input of a chunk", &[only(pass.dropout.is_some(), chunk_rows), input])?,
             raw: zeroed("h", &[only(projected || two_products, batch), units])?,
             tiles,

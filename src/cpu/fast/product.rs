@@ -171,8 +171,9 @@ pub(super) fn add_tiles<S: Simd>(
 /// Adds the product of all tiles of one gate to `sums`, `[rows, tiles]` of vectors, for all rows of x.
 pub(super) struct AddRows<'a> {
     pub(super) packed: &'a Packed,
-    /// `[rows, K]`
+    /// `[rows, stride]`, of which the first K of a row count.
     pub(super) x: &'a [f32],
+    pub(super) stride: usize,
     pub(super) sums: &'a mut [f32],
 }
 
@@ -181,13 +182,13 @@ impl WithSimd for AddRows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { packed, x, sums } = self;
+        let Self { packed, x, stride, sums } = self;
         let size = packed.tiles() * S::F32_LANES;
         // Blocks whose rows are still in the cache for the next tiles.
-        for (x, sums) in x.chunks(BLOCK_ROWS * packed.columns).zip(sums.chunks_mut(BLOCK_ROWS * size)) {
+        for (x, sums) in x.chunks(BLOCK_ROWS * stride).zip(sums.chunks_mut(BLOCK_ROWS * size)) {
             let rows: [usize; BLOCK_ROWS] = std::array::from_fn(|row| row);
-            let rows = &rows[..x.len() / packed.columns];
-            add_tiles(simd, packed, 0..packed.tiles(), rows, (x, packed.columns), sums);
+            let rows = &rows[..x.len() / stride];
+            add_tiles(simd, packed, 0..packed.tiles(), rows, (x, stride), sums);
         }
     }
 }

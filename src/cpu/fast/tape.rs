@@ -2,6 +2,7 @@
 
 use crate::call::Call;
 use crate::cpu::fast::part::Part;
+use crate::cpu::fast::pool::Pool;
 use crate::error::Result;
 use crate::memory::copied;
 
@@ -20,13 +21,21 @@ pub(crate) struct FastTape {
 
 impl FastTape {
     /// Creates the tape of a forward that has not run yet.
-    pub(super) fn new(call: &Call, input: &[f32], initial: &[Vec<f32>]) -> Result<Self> {
+    pub(super) fn new(pool: &Pool, call: &Call, input: &[f32], initial: &[Vec<f32>]) -> Result<Self> {
         Ok(Self {
             call: call.clone(),
-            input: copied("the input", input)?,
+            input: pool.copy("the input", input)?,
             initial: initial.iter().map(|state| copied("an initial state", state)).collect::<Result<_>>()?,
             between: Vec::new(),
             layers: Vec::new(),
         })
+    }
+
+    /// Gives back the large arrays.
+    pub(super) fn give_back(self, pool: &Pool) {
+        pool.give([self.input]);
+        for part in self.layers.into_iter().flatten() {
+            pool.give([part.gx, part.extra].into_iter().chain(part.all_c));
+        }
     }
 }

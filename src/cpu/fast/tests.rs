@@ -95,7 +95,7 @@ fn gradient_error<K: Kind>(arch: Arch, layer: &Layer<K>, config: &RecurrentConfi
     let (output, tape) = fast.forward_train(&call, &x, &mut states.clone()).unwrap();
     let given_states: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
     let given = Given { output: Some(&of_output), states: Some(&given_states) };
-    let got = fast.backward(layer.layers(), &tape, &output, &given).unwrap();
+    let got = fast.backward(layer.layers(), tape, &output, &given).unwrap();
 
     let mut pairs: Vec<(Vec<f32>, Vec<f64>)> = vec![(got.input, expected.input)];
     pairs.extend(got.states.into_iter().zip(expected.states));

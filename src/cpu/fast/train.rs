@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::backward::{Member, Pass, Transposed, Worker};
+use super::deltas::{Deltas, gates, place_in_gx};
 use super::exchange::{self, Exchange};
-use super::gradients::{Deltas, Source};
+use super::gradients::Source;
 use super::pack::Packed;
 use super::{FLOPS_OF_A_NANOSECOND, FastModel, FastTape};
 use crate::call::Call;
@@ -20,6 +21,9 @@ use crate::memory::zeroed;
 use crate::real::Real;
 use crate::weights::LayerWeights;
 
+/// The batch rows below which a thread of its own for them reads the weights of every step for too few products.
+const ROWS_OF_A_THREAD: usize = 8;
+
 impl FastModel {
     /// Runs a forward that leaves a tape for its backward, and returns its output.
     pub(crate) fn forward_train(
@@ -28,7 +32,7 @@ impl FastModel {
         input: &[f32],
         states: &mut [Vec<f32>],
     ) -> Result<(Vec<f32>, FastTape)> {
-        let mut tape = FastTape::new(call, input, states)?;
+        let mut tape = FastTape::new(&self.pool, call, input, states)?;
         let (output, _) = self.forward_with(call, input, states, Some(&mut tape))?;
         Ok((output, tape))
     }
@@ -37,7 +41,7 @@ impl FastModel {
     pub(crate) fn backward<F: Real>(
         &self,
         weights: &[LayerWeights<F>],
-        tape: &FastTape,
+        tape: FastTape,
         output: &[f32],
         given: &Given<'_, f32>,
     ) -> Result<Derived<F>> {
@@ -46,30 +50,38 @@ impl FastModel {
         let transposed = self.transposed(weights)?;
         let mut gradients = zero_weights::<F>(config)?;
         let mut states = given.states_or_zeros(config, call)?;
-        let mut dy = given.output_or_zeros(config, call)?;
+        let zeros = match given.output {
+            Some(_) => Vec::new(),
+            None => zeroed("the gradient of the output", &[extents.rows(), config.output_size()])?,
+        };
+        let mut dy: Option<Vec<f32>> = None;
         for layer in (0..config.num_layers).rev() {
             let features = config.layer_input_size(layer);
             let x = if layer == 0 { &tape.input } else { &tape.between[layer - 1] };
             let y = tape.between.get(layer).map_or(output, Vec::as_slice);
             let (x_rows, y_rows) = extents.layer_rows(layer, config.num_layers);
             let dropout = call.dropout_key(layer).map(|key| (Dropout::new(config.dropout), key));
-            let before = |direction| h_before(config, call, (layer, direction), y, &tape.initial[0]);
+            let before = |direction| {
+                let mut h = self.pool.take("h before each step", &[extents.rows(), config.recurrent_size()])?;
+                h_before(config, call, (layer, direction), y, &tape.initial[0], &mut h);
+                Ok(h)
+            };
             let h_before = (0..directions).map(before).collect::<Result<Vec<_>>>()?;
             let pass = Pass {
                 arch: self.arch,
                 config,
-                tape,
+                tape: &tape,
                 layer,
                 transposed: &transposed[layer * directions..(layer + 1) * directions],
                 h_before: &h_before,
-                dy: &dy,
+                dy: dy.as_deref().or(given.output).unwrap_or(&zeros),
                 y_rows,
             };
-            let members = match self.through_time(&pass, &states, self.threads)? {
-                Some(members) => members,
-                None => self.through_time(&pass, &states, 1)?.unwrap_or_default(),
-            };
-            let deltas = self.merge(&pass, members, &mut states)?;
+            let mut deltas =
+                (0..directions).map(|_| Deltas::new(&self.pool, config, extents)).collect::<Result<Vec<_>>>()?;
+            if !self.through_time(&pass, &mut deltas, &mut states, self.threads)? {
+                self.through_time(&pass, &mut deltas, &mut states, 1)?;
+            }
             let mut dx = zeroed("the gradient of a layer's input", &[extents.rows(), features])?;
             for (direction, deltas) in deltas.iter().enumerate() {
                 let source = Source { direction, x, x_rows, dropout, h_before: &h_before[direction], deltas };
@@ -82,10 +94,13 @@ impl FastModel {
                     *dx = dropout.apply(key, *dx, element);
                 }
             }
-            dy = dx;
+            dy = Some(dx);
+            deltas.into_iter().for_each(|deltas| deltas.give_back(&self.pool));
+            self.pool.give(h_before);
         }
+        tape.give_back(&self.pool);
         let states = states.into_iter().map(bytemuck::allocation::cast_vec).collect();
-        Ok(Derived { input: bytemuck::allocation::cast_vec(dy), states, weights: gradients })
+        Ok(Derived { input: bytemuck::allocation::cast_vec(dy.unwrap_or_default()), states, weights: gradients })
     }
 
     /// Returns the transposed weights, packed by the first backward.
@@ -94,104 +109,94 @@ impl FastModel {
             return Ok(transposed);
         }
         let hidden = self.config.hidden_size;
+        let cell = self.config.cell;
+        let mut of_gx: Vec<usize> = (0..cell.gates()).collect();
+        of_gx.sort_by_key(|&gate| place_in_gx(cell, gate));
         let of_layer = |weights: &LayerWeights<F>| {
-            let hh = |gates: &Range<usize>| {
-                Packed::transposed(weights.weight_hh(), gates.start * hidden..gates.end * hidden, self.lanes)
-            };
-            let hr = weights.weight_hr().map(|hr| Packed::transposed(hr, 0..self.config.recurrent_size(), self.lanes));
+            let pack = |weight, gates: &[usize], size| Packed::transposed(weight, gates, size, self.lanes);
+            let hh = |gates: &Range<usize>| pack(weights.weight_hh(), &gates.clone().collect::<Vec<_>>(), hidden);
+            let hr = weights.weight_hr().map(|hr| pack(hr, &[0], self.config.recurrent_size()));
             Ok(Transposed {
-                hh: self.config.cell.products().iter().map(hh).collect::<Result<_>>()?,
+                hh: cell.products().iter().map(hh).collect::<Result<_>>()?,
                 hr: hr.transpose()?,
-                ih: Packed::transposed(weights.weight_ih(), 0..self.config.gate_rows(), self.lanes)?,
+                ih: pack(weights.weight_ih(), &of_gx, hidden)?,
             })
         };
         let packed = weights.iter().map(of_layer).collect::<Result<_>>()?;
         Ok(self.transposed.get_or_init(|| packed))
     }
 
-    /// Runs a layer through time on at most `threads` threads. Returns `None` like [`FastModel::run`].
-    fn through_time<'a>(
+    /// Runs a layer through time on at most `threads` threads, which leaves the gradients of every step and, in
+    /// `states`, those of the initial states. Returns false, with `states` unchanged, where [`FastModel::run`] returns
+    /// `None`.
+    fn through_time(
         &self,
-        pass: &Pass<'a>,
-        states: &[Vec<f32>],
+        pass: &Pass<'_>,
+        deltas: &mut [Deltas],
+        states: &mut [Vec<f32>],
         threads: usize,
-    ) -> Result<Option<Vec<Member<'a>>>> {
+    ) -> Result<bool> {
         let (directions, extents) = (self.config.directions(), pass.tape.call.extents());
-        let tiles = self.config.hidden_size.div_ceil(self.lanes);
+        let (batch, tiles) = (extents.batch, self.config.hidden_size.div_ceil(self.lanes));
         let mut team = self.team(pass.layer, extents, threads);
-        if team.members > 1 && exchange::take_turn_alone() {
-            team.members = 1;
-        }
-        let count = team.members;
-        let nanoseconds = self.layer_flops(pass.layer, extents) / directions as u64 / FLOPS_OF_A_NANOSECOND;
-        let (mut members, mut exchanges) = (Vec::with_capacity(directions * count), Vec::with_capacity(directions));
-        for direction in 0..directions {
-            for member in 0..count {
-                let share = tiles * member / count..tiles * (member + 1) / count;
-                members.push(Member::new(pass, direction, share, self.lanes, count > 1, states)?);
-            }
-            let size = extents.batch * self.config.gate_rows();
-            exchanges.push(Exchange::new(count, size, Duration::from_nanos(nanoseconds))?);
-        }
-        if team.together(directions) == 1 {
-            members.iter_mut().for_each(|member| work(pass, member, &exchanges[member.direction]));
-            return Ok(Some(members));
-        }
-        let complete = std::thread::scope(|scope| {
-            let Some((own, others)) = members.split_first_mut() else { return true };
-            for member in others {
-                let exchange = &exchanges[member.direction];
-                let thread = std::thread::Builder::new().name("wgpu-rnn".to_owned());
-                if thread.spawn_scoped(scope, move || work(pass, member, exchange)).is_err() {
-                    exchanges.iter().for_each(Exchange::leave);
-                    return false;
+        // Threads with rows of their own need nothing of each other.
+        let by_rows = (team.threads / directions).clamp(1, (batch / ROWS_OF_A_THREAD).max(1));
+        let by_units = if by_rows >= team.members { 1 } else { team.members };
+        let by_units = if by_units > 1 && exchange::take_turn_alone() { 1 } else { by_units };
+        let by_rows = if by_units > 1 { 1 } else { by_rows };
+        team.members = by_rows * by_units;
+        let size = batch * gates(self.config.cell) * self.config.hidden_size;
+        let patience = self.layer_flops(pass.layer, extents) / directions as u64 / FLOPS_OF_A_NANOSECOND;
+        let exchanges = (0..directions).map(|_| Exchange::new(by_units, size, Duration::from_nanos(patience)));
+        let exchanges = exchanges.collect::<Result<Vec<_>>>()?;
+        let shares = |all: usize, count: usize| (0..count).map(move |n| all * n / count..all * (n + 1) / count);
+        let rows: Vec<Range<usize>> = shares(batch, by_rows).collect();
+        let mut members = Vec::with_capacity(directions * team.members);
+        for (direction, deltas) in deltas.iter_mut().enumerate() {
+            for (target, rows) in deltas.cut(extents.time_steps, &rows)?.into_iter().zip(&rows) {
+                let mut target = Some(target);
+                for tiles in shares(tiles, by_units) {
+                    let share = (rows.clone(), tiles);
+                    members.push(Member::new(pass, direction, share, self.lanes, target.take(), states)?);
                 }
             }
-            work(pass, own, &exchanges[own.direction]);
-            true
-        });
-        Ok((complete && !exchanges.iter().any(Exchange::is_broken)).then_some(members))
-    }
-
-    /// Joins what the workers of each direction computed, and stores the gradients of the initial states.
-    fn merge(&self, pass: &Pass<'_>, members: Vec<Member<'_>>, states: &mut [Vec<f32>]) -> Result<Vec<Deltas>> {
-        let (config, extents) = (&self.config, pass.tape.call.extents());
-        let (batch, hidden, width) = (extents.batch, config.hidden_size, config.recurrent_size());
-        let zeros = || zeroed("the gradients of a layer", &[extents.rows(), config.gate_rows()]);
-        let mut all: Vec<Deltas> = Vec::with_capacity(config.directions());
-        for mut member in members {
-            let index = pass.layer * config.directions() + member.direction;
-            let sizes = [(width, member.own(width), &member.dh), (hidden, member.units.clone(), &member.dc)];
+        }
+        let complete = match team.together(directions) {
+            1 => {
+                members.iter_mut().for_each(|member| work(pass, member, &exchanges[member.direction]));
+                true
+            }
+            _ => std::thread::scope(|scope| {
+                let Some((own, others)) = members.split_first_mut() else { return true };
+                for member in others {
+                    let exchange = &exchanges[member.direction];
+                    let thread = std::thread::Builder::new().name("wgpu-rnn".to_owned());
+                    if thread.spawn_scoped(scope, move || work(pass, member, exchange)).is_err() {
+                        exchanges.iter().for_each(Exchange::leave);
+                        return false;
+                    }
+                }
+                work(pass, own, &exchanges[own.direction]);
+                true
+            }),
+        };
+        if !complete || exchanges.iter().any(Exchange::is_broken) {
+            return Ok(false);
+        }
+        let width = self.config.recurrent_size();
+        for member in &members {
+            let index = pass.layer * directions + member.direction;
+            let sizes =
+                [(width, member.own(width), &member.dh), (self.config.hidden_size, member.units.clone(), &member.dc)];
             for (state, (size, own, last)) in states.iter_mut().zip(sizes) {
-                let stride = last.len() / batch;
-                for b in 0..batch {
+                let stride = last.len() / member.rows.len();
+                for (b, last) in member.rows.clone().zip(last.chunks_exact(stride)) {
                     let at = (index * batch + b) * size;
-                    let last = &last[b * stride..b * stride + own.len()];
-                    state[at + own.start..at + own.end].copy_from_slice(last);
-                }
-            }
-            let differs = !std::ptr::eq(member.gh(), &*member.gx);
-            let units = member.units.clone();
-            if all.len() == member.direction {
-                let (operand, projected) = (std::mem::take(&mut member.operand), std::mem::take(&mut member.projected));
-                let gh = if differs { Some(zeros()?) } else { None };
-                if units.len() == hidden {
-                    let gh = differs.then(|| member.take_gh());
-                    all.push(Deltas { gx: member.gx, gh, operand, projected });
-                    continue;
-                }
-                all.push(Deltas { gx: zeros()?, gh, operand, projected });
-            }
-            let Some(deltas) = all.last_mut() else { continue };
-            let pairs = [(Some(&mut deltas.gx), &*member.gx), (deltas.gh.as_mut(), member.gh())];
-            for (to, from) in pairs {
-                let Some(to) = to else { continue };
-                for (to, from) in to.chunks_exact_mut(hidden).zip(from.chunks_exact(units.len())) {
-                    to[units.clone()].copy_from_slice(from);
+                    state[at + own.start..at + own.end].copy_from_slice(&last[..own.len()]);
                 }
             }
         }
-        Ok(all)
+        Ok(true)
     }
 }
 

@@ -34,7 +34,7 @@ impl<C: Cell<G>, const G: usize> WithSimd for Worker<'_, C, G> {
                 // Rows that have ended keep their state.
                 rows.clear();
                 rows.extend((0..batch).filter(|&b| s < self.pass.call.length(b)));
-                let in_gx = if self.pass.keeps { s } else { s - first };
+                let in_gx = if self.pass.kept_in.is_some() { s } else { s - first };
                 C::products(&mut Step { worker: &mut self, simd, s: in_gx, rows: &rows });
                 if self.pass.config.is_projected() {
                     self.projection(simd, &rows);
@@ -74,7 +74,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         let packed = &pass.weights[direction].ih;
         let tiles = self.part.tiles.clone();
         let (gx, _) = S::as_mut_simd_f32s(&mut self.part.gx);
-        let gx = &mut gx[if pass.keeps { first * batch * tiles.len() * G } else { 0 }..];
+        let gx = &mut gx[if pass.kept_in.is_some() { first * batch * tiles.len() * G } else { 0 }..];
         let mut t = 0;
         while t < tiles.len() {
             let count = tiles_at_a_time(G, rows, tiles.len() - t);
@@ -110,7 +110,7 @@ impl<C: Cell<G>, const G: usize> Worker<'_, C, G> {
         add_product(simd, weights, x, &mut gh);
 
         let hands_on = config.is_projected() || P::NUMBER + 1 < products.len();
-        let keeps = self.pass.keeps;
+        let keeps = self.pass.kept_in.is_some();
         let Part { gx, h, raw, c, extra, .. } = &mut *self.part;
         let (gx, extra) = (S::as_mut_simd_f32s(gx).0, S::as_mut_simd_f32s(extra).0);
         let (h, raw, c) = (S::as_mut_simd_f32s(h).0, S::as_mut_simd_f32s(raw).0, S::as_mut_simd_f32s(c).0);

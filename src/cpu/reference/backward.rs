@@ -107,8 +107,9 @@ impl<'a, F: Real> Pass<'a, F> {
         direction: usize,
         y: &[F],
     ) -> Result<Self> {
-        let h_before = h_before(config, &tape.call, (layer, direction), y, &tape.initial[0])?;
-        Ok(Self { config, tape, weights, layer, direction, h_before })
+        let mut before = zeroed("h before each step", &[tape.call.extents().rows(), config.recurrent_size()])?;
+        h_before(config, &tape.call, (layer, direction), y, &tape.initial[0], &mut before);
+        Ok(Self { config, tape, weights, layer, direction, h_before: before })
     }
 
     /// Walks the steps from the last to the first. `states` are the gradients with respect to the states of all layers
