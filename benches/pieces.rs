@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
 use wgpu_rnn::{
-    Device, GpuOptions, Lstm, LstmBuffers, LstmCell, LstmCellConfig, LstmConfig, PlacedLstm, Strategy, Tensor,
+    Device, GpuOptions, Lstm, LstmBuffers, LstmCell, LstmCellConfig, LstmConfig, LstmGradientBuffers, LstmKind,
+    PlacedLstm, RecordedPass, Strategy, Tensor,
 };
 
 fn gpu() -> Option<Device> {
@@ -38,11 +39,29 @@ fn reference(lstm: &Lstm, x: &Tensor) -> Tensor<f64> {
     placed.forward(&x.cast().expect("a full tensor"), None).expect("a forward that fits").0
 }
 
+/// Returns the gradient of the input of the reference, where that of the output is a wave.
+fn of_input(lstm: &Lstm, x: &Tensor) -> Tensor<f64> {
+    let placed = lstm.cast::<f64>().and_then(|lstm| lstm.to(&Device::cpu())).expect("a model that fits");
+    let pass = placed.forward_train(&x.cast().expect("a full tensor"), None).expect("a pass that fits");
+    let given = wave(pass.output().shape()).cast().expect("a full tensor");
+    pass.backward(&given, None).expect("a gradient that fits").input().clone()
+}
+
 /// The difference in time steps between the two recordings that are compared.
 const STEPS: usize = 256;
 
-/// Times `encode` of the smallest layer with 1 and with 257 steps: the difference is the cost of recording 256 steps.
-/// wgpu keeps what `encode` records in a list and turns it into the driver's commands in `finish`, so both are timed.
+/// What is recorded.
+#[derive(Clone, Copy)]
+enum Part {
+    /// A forward.
+    Forward,
+    /// A backward, of a forward that another encoder has.
+    Backward,
+}
+
+/// Times `encode` and `encode_backward` of the smallest layer with 1 and with 257 steps: the difference is the cost of
+/// recording 256 steps. wgpu keeps what they record in a list and turns it into the driver's commands in `finish`, so
+/// both are timed.
 fn recording(criterion: &mut Criterion) {
     let Some(device) = gpu() else { return };
     let (i, h) = (4, 8);
@@ -54,16 +73,24 @@ fn recording(criterion: &mut Criterion) {
     assert_eq!(dispatches(1 + STEPS) - dispatches(1), STEPS);
 
     let mut group = criterion.benchmark_group("recording");
-    for finish in [false, true] {
-        let name = if finish { "encode and finish" } else { "encode" };
+    for (part, name, finish) in [
+        (Part::Forward, "encode", false),
+        (Part::Forward, "encode and finish", true),
+        (Part::Backward, "encode_backward", false),
+        (Part::Backward, "encode_backward and finish", true),
+    ] {
         let medians = [1, 1 + STEPS].map(|t| {
             let recording = Recording::new(&placed, t);
-            check(name, &recording.run(), &reference(&lstm, &recording.x), i + h + 2);
+            match part {
+                Part::Forward => check(name, &recording.run(), &reference(&lstm, &recording.x), i + h + 2),
+                // Gradients of sums over all steps, of terms below 1.
+                Part::Backward => check(name, &recording.run_backward(), &of_input(&lstm, &recording.x), t * 4 * h),
+            }
             let mut all = Vec::new();
             group.bench_function(BenchmarkId::new(name, format!("T={t}")), |bencher| {
                 bencher.iter_custom(|iterations| {
                     let start = all.len();
-                    all.extend((0..iterations).map(|_| recording.time(finish)));
+                    all.extend((0..iterations).map(|_| recording.time(part, finish)));
                     all[start..].iter().sum()
                 });
             });
@@ -83,8 +110,8 @@ fn recording(criterion: &mut Criterion) {
 struct Recording<'a> {
     placed: &'a PlacedLstm,
     x: Tensor,
-    /// Input, output, h_n and c_n.
-    buffers: [wgpu::Buffer; 4],
+    /// Input, output, h_n, c_n, and the gradients of output and input.
+    buffers: [wgpu::Buffer; 6],
     staging: wgpu::Buffer,
 }
 
@@ -97,39 +124,81 @@ impl<'a> Recording<'a> {
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
         };
         let usage = Use::STORAGE | Use::COPY_SRC | Use::COPY_DST;
-        let (x, buffers) = (wave(&[t, 1, i]), [t * i, t * h, h, h].map(|elements| buffer(elements, usage)));
+        let (x, buffers) =
+            (wave(&[t, 1, i]), [t * i, t * h, h, h, t * h, t * i].map(|elements| buffer(elements, usage)));
         queue.write_buffer(&buffers[0], 0, bytemuck::cast_slice(x.data()));
+        queue.write_buffer(&buffers[4], 0, bytemuck::cast_slice(wave(&[t, 1, h]).data()));
         Self { placed, x, buffers, staging: buffer(t * h, Use::COPY_DST | Use::MAP_READ) }
     }
 
-    fn record(&self, encoder: &mut wgpu::CommandEncoder) {
-        let [input, output, h_n, c_n] = &self.buffers;
-        let buffers = LstmBuffers::new(input, output, h_n, c_n);
-        self.placed.encode(encoder, self.x.shape()[0], 1, &buffers).expect("buffers that fit");
+    fn forward(&self) -> LstmBuffers<'_> {
+        let [input, output, h_n, c_n, ..] = &self.buffers;
+        LstmBuffers::new(input, output, h_n, c_n)
     }
 
-    /// Submits a recording and returns the output.
+    fn record(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.placed.encode(encoder, self.x.shape()[0], 1, &self.forward()).expect("buffers that fit");
+    }
+
+    fn record_train(&self, encoder: &mut wgpu::CommandEncoder) -> RecordedPass<'_, LstmKind> {
+        self.placed.encode_train(encoder, self.x.shape()[0], 1, &self.forward()).expect("buffers that fit")
+    }
+
+    fn record_backward(&self, pass: RecordedPass<'_, LstmKind>, encoder: &mut wgpu::CommandEncoder) {
+        let [.., of_output, of_input] = &self.buffers;
+        let buffers = LstmGradientBuffers::new().with_output(of_output).with_input(of_input);
+        pass.encode_backward(encoder, &buffers).expect("buffers that fit");
+    }
+
+    /// Submits a recording of a forward and returns the output.
     fn run(&self) -> Vec<f32> {
-        let (device, queue) = self.placed.device().wgpu().expect("a GPU");
+        let (device, _) = self.placed.device().wgpu().expect("a GPU");
         let mut encoder = device.create_command_encoder(&Default::default());
         self.record(&mut encoder);
-        encoder.copy_buffer_to_buffer(&self.buffers[1], 0, &self.staging, 0, self.staging.size());
+        self.submit(encoder, &self.buffers[1])
+    }
+
+    /// Submits a recording of a training pass and returns the gradient of the input.
+    fn run_backward(&self) -> Vec<f32> {
+        let (device, _) = self.placed.device().wgpu().expect("a GPU");
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let pass = self.record_train(&mut encoder);
+        self.record_backward(pass, &mut encoder);
+        self.submit(encoder, &self.buffers[5])
+    }
+
+    /// Submits a recording and returns what it leaves in a buffer.
+    fn submit(&self, mut encoder: wgpu::CommandEncoder, result: &wgpu::Buffer) -> Vec<f32> {
+        let (device, queue) = self.placed.device().wgpu().expect("a GPU");
+        encoder.copy_buffer_to_buffer(result, 0, &self.staging, 0, result.size());
         queue.submit([encoder.finish()]);
         self.staging.map_async(wgpu::MapMode::Read, .., |_| {});
         device.poll(wgpu::PollType::wait_indefinitely()).expect("a device that works");
-        let data = bytemuck::pod_collect_to_vec(&self.staging.get_mapped_range(..).expect("a mapped buffer"));
+        let data =
+            bytemuck::pod_collect_to_vec(&self.staging.get_mapped_range(..result.size()).expect("a mapped buffer"));
         self.staging.unmap();
         data
     }
 
     /// Times one recording, which is then dropped.
-    fn time(&self, finish: bool) -> Duration {
+    fn time(&self, part: Part, finish: bool) -> Duration {
         let (device, _) = self.placed.device().wgpu().expect("a GPU");
         // The writes left pending by the previous recording must not pile up.
         wait(self.placed.device());
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let start = Instant::now();
-        self.record(&mut encoder);
+        let [mut encoder, mut other] = [(); 2].map(|()| device.create_command_encoder(&Default::default()));
+        let start = match part {
+            Part::Forward => {
+                let start = Instant::now();
+                self.record(&mut encoder);
+                start
+            }
+            Part::Backward => {
+                let pass = self.record_train(&mut other);
+                let start = Instant::now();
+                self.record_backward(pass, &mut encoder);
+                start
+            }
+        };
         let commands = finish.then(|| encoder.finish());
         let elapsed = start.elapsed();
         drop(commands);

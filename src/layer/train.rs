@@ -26,7 +26,7 @@ use crate::tensor::{Tensor, TensorView};
 ///
 /// It keeps, for each unit, batch row, time step, direction and layer, what the cell computed: the four gates and c of
 /// an LSTM; r, z, n and the recurrent part of n of a GRU; h of an RNN; in addition to the input and the output of every
-/// layer. Dropping a pass frees them.
+/// layer. Dropping a pass frees them; after a backward, the next pass of the layer takes them over.
 pub struct Pass<'a, K: Kind, F: Real = f32> {
     placed: &'a Placed<K, F>,
     taped: Taped<F>,
