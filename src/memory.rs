@@ -34,9 +34,11 @@ pub(crate) fn filled<T: Copy>(what: &str, shape: &[usize], value: T) -> Result<V
     Ok(data)
 }
 
-/// Returns zeros of `shape`.
-pub(crate) fn zeroed<T: bytemuck::Zeroable + Copy>(what: &str, shape: &[usize]) -> Result<Vec<T>> {
-    filled(what, shape, T::zeroed())
+/// Returns zeros of `shape`. Large arrays come from the system as zeros, page by page, on the thread that first uses a
+/// page.
+pub(crate) fn zeroed<T: bytemuck::Zeroable>(what: &str, shape: &[usize]) -> Result<Vec<T>> {
+    let count = element_count::<T>(what, shape)?;
+    bytemuck::allocation::try_zeroed_vec(count).map_err(|()| too_large::<T>(what, shape))
 }
 
 /// Copies the elements of a slice to a new vector.

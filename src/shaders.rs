@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use crate::gpu::shader::entry_point;
-use crate::plan::kernel::PipelineKey;
+use crate::plan::kernel::{Kernel, PipelineKey};
 use crate::plan::shipped::shipped;
 
 /// A kernel as it is compiled: WGSL, its entry point, and the values of its override constants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shader {
-    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`; suitable
-    /// as a file name.
+    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`, or the
+    /// kernel of an optimiser alone; suitable as a file name.
     pub name: String,
     /// The complete module.
     pub source: String,
@@ -42,7 +42,10 @@ impl Shader {
     fn new(PipelineKey { sources, constants }: &PipelineKey) -> Self {
         let precision = format!("{:?}", sources.precision).to_lowercase();
         let [kernel, cell] = [format!("{:?}", sources.kernel), format!("{:?}", sources.cell)];
-        let mut parts = vec![snake_case(&kernel), snake_case(&cell), precision];
+        let mut parts = vec![snake_case(&kernel)];
+        if !matches!(sources.kernel, Kernel::Optim(_)) {
+            parts.extend([snake_case(&cell), precision]);
+        }
         if sources.product > 0 {
             parts.push(format!("product{}", sources.product));
         }

@@ -5,8 +5,9 @@
 
 Needs torch and safetensors. The gradients of float32 are compared with those of float64. The error of each tensor,
 relative to its largest value, is at most L·(T·B + longest sum)·ε, where ε is that of float32, plus four times the
-error of PyTorch's own float32, which is large where units saturate; a case beyond it fails. The worst case is reported.
-On a GPU, 2ε is added to it: WGSL does not bound the relative error of tanh near 0, and the gradients given are about 1.
+error of PyTorch's own float32, which is large where units saturate, plus 2ε: near 1, h is rounded by up to ε/2, which
+1 - h² doubles, WGSL does not bound the relative error of tanh near 0 at all, and the gradients given are about 1. A case
+beyond it fails. The worst case is reported.
 
 GRUs whose reset gate acts before the recurrent product, which PyTorch lacks, are written out step by step in
 fixtures/gradients.py.
@@ -140,8 +141,7 @@ def run(cell: str, devices: list, adapter: str | None, folder: pathlib.Path, rng
             assert got[key].isfinite().all(), f"{case} {device} {key} is not finite"
             error = (got[key].double() - value).abs().max().item()
             of_pytorch = (of_float32[key].double() - value).abs().max().item()
-            floor = 2 * EPSILON if device == "gpu" else 1e-30
-            shares[key] = error / (allowed * value.abs().max().item() + 4 * of_pytorch + floor)
+            shares[key] = error / (allowed * value.abs().max().item() + 4 * of_pytorch + 2 * EPSILON)
         worst[device] = max((share, key) for key, share in shares.items())
         assert worst[device][0] <= 1, f"{case} {device}: {worst[device]} of what is allowed"
     print(f"ok  {case} {worst}", flush=True)
