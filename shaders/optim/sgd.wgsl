@@ -8,7 +8,8 @@
 // Needs: `slot`, `place`, `clipped` from optim/slot.wgsl; `Clip` from optim/clip.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> parameter: array<f32>;
-@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+// Only read, but a buffer that holds parameters and gradients must not be bound in two ways.
+@group(0) @binding(1) var<storage, read_write> gradient: array<f32>;
 @group(0) @binding(2) var<storage, read> clip: Clip;
 @group(0) @binding(3) var<storage, read_write> momentum_buffer: array<f32>;
 

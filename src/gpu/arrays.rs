@@ -27,6 +27,12 @@ impl BufferRange {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.offset, size })
     }
 
+    /// Returns true if both have bytes in common.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (end, end_of_other) = (self.offset + self.bytes, other.offset + other.bytes);
+        self.buffer == other.buffer && self.offset < end_of_other && other.offset < end
+    }
+
     /// Returns the first `bytes` bytes of the range.
     pub(crate) fn first(&self, bytes: u64) -> Self {
         Self { bytes: bytes.min(self.bytes), ..self.clone() }
@@ -75,6 +81,11 @@ impl Arrays {
     /// Adds the arrays of another table, replacing those of their names.
     pub(crate) fn replace(&mut self, other: &Self) {
         other.0.iter().for_each(|(name, range)| self.set(*name, range.clone()));
+    }
+
+    /// Returns true if any array overlaps a range.
+    pub(crate) fn overlap(&self, range: &BufferRange) -> bool {
+        self.0.iter().any(|(_, other)| other.overlaps(range))
     }
 
     pub(crate) fn find(&self, name: Name) -> Option<&BufferRange> {

@@ -111,6 +111,11 @@ impl DeviceStep {
         self.context.gpu.scoped("recording an optimiser's step", record).await?
     }
 
+    /// Returns true if a range overlaps any array of the step.
+    pub(crate) fn uses(&self, range: &BufferRange) -> bool {
+        self.arrays.overlap(range)
+    }
+
     fn norm_commands(&self) -> impl Iterator<Item = Command> {
         std::iter::once(params_copy(&self.norm.0)).chain(self.norm.0.commands())
     }

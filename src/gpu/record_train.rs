@@ -132,6 +132,7 @@ impl RecordedTape<'_> {
     ) -> Result<Option<DeviceGradients>> {
         let model = self.model;
         let (gpu, config) = (&model.context.gpu, &model.config);
+        gpu.check_alive("recording a backward")?;
         let Some(recorded) = &mut self.recorded else { return Ok(None) };
         let program = &recorded.plan.backward.program;
         // What is not the caller's is made once, and stays for later passes.

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::gpu::arrays::BufferRange;
 use crate::gpu::context::Context;
 use crate::gpu::guarded::GuardedDevice;
-use crate::memory::zeroed;
+use crate::memory::{collected, zeroed};
 use crate::real::Real;
 
 /// The most bytes of one write. `write_buffer` stages its data immediately, and if memory runs out there, the whole
@@ -73,9 +73,53 @@ pub(crate) async fn upload(
     Ok(())
 }
 
-/// Copies ranges of buffers to the host through a staging buffer of their size, and returns them as arrays of the given
-/// sizes in bytes. Errors say what happened `during`.
+/// Copies ranges of buffers to the host, and returns them as arrays of the given sizes in bytes. They go through a
+/// staging buffer of their size, or several, one after another, if that is more than a buffer may have. Errors say what
+/// happened `during`.
 pub(crate) async fn read_ranges<F: Real>(
+    context: &Context,
+    during: &'static str,
+    ranges: &[BufferRange],
+    sizes: &[u64],
+    wait: Wait,
+) -> Result<Vec<Vec<F>>> {
+    let most = context.limits.buffer & !(wgpu::COPY_BUFFER_ALIGNMENT - 1);
+    if sizes.iter().sum::<u64>() <= most {
+        return read_staged(context, during, ranges, sizes, wait).await;
+    }
+    let mut parts = Vec::new();
+    for group in staged(ranges, most) {
+        let bytes = group.iter().map(|range| range.bytes).sum();
+        parts.extend(read_staged::<F>(context, during, &group, &[bytes], wait).await?);
+    }
+    let mut elements = parts.iter().flatten();
+    let array = |&size: &u64| collected("results", size as usize / size_of::<F>(), elements.by_ref().copied());
+    sizes.iter().map(array).collect()
+}
+
+/// Cuts ranges into groups of at most `most` bytes, in their order.
+fn staged(ranges: &[BufferRange], most: u64) -> Vec<Vec<BufferRange>> {
+    let mut groups = Vec::new();
+    let (mut group, mut free) = (Vec::new(), most);
+    for range in ranges {
+        let mut rest = range.clone();
+        while rest.bytes > 0 {
+            let taken = rest.first(free);
+            free -= taken.bytes;
+            rest = BufferRange { offset: rest.offset + taken.bytes, bytes: rest.bytes - taken.bytes, ..rest };
+            group.push(taken);
+            if free == 0 {
+                groups.push(std::mem::take(&mut group));
+                free = most;
+            }
+        }
+    }
+    groups.extend((!group.is_empty()).then_some(group));
+    groups
+}
+
+/// Copies ranges of buffers to the host through one staging buffer, and returns them as arrays of the given sizes.
+async fn read_staged<F: Real>(
     context: &Context,
     during: &'static str,
     ranges: &[BufferRange],
@@ -85,7 +129,6 @@ pub(crate) async fn read_ranges<F: Real>(
     use wgpu::BufferUsages as Use;
     let gpu = &context.gpu;
     let bytes = sizes.iter().sum();
-    context.limits.buffer("the staging buffer of a readback", bytes)?;
     let copied = gpu.scoped(during, || {
         let staging = buffer(&gpu.device, "readback", bytes, Use::MAP_READ | Use::COPY_DST);
         let label = Some("wgpu-rnn readback");

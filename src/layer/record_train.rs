@@ -151,7 +151,9 @@ impl<'a, K: Kind, F: Real> RecordedPass<'a, K, F> {
     ///
     /// # Errors
     /// [`Error::Buffer`] for a buffer that is too small, lacks a usage or stands for two things; [`Error::Gpu`] for one
-    /// of another device, [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then.
+    /// of another device, [`Error::OutOfMemory`], [`Error::DeviceLost`]. Nothing has been recorded then. As with
+    /// [`Placed::encode`], wgpu reports an encoder or gradients of states of another device only when the encoder is
+    /// finished, and a device that it has not reported as lost yet accepts recordings.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode_backward(
         self,

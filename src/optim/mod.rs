@@ -101,7 +101,7 @@ impl<F: Real> Optimizer<F> {
 
     /// Begins a step with the learning rate `lr`, which changes nothing until it is [run](Step::run).
     pub fn step(&mut self, lr: f64) -> Step<'_, F> {
-        Step::new(self, check("lr", "a number of at least 0", lr, lr >= 0.0).map(|()| lr))
+        Step::new(self, check("lr", "a finite number of at least 0", lr, lr >= 0.0 && lr.is_finite()).map(|()| lr))
     }
 
     /// Returns the number of values of a parameter that something is kept for.

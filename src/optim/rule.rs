@@ -235,7 +235,7 @@ impl Rule {
                 Moments { step: 0, arrays: self.arrays().iter().map(zeros).collect::<Result<_>>()? }
             }
         };
-        moments.step += 1;
+        moments.step = moments.step.saturating_add(1);
         let elements = parameter.iter_mut().enumerate();
         match (*self, moments.arrays.as_mut_slice()) {
             (Self::Sgd(rule), [buffers]) => {

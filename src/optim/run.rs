@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::blocking::Wait;
 use crate::device::needs_gpu;
 use crate::error::{Error, Result};
+use crate::gpu::arrays::BufferRange;
 use crate::gpu::context::Context;
-use crate::gpu::optim::{Clip, DeviceStep};
+use crate::gpu::optim::{Clip, DeviceStep, Slot};
 use crate::layer::buffers::DeviceArray;
 use crate::layer::need::Need;
 use crate::memory::reserved;
@@ -25,6 +26,15 @@ struct OnDevice {
     step: DeviceStep,
     /// What is kept for its targets after the step.
     residents: Vec<Resident>,
+}
+
+/// Returns parameters that overlap with others of the step, or with the gradients of others.
+fn overlap(slots: &[Slot]) -> Option<&BufferRange> {
+    let overlaps = |n: usize, slot: &Slot| {
+        let others = slots.iter().enumerate().filter(|(other, _)| *other != n);
+        others.flat_map(|(_, other)| [&other.parameter, &other.gradient]).any(|other| other.overlaps(&slot.parameter))
+    };
+    slots.iter().enumerate().find(|(n, slot)| overlaps(*n, slot)).map(|(_, slot)| &slot.parameter)
 }
 
 impl<F: Real> Step<'_, F> {
@@ -76,10 +86,18 @@ impl<F: Real> Step<'_, F> {
         });
         let norm = norm.transpose()?;
         let mut devices = self.on_devices(lr, true, wait).await?.into_iter();
-        let Some(OnDevice { step, residents, .. }) = devices.next() else { return Ok(()) };
+        let Some(OnDevice { step, residents }) = devices.next() else {
+            // The norm of nothing.
+            norm.into_iter().for_each(|norm| encoder.clear_buffer(&norm.buffer, norm.offset, Some(norm.bytes)));
+            return Ok(());
+        };
         if devices.next().is_some() {
             let why = "an encoder belongs to one; record a step for each".to_owned();
             return Err(Error::Unsupported { what: "recording a step over several GPUs".to_owned(), why });
+        }
+        if let Some(norm) = norm.as_ref().filter(|norm| step.uses(norm)) {
+            let got = format!("bytes {}..{} of it", norm.offset, norm.offset + norm.bytes);
+            return Err(Error::Buffer { name: "norm", expected: "a range apart from the step's".to_owned(), got });
         }
         step.record(encoder, norm.as_ref()).await?;
         self.commit_on_devices(residents.into_iter());
@@ -156,10 +174,15 @@ impl<F: Real> Step<'_, F> {
                 let target = &mut self.on_device[number];
                 target.prepare(in_place, wait).await?;
                 let mut resident = self.optimizer.resident(&context, target.owner(), wait).await?;
-                resident.step += 1;
+                resident.step = resident.step.saturating_add(1);
                 let params = rule.slot_params(lr, resident.step);
                 slots.extend(target.slots(&resident.arrays, SlotParams { clip_value, ..params })?);
                 residents.push(resident);
+            }
+            if let Some(range) = overlap(&slots) {
+                let got = format!("bytes {}..{} twice", range.offset, range.offset + range.bytes);
+                let expected = "arrays of a step apart from each other".to_owned();
+                return Err(Error::Buffer { name: "parameter", expected, got });
             }
             let step = DeviceStep::new(&context, rule.kernel(), &slots, clip_norm).await?;
             steps.push(OnDevice { step, residents });

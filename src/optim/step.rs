@@ -57,7 +57,8 @@ impl<'a, F: Real> Step<'a, F> {
     ///
     /// Clones of the layer and open streams keep the weights that they have: the step gives this layer its own. Its
     /// mode and masks stay as they are. A layer on a GPU is changed there, in place unless clones or streams need the
-    /// present weights; recordings of it that are submitted later run with the new ones.
+    /// present weights. Submit recordings of the layer before a step is [run](Self::run): those that come later may find
+    /// either weights.
     pub fn layer<K: Kind>(
         &mut self,
         prefix: &str,
@@ -82,8 +83,8 @@ impl<'a, F: Real> Step<'a, F> {
     /// the parameter holds. Both need the usage `STORAGE`, and to begin at a multiple of the device's
     /// `min_storage_buffer_offset_alignment`.
     ///
-    /// The step fails with [`Error::Buffer`] if they do not, or overlap, and with [`Error::Unsupported`] if `device` is
-    /// the CPU.
+    /// The step fails with [`Error::Buffer`] if they do not, or if arrays of the step overlap, and with
+    /// [`Error::Unsupported`] if `device` is the CPU, or for an optimiser of f64.
     pub fn buffer<'b>(
         &mut self,
         name: &str,
@@ -91,7 +92,7 @@ impl<'a, F: Real> Step<'a, F> {
         parameter: impl Into<DeviceArray<'b>>,
         gradient: impl Into<DeviceArray<'b>>,
     ) -> &mut Self {
-        match array(name, device, parameter.into(), gradient.into()) {
+        match array::<F>(name, device, parameter.into(), gradient.into()) {
             Ok(array) => self.on_device.push(Box::new(array)),
             Err(error) => self.error = self.error.take().or(Some(error)),
         }
@@ -106,11 +107,12 @@ impl<'a, F: Real> Step<'a, F> {
     /// # Errors
     /// Nothing has changed after any of these. [`Error::Config`] for a learning rate or limit below 0, or a name that
     /// occurs twice; [`Error::Shape`] for a gradient in another shape than its parameter, or a state of another;
-    /// [`Error::NonFinite`] for a gradient that is NaN or infinite (beyond 10¹⁹ on a GPU, which computes squares in
-    /// f32), or a weight of a layer on the CPU that would be.
+    /// [`Error::NonFinite`] for a gradient that is NaN or infinite, or a weight of a layer on the CPU that would be. A
+    /// GPU adds squares up in f32: a norm beyond 10¹⁹ is infinite there, and elements below 10⁻¹⁹ do not count.
     ///
-    /// On a GPU in addition [`Error::OutOfMemory`], [`Error::DeviceLost`] and, for a layer in
-    /// [`Precision::F16`](crate::Precision::F16), [`Error::Unsupported`].
+    /// On a GPU in addition [`Error::OutOfMemory`], [`Error::DeviceLost`] (a loss during the update itself shows in the
+    /// next call), and [`Error::Unsupported`] for a layer in [`Precision::F16`](crate::Precision::F16) or one whose
+    /// parameters have taken different numbers of steps, one by one, on the host.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(mut self) -> Result<f64> {
         pollster::block_on(self.apply(Wait::Blocking))
@@ -129,11 +131,13 @@ impl<'a, F: Real> Step<'a, F> {
     /// in the order in which they will be submitted, as each counts as done from here on.
     ///
     /// Gradients of which one is NaN or infinite change nothing. `norm` receives the norm of all gradients together,
-    /// before it was limited: one f32, in a buffer with usage `COPY_DST`.
+    /// before it was limited: one f32, in a buffer with usage `COPY_DST`, apart from the arrays of the step.
     ///
     /// # Errors
     /// Those of [`run`](Self::run), except for [`Error::NonFinite`]. [`Error::Unsupported`] for anything on the CPU, and
-    /// for a layer that has clones or open streams, which keep their weights. Nothing has been recorded then.
+    /// for a layer that has clones or open streams, which keep their weights. Nothing has been recorded then. As with
+    /// [`Placed::encode`], wgpu reports an encoder or a buffer for the norm of another device only when the encoder is
+    /// finished.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode<'b>(
         mut self,
@@ -158,10 +162,19 @@ impl<'a, F: Real> Step<'a, F> {
 }
 
 /// Checks the buffers of an array.
-fn array(name: &str, device: &Device, parameter: DeviceArray<'_>, gradient: DeviceArray<'_>) -> Result<OfArray> {
+fn array<F: Real>(
+    name: &str,
+    device: &Device,
+    parameter: DeviceArray<'_>,
+    gradient: DeviceArray<'_>,
+) -> Result<OfArray> {
     let Backend::Gpu(context) = device.backend() else {
         return Err(needs_gpu("a step of a buffer"));
     };
+    if size_of::<F>() != size_of::<f32>() {
+        let what = format!("a step of a buffer by an optimiser of {}", F::NAME);
+        return Err(Error::Unsupported { what, why: "buffers hold f32".to_owned() });
+    }
     let bytes = parameter.bytes() / WORD * WORD;
     let need = |name, array| Need::bound(name, array, bytes.max(WORD), &context.limits);
     let (parameter, gradient) = (need("parameter", parameter), need("gradient", gradient));

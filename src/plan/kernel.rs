@@ -205,8 +205,9 @@ pub(crate) fn check_limits(
 ) -> Result<()> {
     for role in roles {
         // The kernels of one step bind the most.
-        let blocks = if role == Role::InputProduct { 1 } else { 2 };
-        let (bindings, call) = (storage_access(role, cell).len() as u64, 1);
+        let blocks = if matches!(role, Role::InputProduct | Role::Optim(_)) { 1 } else { 2 };
+        let bindings = storage_access(role, cell).len() as u64;
+        let call = u64::from(!matches!(role, Role::Optim(_)));
         for (limit, need, available) in [
             ("max_bind_groups", 2, limits.bind_groups.into()),
             ("max_bindings_per_bind_group", bindings, limits.bindings_per_group.into()),

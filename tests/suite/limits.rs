@@ -1,6 +1,6 @@
 //! Limits of a device: one that is too low is named, and what fits within low limits gives the same bits.
 
-use wgpu_rnn::{Device, Lstm, LstmConfig, Precision, wgpu};
+use wgpu_rnn::{Adam, Device, Gru, GruConfig, Lstm, LstmConfig, Optimizer, Precision, wgpu};
 
 use crate::support::{bits, gpu, message, own_device, slice, under_test, uniform, zeros};
 
@@ -145,4 +145,38 @@ fn buffers_that_are_smaller_than_bindings_are_respected() {
     let precision = |device: &Device| stack.place(device).precision(Precision::F16).run().unwrap();
     let expected = precision(&gpu).forward(&x, None).unwrap().0;
     assert_eq!(bits(&precision(&small).forward(&x, None).unwrap().0), bits(&expected));
+}
+
+/// Weights, gradients and moments that a device holds, but not in one buffer, come back in pieces.
+#[test]
+fn what_exceeds_one_buffer_is_read_in_pieces() {
+    if gpu().is_none() {
+        return;
+    }
+    let (device, queue) = own_device(|limits| {
+        limits.max_storage_buffer_binding_size = 30_000;
+        limits.max_buffer_size = 30_000;
+    });
+    let small = under_test(Device::from_wgpu(device, queue));
+    let layer = Gru::random(GruConfig::new(32, 32).with_num_layers(4), 1).unwrap();
+    let x = uniform(&[2, 1, 32], 2);
+    let train = |device: &Device| {
+        let mut placed = layer.to(device).unwrap();
+        let pass = placed.forward_train(&x, None).unwrap();
+        let dy = pass.output().clone();
+        let gradients = pass.backward(&dy, None).unwrap();
+        let mut optimizer = Optimizer::new(Adam::new()).unwrap();
+        let mut step = optimizer.step(0.1);
+        step.layer("", &mut placed, gradients.weights());
+        step.run().unwrap();
+        let gradients: Vec<_> = gradients.weights().named().unwrap().map(|(_, tensor)| bits(tensor)).collect();
+        (placed.to_layer().unwrap(), gradients, optimizer.state().unwrap())
+    };
+    let (weights, gradients, state) = train(&gpu().unwrap());
+    let bytes: usize = weights.named().map(|(_, tensor)| tensor.data().len() * 4).sum();
+    assert!(bytes > 2 * 30_000);
+    let (got_weights, got_gradients, got_state) = train(&small);
+    assert_eq!(got_gradients, gradients);
+    assert_eq!(got_weights, weights);
+    assert_eq!(got_state, state);
 }

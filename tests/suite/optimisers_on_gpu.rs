@@ -175,7 +175,8 @@ fn gradients_may_come_from_anywhere() {
         let second = gradients(placed, &other);
         sum.accumulate(second.weights()).unwrap();
         let before = second.weights().clone();
-        // The arrays of `before` are also those of `second`: a sum takes others.
+        // The arrays of `before` are also those of `second`: a sum takes others. What was read before is not the sum.
+        before.layers().unwrap();
         let mut twice = before.clone();
         twice.accumulate(&before).unwrap();
         for ((_, twice), (_, once)) in twice.named().unwrap().zip(second.weights().named().unwrap()) {
@@ -327,4 +328,205 @@ fn unsuitable_buffers_of_a_step_are_errors() {
     assert!(matches!(attempt(&gpu, &good, &short), Error::Buffer { name: "gradient", .. }));
     assert!(matches!(attempt(&gpu, &good, &good), Error::Buffer { name: "gradient", .. }));
     assert!(matches!(attempt(&Device::cpu(), &good, &other), Error::Unsupported { .. }));
+}
+
+/// After a step on a GPU, which leaves its clones their weights, everything of later passes is that of a fresh layer.
+#[test]
+fn passes_after_a_step_are_those_of_a_fresh_layer() {
+    let Some(gpu) = gpu() else { return };
+    let x = uniform(&[4, 2, 3], 2);
+    let of = |layer: &Placed<_>| -> Vec<_> {
+        gradients(layer, &x).weights().named().unwrap().map(|(_, tensor)| bits(tensor)).collect()
+    };
+    let mut gru = Gru::random(GruConfig::new(3, 9).with_num_layers(3), 1).unwrap().to(&gpu).unwrap();
+    let before = of(&gru);
+    let mut optimizer = Optimizer::new(Sgd::new()).unwrap();
+    for shared in [true, false, true] {
+        let clone = shared.then(|| gru.clone());
+        let gradients = gradients(&gru, &x);
+        let mut step = optimizer.step(0.1);
+        step.layer("", &mut gru, gradients.weights());
+        step.run().unwrap();
+        let fresh = gru.to_layer().unwrap().to(&gpu).unwrap();
+        assert_eq!(bits(&gru.forward(&x, None).unwrap().0), bits(&fresh.forward(&x, None).unwrap().0));
+        assert_eq!(of(&gru), of(&fresh), "shared: {shared}");
+        assert!(clone.is_none_or(|clone| of(&clone) != of(&fresh)));
+    }
+    assert_ne!(of(&gru), before);
+}
+
+/// Layers on two wgpu devices and a GRU of the other form: norm, limit and moments are those of one device.
+#[test]
+fn a_step_spans_devices() {
+    let Some(gpu) = gpu() else { return };
+    let second = crate::support::under_test(Device::gpu(&wgpu_rnn::GpuOptions::new()).unwrap());
+    let layers = [1, 2].map(|seed| Gru::random(GruConfig::new(3, 9), seed).unwrap());
+    let x = uniform(&[4, 2, 3], 2);
+    let train = |places: [[&Device; 2]; 3]| {
+        let mut optimizer = Optimizer::new(Sgd::new().with_momentum(0.9)).unwrap();
+        let mut layers = layers.clone();
+        let mut norms = Vec::new();
+        for devices in places {
+            let [mut a, mut b] = [0, 1].map(|n| layers[n].to(devices[n]).unwrap());
+            let (of_a, of_b) = (gradients(&a, &x), gradients(&b, &x));
+            let mut step = optimizer.step(0.1).clip_norm(0.2);
+            step.layer("a.", &mut a, of_a.weights()).layer("b.", &mut b, of_b.weights());
+            norms.push(step.run().unwrap());
+            layers = [a, b].map(|layer| layer.to_layer().unwrap());
+        }
+        (norms, layers)
+    };
+    let cpu = Device::cpu();
+    let (expected_norms, expected) = train([[&cpu, &cpu]; 3]);
+    for places in [[[&gpu, &second]; 3], [[&gpu, &gpu], [&second, &gpu], [&cpu, &second]]] {
+        let (norms, got) = train(places);
+        compare("norms", &norms.iter().map(|&n| n as f32).collect::<Vec<_>>(), &expected_norms, Tolerance::both(1e-5))
+            .unwrap();
+        for (got, expected) in got.iter().zip(&expected) {
+            for ((name, got), (_, expected)) in got.named().zip(expected.named()) {
+                compare(&name, got.data(), expected.cast::<f64>().unwrap().data(), Tolerance::both(1e-5)).unwrap();
+            }
+        }
+    }
+
+    // Gradients of another device, and of the other form, which is packed otherwise.
+    let other_form = layers[0].clone().with_reset_after(false);
+    for of in [gradients(&layers[0].to(&second).unwrap(), &x), gradients(&other_form.to(&gpu).unwrap(), &x)] {
+        let stepped = [&gpu, &cpu].map(|device| {
+            let mut layer = layers[0].to(device).unwrap();
+            let mut optimizer = Optimizer::new(Sgd::new()).unwrap();
+            let mut step = optimizer.step(0.1);
+            step.layer("", &mut layer, of.weights());
+            step.run().unwrap();
+            layer.to_layer().unwrap()
+        });
+        for ((name, got), (_, expected)) in stepped[0].named().zip(stepped[1].named()) {
+            compare(&name, got.data(), expected.cast::<f64>().unwrap().data(), Tolerance::both(1e-6)).unwrap();
+        }
+    }
+
+    // A recording belongs to one device.
+    let [mut a, mut b] = [layers[0].to(&gpu).unwrap(), layers[1].to(&second).unwrap()];
+    let (of_a, of_b) = (gradients(&a, &x), gradients(&b, &x));
+    let mut optimizer = Optimizer::new(Sgd::new()).unwrap();
+    let mut step = optimizer.step(0.1);
+    step.layer("a.", &mut a, of_a.weights()).layer("b.", &mut b, of_b.weights());
+    let mut encoder = gpu.wgpu().unwrap().0.create_command_encoder(&Default::default());
+    assert!(matches!(step.encode(&mut encoder, None), Err(Error::Unsupported { .. })));
+}
+
+/// What is kept for parameters follows them, or the step is an error.
+#[test]
+fn what_is_kept_belongs_to_its_parameters() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let x = uniform(&[4, 2, 3], 2);
+    let layer = Gru::random(GruConfig::new(3, 9), 1).unwrap();
+    // One parameter has taken a step on its own.
+    let mut optimizer = Optimizer::new(AdamW::new()).unwrap();
+    let (_, weight) = layer.named().next().unwrap();
+    let (mut weight, gradient) = (weight.clone(), weight.clone());
+    let mut step = optimizer.step(0.1);
+    step.tensor("a.weight_ih_l0", &mut weight, &gradient);
+    step.run().unwrap();
+    let mut placed = layer.to(&gpu).unwrap();
+    let of = gradients(&placed, &x);
+    let mut step = optimizer.step(0.1);
+    step.layer("a.", &mut placed, of.weights());
+    assert!(matches!(step.run(), Err(Error::Unsupported { .. })));
+    // A buffer of another size under the same name.
+    let [p, g] = [1, 2].map(|seed| arena.buffer(uniform(&[128], seed).data()));
+    let mut attempt = |bytes: u64| {
+        let mut step = optimizer.step(0.1);
+        step.buffer("p", &gpu, p.slice(..bytes), g.slice(..bytes));
+        step.run()
+    };
+    attempt(256).unwrap();
+    assert!(matches!(attempt(128), Err(Error::Shape { .. })));
+    attempt(256).unwrap();
+    // Weights in f16 are rounded, so that steps would be lost.
+    let mut halves = layer.place(&gpu).precision(wgpu_rnn::Precision::F16).run().unwrap();
+    let mut step = optimizer.step(0.1);
+    step.layer("b.", &mut halves, of.weights());
+    assert!(matches!(step.run(), Err(Error::Unsupported { .. })));
+    // An optimiser of f64 has no buffers.
+    let mut doubles = Optimizer::<f64>::new(AdamW::new()).unwrap();
+    let mut step = doubles.step(0.1);
+    step.buffer("p", &gpu, p.slice(..256), g.slice(..256));
+    assert!(matches!(step.run(), Err(Error::Unsupported { .. })));
+    // A count of steps at its end.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("optimizer");
+    let mut state = optimizer.state().unwrap();
+    state.metadata.insert("p.step".to_owned(), u64::MAX.to_string());
+    let tensors: Vec<(&str, &Tensor)> = state.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    TensorFile::save_with_metadata(&path, &tensors, &state.metadata).unwrap();
+    let mut loaded = Optimizer::<f32>::load(&path, AdamW::new()).unwrap();
+    let mut step = loaded.step(0.1);
+    step.buffer("p", &gpu, p.slice(..256), g.slice(..256));
+    step.run().unwrap();
+}
+
+/// Parameters and gradients in one buffer, a norm behind others, and limits of elements that are infinite.
+#[test]
+fn arrays_of_a_recorded_step_may_share_a_buffer() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let (parameter, mut gradient) = (uniform(&[64], 1), uniform(&[64], 2));
+    gradient.data_mut()[5] = f32::INFINITY;
+    for rule in [Rule::from(Sgd::new().with_momentum(0.5)), Adam::new().into()] {
+        let pool = arena.buffer(&[parameter.data(), gradient.data(), &[7.0; 64]].concat());
+        let mut optimizer = Optimizer::<f32>::new(rule).unwrap();
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut step = optimizer.step(0.1).clip_value(0.25).clip_norm(1e-5);
+        step.buffer("p", &gpu, pool.slice(..256), pool.slice(256..512));
+        step.encode(&mut encoder, Some(pool.slice(516..).into())).unwrap();
+        queue.submit([encoder.finish()]);
+
+        let mut expected = parameter.clone();
+        let mut limited = gradient.clone();
+        limited.data_mut()[5] = 0.25;
+        let mut on_host = Optimizer::new(rule).unwrap();
+        let mut step = on_host.step(0.1).clip_value(0.25).clip_norm(1e-5);
+        step.tensor("p", &mut expected, &limited);
+        let norm = step.run().unwrap();
+        let got = arena.read(&pool, 192);
+        // The update, of 1e-5 · 0.1 / 8 for SGD and 0.1 for Adam, is what is compared.
+        let moved = |p: &[f32]| p.iter().zip(parameter.data()).map(|(p, before)| p - before).collect::<Vec<_>>();
+        let moved_f64 = moved(expected.data()).iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+        compare("update", &moved(&got[..64]), &moved_f64, Tolerance::both(1e-7)).unwrap();
+        assert_eq!(got[64..128], gradient.data()[..], "gradients are only read");
+        assert_eq!(got[128], 7.0, "the norm has its own place");
+        assert!((f64::from(got[129]) - norm).abs() <= 1e-5 * norm);
+
+        // Nothing lies on anything else.
+        let mut attempt = |q: std::ops::Range<u64>, norm: std::ops::Range<u64>| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut step = optimizer.step(0.1);
+            step.buffer("p", &gpu, pool.slice(..256), pool.slice(256..512));
+            step.buffer("q", &gpu, pool.slice(q), pool.slice(512..));
+            step.encode(&mut encoder, Some(pool.slice(norm).into())).map_err(|error| match error {
+                Error::Buffer { name, .. } => name,
+                other => panic!("{other}"),
+            })
+        };
+        let other = arena.buffer(&[0.0]);
+        assert_eq!(attempt(0..64, 768..832), Err("parameter"));
+        assert_eq!(attempt(256..320, 768..832), Err("parameter"));
+        drop(other);
+    }
+    // A recorded step of nothing has the norm 0.
+    let norm = arena.poisoned(1);
+    let mut optimizer = Optimizer::<f32>::new(Sgd::new()).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    optimizer.step(0.1).encode(&mut encoder, Some((&norm).into())).unwrap();
+    // And no norm lies on a gradient.
+    let [p, g] = [1, 2].map(|seed| arena.buffer(uniform(&[64], seed).data()));
+    let mut step = optimizer.step(0.1);
+    step.buffer("p", &gpu, &p, &g);
+    assert!(matches!(step.encode(&mut encoder, Some((&g).into())), Err(Error::Buffer { name: "norm", .. })));
+    queue.submit([encoder.finish()]);
+    assert_eq!(arena.read(&norm, 1), [0.0]);
 }

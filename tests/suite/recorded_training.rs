@@ -296,3 +296,32 @@ fn a_step_of_shared_weights_is_not_recorded() {
     let mut on_cpu = Lstm::random(LstmConfig::new(3, 4), 1).unwrap().to(&Device::cpu()).unwrap();
     assert!(matches!(attempt(&mut on_cpu), Err(Error::Unsupported { .. })));
 }
+
+/// A pass without states after one with states of the shape starts from zeros, and gradients that somebody holds stay
+/// those of their pass, whatever is recorded next.
+#[test]
+fn recorded_passes_leave_each_other_nothing() {
+    let Some(gpu) = gpu() else { return };
+    let (device, queue) = gpu.wgpu().unwrap();
+    let arena = Arena { device, queue };
+    let gru = Layer::<GruKind>::random(GruConfig::new(4, 9), 1).unwrap().to(&gpu).unwrap();
+    let of = OfGru::new(&arena, 2);
+    let [h_0, dh] = [6, 7].map(|seed| arena.buffer(uniform(&[B, 9], seed).data()));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let pass = gru.encode_train(&mut encoder, T, B, &of.forward().with_initial(&h_0)).unwrap();
+    let with_last = GruGradientBuffers::new().with_output(&of.dy).with_last(&dh);
+    let first = pass.encode_backward(&mut encoder, &with_last).unwrap();
+    let pass = gru.encode_train(&mut encoder, T, B, &of.forward()).unwrap();
+    let second = pass.encode_backward(&mut encoder, &GruGradientBuffers::new().with_output(&of.dy)).unwrap();
+    queue.submit([encoder.finish()]);
+
+    let (x, dy) = (uniform(&[T, B, 4], 2), uniform(&[T, B, 9], 3));
+    let [initial, last] = [6, 7].map(|seed| uniform(&[1, B, 9], seed));
+    let with_states = gru.forward_train(&x, &initial).unwrap().backward(&dy, &last).unwrap();
+    let without = gru.forward_train(&x, None).unwrap().backward(&dy, None).unwrap();
+    for (got, expected) in [(first, with_states), (second, without)] {
+        for ((name, got), (_, expected)) in got.named().unwrap().zip(expected.weights().named().unwrap()) {
+            assert_eq!(bits(got), bits(expected), "{name}");
+        }
+    }
+}

@@ -53,8 +53,8 @@ impl OptimKernel {
         use Access::{Read, ReadWrite};
         match self {
             Self::SumSquares | Self::Norm => vec![Read, ReadWrite],
-            Self::Sgd => vec![ReadWrite, Read, Read, ReadWrite],
-            Self::Adam => vec![ReadWrite, Read, Read, ReadWrite, ReadWrite],
+            Self::Sgd => vec![ReadWrite, ReadWrite, Read, ReadWrite],
+            Self::Adam => vec![ReadWrite, ReadWrite, Read, ReadWrite, ReadWrite],
             Self::Add => vec![ReadWrite, Read],
         }
     }
