@@ -254,11 +254,13 @@ fn a_recorded_step_with_a_nan_changes_nothing() {
     let Some(gpu) = gpu() else { return };
     let (device, queue) = gpu.wgpu().unwrap();
     let arena = Arena { device, queue };
-    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
+    let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30];
+    let rules = [Rule::from(Sgd::new()), Adam::new().into()];
+    for (value, rule) in values.into_iter().flat_map(|value| rules.map(|rule| (value, rule))) {
         let (parameter, mut gradient) = (uniform(&[700], 1), uniform(&[700], 2));
         gradient.data_mut()[613] = value;
         let (p, g, norm) = (arena.buffer(parameter.data()), arena.buffer(gradient.data()), arena.poisoned(1));
-        let mut optimizer = Optimizer::<f32>::new(Adam::new()).unwrap();
+        let mut optimizer = Optimizer::<f32>::new(rule).unwrap();
         let mut step = optimizer.step(0.1).clip_norm(1.0);
         step.buffer("p", &gpu, p.slice(..2800), g.slice(..2800));
         let mut encoder = device.create_command_encoder(&Default::default());
@@ -517,6 +519,14 @@ fn arrays_of_a_recorded_step_may_share_a_buffer() {
         assert_eq!(attempt(256..320, 768..832), Err("parameter"));
         drop(other);
     }
+    // PyTorch adds 1e-6 to a norm that it divides by.
+    let [p, g] = [0.0, 1e-6].map(|value| arena.buffer(&[value; 64]));
+    let mut optimizer = Optimizer::<f32>::new(Sgd::new()).unwrap();
+    let mut step = optimizer.step(1.0).clip_norm(4e-6);
+    step.buffer("p", &gpu, p.slice(..256), g.slice(..256));
+    step.run().unwrap();
+    let expected = -1e-6 * 4e-6 / (8e-6 + 1e-6);
+    assert!(arena.read(&p, 64).iter().all(|&p| (f64::from(p) - expected).abs() <= 1e-5 * expected.abs()));
     // A recorded step of nothing has the norm 0.
     let norm = arena.poisoned(1);
     let mut optimizer = Optimizer::<f32>::new(Sgd::new()).unwrap();
