@@ -7,7 +7,8 @@ use wgpu_rnn::{Device, Kind, Layer, Placed, Real, Tensor};
 
 use crate::measure::{Times, repeat};
 
-/// Times a forward and its backward, from the gradient of the output, until the gradients of everything are on the host.
+/// Times a forward and its backward, from the gradient of the output, until the gradients of everything are on the
+/// host.
 pub fn whole_pass<K: Kind>(layer: &Layer<K>, model: &Placed<K>, x: &Tensor, times: usize) -> Result<Times> {
     let of_output = {
         let (output, _) = model.forward(x, None)?;

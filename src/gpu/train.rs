@@ -79,8 +79,8 @@ impl GpuModel {
         Ok(training)
     }
 
-    /// Runs a forward that leaves a tape, over the arrays of its task. `input` and `states` have the sizes that the call
-    /// implies; the call is not empty. Returns the output and the last states, h first.
+    /// Runs a forward that leaves a tape, over the arrays of its task. `input` and `states` have the sizes that the
+    /// call implies; the call is not empty. Returns the output and the last states, h first.
     pub(crate) async fn forward_train<F: Real>(
         &self,
         mut training: Training,

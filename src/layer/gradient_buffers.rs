@@ -12,8 +12,8 @@ use crate::plan::Plan;
 use crate::plan::limits::DeviceLimits;
 
 /// The caller's device arrays for [`RecordedPass::encode_backward`](crate::RecordedPass::encode_backward): f32, dense,
-/// in the shapes of what they are the gradients of. Each is optional: a gradient that is not given is zero, and one that
-/// is not asked for is not written.
+/// in the shapes of what they are the gradients of. Each is optional: a gradient that is not given is zero, and one
+/// that is not asked for is not written.
 ///
 /// | array | shape | usages of its buffer |
 /// |---|---|---|

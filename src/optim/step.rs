@@ -57,8 +57,8 @@ impl<'a, F: Real> Step<'a, F> {
     ///
     /// Clones of the layer and open streams keep the weights that they have: the step gives this layer its own. Its
     /// mode and masks stay as they are. A layer on a GPU is changed there, in place unless clones or streams need the
-    /// present weights. Submit recordings of the layer before a step is [run](Self::run): those that come later may find
-    /// either weights.
+    /// present weights. Submit recordings of the layer before a step is [run](Self::run): those that come later may
+    /// find either weights.
     pub fn layer<K: Kind>(
         &mut self,
         prefix: &str,
@@ -134,10 +134,10 @@ impl<'a, F: Real> Step<'a, F> {
     /// before it was limited: one f32, in a buffer with usage `COPY_DST`, apart from the arrays of the step.
     ///
     /// # Errors
-    /// Those of [`run`](Self::run), except for [`Error::NonFinite`]. [`Error::Unsupported`] for anything on the CPU, and
-    /// for a layer that has clones or open streams, which keep their weights. Nothing has been recorded then. As with
-    /// [`Placed::encode`], wgpu reports an encoder or a buffer for the norm of another device only when the encoder is
-    /// finished.
+    /// Those of [`run`](Self::run), except for [`Error::NonFinite`]. [`Error::Unsupported`] for anything on the CPU,
+    /// and for a layer that has clones or open streams, which keep their weights. Nothing has been recorded then. As
+    /// with [`Placed::encode`], wgpu reports an encoder or a buffer for the norm of another device only when the
+    /// encoder is finished.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode<'b>(
         mut self,

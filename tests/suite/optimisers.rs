@@ -82,9 +82,9 @@ impl Training {
     }
 }
 
-#[test]
-fn steps_are_those_of_torch_optim() {
-    let rules: [(&str, Rule); 8] = [
+/// Returns the rules of fixtures/training.py by the names of its files.
+pub fn rules_of_fixtures() -> [(&'static str, Rule); 8] {
+    [
         ("sgd", Sgd::new().into()),
         ("sgd_momentum", Sgd::new().with_momentum(0.9).with_dampening(0.3).with_weight_decay(0.02).into()),
         ("sgd_nesterov", Sgd::new().with_momentum(0.8).with_nesterov(true).into()),
@@ -93,8 +93,12 @@ fn steps_are_those_of_torch_optim() {
         ("adamw", AdamW::new().into()),
         ("adamw_clip_norm", AdamW::new().with_weight_decay(0.1).into()),
         ("sgd_clip_value", Sgd::new().with_momentum(0.9).into()),
-    ];
-    for (name, rule) in rules {
+    ]
+}
+
+#[test]
+fn steps_are_those_of_torch_optim() {
+    for (name, rule) in rules_of_fixtures() {
         let path = format!("{}/tests/fixtures/training/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
         let file = TensorFile::open(path).unwrap();
         let mut training = Training::of_fixture(&file);
@@ -298,7 +302,8 @@ fn a_rule_changes_only_within_its_kind() {
     assert_eq!(optimizer.rule(), AdamW::new().with_betas(0.85, 0.999).into());
 }
 
-/// The state of an optimiser is read from a file that has it among other things; one that contradicts itself is an error.
+/// The state of an optimiser is read from a file that has it among other things; one that contradicts itself is an
+/// error.
 #[test]
 fn a_state_is_part_of_a_larger_file() {
     let folder = tempfile::tempdir().unwrap();

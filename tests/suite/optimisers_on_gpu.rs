@@ -8,6 +8,7 @@ use wgpu_rnn::{
 
 use crate::compare::{Tolerance, compare};
 use crate::encode::Arena;
+use crate::optimisers::rules_of_fixtures;
 use crate::support::{bits, gpu, uniform};
 
 /// The gradients of a pass over x whose loss is Σ output² / 2.
@@ -26,17 +27,7 @@ fn layer_bits<K: wgpu_rnn::Kind>(layer: &Placed<K>) -> Vec<u64> {
 #[test]
 fn steps_are_those_of_torch_optim() {
     let Some(gpu) = gpu() else { return };
-    let rules: [(&str, Rule); 8] = [
-        ("sgd", Sgd::new().into()),
-        ("sgd_momentum", Sgd::new().with_momentum(0.9).with_dampening(0.3).with_weight_decay(0.02).into()),
-        ("sgd_nesterov", Sgd::new().with_momentum(0.8).with_nesterov(true).into()),
-        ("adam", Adam::new().into()),
-        ("adam_decay", Adam::new().with_betas(0.8, 0.95).with_eps(1e-5).with_weight_decay(0.1).into()),
-        ("adamw", AdamW::new().into()),
-        ("adamw_clip_norm", AdamW::new().with_weight_decay(0.1).into()),
-        ("sgd_clip_value", Sgd::new().with_momentum(0.9).into()),
-    ];
-    for (name, rule) in rules {
+    for (name, rule) in rules_of_fixtures() {
         let path = format!("{}/tests/fixtures/training/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
         let file = TensorFile::open(path).unwrap();
         let tensor = |key: &str| file.tensor::<f32>(key).unwrap().unwrap();

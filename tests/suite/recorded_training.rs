@@ -1,4 +1,5 @@
-//! Training that is recorded into the caller's encoder, over the caller's buffers: the same bits as between host arrays.
+//! Training that is recorded into the caller's encoder, over the caller's buffers: the same bits as between host
+//! arrays.
 
 use wgpu_rnn::wgpu::{self, BufferUsages as Use};
 use wgpu_rnn::{

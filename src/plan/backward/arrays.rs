@@ -59,8 +59,8 @@ impl Backward<'_> {
         bytes_of(&rows).saturating_mul(self.config.state_size(state) as u64)
     }
 
-    /// Returns the arrays that are read back, one after another: the gradients of the input and of the initial states; none
-    /// for a recording.
+    /// Returns the arrays that are read back, one after another: the gradients of the input and of the initial states;
+    /// none for a recording.
     pub(super) fn results(self) -> impl Iterator<Item = (Name, u64)> {
         let Self { config, task, .. } = self;
         let input = bytes_of(&[task.extents.time_steps, task.extents.batch, config.input_size]);
