@@ -116,13 +116,24 @@ impl DeviceGradients {
     }
 }
 
-/// Creates the arrays of a backward that hold gradients of weights.
-pub(super) async fn create(gpu: &GuardedDevice, program: &Program) -> Result<Arrays> {
+/// Replaces the arrays that hold the gradients of weights, among those of a backward, if somebody still holds those of
+/// an earlier pass. Returns true if so.
+pub(super) async fn replace_held(
+    gradients: &mut Arc<Arrays>,
+    arrays: &mut Arrays,
+    gpu: &GuardedDevice,
+    program: &Program,
+) -> Result<bool> {
+    if Arc::strong_count(gradients) == 1 {
+        return Ok(false);
+    }
     let mut table = program.scratch();
     table.retain(|array| matches!(array.name, Name::WeightGradient { .. }));
-    let mut gradients = Arrays::default();
-    gradients.add_missing(gpu, &table).await?;
-    Ok(gradients)
+    let mut others = Arrays::default();
+    others.add_missing(gpu, &table).await?;
+    arrays.replace(&others);
+    *gradients = Arc::new(others);
+    Ok(true)
 }
 
 /// Returns the names of the arrays that hold gradients of weights.

@@ -72,10 +72,10 @@ impl DeviceStep {
         }
         let params: Vec<_> = slots.iter().map(params).collect();
         add_params(context, &mut arrays, &norm, &params, clip_norm).await?;
-        let norm = (Bound::new(context, &norm.bindings, None, &arrays).await?, norm);
-        let update = (Bound::new(context, &update.bindings, None, &arrays).await?, update);
+        let norm_bound = Bound::new(context, &norm.bindings, None, &arrays).await?;
+        let update_bound = Bound::new(context, &update.bindings, None, &arrays).await?;
         let context = Arc::clone(context);
-        Ok(Self { context, arrays, norm: (norm.1, norm.0), update: (update.1, update.0) })
+        Ok(Self { context, arrays, norm: (norm, norm_bound), update: (update, update_bound) })
     }
 
     /// Submits the norm of all gradients, and returns it.

@@ -91,12 +91,8 @@ impl GpuModel {
     async fn recorded(&self, plan: TrainingPlan, wait: Wait) -> Result<Recorded> {
         let gpu = &self.context.gpu;
         if let Some(mut recorded) = take(&self.encode_training, |recorded| recorded.plan == plan) {
-            // Somebody may still hold the gradients of an earlier pass.
-            if Arc::strong_count(&recorded.gradients) > 1 {
-                let gradients = gradients::create(gpu, &recorded.plan.backward.program).await?;
-                recorded.arrays[1].replace(&gradients);
-                recorded.gradients = Arc::new(gradients);
-            }
+            let Recorded { plan, arrays: [_, backward], gradients } = &mut recorded;
+            gradients::replace_held(gradients, backward, gpu, &plan.backward.program).await?;
             return Ok(recorded);
         }
         let mut forward = Arrays::default();

@@ -68,12 +68,9 @@ impl GpuModel {
             Some(training) => training,
             None => self.new_training(task, wait).await?,
         };
-        // Somebody may still hold the gradients that the last pass left in them.
-        let are_held = Arc::strong_count(&training.gradients) > 1;
-        if are_held {
-            training.gradients = training.new_gradients(self).await?;
-        }
-        if are_held || training.has_old_weights {
+        let Training { gradients, arrays, backward, .. } = &mut training;
+        let are_others = gradients::replace_held(gradients, arrays, &self.context.gpu, &backward.program).await?;
+        if are_others || training.has_old_weights {
             training.bind(self).await?;
         }
         Ok(training)
@@ -195,13 +192,6 @@ impl Training {
         let bound = Bound::new(context, &backward.program.bindings, Some(weights), &arrays).await?;
         let ends = backward.submission_ends();
         Ok(Self { asked, bytes, forward, backward, arrays, gradients, bound, ends, has_old_weights: false })
-    }
-
-    /// Creates other arrays for the gradients of the weights.
-    async fn new_gradients(&mut self, model: &GpuModel) -> Result<Arc<Arrays>> {
-        let gradients = gradients::create(&model.context.gpu, &self.backward.program).await?;
-        self.arrays.replace(&gradients);
-        Ok(Arc::new(gradients))
     }
 
     /// Binds the present arrays, and the weights of a model of the same configuration.
