@@ -3,7 +3,7 @@
     cargo build --release --example bench
     pip install torch
     python benches/peers/pytorch_cuda.py [--cell lstm|gru|rnn] [--clock device|gpu] [--rounds 3] [--repeat 50]
-                                         [--shape T,B,I,H[,L[,D]] …] [--adapter NAME] [--strategy NAME] [--train]
+                                         [--shape T,B,I,H[,L[,D]] …] [--adapter NAME] [--strategy NAME] [--train [--step]]
 
 Prints two tables in Markdown, f32 and f16: the median of each (of cuDNN with its tenth and ninetieth percentile), and
 how many times as fast as each peer we are. cuDNN has f32 as such ("ieee") and with its products in TF32 ("tf32",
@@ -15,7 +15,8 @@ submission to completion: of ours without the recording of the commands, of cuDN
 own: timestamps of ours, events of CUDA.
 
 With --train, forward and backward with the gradients of everything are timed, in f32, as a program sees them: input and
-the gradient of the output come from host memory, and all gradients go there, on both sides.
+the gradient of the output come from host memory, and all gradients go there, on both sides. With --step as well, the
+gradients of the weights stay on the device, where a step of AdamW takes them; PyTorch's is the fused one.
 """
 
 import argparse
@@ -68,21 +69,27 @@ def layer(cell: str, shape: tuple, dtype: torch.dtype):
     return call
 
 
-def training_pass(cell: str, shape: tuple):
-    """A forward and its backward, from host memory to host memory."""
+def training_pass(cell: str, shape: tuple, step: bool):
+    """A forward and its backward, from host memory to host memory; with `step`, the weights change on the device."""
     t, b, i, h, layers, directions = shape
     module = KINDS[cell](i, h, layers, bidirectional=directions == 2).to("cuda")
     module.flatten_parameters()
     x, given = torch.randn(t, b, i), torch.randn(t, b, directions * h)
     zeros = [torch.zeros(layers * directions, b, h, device="cuda", requires_grad=True) for _ in range(1 + (cell == "lstm"))]
+    parameters = list(module.parameters())
+    optimiser = torch.optim.AdamW(parameters, fused=True)
 
     def call() -> None:
         on_device = x.to("cuda").requires_grad_()
         output, _ = module(on_device, tuple(zeros) if len(zeros) == 2 else zeros[0])
         output.detach().cpu()
-        gradients = torch.autograd.grad(output, [on_device, *zeros, *module.parameters()], given.to("cuda"))
-        for gradient in gradients:
+        gradients = torch.autograd.grad(output, [on_device, *zeros, *parameters], given.to("cuda"))
+        for gradient in gradients[: 1 + len(zeros)] if step else gradients:
             gradient.cpu()
+        if step:
+            for parameter, gradient in zip(parameters, gradients[1 + len(zeros) :]):
+                parameter.grad = gradient
+            optimiser.step()
 
     return call
 
@@ -102,10 +109,10 @@ def graph(call):
     return recorded.replay
 
 
-def peers_of(cell: str, shape: tuple, precision: str, train: bool) -> dict:
+def peers_of(cell: str, shape: tuple, precision: str, train: bool, step: bool) -> dict:
     """By name: whether with TF32, and the call."""
     if train:
-        call = training_pass(cell, shape)
+        call = training_pass(cell, shape, step)
         return {"cuDNN ieee": (False, call), "cuDNN tf32": (True, call)}
     if precision == "f16":
         call = layer(cell, shape, torch.float16)
@@ -162,7 +169,10 @@ def main() -> None:
     parser.add_argument("--adapter", help="our GPU by part of its name, where there are several")
     parser.add_argument("--strategy", help="ours, in place of what it chooses itself")
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--step", action="store_true", help="with --train: a step of AdamW on the device as well")
     arguments = parser.parse_args()
+    if arguments.step and not arguments.train:
+        parser.error("--step needs --train")
     if not (torch.cuda.is_available() and torch.backends.cudnn.is_available()):
         sys.exit("No GPU with CUDA and cuDNN that PyTorch can use: there is nothing to compare with here.")
     # A whole pass ends when its results have arrived on the host.
@@ -171,14 +181,17 @@ def main() -> None:
     own_arguments += ["--adapter", arguments.adapter] if arguments.adapter else []
     own_arguments += ["--strategy", arguments.strategy] if arguments.strategy else []
     own_arguments += ["--train"] if arguments.train else []
+    own_arguments += ["--step"] if arguments.step else []
     device = None
     for precision in ["f32"] if arguments.train else ["f32", "f16"]:
-        measured = "forward and backward, from and to the host" if arguments.train else f"{arguments.clock} clock"
+        measured = f"{arguments.clock} clock"
+        if arguments.train:
+            measured = "forward, backward and step" if arguments.step else "forward and backward, from and to the host"
         print(f"\n{arguments.cell}, {precision}, {measured}:\n")
         table = None
         for shape in map(common.sizes, arguments.shape or (common.SHAPES if arguments.train else SHAPES)):
             name = ",".join(map(str, shape))
-            peers = peers_of(arguments.cell, shape, precision, arguments.train)
+            peers = peers_of(arguments.cell, shape, precision, arguments.train, arguments.step)
             table = table or common.Table("T,B,I,H,L,D", list(peers), spread=True)
             own, theirs = [], [[] for _ in peers]
             for _ in range(arguments.rounds):

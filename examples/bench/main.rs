@@ -61,6 +61,10 @@ struct Arguments {
     /// pass, compared with the forward alone
     #[arg(long)]
     train: bool,
+    /// Time training steps: a pass of `--train` whose gradients of the weights stay where they are, and a step of AdamW
+    /// with them
+    #[arg(long, requires = "train")]
+    step: bool,
     /// Print one JSON object per line instead of the table
     #[arg(long)]
     json: bool,
@@ -82,7 +86,7 @@ struct Arguments {
 }
 
 /// Options that a picture has no use for.
-const OF_TABLE: [&str; 5] = ["tune", "shape", "strategy", "json", "train"];
+const OF_TABLE: [&str; 6] = ["tune", "shape", "strategy", "json", "train", "step"];
 
 /// Parses the name of a strategy.
 fn strategies() -> impl TypedValueParser<Value = Strategy> {
@@ -247,7 +251,7 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     let Shape { t, b, i, h, layers, directions } = shape;
     let config = Config::<K>::new(i, h).with_num_layers(layers).with_bidirectional(directions == 2);
     let layer = Layer::random(config, 0)?;
-    let model = layer.place(device).precision(precision.precision()).run()?;
+    let mut model = layer.place(device).precision(precision.precision()).run()?;
     if arguments.strategy != Strategy::Auto {
         model.set_strategy(arguments.strategy)?;
     }
@@ -258,7 +262,11 @@ fn run<K: Kind>(device: &Device, shape: Shape, arguments: &Arguments, make: Make
     check(&layer, &model, precision.precision(), &x).context("the result is wrong, so its time means nothing")?;
 
     let forward = measure::whole_call(&model, &x, times)?;
-    let pass = if arguments.train { Some(train::whole_pass(&layer, &model, &x, times)?) } else { None };
+    let pass = match (arguments.train, arguments.step) {
+        (false, _) => None,
+        (true, false) => Some(train::whole_pass(&layer, &model, &x, times)?),
+        (true, true) => Some(train::whole_step(&layer, &mut model, &x, times)?),
+    };
     let call = pass.unwrap_or(forward);
     let gates = layer.layers()[0].weight_hh().shape()[0] / h;
     let mut flops = 0.0;

@@ -1,26 +1,45 @@
-//! Timing of training passes, whose gradients are checked first.
+//! Timing of training passes and steps, whose gradients are checked first.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use wgpu_rnn::{Device, Kind, Layer, Placed, Real, Tensor};
+use wgpu_rnn::{AdamW, Device, Kind, Layer, Optimizer, Placed, Real, Tensor};
 
 use crate::measure::{Times, repeat};
 
 /// Times a forward and its backward, from the gradient of the output, until the gradients of everything are on the
 /// host.
 pub fn whole_pass<K: Kind>(layer: &Layer<K>, model: &Placed<K>, x: &Tensor, times: usize) -> Result<Times> {
-    let of_output = {
-        let (output, _) = model.forward(x, None)?;
-        let wave = (0..output.data().len()).map(|n| (n as f32 * 0.73).cos()).collect::<Vec<_>>();
-        Tensor::new(output.shape(), wave)?
-    };
-    check(layer, model, x, &of_output).context("the gradients are wrong, so their time means nothing")?;
+    let of_output = gradient_of_output(layer, model, x)?;
     repeat(times, || {
         let start = Instant::now();
         model.forward_train(x, None)?.backward(&of_output, None)?.weights().layers()?;
         Ok(start.elapsed())
     })
+}
+
+/// Times a forward, its backward, and a step of AdamW where the weights are. A GPU may still be at the step's work when
+/// the next pass begins, which waits for it.
+pub fn whole_step<K: Kind>(layer: &Layer<K>, model: &mut Placed<K>, x: &Tensor, times: usize) -> Result<Times> {
+    let of_output = gradient_of_output(layer, model, x)?;
+    let mut optimizer = Optimizer::new(AdamW::new())?;
+    repeat(times, || {
+        let start = Instant::now();
+        let gradients = model.forward_train(x, None)?.backward(&of_output, None)?;
+        let mut step = optimizer.step(1e-3);
+        step.layer("", model, gradients.weights());
+        step.run()?;
+        Ok(start.elapsed())
+    })
+}
+
+/// Returns the gradient of the output that passes start from, once theirs are known to be right.
+fn gradient_of_output<K: Kind>(layer: &Layer<K>, model: &Placed<K>, x: &Tensor) -> Result<Tensor> {
+    let (output, _) = model.forward(x, None)?;
+    let wave = (0..output.data().len()).map(|n| (n as f32 * 0.73).cos()).collect::<Vec<_>>();
+    let of_output = Tensor::new(output.shape(), wave)?;
+    check(layer, model, x, &of_output).context("the gradients are wrong, so their time means nothing")?;
+    Ok(of_output)
 }
 
 /// Compares the gradients with those of the reference in f64.

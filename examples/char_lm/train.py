@@ -68,8 +68,8 @@ def train(model, settings, training, beginnings):
     batch, window, length = settings["batch"], settings["window"], len(training)
     epoch = length // batch // window
     optimiser = torch.optim.AdamW(model.parameters())
-    rows = torch.arange(batch) * (length // batch)
-    span = torch.arange(window + 1)[:, None]
+    rows = torch.arange(batch, device=training.device) * (length // batch)
+    span = torch.arange(window + 1, device=training.device)[:, None]
     losses, state = [], None
     start = time.perf_counter()
     for step in range(settings["steps"]):
@@ -98,6 +98,7 @@ def main():
     parser.add_argument("--text", type=Path, default=Path(__file__).parent / "shakespeare.txt")
     parser.add_argument("--compare", type=Path, help="a checkpoint of the example, whose losses to compare with")
     parser.add_argument("--threads", type=int, help="CPU threads [default: PyTorch's]")
+    parser.add_argument("--device", default="cpu", help="PyTorch's name of it, such as cuda [default: cpu]")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -109,9 +110,12 @@ def main():
     training, validation, alphabet = load(args.text)
     model = Model(alphabet, settings)
     model.load_state_dict(weights)
+    model.to(args.device)
+    training, validation = training.to(args.device), validation.to(args.device)
     losses, seconds = train(model, settings, training, beginnings)
     recent = losses[-50:]
-    print(f"{len(losses)} steps in {seconds:.1f} s with {torch.get_num_threads()} threads")
+    where = f"{torch.get_num_threads()} threads" if args.device == "cpu" else args.device
+    print(f"{len(losses)} steps in {seconds:.1f} s with {where}")
     print(f"training {sum(recent) / len(recent):.3f}, validation {measure(model, validation):.3f} bits per character")
     if args.compare:
         with safe_open(args.compare, "pt") as file:

@@ -119,7 +119,6 @@ fn a_layer_is_read_from_a_file_larger_than_memory() {
         tensor.data().iter().for_each(|v| file.write_all(&v.to_le_bytes()).unwrap());
     }
     assert_eq!(Lstm::from_safetensors(&path, "").unwrap(), lstm);
-    assert!(TensorFile::open(&path).unwrap().tensor::<f64>("huge").is_err());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Limits of a device: one that is too low is named, and what fits within low limits gives the same bits.
 
-use wgpu_rnn::{Adam, Device, Gru, GruConfig, Lstm, LstmConfig, Optimizer, Precision, wgpu};
+use wgpu_rnn::{Adam, Device, Gru, GruConfig, Lstm, LstmConfig, Optimizer, Precision, Strategy, wgpu};
 
 use crate::support::{bits, gpu, message, own_device, slice, under_test, uniform, zeros};
 
@@ -36,10 +36,13 @@ fn limits_of_a_device_are_named() {
         "{}",
         model.plan(120, 1).unwrap()
     );
-    // The same features, so that the kernels are the same.
+    // The same features and strategy, so that the kernels are the same.
     let (device, queue) = own_device(|_| {});
     let large = Device::from_wgpu(device, queue);
     let whole = Lstm::random(LstmConfig::new(3, 8), 0).unwrap().to(&large).unwrap();
+    for model in [&model, &whole] {
+        model.set_strategy(Strategy::Step).unwrap();
+    }
     assert!(whole.plan(120, 1).unwrap().to_string().contains("120 steps in 1 chunk,"));
     assert_eq!(bits(&model.forward(&x, None).unwrap().0), bits(&whole.forward(&x, None).unwrap().0));
 
@@ -48,6 +51,9 @@ fn limits_of_a_device_are_named() {
     let lstm = Lstm::random(config, 2).unwrap();
     let x = uniform(&[3, 40, 2], 3);
     let (in_chunks, whole) = (lstm.to(&small).unwrap(), lstm.to(&large).unwrap());
+    for model in [&in_chunks, &whole] {
+        model.set_strategy(Strategy::Step).unwrap();
+    }
     assert!(
         in_chunks.plan(40, 3).unwrap().as_gpu().unwrap().dispatch_count()
             > whole.plan(40, 3).unwrap().as_gpu().unwrap().dispatch_count()
