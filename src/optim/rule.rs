@@ -1,5 +1,7 @@
 //! The rules by which optimisers change parameters: those of `torch.optim`, with its names and defaults.
 
+use pulp::Arch;
+
 use crate::error::{Error, Result};
 use crate::memory::{copied, zeroed};
 use crate::optim::moments::Moments;
@@ -219,12 +221,13 @@ impl Rule {
         }
     }
 
-    /// Returns a parameter after a step, and what is kept for the next. `gradient` gives each element's gradient.
+    /// Returns a parameter after a step, and what is kept for the next. `limited` clips each element of the gradient.
     pub(super) fn apply<F: Real>(
         &self,
         lr: f64,
         parameter: &[F],
-        gradient: impl Fn(usize) -> F,
+        gradient: &[F],
+        limited: impl Fn(F) -> F,
         before: Option<&Moments<F>>,
     ) -> Result<(Vec<F>, Moments<F>)> {
         let mut parameter = copied("a parameter", parameter)?;
@@ -236,14 +239,29 @@ impl Rule {
             }
         };
         moments.step = moments.step.saturating_add(1);
-        let elements = parameter.iter_mut().enumerate();
+        // Compiled for each instruction set of the architecture, with the same bits, as no operation is fused.
+        Arch::new().dispatch(|| self.update(lr, &mut parameter, gradient, limited, &mut moments));
+        Ok((parameter, moments))
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(
+        &self,
+        lr: f64,
+        parameter: &mut [F],
+        gradient: &[F],
+        limited: impl Fn(F) -> F,
+        moments: &mut Moments<F>,
+    ) {
+        let elements = parameter.iter_mut().zip(gradient.iter().map(|&g| limited(g)));
         match (*self, moments.arrays.as_mut_slice()) {
             (Self::Sgd(rule), [buffers]) => {
                 let (lr, decay, momentum): (F, F, F) = (of(lr), of(rule.weight_decay), of(rule.momentum));
                 let undamped: F = of(1.0 - rule.dampening);
-                for ((at, p), buffer) in elements.zip(buffers) {
-                    let g = gradient(at) + decay * *p;
-                    *buffer = if moments.step == 1 { g } else { momentum * *buffer + undamped * g };
+                let first = moments.step == 1;
+                for ((p, g), buffer) in elements.zip(buffers) {
+                    let g = g + decay * *p;
+                    *buffer = if first { g } else { momentum * *buffer + undamped * g };
                     // Without momentum, the buffer is the gradient.
                     *p = *p - lr * if rule.nesterov { g + momentum * *buffer } else { *buffer };
                 }
@@ -251,22 +269,21 @@ impl Rule {
             (Self::Adam(Adam { betas, eps, weight_decay }), [first, second]) => {
                 let of_step: AdamStep<F> = AdamStep::new(lr, betas, eps, moments.step);
                 let decay: F = of(weight_decay);
-                for (((at, p), m), v) in elements.zip(first).zip(second) {
-                    let g = gradient(at) + decay * *p;
+                for (((p, g), m), v) in elements.zip(first).zip(second) {
+                    let g = g + decay * *p;
                     *p = of_step.apply(*p, g, m, v);
                 }
             }
             (Self::AdamW(AdamW { betas, eps, weight_decay }), [first, second]) => {
                 let of_step: AdamStep<F> = AdamStep::new(lr, betas, eps, moments.step);
                 let kept: F = of(1.0 - lr * weight_decay);
-                for (((at, p), m), v) in elements.zip(first).zip(second) {
-                    *p = of_step.apply(*p * kept, gradient(at), m, v);
+                for (((p, g), m), v) in elements.zip(first).zip(second) {
+                    *p = of_step.apply(*p * kept, g, m, v);
                 }
             }
             // `Moments` are made for the rule, and checked when they are read from a file.
             _ => {}
         }
-        Ok((parameter, moments))
     }
 }
 
@@ -291,6 +308,7 @@ impl<F: Real> AdamStep<F> {
         }
     }
 
+    #[inline(always)]
     fn apply(&self, p: F, g: F, m: &mut F, v: &mut F) -> F {
         *m = *m + (g - *m) * (F::one() - self.beta1);
         *v = self.beta2 * *v + (F::one() - self.beta2) * g * g;

@@ -243,8 +243,9 @@ impl<F: Real> Step<'_, F> {
             let mut values = reserved("the parameters of a step", &[parameters.len()])?;
             for (name, parameter, gradient) in parameters {
                 let before = self.optimizer.moments.get(&name);
-                let of_element = |at: usize| clipped(gradient.data()[at]) * scale;
-                let (value, after) = self.optimizer.rule.apply(lr, parameter.data(), of_element, before)?;
+                let limited = |g| clipped(g) * scale;
+                let rule = &self.optimizer.rule;
+                let (value, after) = rule.apply(lr, parameter.data(), gradient.data(), limited, before)?;
                 values.push(Tensor::new(parameter.shape(), value)?);
                 moments.insert(name, after);
             }
