@@ -156,8 +156,9 @@ impl Call {
     /// Returns the time of row `b` in step `step` of a direction. The reverse direction starts at the row's own end;
     /// past that, a step is its own time, where there is only padding. See `time_of` of shaders/base/rows.wgsl.
     pub(crate) fn time_of(&self, step: usize, direction: usize, b: usize) -> usize {
+        let is_reverse = direction == 1 || self.task.extents.reverse;
         match self.length(b) {
-            length if direction == 1 && step < length => length - 1 - step,
+            length if is_reverse && step < length => length - 1 - step,
             _ => step,
         }
     }

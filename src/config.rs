@@ -2,6 +2,7 @@
 
 use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::error::{Error, Result};
+use crate::form::Form;
 use crate::memory::element_count;
 use crate::real::Real;
 
@@ -19,6 +20,10 @@ pub(crate) struct RecurrentConfig {
     /// p, in training mode
     pub(crate) dropout: f64,
     pub(crate) bidirectional: bool,
+    /// True if the only direction is the reverse one.
+    pub(crate) reverse: bool,
+    /// What differs from PyTorch's layers.
+    pub(crate) form: Form,
 }
 
 impl RecurrentConfig {
@@ -34,7 +39,15 @@ impl RecurrentConfig {
             batch_first: false,
             dropout: 0.0,
             bidirectional: false,
+            reverse: false,
+            form: Form::default(),
         }
+    }
+
+    /// Returns the same layer with what is PyTorch's called so, so that PyTorch's kernels run it.
+    pub(crate) fn canonical(self) -> Self {
+        let (cell, form) = self.form.canonical(self.cell);
+        Self { cell, form, ..self }
     }
 
     /// Returns the number of layers whose input dropout acts on; 0 if it never acts.
@@ -118,6 +131,11 @@ impl RecurrentConfig {
             let expected = "a probability from 0 to 1";
             return Err(Error::Config { argument: "dropout", expected, got: self.dropout.to_string() });
         }
+        if self.reverse && self.bidirectional {
+            let expected = "false for a bidirectional layer, which has both directions";
+            return Err(Error::Config { argument: "reverse", expected, got: "true".to_owned() });
+        }
+        self.form.validate(self.cell, self.directions())?;
         if self.dropout > 0.0 && self.num_layers == 1 {
             log::warn!("{self}: dropout acts after each layer except the last, and there is only one layer");
         }
@@ -157,12 +175,15 @@ impl RecurrentConfig {
         if c.bidirectional {
             write!(f, ", bidirectional=true")?;
         }
+        if c.reverse {
+            write!(f, ", reverse=true")?;
+        }
         if let Some(Nonlinearity::Relu) = c.cell.nonlinearity() {
             write!(f, ", nonlinearity=relu")?;
         }
         if let Some(false) = c.cell.reset_after() {
             write!(f, ", reset_after=false")?;
         }
-        write!(f, ")")
+        write!(f, "{})", c.form)
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Extents {
     pub(crate) batched: bool,
     /// True if the time steps of a batch row are contiguous: `[B, T, ·]`.
     pub(crate) batch_first: bool,
+    /// True if direction 0 runs from the end of each row to its start.
+    pub(crate) reverse: bool,
 }
 
 /// The distance, in rows, between neighbors in time and in the batch.
@@ -40,12 +42,13 @@ impl Extents {
         if features != config.input_size {
             return Err(error());
         }
-        Ok(Self { time_steps, batch, batched, batch_first: batched && config.batch_first })
+        let batch_first = batched && config.batch_first;
+        Ok(Self { time_steps, batch, batched, batch_first, reverse: config.reverse })
     }
 
     /// Returns a batch in the order of the configuration, which is the order of device buffers.
     pub(crate) fn batched(config: &RecurrentConfig, time_steps: usize, batch: usize) -> Self {
-        Self { time_steps, batch, batched: true, batch_first: config.batch_first }
+        Self { time_steps, batch, batched: true, batch_first: config.batch_first, reverse: config.reverse }
     }
 
     /// Returns T·B.

@@ -62,6 +62,7 @@
 // Any input results in a value or an error.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
+mod activation;
 mod as_view;
 mod blocking;
 mod call;
@@ -73,6 +74,7 @@ mod device;
 mod dropout;
 mod error;
 mod extents;
+mod form;
 mod gpu;
 mod gradients;
 mod layer;
@@ -94,6 +96,7 @@ mod strategy;
 mod tensor;
 mod weights;
 
+pub use activation::Activation;
 pub use as_view::AsView;
 pub use cell::buffers::{CellBufferSizes, CellBuffers};
 pub use cell::input::StepInput;

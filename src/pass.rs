@@ -77,6 +77,12 @@ impl<F> Tape<F> {
 impl<F: Real> PlacedModel<F> {
     /// Checks that the model can be trained at all.
     pub(crate) fn check_trainable(&self) -> Result<()> {
+        if !self.config.form.is_plain() {
+            return Err(Error::Unsupported {
+                what: format!("training {}", self.config),
+                why: "the backward is that of PyTorch's forms".to_owned(),
+            });
+        }
         match self.precision {
             Precision::F32 => Ok(()),
             Precision::F16 => Err(Error::Unsupported {

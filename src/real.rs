@@ -19,6 +19,12 @@ pub trait Real: sealed::Sealed + bytemuck::Pod + Copy + PartialOrd + Debug + Dis
     fn to_f64(self) -> f64;
     /// Returns the square root.
     fn sqrt(self) -> Self;
+    /// Returns eˣ.
+    fn exp(self) -> Self;
+    /// Returns eˣ - 1, exactly near 0.
+    fn exp_m1(self) -> Self;
+    /// Returns ln(1 + x), exactly near 0.
+    fn ln_1p(self) -> Self;
     /// Returns the hyperbolic tangent.
     fn tanh(self) -> Self;
     /// Returns the logistic function 1 / (1 + e^-x), which is 0 and 1 far from zero.
@@ -40,6 +46,18 @@ macro_rules! real {
 
             fn sqrt(self) -> Self {
                 $t::sqrt(self)
+            }
+
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+
+            fn exp_m1(self) -> Self {
+                $t::exp_m1(self)
+            }
+
+            fn ln_1p(self) -> Self {
+                $t::ln_1p(self)
             }
 
             fn tanh(self) -> Self {

@@ -10,7 +10,7 @@ use crate::plan::shipped::shipped;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shader {
-    /// Kernel, cell, precision of the weights and constants, such as `step_one_row-lstm-f16-units8-split32`, or the
+    /// Kernel, cell, precision of the weights, "general" for a cell with options of ONNX, and constants, such as `step_one_row-lstm-f16-units8-split32`, or the
     /// kernel of an optimiser alone; suitable as a file name.
     pub name: String,
     /// The complete module.
@@ -46,11 +46,16 @@ impl Shader {
         if !matches!(sources.kernel, Kernel::Optim(_)) {
             parts.extend([snake_case(&cell), precision]);
         }
+        if sources.general {
+            parts.push("general".to_owned());
+        }
         if sources.product > 0 {
             parts.push(format!("product{}", sources.product));
         }
+        // The constants of a general cell begin with the options of ONNX, which are too many for a name.
+        let of_kernel = constants.iter().skip_while(|(name, _)| sources.general && *name != "HANDS_ON");
         // A flag that is off is left out.
-        let said = constants.iter().filter(|(name, value)| *value > 0 || !FLAGS.contains(name));
+        let said = of_kernel.filter(|(name, value)| *value > 0 || !FLAGS.contains(name));
         parts.extend(said.map(|(name, value)| match FLAGS.contains(name) {
             true => name.to_lowercase(),
             false => format!("{}{value}", name.to_lowercase()),

@@ -52,7 +52,7 @@ struct Params {
     state_rows: u32,   // rows of the state arrays: B, or the capacity of the streams
     h_size: u32,       // elements of h of all layers [L, D, state_rows, P]
     c_stride_s: u32,   // elements from c before a step to c after it: 0 where it is updated in place
-    unused: u32,
+    first_direction: u32, // 1 if the only direction is the reverse one
     chunks: array<Chunk, CHUNKS>,
 }
 

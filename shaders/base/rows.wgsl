@@ -17,7 +17,7 @@ fn padding_value() -> f32 {
 
 fn time_of(step: u32, direction: u32, b: u32) -> u32 {
     let length = length_of(b);
-    return select(step, length - 1u - step, direction == 1u && step < length);
+    return select(step, length - 1u - step, direction + params.first_direction == 1u && step < length);
 }
 
 // Returns the index of h of a row and direction in a state array [L, D, state_rows, P].

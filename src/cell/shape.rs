@@ -41,7 +41,7 @@ impl StepShape {
 
     /// Returns the extents of one time step of these rows.
     pub(super) fn extents(self) -> Extents {
-        Extents { time_steps: 1, batch: self.batch(), batched: true, batch_first: false }
+        Extents { time_steps: 1, batch: self.batch(), batched: true, batch_first: false, reverse: false }
     }
 
     /// The shape of a state: `[B, H]`, unbatched `[H]`.

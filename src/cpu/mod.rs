@@ -60,7 +60,7 @@ impl<F: Real> CpuModel<F> {
     /// Prepares a model. A forward uses at most `threads` threads.
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>], threads: usize) -> Result<Self> {
         let is_f32 = size_of::<F>() == size_of::<f32>();
-        let path = if is_f32 && fast::is_supported() {
+        let path = if is_f32 && fast::is_supported() && config.form.is_plain() {
             Path::Fast(FastModel::new(config, layers, threads)?)
         } else {
             Path::Reference(ReferenceModel::new(config, layers)?)

@@ -33,6 +33,7 @@ impl Sources {
             Role::InputProduct => vec![gates(self.cell), weights(self.precision, self.cell.gates())],
             Role::Recurrence => {
                 let weights = weights(self.precision, gates_of_product);
+                let cell = if self.general { general_cell } else { cell };
                 vec![cell(self.cell, self.product), operand(self.product), weights]
             }
             Role::Projection | Role::Optim(_) => Vec::new(),
@@ -92,6 +93,49 @@ fn cell(cell: CellKind, product: usize) -> &'static [File] {
             "cell/state_h.wgsl",
             "cell/rnn_relu.wgsl",
             "cell/rnn.wgsl"
+        ],
+    }
+}
+
+/// Returns the same for the cell with the options of ONNX.
+fn general_cell(cell: CellKind, product: usize) -> &'static [File] {
+    match (cell, product) {
+        (CellKind::Lstm, _) => files![
+            "cell/gates_4.wgsl",
+            "cell/one_product.wgsl",
+            "cell/hand_on_h.wgsl",
+            "cell/activations.wgsl",
+            "cell/general_lstm.wgsl"
+        ],
+        (CellKind::Gru, _) => files![
+            "cell/gates_3.wgsl",
+            "cell/one_product.wgsl",
+            "cell/hand_on_h.wgsl",
+            "cell/activations.wgsl",
+            "cell/general_state_h.wgsl",
+            "cell/general_gru.wgsl"
+        ],
+        (CellKind::GruResetBefore, 0) => files![
+            "cell/gates_2.wgsl",
+            "cell/input_gates_3.wgsl",
+            "cell/two_products.wgsl",
+            "cell/activations.wgsl",
+            "cell/general_gru_reset.wgsl"
+        ],
+        (CellKind::GruResetBefore, _) => files![
+            "cell/gates_1.wgsl",
+            "cell/input_gates_3.wgsl",
+            "cell/two_products.wgsl",
+            "cell/activations.wgsl",
+            "cell/general_gru_new.wgsl"
+        ],
+        (CellKind::Rnn(_), _) => files![
+            "cell/gates_1.wgsl",
+            "cell/one_product.wgsl",
+            "cell/hand_on_h.wgsl",
+            "cell/activations.wgsl",
+            "cell/general_state_h.wgsl",
+            "cell/general_rnn.wgsl"
         ],
     }
 }

@@ -70,7 +70,11 @@ impl PackedWeights {
                     }
                 };
                 let tensors: Vec<_> = weights.iter().map(|weights| weights.get(matrix.parameter)).collect();
-                let packed = pack(&matrix, &tensors)?;
+                let mut packed = pack(&matrix, &tensors)?;
+                if matrix.peepholes {
+                    let tensors: Vec<_> = weights.iter().map(LayerWeights::peephole).collect();
+                    packed.extend(pack(&matrix, &tensors)?);
+                }
                 transfer::upload(gpu, &range.buffer, range.offset, bytemuck::cast_slice(&packed), wait).await?;
                 arrays.insert(name, range);
             }
@@ -201,6 +205,7 @@ mod tests {
             gates: 0..4,
             block,
             precision,
+            peepholes: false,
         };
         // An element's value encodes its position: direction, gate, unit, column.
         let value = |d: usize, gate: usize, unit: usize, k: usize| d * 1000 + gate * 100 + unit * 10 + k + 1;

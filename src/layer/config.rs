@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use crate::activation::Activation;
 use crate::cell_kind::Nonlinearity;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
@@ -73,6 +74,32 @@ impl Config<LstmKind> {
     /// Returns P if h is projected, otherwise 0.
     pub fn proj_size(&self) -> usize {
         self.0.proj_size
+    }
+
+    /// Sets whether the forget gate is `1 - i`, as with ONNX's `input_forget`; its own weights are then not used. By
+    /// default it is a gate of its own.
+    #[must_use]
+    pub fn with_input_forget(mut self, input_forget: bool) -> Self {
+        self.0.form.input_forget = input_forget;
+        self
+    }
+
+    /// Sets whether the gates see the cell state through peepholes (Gers and Schmidhuber 2000), as with ONNX's input P:
+    /// i and f see c before the step, o sees c after it. By default they do not.
+    #[must_use]
+    pub fn with_peepholes(mut self, peepholes: bool) -> Self {
+        self.0.form.peepholes = peepholes;
+        self
+    }
+
+    /// Returns true if the forget gate is `1 - i`.
+    pub fn input_forget(&self) -> bool {
+        self.0.form.input_forget
+    }
+
+    /// Returns true if the gates see the cell state.
+    pub fn peepholes(&self) -> bool {
+        self.0.form.peepholes
     }
 }
 
@@ -181,6 +208,57 @@ impl<K: Kind> Config<K> {
     pub fn with_bidirectional(mut self, bidirectional: bool) -> Self {
         self.0.bidirectional = bidirectional;
         self
+    }
+
+    /// Sets whether the only direction runs from the end of each row to its start, as with ONNX's `direction=reverse`.
+    /// The output at a time step is that of the step that reads it, so it is in the order of the input.
+    #[must_use]
+    pub fn with_reverse(mut self, reverse: bool) -> Self {
+        self.0.reverse = reverse;
+        self
+    }
+
+    /// Sets the functions of gates and cell state, as ONNX's `activations` does: f (of the gates), g (of the new value)
+    /// and h (of the cell state) of an LSTM; f (of r and z) and g (of n) of a GRU; f of an RNN. They are given once, or
+    /// for one direction after the other. None, the default, are PyTorch's.
+    ///
+    /// ```
+    /// use wgpu_rnn::{Activation, LstmConfig};
+    ///
+    /// let gates = Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }; // of Keras 2
+    /// let config = LstmConfig::new(3, 4).with_activations([gates, Activation::Tanh, Activation::Tanh]);
+    /// assert_eq!(config.to_string(), "LSTM(3, 4, activations=[HardSigmoid(0.2, 0.5), Tanh, Tanh])");
+    /// ```
+    ///
+    /// A layer of a form that PyTorch lacks, which this option and [`with_clip`](Self::with_clip) select, and
+    /// `with_peepholes` and `with_input_forget` of an LSTM, cannot be trained, and runs on the CPU without vectors.
+    #[must_use]
+    pub fn with_activations(mut self, activations: impl Into<Vec<Activation>>) -> Self {
+        self.0.form.activations = activations.into();
+        self
+    }
+
+    /// Sets the bound of the gates' pre-activations, as ONNX's `clip` does: they are limited to ±`clip`. By default
+    /// they are not limited. The argument of the function of the cell state never is.
+    #[must_use]
+    pub fn with_clip(mut self, clip: impl Into<Option<f32>>) -> Self {
+        self.0.form.clip = clip.into();
+        self
+    }
+
+    /// Returns true if the only direction runs from the end of each row to its start.
+    pub fn reverse(&self) -> bool {
+        self.0.reverse
+    }
+
+    /// Returns the functions of gates and cell state, as they were set; none if they are PyTorch's.
+    pub fn activations(&self) -> &[Activation] {
+        &self.0.form.activations
+    }
+
+    /// Returns the bound of the gates' pre-activations.
+    pub fn clip(&self) -> Option<f32> {
+        self.0.form.clip
     }
 
     /// Returns L, the number of stacked layers.

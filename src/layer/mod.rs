@@ -121,6 +121,7 @@ impl<K: Kind> Layer<K> {
     /// [`Error::Config`] for a size of 0, [`Error::TooLarge`] if memory for the weights cannot be allocated.
     pub fn random(config: Config<K>, seed: u64) -> Result<Self> {
         config.0.validate::<f32>()?;
+        let config = Config::of(config.0.canonical());
         let layers = init::uniform(&config.0, seed)?.into();
         Ok(Self { config, layers })
     }
@@ -227,7 +228,7 @@ impl<K: Kind, F: Real> Layer<K, F> {
     fn checked(config: Config<K>, layers: Vec<LayerWeights<F>>, prefix: &str) -> Result<Self> {
         config.0.validate::<F>()?;
         weights::validate(&config.0, &layers, |parameter| format!("{prefix}{parameter}"))?;
-        Ok(Self { config, layers: layers.into() })
+        Ok(Self { config: Config::of(config.0.canonical()), layers: layers.into() })
     }
 
     /// Writes the model to a safetensors file under PyTorch's names after `prefix`, in its own number type.
@@ -291,6 +292,9 @@ impl<K: Kind, F: Real> Layer<K, F> {
             }
             if weights.weight_hr().is_some() {
                 changed = changed.with_projection(next()?);
+            }
+            if weights.peephole().is_some() {
+                changed = changed.with_peephole(next()?);
             }
             layers.push(changed);
         }

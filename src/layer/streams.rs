@@ -128,10 +128,11 @@ impl<K: Kind, F: Real> NewStreams<'_, K, F> {
                     .to_owned(),
             });
         }
-        if placed.config().bidirectional() {
+        if placed.config().bidirectional() || placed.config().reverse() {
+            let which = if placed.config().reverse() { "reverse" } else { "bidirectional" };
             return Err(Error::Unsupported {
-                what: "a bidirectional layer over streams".to_owned(),
-                why: "its reverse direction starts at the end of a sequence, and a stream has none".to_owned(),
+                what: format!("a {which} layer over streams"),
+                why: "the reverse direction starts at the end of a sequence, and a stream has none".to_owned(),
             });
         }
         let session = Session::new(placed.model(), capacity.max(count).max(1), true).await?;

@@ -74,7 +74,7 @@ pub(super) fn shared_params(config: &RecurrentConfig, task: &Task, h_size: usize
         state_rows: task.state_arrays.rows as u32,
         h_size: h_size as u32,
         c_stride_s: if task.all_states { c_of_step(config, task) as u32 } else { 0 },
-        unused: 0,
+        first_direction: u32::from(config.reverse),
     }
 }
 

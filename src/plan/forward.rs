@@ -246,10 +246,13 @@ impl Forward<'_> {
             ],
         };
         let wavefront = kernel.role() == Role::Recurrence && self.is_wavefront();
-        let sources = Sources { kernel, cell: config.cell, product, precision: self.precision, wavefront };
+        // The other kernels do not contain the cell.
+        let general = kernel.role() == Role::Recurrence && !config.form.is_plain();
+        let sources = Sources { kernel, cell: config.cell, product, precision: self.precision, wavefront, general };
         // Another kernel of the same step follows.
         let hands_on = projected || product + 1 < config.cell.products().len();
-        let constants = choice.constants(kernel.role(), hands_on, task.dropout);
+        let mut constants = if general { config.form.constants(config.cell) } else { Vec::new() };
+        constants.extend(choice.constants(kernel.role(), hands_on, task.dropout));
         Binding { pipeline: PipelineKey { sources, constants }, storage }
     }
 

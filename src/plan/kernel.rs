@@ -102,6 +102,8 @@ pub(crate) struct Sources {
     pub(crate) precision: Precision,
     /// True if dispatches span several layers.
     pub(crate) wavefront: bool,
+    /// True for the cell with the options of ONNX, which constants select.
+    pub(crate) general: bool,
 }
 
 /// The override constants of a kernel, in the order of their declarations; booleans are 0 and 1.

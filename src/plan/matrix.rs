@@ -28,6 +28,8 @@ pub(crate) struct Matrix {
     pub(crate) gates: Range<usize>,
     pub(crate) block: usize,
     pub(crate) precision: Precision,
+    /// True if the peepholes of the same units follow, in the same layout.
+    pub(crate) peepholes: bool,
 }
 
 impl Matrix {
@@ -42,10 +44,12 @@ impl Matrix {
             gates,
             block: WEIGHT_BLOCK,
             precision,
+            peepholes: false,
         };
         let biases = |array, parameter, gates| {
             let (columns, block, precision) = (1, 1, Precision::F32);
-            Self { array, parameter, columns, units, gates, block, precision }
+            let peepholes = parameter == ParameterKind::BiasHh && config.form.peepholes;
+            Self { array, parameter, columns, units, gates, block, precision, peepholes }
         };
         let gates = 0..config.cell.gates();
         let mut all = vec![
@@ -67,6 +71,7 @@ impl Matrix {
                 gates: 0..1,
                 block: units,
                 precision: Precision::F32,
+                peepholes: false,
             });
         }
         all
@@ -108,8 +113,8 @@ impl Matrix {
     }
 
     pub(crate) fn bytes(&self, directions: usize) -> u64 {
-        let factors =
-            [directions, self.padded_units(), self.columns, words(self.gates.len(), self.precision), size_of::<u32>()];
+        let (arrays, words) = (1 + usize::from(self.peepholes), words(self.gates.len(), self.precision));
+        let factors = [arrays, directions, self.padded_units(), self.columns, words, size_of::<u32>()];
         saturating_product(&factors.map(|n| n as u64))
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct SharedParams {
     pub(crate) state_rows: u32,
     pub(crate) h_size: u32,
     pub(crate) c_stride_s: u32,
-    pub(crate) unused: u32,
+    pub(crate) first_direction: u32,
 }
 
 /// The parameters of one layer over one chunk of time steps: the struct `Chunk` of shaders/base/params.wgsl, field by

@@ -1,6 +1,7 @@
 //! The kernels that ship: all kernels that a plan may dispatch, on any device.
 
 use crate::cell_kind::CellKind;
+use crate::form::Form;
 use crate::plan::input_product::{self, InputProductTile};
 use crate::plan::kernel::{Kernel, PipelineKey, Sources};
 use crate::plan::strategy::{Choice, Recurrence};
@@ -8,11 +9,14 @@ use crate::plan::{backward, optim, sequence, step};
 use crate::precision::Precision;
 
 /// Returns every kernel that a plan may dispatch: kernels × cells × precisions × tiles, with and without dropout, for
-/// one layer and for several.
+/// one layer and for several; of the cells with options of ONNX, one form.
 pub(crate) fn shipped() -> Vec<PipelineKey> {
     let mut keys = Vec::new();
     for (cell, precision) in CellKind::ALL.into_iter().flat_map(|cell| Precision::ALL.map(|p| (cell, p))) {
-        let sources = |kernel, product, wavefront| Sources { kernel, cell, product, precision, wavefront };
+        let sources = |kernel, product, wavefront| {
+            let general = false;
+            Sources { kernel, cell, product, precision, wavefront, general }
+        };
         for (tile, dropout) in input_product::TILES.into_iter().flat_map(|tile| [(tile, false), (tile, true)]) {
             keys.push(key(sources(tile.kernel(), 0, false), choice(tile, ANY), false, dropout));
         }
@@ -21,7 +25,10 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
         for product in 0..products {
             let mut add = |recurrence: Recurrence, hands_on| {
                 let sources = sources(recurrence.kernel(), product, recurrence.is_wavefront());
-                keys.push(key(sources, choice(InputProductTile::Tiled, recurrence), hands_on, false));
+                let plain = key(sources, choice(InputProductTile::Tiled, recurrence), hands_on, false);
+                let mut constants = Form::with_every_option(cell).constants(cell);
+                constants.extend(plain.constants.clone());
+                keys.extend([plain, PipelineKey { sources: Sources { general: true, ..sources }, constants }]);
             };
             for &hands_on in if product + 1 == products { last } else { &[true] } {
                 step::TILES.into_iter().for_each(|tile| add(Recurrence::Steps(tile), hands_on));
@@ -80,7 +87,9 @@ mod tests {
             for (batch, layers) in [1, 2, 5, 9, 20, 500].into_iter().flat_map(|batch| [(batch, 1), (batch, 2)]) {
                 let plain = RecurrentConfig { num_layers: layers, ..RecurrentConfig::one_layer(cell, 3, hidden) };
                 let proj_size = if cell == CellKind::Lstm { hidden / 2 } else { 0 };
-                for config in [plain.clone(), RecurrentConfig { proj_size, ..plain }] {
+                let general = RecurrentConfig { form: Form::with_every_option(cell), ..plain.clone() };
+                let projected = [&plain, &general].map(|config| RecurrentConfig { proj_size, ..config.clone() });
+                for config in [plain, general].into_iter().chain(projected) {
                     for limits in devices.iter().flat_map(|&d| [d, DeviceLimits { software: true, ..d }]) {
                         planned.extend(planned_for(&config, batch, &limits));
                     }

@@ -58,7 +58,8 @@ pub(crate) fn weights_of_layer(config: &RecurrentConfig) -> usize {
     (units * config.recurrent_size()).next_multiple_of(ALIGNMENT)
 }
 
-/// Returns the same for the biases.
+/// Returns the same for the biases, which peepholes follow.
 pub(crate) fn biases_of_layer(config: &RecurrentConfig) -> usize {
-    config.hidden_size.next_multiple_of(ALIGNMENT)
+    let arrays = if config.form.peepholes { 2 } else { 1 };
+    (arrays * config.hidden_size).next_multiple_of(ALIGNMENT)
 }

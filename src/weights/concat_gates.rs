@@ -221,6 +221,12 @@ pub(crate) fn export<F: Real>(config: &RecurrentConfig, weights: &[LayerWeights<
             why: "the hand-written form has one direction".to_owned(),
         });
     }
+    if config.reverse || !config.form.is_plain() {
+        return Err(Error::Unsupported {
+            what: format!("{config} as one Linear per gate"),
+            why: "the hand-written form is PyTorch's, from the first step to the last".to_owned(),
+        });
+    }
     if config.is_projected() {
         return Err(Error::Unsupported {
             what: "a model with proj_size as one Linear per gate".to_owned(),

@@ -37,6 +37,9 @@ pub(crate) fn uniform(config: &RecurrentConfig, seed: u64) -> Result<Vec<LayerWe
         if config.is_projected() {
             weights = weights.with_projection(draw(ParameterKind::WeightHr, layer)?);
         }
+        if config.form.peepholes {
+            weights = weights.with_peephole(draw(ParameterKind::Peephole, layer)?);
+        }
         layers.push(weights);
     }
     Ok(layers)

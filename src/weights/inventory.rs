@@ -88,6 +88,7 @@ impl fmt::Display for LayerInfo {
             dropout: None,
             nonlinearity: self.nonlinearity,
             reset_after: self.reset_after,
+            ..Recorded::default()
         };
         let mut config = RecurrentConfig {
             proj_size: self.proj_size,

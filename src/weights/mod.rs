@@ -33,6 +33,7 @@ use crate::weights::names::{Parameter, ParameterKind, check_shape};
 /// | `weight_hh` | `[G·H, P]`; P is H without a projection |
 /// | `bias_ih`, `bias_hh` | `[G·H]`, both or neither |
 /// | `weight_hr` | `[P, H]`, for an LSTM with a projection |
+/// | `peephole` | `[3·H]`, of the gates i, f, o of an LSTM with peepholes, which PyTorch lacks |
 ///
 /// Shapes and values are checked when a model is created from them.
 #[derive(Clone, PartialEq)]
@@ -41,12 +42,13 @@ pub struct LayerWeights<F = f32> {
     weight_hh: Tensor<F>,
     bias: Option<(Tensor<F>, Tensor<F>)>,
     weight_hr: Option<Tensor<F>>,
+    peephole: Option<Tensor<F>>,
 }
 
 impl<F: Real> LayerWeights<F> {
     /// Creates weights without biases.
     pub fn new(weight_ih: Tensor<F>, weight_hh: Tensor<F>) -> Self {
-        Self { weight_ih, weight_hh, bias: None, weight_hr: None }
+        Self { weight_ih, weight_hh, bias: None, weight_hr: None, peephole: None }
     }
 
     /// Adds the two biases, which stay separate.
@@ -60,6 +62,13 @@ impl<F: Real> LayerWeights<F> {
     #[must_use]
     pub fn with_projection(mut self, weight_hr: Tensor<F>) -> Self {
         self.weight_hr = Some(weight_hr);
+        self
+    }
+
+    /// Adds the peepholes of an LSTM, which let its gates see its cell state: `[3·H]`, of the gates i, f and o.
+    #[must_use]
+    pub fn with_peephole(mut self, peephole: Tensor<F>) -> Self {
+        self.peephole = Some(peephole);
         self
     }
 
@@ -86,6 +95,11 @@ impl<F: Real> LayerWeights<F> {
     /// Returns the weights that project h, `[P, H]`.
     pub fn weight_hr(&self) -> Option<&Tensor<F>> {
         self.weight_hr.as_ref()
+    }
+
+    /// Returns the peepholes of an LSTM, `[3·H]`.
+    pub fn peephole(&self) -> Option<&Tensor<F>> {
+        self.peephole.as_ref()
     }
 
     pub(crate) fn weight_ih_mut(&mut self) -> &mut Tensor<F> {
@@ -125,6 +139,7 @@ impl<F: Real> LayerWeights<F> {
             ParameterKind::BiasIh => self.bias.as_mut().map(|(ih, _)| ih),
             ParameterKind::BiasHh => self.bias.as_mut().map(|(_, hh)| hh),
             ParameterKind::WeightHr => self.weight_hr.as_mut(),
+            ParameterKind::Peephole => self.peephole.as_mut(),
         }
     }
 
@@ -153,7 +168,8 @@ impl<F: Real> LayerWeights<F> {
             weight_ih: matrix(&self.weight_ih)?,
             weight_hh: matrix(&self.weight_hh)?,
             bias,
-            weight_hr: self.weight_hr.as_ref().map(other).transpose()?,
+            weight_hr: self.weight_hr.as_ref().map(&other).transpose()?,
+            peephole: self.peephole.as_ref().map(other).transpose()?,
         })
     }
 
@@ -164,6 +180,7 @@ impl<F: Real> LayerWeights<F> {
             ParameterKind::BiasIh => self.bias_ih(),
             ParameterKind::BiasHh => self.bias_hh(),
             ParameterKind::WeightHr => self.weight_hr(),
+            ParameterKind::Peephole => self.peephole(),
         }
     }
 }
@@ -177,6 +194,9 @@ impl<F: Real> fmt::Debug for LayerWeights<F> {
         }
         if let Some(weight_hr) = &self.weight_hr {
             write!(f, ", weight_hr {:?}", weight_hr.shape())?;
+        }
+        if let Some(peephole) = &self.peephole {
+            write!(f, ", peephole {:?}", peephole.shape())?;
         }
         f.write_str(")")
     }
@@ -223,7 +243,11 @@ pub(crate) fn validate<F: Real>(
                     return Err(Error::UnexpectedTensor { name: name(), why: format!("the model has {option}") });
                 }
                 (None, Ok(())) => {
-                    let option = if kind == ParameterKind::WeightHr { "proj_size > 0" } else { "bias=true" };
+                    let option = match kind {
+                        ParameterKind::WeightHr => "proj_size > 0",
+                        ParameterKind::Peephole => "peepholes=true",
+                        _ => "bias=true",
+                    };
                     return Err(Error::MissingTensor { name: name(), why: format!("the model has {option}") });
                 }
                 (Some(tensor), Ok(())) => {

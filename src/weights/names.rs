@@ -7,6 +7,7 @@ use std::fmt;
 use crate::cell_kind::CellKind;
 use crate::config::RecurrentConfig;
 use crate::error::{Error, OtherModel, Result};
+use crate::form::Form;
 use crate::real::Real;
 use crate::tensor::Tensor;
 use crate::weights::LayerWeights;
@@ -19,10 +20,12 @@ pub(crate) enum ParameterKind {
     BiasIh,
     BiasHh,
     WeightHr,
+    Peephole,
 }
 
 impl ParameterKind {
-    pub(crate) const ALL: [Self; 5] = [Self::WeightIh, Self::WeightHh, Self::BiasIh, Self::BiasHh, Self::WeightHr];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::WeightIh, Self::WeightHh, Self::BiasIh, Self::BiasHh, Self::WeightHr, Self::Peephole];
 
     /// Returns the name in a cell; in a layer, the name before `_l{k}`.
     pub(crate) const fn stem(self) -> &'static str {
@@ -32,6 +35,7 @@ impl ParameterKind {
             Self::BiasIh => "bias_ih",
             Self::BiasHh => "bias_hh",
             Self::WeightHr => "weight_hr",
+            Self::Peephole => "peephole",
         }
     }
 
@@ -40,6 +44,7 @@ impl ParameterKind {
         match self {
             Self::BiasIh | Self::BiasHh if !config.bias => Err("bias=false"),
             Self::WeightHr if !config.is_projected() => Err("proj_size=0"),
+            Self::Peephole if !config.form.peepholes => Err("peepholes=false"),
             _ => Ok(()),
         }
     }
@@ -52,6 +57,7 @@ impl ParameterKind {
             Self::WeightHh => vec![rows, config.recurrent_size()],
             Self::BiasIh | Self::BiasHh => vec![rows],
             Self::WeightHr => vec![config.recurrent_size(), config.hidden_size],
+            Self::Peephole => vec![config.hidden_size.saturating_mul(3)],
         }
     }
 }
@@ -226,7 +232,13 @@ pub(crate) fn infer<'a>(
     if rows != hh_rows {
         return Err(shape_error(&input, format!("[{hh_rows}, I]"), weight_ih));
     }
+    let peephole = own.iter().find(|(_, (stem, ..))| *stem == "peephole");
+    if let Some((name, _)) = peephole.filter(|_| naming == Naming::Cell || cell != CellKind::Lstm) {
+        let why = "only an LSTM layer has peepholes".to_owned();
+        return Err(Error::UnexpectedTensor { name: (*name).to_owned(), why });
+    }
     let config = RecurrentConfig {
+        form: Form { peepholes: peephole.is_some(), ..Form::default() },
         proj_size,
         num_layers: count_layers(&own)?,
         bias: own.iter().any(|(_, (stem, ..))| stem.starts_with("bias")),

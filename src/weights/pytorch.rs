@@ -80,6 +80,9 @@ fn load<F: Real>(
         if config.is_projected() {
             weights = weights.with_projection(read(ParameterKind::WeightHr)?);
         }
+        if config.form.peepholes {
+            weights = weights.with_peephole(read(ParameterKind::Peephole)?);
+        }
         layers.push(weights);
     }
     Ok(layers)

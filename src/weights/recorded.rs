@@ -1,10 +1,12 @@
 //! The arguments that neither names nor shapes tell, as text in the metadata of a safetensors file.
 //!
-//! `{prefix}batch_first`, `{prefix}dropout`, `{prefix}nonlinearity` and `{prefix}reset_after`, as Python prints them. A
-//! file need not have them.
+//! `{prefix}batch_first`, `{prefix}dropout`, `{prefix}nonlinearity` and `{prefix}reset_after`, as Python prints them, and
+//! what PyTorch's layers lack: `{prefix}reverse`, `{prefix}activations` (such as "Sigmoid; Tanh; HardSigmoid(0.2, 0.5)"),
+//! `{prefix}clip` and `{prefix}input_forget`. A file need not have them.
 
 use std::collections::BTreeMap;
 
+use crate::activation::Activation;
 use crate::cell_kind::Nonlinearity;
 use crate::config::RecurrentConfig;
 use crate::error::{ArgumentMismatch, Error, Result};
@@ -15,14 +17,22 @@ const BATCH_FIRST: &str = "batch_first";
 const DROPOUT: &str = "dropout";
 const NONLINEARITY: &str = "nonlinearity";
 const RESET_AFTER: &str = "reset_after";
+const REVERSE: &str = "reverse";
+const ACTIVATIONS: &str = "activations";
+const CLIP: &str = "clip";
+const INPUT_FORGET: &str = "input_forget";
 
 /// The arguments that a file records; `None` for those that it does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Recorded {
     pub(crate) batch_first: Option<bool>,
     pub(crate) dropout: Option<f64>,
     pub(crate) nonlinearity: Option<Nonlinearity>,
     pub(crate) reset_after: Option<bool>,
+    pub(crate) reverse: Option<bool>,
+    pub(crate) activations: Option<Vec<Activation>>,
+    pub(crate) clip: Option<f32>,
+    pub(crate) input_forget: Option<bool>,
 }
 
 impl Recorded {
@@ -50,11 +60,24 @@ impl Recorded {
             "relu" => Ok(Nonlinearity::Relu),
             _ => Err(error),
         });
+        let activations = entry(ACTIVATIONS, "names of ONNX between semicolons in the file's metadata");
+        let activations = activations.map(|(text, error)| {
+            text.split(';').map(|name| name.trim().parse()).collect::<Result<Vec<_>>>().map_err(|_| error)
+        });
+        let clip = entry(CLIP, "a number above 0 in the file's metadata");
+        let clip = clip.map(|(text, error)| match text.parse() {
+            Ok(clip) if clip > 0.0 => Ok(clip),
+            _ => Err(error),
+        });
         Ok(Self {
             batch_first: truth(BATCH_FIRST)?,
             dropout: dropout.transpose()?,
             nonlinearity: nonlinearity.transpose()?,
             reset_after: truth(RESET_AFTER)?,
+            reverse: truth(REVERSE)?,
+            activations: activations.transpose()?,
+            clip: clip.transpose()?,
+            input_forget: truth(INPUT_FORGET)?,
         })
     }
 
@@ -67,6 +90,10 @@ impl Recorded {
                 dropout: Some(config.dropout).filter(|&p| p != 0.0),
                 nonlinearity,
                 reset_after,
+                reverse: Some(true).filter(|_| config.reverse),
+                activations: Some(config.form.activations.clone()).filter(|all| !all.is_empty()),
+                clip: config.form.clip,
+                input_forget: Some(true).filter(|_| config.form.input_forget),
             },
             Naming::Cell => Self { nonlinearity, reset_after, ..Self::default() },
         }
@@ -78,7 +105,13 @@ impl Recorded {
         let dropout = self.dropout.map(|value| (DROPOUT, value.to_string()));
         let nonlinearity = self.nonlinearity.map(|value| (NONLINEARITY, word(value).to_owned()));
         let reset_after = self.reset_after.map(|value| (RESET_AFTER, value.to_string()));
-        let all = [batch_first, dropout, nonlinearity, reset_after].into_iter().flatten();
+        let reverse = self.reverse.map(|value| (REVERSE, value.to_string()));
+        let names = |all: Vec<Activation>| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let activations = self.activations.map(|all| (ACTIVATIONS, names(all)));
+        let clip = self.clip.map(|value| (CLIP, value.to_string()));
+        let input_forget = self.input_forget.map(|value| (INPUT_FORGET, value.to_string()));
+        let of_form = [reverse, activations, clip, input_forget];
+        let all = [batch_first, dropout, nonlinearity, reset_after].into_iter().chain(of_form).flatten();
         all.map(|(argument, text)| (format!("{prefix}{argument}"), text)).collect()
     }
 
@@ -91,6 +124,12 @@ impl Recorded {
         }
         if let Some(reset_after) = self.reset_after {
             config.cell = config.cell.with_reset_after(reset_after);
+        }
+        config.reverse = self.reverse.unwrap_or(config.reverse);
+        config.form.clip = self.clip.or(config.form.clip);
+        config.form.input_forget = self.input_forget.unwrap_or(config.form.input_forget);
+        if let Some(activations) = self.activations {
+            config.form.activations = activations;
         }
     }
 
@@ -111,6 +150,12 @@ impl Recorded {
         compare(BATCH_FIRST, truth(own.batch_first), truth(recorded.batch_first));
         compare(NONLINEARITY, word(own.nonlinearity), word(recorded.nonlinearity));
         compare(RESET_AFTER, truth(own.reset_after), truth(recorded.reset_after));
+        compare(REVERSE, Some(config.reverse.to_string()), truth(recorded.reverse));
+        compare(INPUT_FORGET, Some(config.form.input_forget.to_string()), truth(recorded.input_forget));
+        let clip = |value: Option<f32>| value.map(|value| value.to_string());
+        compare(CLIP, clip(own.clip).or(Some("none".to_owned())), clip(recorded.clip));
+        let names = |all: Option<Vec<Activation>>| all.map(|all| format!("{all:?}"));
+        compare(ACTIVATIONS, names(own.activations).or(Some("PyTorch's".to_owned())), names(recorded.activations));
         mismatches
     }
 }

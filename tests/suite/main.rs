@@ -21,6 +21,7 @@ mod example_files;
 mod extremes;
 mod face;
 mod files;
+mod general_forms;
 mod golden;
 mod gradient_properties;
 mod gradients;

@@ -42,8 +42,9 @@ struct Pass<'a, F> {
 
 impl<F: Real> ReferenceModel<F> {
     pub(crate) fn new(config: &RecurrentConfig, layers: &[LayerWeights<F>]) -> Result<Self> {
-        let pack = |w| DirectionWeights::pack(config, w);
-        Ok(Self { config: config.clone(), layers: layers.iter().map(pack).collect::<Result<_>>()? })
+        let pack = |(index, w)| DirectionWeights::pack(config, index % config.directions(), w);
+        let layers = layers.iter().enumerate().map(pack).collect::<Result<_>>()?;
+        Ok(Self { config: config.clone(), layers })
     }
 
     /// Plans a forward of this shape.
@@ -58,7 +59,11 @@ impl<F: Real> ReferenceModel<F> {
             tile_units: 1,
             tile_rows: 1,
             chunk_steps: self.chunk_steps(extents),
-            why: if is_f32 { "this machine has no vectors wide enough" } else { "f64 is the oracle" },
+            why: match (is_f32, self.config.form.is_plain()) {
+                (false, _) => "f64 is the oracle",
+                (true, false) => "the form is not one of PyTorch's",
+                (true, true) => "this machine has no vectors wide enough",
+            },
         }
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::cell_kind::MAX_GATES;
 use crate::config::RecurrentConfig;
+use crate::cpu::reference::cell::general::General;
 use crate::cpu::reference::cell::{State, Stepped, cell, reset};
 use crate::error::Result;
 use crate::memory::{copied, zeroed};
@@ -23,10 +24,12 @@ pub(crate) struct DirectionWeights<F> {
     bias_hh: Vec<F>,
     /// `[H, P]`: the projection of h, also transposed.
     weight_hr_t: Option<Vec<F>>,
+    /// What the cell computes, if not what PyTorch's does.
+    general: Option<General<F>>,
 }
 
 impl<F: Real> DirectionWeights<F> {
-    pub(crate) fn pack(config: &RecurrentConfig, weights: &LayerWeights<F>) -> Result<Self> {
+    pub(crate) fn pack(config: &RecurrentConfig, direction: usize, weights: &LayerWeights<F>) -> Result<Self> {
         let rows = config.gate_rows();
         let bias = |bias: Option<&crate::tensor::Tensor<F>>| match bias {
             Some(tensor) => copied("bias", tensor.data()),
@@ -38,6 +41,10 @@ impl<F: Real> DirectionWeights<F> {
             weight_hh_t: transposed(weights.weight_hh())?,
             bias_hh: bias(weights.bias_hh())?,
             weight_hr_t: weights.weight_hr().map(transposed).transpose()?,
+            general: match config.form.is_plain() {
+                true => None,
+                false => Some(General::new(config, direction, weights.peephole())?),
+            },
         })
     }
 }
@@ -107,7 +114,10 @@ pub(crate) fn step<F: Real>(
             if product > 0 {
                 // The operand is h gated by the result of the first product.
                 for (u, raw) in raw.iter_mut().enumerate() {
-                    *raw = reset(gates(gx, u), gates(gh, u), h[u]);
+                    *raw = match &weights.general {
+                        None => reset(gates(gx, u), gates(gh, u), h[u]),
+                        Some(general) => general.reset(gates(gx, u), gates(gh, u), h[u]),
+                    };
                 }
             }
             let operand = if product == 0 { &*h } else { &**raw };
@@ -119,8 +129,14 @@ pub(crate) fn step<F: Real>(
             // A projected h does not have one element per unit, and its cell, the LSTM, does not read h.
             let own_h = if config.is_projected() { F::zero() } else { h[u] };
             let old = State { h: own_h, c: carried.first().map_or(F::zero(), |c| c[at]) };
-            let Stepped { state: new, saved } = cell(config.cell, gates(gx, u), gates(gh, u), old);
-            save(b, u, &saved[..config.cell.saved()]);
+            let new = match &weights.general {
+                None => {
+                    let Stepped { state, saved } = cell(config.cell, gates(gx, u), gates(gh, u), old);
+                    save(b, u, &saved[..config.cell.saved()]);
+                    state
+                }
+                Some(general) => general.cell(config.cell, u, gates(gx, u), gates(gh, u), old),
+            };
             *raw = new.h;
             if let Some(c) = carried.first_mut() {
                 c[at] = new.c;

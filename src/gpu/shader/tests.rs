@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
+use crate::form::Form;
 use crate::gpu::optim::Clip;
 use crate::plan::backward::kernel::BackwardKernel;
 use crate::plan::backward::{shipped, weights};
@@ -44,7 +45,10 @@ fn sources(precision: Precision, wavefront: bool) -> impl Iterator<Item = Source
             Role::Recurrence if kernel == Kernel::Sequence && cell.products().len() > 1 => 0,
             Role::Recurrence => cell.products().len(),
         };
-        (0..products).map(move |product| Sources { kernel, cell, product, precision, wavefront })
+        let forms = if kernel.role() == Role::Recurrence { &[false, true][..] } else { &[false] };
+        (0..products).flat_map(move |product| {
+            forms.iter().map(move |&general| Sources { kernel, cell, product, precision, wavefront, general })
+        })
     })
 }
 
@@ -236,7 +240,7 @@ fn override_constants_are_those_of_the_rust_side() {
     let few_rows = FewRows { units: 16, row_tiles: 4, split: 4 };
     let step = |tile| (InputProductTile::Tiled, Recurrence::Steps(tile));
     let one_row = StepTile::OneRow { units: 8, split: 32 };
-    for (Sources { kernel, .. }, module) in parsed() {
+    for (Sources { kernel, cell, general, .. }, module) in parsed() {
         let (input_product, recurrence) = match kernel {
             Kernel::InputProduct | Kernel::Projection | Kernel::StepOneRow => step(one_row),
             Kernel::InputProductFewRows => (InputProductTile::FewRows(few_rows), Recurrence::Steps(one_row)),
@@ -249,7 +253,8 @@ fn override_constants_are_those_of_the_rust_side() {
             Kernel::Backward(_) | Kernel::Optim(_) => continue,
         };
         let choice = Choice { input_product, recurrence, why: "" };
-        let constants = choice.constants(kernel.role(), false, true);
+        let mut constants = if general { Form::default().constants(cell) } else { Vec::new() };
+        constants.extend(choice.constants(kernel.role(), false, true));
         let declared: Vec<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
         assert_eq!(declared, constants.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{kernel:?}");
     }

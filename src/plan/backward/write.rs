@@ -216,7 +216,7 @@ impl Backward<'_> {
     /// Returns a kernel with the arrays that it binds.
     fn binding(self, kernel: Kernel, product: usize, layer: usize, gradient: Option<&WeightGradient>) -> Binding {
         let (config, cell) = (self.config, self.config.cell);
-        let sources = Sources { kernel, cell, product, precision: Precision::F32, wavefront: false };
+        let sources = Sources { kernel, cell, product, precision: Precision::F32, wavefront: false, general: false };
         let access = sources.storage_access();
         let names = self.names(kernel, layer, product, gradient);
         debug_assert_eq!(names.len(), access.len(), "{config}: {kernel:?}");

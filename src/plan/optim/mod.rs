@@ -142,7 +142,7 @@ fn binding(kernel: OptimKernel, names: &[OptimArray]) -> Binding {
 /// Returns the sources of a kernel, which do not depend on a cell: any stands for it.
 fn sources(kernel: OptimKernel) -> Sources {
     let (cell, precision) = (CellKind::Lstm, Precision::F32);
-    Sources { kernel: Kernel::Optim(kernel), cell, product: 0, precision, wavefront: false }
+    Sources { kernel: Kernel::Optim(kernel), cell, product: 0, precision, wavefront: false, general: false }
 }
 
 /// Returns every kernel of optimisers.

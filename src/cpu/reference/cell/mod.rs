@@ -1,5 +1,6 @@
 //! The pointwise cells, one file each: forward and backward. The GPU twins are shaders/cell/*.wgsl.
 
+pub(crate) mod general;
 mod gru;
 mod lstm;
 mod rnn;
