@@ -83,6 +83,28 @@ pub enum Error {
         source: safetensors::SafeTensorError,
     },
 
+    /// A file or byte string does not follow its format.
+    #[error("{origin}: not a usable {format} file: {why}")]
+    Format {
+        /// The file, or "bytes".
+        origin: String,
+        /// The format that it appears to have, such as "ONNX".
+        format: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// A file has nothing of a name.
+    #[error("no {what} {name:?}; the file has {found:?}")]
+    NotFound {
+        /// What was looked for, such as "layer".
+        what: String,
+        /// The name.
+        name: String,
+        /// The names that the file has.
+        found: Vec<String>,
+    },
+
     /// A file holds a different layer or cell than the configuration describes.
     #[error("{what} under prefix {prefix:?} differs from the configuration: {}", mismatch_words(mismatches))]
     ConfigMismatch {

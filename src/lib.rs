@@ -92,6 +92,7 @@ mod request;
 mod results;
 mod session;
 mod shaders;
+mod source;
 mod strategy;
 mod tensor;
 mod weights;

@@ -9,7 +9,7 @@ pub(crate) mod names;
 pub(crate) mod pytorch;
 mod recorded;
 pub(crate) mod tensor_file;
-mod tensor_writer;
+pub(crate) mod tensor_writer;
 mod whole_file;
 
 use std::borrow::Cow;

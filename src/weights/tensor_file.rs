@@ -1,25 +1,32 @@
-//! Named tensors in a safetensors file: the header is read when opening, each tensor on request, with conversion.
+//! Named tensors in a file: what it says about them is read when opening, each tensor on request, with conversion.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, SafeTensorError};
+use safetensors::Dtype;
 
 use crate::error::{Error, Result};
-use crate::memory::{filled, reserved};
+use crate::memory::reserved;
 use crate::real::Real;
+#[cfg(any(feature = "npz", feature = "pytorch"))]
+use crate::source::container;
+use crate::source::entry::Entry;
+use crate::source::input::Input;
+#[cfg(feature = "npz")]
+use crate::source::npz::NpzFile;
+#[cfg(feature = "pytorch")]
+use crate::source::pytorch::PyTorchFile;
+use crate::source::safetensors::SafetensorsFile;
 use crate::tensor::{IntoElements, Tensor};
 use crate::weights::names::Naming;
-use crate::weights::tensor_writer::{MAX_HEADER_BYTES, Prepared};
+use crate::weights::tensor_writer::Prepared;
 use crate::weights::whole_file;
 
-/// A safetensors file: named tensors of any type, converted to `f32` or `f64` when they are read.
+/// A file of named tensors of any type, which are converted to `f32` or `f64` when they are read: safetensors, or what
+/// PyTorch and NumPy write (see [`open`](Self::open)).
 ///
 /// Opening reads only the header; each tensor is read on request, so reading one layer from a large checkpoint takes
 /// only that layer's memory. The file stays open, and several threads may read from it at the same time. On Unix, a
@@ -45,77 +52,81 @@ use crate::weights::whole_file;
 /// # Ok::<(), wgpu_rnn::Error>(())
 /// ```
 pub struct TensorFile {
-    source: Source,
-    /// The byte at which the data begins, after the header.
-    data_start: u64,
-    tensors: BTreeMap<String, TensorInfo>,
+    origin: String,
+    container: Container,
+    /// By the names that the file goes by, with the container's own.
+    tensors: BTreeMap<String, (String, Entry)>,
     metadata: BTreeMap<String, String>,
 }
 
-/// The origin of a file's bytes.
-enum Source {
-    Bytes(Vec<u8>),
-    File { path: PathBuf, file: Mutex<File> },
+/// The format of a file.
+enum Container {
+    Safetensors(SafetensorsFile),
+    #[cfg(feature = "pytorch")]
+    PyTorch(PyTorchFile),
+    #[cfg(feature = "npz")]
+    NumPy(NpzFile),
 }
 
 impl TensorFile {
-    /// Opens a file and reads its header. A file without random access, such as a pipe, is read completely.
+    /// Opens a file and reads what it says about its tensors. The format is told by the content: safetensors; with the
+    /// feature `pytorch` what `torch.save` writes; with the feature `npz` the `.npz` and `.npy` files of NumPy. A file
+    /// without random access, such as a pipe, is read completely.
+    ///
+    /// Tensors in nested dictionaries, lists or modules of PyTorch are named by the keys that lead to them, joined by
+    /// dots, as `state_dict()` does. Nothing in a pickle is ever executed.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::SafeTensors`] if it is not valid: the header must be JSON of at
-    /// most 100 MB, and the ranges of the tensors must cover the rest of the file without gap or overlap.
+    /// most 100 MB, and the ranges of the tensors must cover the rest of the file without gap or overlap;
+    /// [`Error::Format`] for a broken file of the other formats; [`Error::Unsupported`] for TorchScript and other files
+    /// of PyTorch that are not checkpoints.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
-        let mut file = File::open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        let source = if about.is_file() {
-            Source::File { path: path.to_owned(), file: file.into() }
-        } else {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map_err(failed)?;
-            Source::Bytes(bytes)
-        };
-        Self::parse(source, path.display().to_string())
+        Self::of(Input::open(path.as_ref())?)
     }
 
     /// Reads a file from its bytes: a `Vec` is used as it is, a slice is copied.
     ///
     /// # Errors
-    /// [`Error::SafeTensors`] if they are not valid; [`Error::TooLarge`] if memory for a copy cannot be allocated.
+    /// The errors of [`open`](Self::open); [`Error::TooLarge`] if memory for a copy cannot be allocated.
     pub fn from_bytes(bytes: impl IntoElements<u8>) -> Result<Self> {
-        Self::parse(Source::Bytes(bytes.into_elements("the file")?), "bytes".to_owned())
+        Self::of(Input::from_bytes(bytes.into_elements("the file")?))
     }
 
-    fn parse(source: Source, origin: String) -> Result<Self> {
-        let invalid = |source| Error::SafeTensors { origin: origin.clone(), advice: None, source };
-        let size = source.size()?;
-        // The header is preceded by its size.
-        let mut prefix = [0; size_of::<u64>()];
-        if size < prefix.len() as u64 {
-            return Err(invalid(SafeTensorError::HeaderTooSmall));
+    fn of(input: Arc<Input>) -> Result<Self> {
+        let origin = input.origin();
+        let container = Container::open(input)?;
+        let tensors = container.entries().iter().map(|(name, entry)| (name.clone(), (name.clone(), entry.clone())));
+        let tensors = tensors.collect();
+        let metadata = match &container {
+            Container::Safetensors(file) => file.metadata().clone(),
+            #[cfg(any(feature = "npz", feature = "pytorch"))]
+            _ => BTreeMap::new(),
+        };
+        Ok(Self { origin, container, tensors, metadata })
+    }
+
+    /// Returns the file with other names for some of its tensors, each given as the present name and the new one: for
+    /// layers under names that are not PyTorch's.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no tensor of a present name; [`Error::UnexpectedTensor`] if two tensors would
+    /// have one name.
+    pub fn renamed<S: AsRef<str>>(mut self, names: &[(S, S)]) -> Result<Self> {
+        let mut moved = Vec::new();
+        for (from, to) in names {
+            let Some(tensor) = self.tensors.remove(from.as_ref()) else {
+                let found = self.names().map(str::to_owned).collect();
+                return Err(Error::NotFound { what: "tensor".to_owned(), name: from.as_ref().to_owned(), found });
+            };
+            moved.push((to.as_ref().to_owned(), tensor));
         }
-        source.read(0, &mut prefix)?;
-        let data_start = u64::from_le_bytes(prefix).saturating_add(prefix.len() as u64);
-        if data_start > (MAX_HEADER_BYTES + prefix.len()) as u64 {
-            let (advice, source) = (torch_save_advice(prefix), SafeTensorError::HeaderTooLarge);
-            return Err(Error::SafeTensors { origin, advice, source });
+        for (name, tensor) in moved {
+            if let Some((other, _)) = self.tensors.insert(name.clone(), tensor) {
+                return Err(Error::UnexpectedTensor { name, why: format!("{other} has the name already") });
+            }
         }
-        if data_start > size {
-            return Err(invalid(SafeTensorError::InvalidHeaderLength));
-        }
-        let mut header = filled("the header of the file", &[data_start as usize - prefix.len()], 0_u8)?;
-        source.read(prefix.len() as u64, &mut header)?;
-        let header = std::str::from_utf8(&header).map_err(|reason| invalid(SafeTensorError::InvalidHeader(reason)))?;
-        // Also checks that the ranges are contiguous, and match shapes and types.
-        let header: Metadata = serde_json::from_str(header)
-            .map_err(|reason| invalid(SafeTensorError::InvalidHeaderDeserialization(reason)))?;
-        if data_start.checked_add(header.data_len() as u64) != Some(size) {
-            return Err(invalid(SafeTensorError::MetadataIncompleteBuffer));
-        }
-        let tensors = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        let metadata = header.metadata().clone().into_iter().flatten().collect();
-        Ok(Self { source, data_start, tensors, metadata })
+        Ok(self)
     }
 
     /// Returns the names of all tensors, sorted.
@@ -125,12 +136,12 @@ impl TensorFile {
 
     /// Returns the shape of a tensor, or `None` if the file has no tensor of that name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|info| info.shape.as_slice())
+        self.tensors.get(name).map(|(_, entry)| entry.shape.as_slice())
     }
 
     /// Returns the number type of a tensor, or `None` if the file has no tensor of that name.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
-        self.tensors.get(name).map(|info| info.dtype)
+        self.tensors.get(name).map(|(_, entry)| entry.dtype)
     }
 
     /// Returns the file's metadata: text by key (`__metadata__` of the format; `metadata=` of
@@ -155,7 +166,8 @@ impl TensorFile {
     ///
     /// # Errors
     /// [`Error::Dtype`] for a type other than F32, F64, F16 and BF16; [`Error::Io`] if the file cannot be read;
-    /// [`Error::TooLarge`] if memory cannot be allocated.
+    /// [`Error::TooLarge`] if memory cannot be allocated; [`Error::Unsupported`] for what PyTorch and NumPy store that
+    /// is no array of numbers, such as a quantised tensor, and that the file does not list.
     pub fn tensor<F: Real>(&self, name: &str) -> Result<Option<Tensor<F>>> {
         self.weight(name).map_err(|error| match (error, self.dtype(name)) {
             (Error::Dtype { name, got, .. }, Some(Dtype::I64 | Dtype::I32)) => {
@@ -167,7 +179,7 @@ impl TensorFile {
 
     /// Reads a tensor that is a weight of a model, for which whole numbers are nothing to read in another way.
     pub(super) fn weight<F: Real>(&self, name: &str) -> Result<Option<Tensor<F>>> {
-        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        let Some(info) = self.entry(name)? else { return Ok(None) };
         let data = match info.dtype {
             Dtype::F32 => self.numbers(name, info, |b| F::from_f64(f32::from_le_bytes(b).into())),
             Dtype::F64 => self.numbers(name, info, |b| F::from_f64(f64::from_le_bytes(b))),
@@ -183,7 +195,7 @@ impl TensorFile {
     /// # Errors
     /// [`Error::UnexpectedTensor`] for a type other than I64 and I32; otherwise the errors of [`tensor`](Self::tensor).
     pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
-        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        let Some(info) = self.entry(name)? else { return Ok(None) };
         let numbers = match info.dtype {
             Dtype::I64 => self.numbers(name, info, i64::from_le_bytes),
             Dtype::I32 => self.numbers(name, info, |b| i32::from_le_bytes(b).into()),
@@ -195,24 +207,22 @@ impl TensorFile {
         numbers.map(Some)
     }
 
-    /// Reads the elements of a tensor whose type has N bytes, piece by piece.
-    fn numbers<T, const N: usize>(
-        &self,
-        name: &str,
-        info: &TensorInfo,
-        number: impl Fn([u8; N]) -> T,
-    ) -> Result<Vec<T>> {
-        const PIECE: usize = 1 << 16;
-        let mut numbers = reserved(name, &info.shape)?;
-        let (start, end) = info.data_offsets;
-        let mut piece = filled("a piece of the file", &[PIECE.min(end - start)], 0_u8)?;
-        let mut at = start;
-        while at < end {
-            let piece = &mut piece[..PIECE.min(end - at)];
-            self.source.read(self.data_start + at as u64, piece)?;
-            numbers.extend(piece.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)));
-            at += piece.len();
+    /// Returns what is known of a tensor.
+    fn entry(&self, name: &str) -> Result<Option<&Entry>> {
+        match self.tensors.get(name) {
+            Some((_, entry)) => Ok(Some(entry)),
+            // The container may know why it does not list it.
+            None => self.container.read(name, |_| ()).map(|_| None),
         }
+    }
+
+    /// Reads the elements of a tensor whose type has N bytes.
+    fn numbers<T, const N: usize>(&self, name: &str, entry: &Entry, number: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
+        let mut numbers = reserved(name, &entry.shape)?;
+        let own_name = self.tensors.get(name).map_or(name, |(own_name, _)| own_name);
+        self.container.read(own_name, |piece| {
+            numbers.extend(piece.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)));
+        })?;
         Ok(numbers)
     }
 
@@ -257,58 +267,47 @@ impl TensorFile {
     }
 }
 
-impl Source {
-    /// Returns the number of bytes.
-    fn size(&self) -> Result<u64> {
+impl Container {
+    fn open(input: Arc<Input>) -> Result<Self> {
+        #[cfg(any(feature = "npz", feature = "pytorch"))]
+        match container::Container::of(&input)? {
+            #[cfg(feature = "pytorch")]
+            Some(container::Container::PyTorch) => return PyTorchFile::open(input).map(Self::PyTorch),
+            #[cfg(feature = "npz")]
+            Some(container::Container::NumPy) => return NpzFile::open(input).map(Self::NumPy),
+            None => {}
+        }
+        SafetensorsFile::open(input).map(Self::Safetensors)
+    }
+
+    fn entries(&self) -> &BTreeMap<String, Entry> {
         match self {
-            Self::Bytes(bytes) => Ok(bytes.len() as u64),
-            Self::File { path, file } => {
-                let file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.metadata().map(|about| about.len()).map_err(|source| read_error(path, source))
-            }
+            Self::Safetensors(file) => file.entries(),
+            #[cfg(feature = "pytorch")]
+            Self::PyTorch(file) => file.entries(),
+            #[cfg(feature = "npz")]
+            Self::NumPy(file) => file.entries(),
         }
     }
 
-    /// Fills `into` with the bytes from `start` on.
-    fn read(&self, start: u64, into: &mut [u8]) -> Result<()> {
+    /// Calls `each` with the bytes of a tensor, in one piece or several.
+    fn read(&self, name: &str, each: impl FnMut(&[u8])) -> Result<()> {
         match self {
-            Self::Bytes(bytes) => {
-                let rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
-                let read = (&mut &*rest).read_exact(into);
-                read.map_err(|source| read_error(Path::new("bytes"), source))
-            }
-            Self::File { path, file } => {
-                // A seek and the read that follows it must not be separated.
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(into));
-                read.map_err(|source| read_error(path, source))
-            }
+            Self::Safetensors(file) => file.read(name, each),
+            #[cfg(feature = "pytorch")]
+            Self::PyTorch(file) => file.read(name).map(|array| array.iter().map(|array| &*array.bytes).for_each(each)),
+            #[cfg(feature = "npz")]
+            Self::NumPy(file) => file.read(name).map(|array| array.iter().map(|array| &*array.bytes).for_each(each)),
         }
     }
-}
-
-/// Returns advice on a file that begins with these bytes, if `torch.save` writes such: a ZIP archive, before PyTorch
-/// 1.6 a pickle. Read as the size of a header, either is beyond what the format allows.
-fn torch_save_advice(start: [u8; size_of::<u64>()]) -> Option<&'static str> {
-    let (zip, pickle) = (b"PK\x03\x04", b"\x80");
-    (start.starts_with(zip) || start.starts_with(pickle)).then_some(
-        "this looks like a file of torch.save: write it with safetensors.torch.save_file(model.state_dict(), path)",
-    )
-}
-
-fn read_error(path: &Path, source: io::Error) -> Error {
-    Error::Io { path: path.to_owned(), action: "read", source }
 }
 
 /// Writes origin and size in one line.
 impl fmt::Debug for TensorFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes: usize = self.tensors.values().map(|info| info.data_offsets.1 - info.data_offsets.0).sum();
+        let size = |(_, entry): &(String, Entry)| entry.shape.iter().product::<usize>() * entry.dtype.bitsize() / 8;
+        let bytes: usize = self.tensors.values().map(size).sum();
         let mut shown = f.debug_struct("TensorFile");
-        match &self.source {
-            Source::Bytes(_) => shown.field("origin", &"bytes"),
-            Source::File { path, .. } => shown.field("origin", path),
-        };
-        shown.field("tensors", &self.tensors.len()).field("bytes", &bytes).finish()
+        shown.field("origin", &self.origin).field("tensors", &self.tensors.len()).field("bytes", &bytes).finish()
     }
 }

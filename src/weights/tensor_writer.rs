@@ -12,7 +12,7 @@ use crate::real::Real;
 use crate::tensor::Tensor;
 
 /// The largest size of a header that the format allows.
-pub(super) const MAX_HEADER_BYTES: usize = 100_000_000;
+pub(crate) const MAX_HEADER_BYTES: usize = 100_000_000;
 
 /// The header's entry for metadata, whose name no tensor may have.
 const METADATA: &str = "__metadata__";

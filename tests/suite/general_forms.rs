@@ -186,11 +186,8 @@ fn a_reverse_layer_is_a_forward_one_on_reversed_rows() {
 fn files_keep_every_option() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model");
-    let activations = [
-        Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
-        Activation::Softsign,
-        Activation::Elu { alpha: 1.5 },
-    ];
+    let activations =
+        [Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }, Activation::Softsign, Activation::Elu { alpha: 1.5 }];
     let config = LstmConfig::new(3, 4).with_activations(activations).with_clip(2.5).with_input_forget(true);
     let lstm = Lstm::random(config.with_peepholes(true).with_reverse(true), 1).unwrap();
     assert_eq!(
@@ -233,7 +230,9 @@ fn what_a_form_cannot_do_is_an_error_that_names_it() {
         "activations: expected f, g and h for each direction, or once for all, got 1 of them"
     );
     assert_eq!(rejected(config.clone().with_clip(0.0)), "clip: expected a number above 0, got 0");
-    assert!(rejected(config.clone().with_reverse(true).with_bidirectional(true)).starts_with("reverse: expected false"));
+    assert!(
+        rejected(config.clone().with_reverse(true).with_bidirectional(true)).starts_with("reverse: expected false")
+    );
     let nan = Activation::Elu { alpha: f32::NAN };
     assert!(rejected(config.with_activations([nan; 3])).contains("expected finite alpha and beta, got Elu(NaN)"));
     let missing = Layer::<LstmKind>::new(LstmConfig::new(3, 4).with_peepholes(true), plain());

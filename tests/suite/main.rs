@@ -10,6 +10,7 @@ mod battery;
 mod cells;
 mod chained_cells;
 mod compare;
+mod containers;
 mod defects;
 mod device_loss;
 mod device_memory;

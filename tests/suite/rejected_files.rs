@@ -234,12 +234,17 @@ fn a_file_of_torch_save_is_told_from_one_that_is_broken() {
     let pickle = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".as_slice();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pt");
-    let advice = "this looks like a file of torch.save: write it with \
-                  safetensors.torch.save_file(model.state_dict(), path)";
-    for bytes in [zip, pickle] {
-        assert_eq!(message(TensorFile::from_bytes(bytes)), format!("bytes: not a valid safetensors file; {advice}"));
+    for (bytes, expected) in [
+        (
+            zip,
+            "not a valid safetensors file; this may be a file of torch.save or NumPy, which the features `pytorch` and \
+             `npz` of wgpu-rnn read; or write it with safetensors.torch.save_file(model.state_dict(), path)",
+        ),
+        (pickle, "not a usable PyTorch file: it ends too early"),
+    ] {
+        assert_eq!(message(TensorFile::from_bytes(bytes)), format!("bytes: {expected}"));
         std::fs::write(&path, bytes).unwrap();
-        let expected = format!("{}: not a valid safetensors file; {advice}", path.display());
+        let expected = format!("{}: {expected}", path.display());
         assert_eq!(message(Lstm::from_safetensors(&path, "")), expected);
         assert_eq!(message(TensorFile::open(&path)), expected);
     }

@@ -205,7 +205,7 @@ fn invalid_calls_of_streams_are_rejected() {
         let both = Lstm::random(LstmConfig::new(3, 9).with_bidirectional(true), 1).unwrap().to(device).unwrap();
         assert_eq!(
             both.streams(2).run().unwrap_err().to_string(),
-            "a bidirectional layer over streams is not supported: its reverse direction starts at the end of \
+            "a bidirectional layer over streams is not supported: the reverse direction starts at the end of \
              a sequence, and a stream has none"
         );
         let model = Lstm::random(LstmConfig::new(3, 9).with_proj_size(4), 1).unwrap().to(device).unwrap();

@@ -14,7 +14,8 @@ pub(crate) fn shipped() -> Vec<PipelineKey> {
         let products = if kernel.is_of(cell) { kernel.products(cell) } else { 0 };
         for product in 0..products {
             let kernel = Kernel::Backward(kernel);
-            let sources = Sources { kernel, cell, product, precision: Precision::F32, wavefront: false, general: false };
+            let sources =
+                Sources { kernel, cell, product, precision: Precision::F32, wavefront: false, general: false };
             for constants in every_constants(kernel) {
                 let key = PipelineKey { sources, constants };
                 if !keys.contains(&key) {
