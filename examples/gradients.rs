@@ -1,4 +1,5 @@
-//! Computes the gradients of any LSTM, GRU or RNN from a safetensors file, for the input in another file.
+//! Computes the gradients of any LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy, for the input in another
+//! file.
 //!
 //! cargo run --release --example gradients -- --model m.safetensors --input in.safetensors --output out.safetensors
 
@@ -12,12 +13,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use wgpu_rnn::{Kind, Placed, Tensor};
+use wgpu_rnn::{Imported, Kind, Merge, Placed, Tensor};
 
 use crate::files::{Files, Input, InputFile, Results, Work, say};
 
-/// Computes the gradients of an LSTM, GRU or RNN from a safetensors file (with PyTorch's tensor names), for the input
-/// in another file.
+/// Computes the gradients of an LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy, or a safetensors file,
+/// for the input in another file.
 ///
 /// The input file holds `input`, [T, B, I] or unbatched [T, I], and at least one of the gradients with respect to the
 /// results, each in the shape of its result: `grad_output`, `grad_h_n` and, for an LSTM, `grad_c_n`. Those that are
@@ -41,7 +42,17 @@ struct Arguments {
 struct Differentiate;
 
 impl Work for Differentiate {
-    fn run<K: Kind>(self, layer: &Placed<K>, input: &Input<K>, file: &InputFile<'_>) -> Result<Results> {
+    fn run<K: Kind>(
+        self,
+        layer: &Placed<K>,
+        input: &Input<K>,
+        file: &InputFile<'_>,
+        imported: &Imported,
+    ) -> Result<Results> {
+        ensure!(
+            imported.merge() == Merge::Concat && !imported.go_backwards(),
+            "the gradients of a layer with merge_mode or go_backwards of Keras are not supported"
+        );
         let of_output = file.tensor("grad_output")?;
         let of_states = file.state::<K>(["grad_h_n", "grad_c_n"])?;
         let is_given = of_states.iter().any(|(_, tensor)| tensor.is_some());

@@ -1,4 +1,4 @@
-//! Runs any LSTM, GRU or RNN from a safetensors file over the input in another file.
+//! Runs any LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy over the input in another file.
 //!
 //! cargo run --release --example infer -- --model m.safetensors --input in.safetensors --output out.safetensors
 
@@ -12,17 +12,20 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use wgpu_rnn::{Kind, Placed};
+use wgpu_rnn::{Imported, Kind, Placed};
 
 use crate::files::{Files, Input, InputFile, Results, Work, say};
 
-/// Runs an LSTM, GRU or RNN from a safetensors file (with PyTorch's tensor names) over the input in another file.
+/// Runs an LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy, or a safetensors file, over the input in
+/// another file.
 ///
 /// The input file holds `input`, [T, B, I] or unbatched [T, I]. Optional are the initial state, [L·D, B, H] or
 /// unbatched [L·D, H] (for h_0 of an LSTM with a projection, P instead of H): `h_0` and `c_0` for an LSTM, both or
 /// neither, `h_0` for the others; and `lengths`, int64 [B], if rows have different numbers of time steps. Beyond the
-/// end of a row the output is 0. The output file receives `output`, `h_n` and, for an LSTM, `c_n`, as float32. The
-/// rows of the weights tell the kind of model: 4·H, 3·H or H.
+/// end of a row the output is 0. The output file receives `output`, `h_n` and, for an LSTM, `c_n`, as float32.
+///
+/// This is PyTorch's arrangement, whatever the model's own. The output of a Bidirectional layer of Keras is merged as
+/// its merge_mode says; with go_backwards it is in the order of the steps.
 ///
 /// Exit status: 0 success, 1 bad model, input or device, 2 bad arguments. On failure no output file is written.
 #[derive(Parser)]
@@ -35,7 +38,13 @@ struct Arguments {
 struct Infer;
 
 impl Work for Infer {
-    fn run<K: Kind>(self, layer: &Placed<K>, input: &Input<K>, _: &InputFile<'_>) -> Result<Results> {
+    fn run<K: Kind>(
+        self,
+        layer: &Placed<K>,
+        input: &Input<K>,
+        _: &InputFile<'_>,
+        imported: &Imported,
+    ) -> Result<Results> {
         let Input { input, state, lengths } = input;
         let start = Instant::now();
         let mut request = layer.request(input).state(state.as_ref());
@@ -44,6 +53,7 @@ impl Work for Infer {
         }
         let (output, last) = request.run()?;
         let elapsed = start.elapsed();
+        let output = imported.finish(&output)?;
         let last = K::arrays(&last);
         say!("output  {:?}, each state {:?}", output.shape(), last[0].shape());
         let first = if layer.device().is_gpu() { ", including shader compilation" } else { "" };
@@ -51,7 +61,7 @@ impl Work for Infer {
 
         let states = ["h_n", "c_n"].into_iter().zip(last);
         let states = states.map(|(name, state)| (name.to_owned(), state.clone()));
-        Ok([("output".to_owned(), output.clone())].into_iter().chain(states).collect())
+        Ok([("output".to_owned(), output)].into_iter().chain(states).collect())
     }
 }
 

@@ -144,6 +144,9 @@ pub use request::Request;
 /// The number types of tensors in files, and the errors of the file format.
 pub use safetensors::{Dtype, SafeTensorError};
 pub use shaders::{Shader, shaders};
+pub use source::Source;
+pub use source::imported::{Imported, Merge};
+pub use source::layer::SourceLayer;
 pub use strategy::Strategy;
 pub use tensor::{IntoElements, Tensor, TensorView};
 pub use weights::LayerWeights;

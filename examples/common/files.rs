@@ -5,45 +5,87 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use wgpu_rnn::{AnyLayer, Kind, Layer, Nonlinearity, Placed, Tensor, TensorFile};
+use wgpu_rnn::{AnyLayer, Imported, Kind, Layer, LayerKind, Nonlinearity, Placed, Source, Tensor, TensorFile};
 
 use crate::place::Place;
 
 #[derive(Args)]
 pub struct Files {
-    /// The model: weight_ih_l0, weight_hh_l0 and so on, as PyTorch's state_dict names them
+    /// The model: tensors by PyTorch's names (safetensors; .pt, .pth or .ckpt of PyTorch; .npz), an ONNX model, or a
+    /// file of Keras (.h5, .weights.h5, .keras); the content tells which
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
 
-    /// The prefix of those names, such as "encoder." [default: the only one in the file]
+    /// Print one line for each recurrent layer of the model, its name first, and do nothing else
+    #[arg(long, conflicts_with_all = ["input", "output", "layer", "prefix"])]
+    list: bool,
+
+    /// The layer of an ONNX model or of a file of Keras, by its name [default: the only one]
+    #[arg(long, value_name = "NAME", conflicts_with = "prefix")]
+    layer: Option<String>,
+
+    /// The prefix of the names of tensors, such as "encoder." [default: the only one in the file]
     #[arg(long, value_name = "STR")]
     prefix: Option<String>,
 
+    /// Reads the tensor FROM under the name TO, such as w_ih=weight_ih_l0; may be repeated
+    #[arg(long, value_name = "FROM=TO", value_parser = renaming)]
+    rename: Vec<(String, String)>,
+
+    /// The kind of a layer of Keras, where the file has weights alone
+    #[arg(long, value_enum)]
+    kind: Option<KindName>,
+
     /// The input and whatever else the file may hold, as described above
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "list")]
+    input: Option<PathBuf>,
 
     /// The file to write the results to
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "list")]
+    output: Option<PathBuf>,
 
     #[command(flatten)]
     place: Place,
 
-    /// The nonlinearity of an RNN, which weights do not record; not for other models [default: as recorded in the
+    /// The nonlinearity of an RNN, which tensors alone do not record; not for other models [default: as recorded in the
     /// model's file, or tanh]
     #[arg(long, value_enum)]
     nonlinearity: Option<Activation>,
 
     /// The reset gate of a GRU acts before the recurrent product (reset_after=False of Keras, linear_before_reset=0 of
-    /// ONNX), which weights do not record, but the model's file may; not for other models
+    /// ONNX), which tensors alone do not record, but the model's file may; not for other models
     #[arg(long)]
     reset_before: bool,
 
-    /// Batched input and output are [B, T, ·], which weights do not record, but the model's file may; states keep their
-    /// shape
+    /// Batched input and output are [B, T, ·], whatever the model's own layout; states keep their shape. Tensors may
+    /// record it, in which case it is not needed
     #[arg(long)]
     batch_first: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum KindName {
+    Lstm,
+    Gru,
+    Rnn,
+}
+
+impl KindName {
+    fn kind(self) -> LayerKind {
+        match self {
+            Self::Lstm => LayerKind::Lstm,
+            Self::Gru => LayerKind::Gru,
+            Self::Rnn => LayerKind::Rnn,
+        }
+    }
+}
+
+/// Parses FROM=TO.
+fn renaming(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
+        _ => Err("expected FROM=TO".to_owned()),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -64,7 +106,13 @@ pub type Results = Vec<(String, Tensor)>;
 
 /// The work between reading the files and writing the results, for a layer of any kind.
 pub trait Work {
-    fn run<K: Kind>(self, layer: &Placed<K>, input: &Input<K>, file: &InputFile<'_>) -> Result<Results>;
+    fn run<K: Kind>(
+        self,
+        layer: &Placed<K>,
+        input: &Input<K>,
+        file: &InputFile<'_>,
+        imported: &Imported,
+    ) -> Result<Results>;
 }
 
 /// Prints a line. A closed pipe is no reason to fail.
@@ -92,28 +140,28 @@ impl Files {
     }
 
     fn run(&self, work: impl Work) -> Result<()> {
-        for (name, other) in [("--model", &self.model), ("--input", &self.input)] {
-            if same_file(&self.output, other) {
+        if self.list {
+            return self.print_layers();
+        }
+        let (input, output) = self.input.as_deref().zip(self.output.as_deref()).context("there is no --input")?;
+        for (name, other) in [("--model", self.model.as_path()), ("--input", input)] {
+            if same_file(output, other) {
                 bail!("--output and {name} are the same file");
             }
         }
-        let file = TensorFile::open(&self.model)?;
-        let prefix = self.find_prefix(&file)?;
-        let layer = AnyLayer::from_tensor_file(&file, &prefix).with_context(|| self.model.display().to_string())?;
-        // Without the flag, the layout recorded in the file applies, or time-major.
-        let layer = if self.batch_first { layer.with_batch_first(true) } else { layer };
-        match layer {
+        let (imported, name) = self.load()?;
+        match imported.layer().clone() {
             AnyLayer::Lstm(_) | AnyLayer::Gru(_) if self.nonlinearity.is_some() => {
                 bail!("--nonlinearity is for an RNN, and the model is none")
             }
             AnyLayer::Lstm(_) | AnyLayer::Rnn(_) if self.reset_before => {
                 bail!("--reset-before is for a GRU, and the model is none")
             }
-            AnyLayer::Lstm(layer) => self.run_layer(work, &prefix, &layer),
+            AnyLayer::Lstm(layer) => self.run_layer(work, &imported, &name, &layer, input, output),
             AnyLayer::Gru(layer) => {
                 // Without the flag, the form recorded in the file applies, or PyTorch's.
                 let layer = if self.reset_before { layer.with_reset_after(false) } else { layer };
-                self.run_layer(work, &prefix, &layer)
+                self.run_layer(work, &imported, &name, &layer, input, output)
             }
             AnyLayer::Rnn(layer) => {
                 let layer = match self.nonlinearity {
@@ -121,29 +169,90 @@ impl Files {
                     Some(Activation::Tanh) => layer.with_nonlinearity(Nonlinearity::Tanh),
                     Some(Activation::Relu) => layer.with_nonlinearity(Nonlinearity::Relu),
                 };
-                self.run_layer(work, &prefix, &layer)
+                self.run_layer(work, &imported, &name, &layer, input, output)
             }
             layer => bail!("{}: {layer} is a kind that this example does not know", self.model.display()),
         }
     }
 
-    fn run_layer<K: Kind>(&self, work: impl Work, prefix: &str, layer: &Layer<K>) -> Result<()> {
-        let weights = layer.layers().iter().flat_map(|w| {
-            [Some(w.weight_ih()), Some(w.weight_hh()), w.bias_ih(), w.bias_hh(), w.weight_hr()].into_iter().flatten()
-        });
-        let parameters: usize = weights.map(|tensor| tensor.data().len()).sum();
-        say!("model   {} under prefix {prefix:?}, {parameters} parameters", layer.config());
-        let file = InputFile { file: TensorFile::open(&self.input)?, path: &self.input };
-        let input = file.input::<K>()?;
+    fn run_layer<K: Kind>(
+        &self,
+        work: impl Work,
+        imported: &Imported,
+        name: &str,
+        layer: &Layer<K>,
+        input: &Path,
+        output: &Path,
+    ) -> Result<()> {
+        let parameters: usize = layer.named().map(|(_, tensor)| tensor.data().len()).sum();
+        say!("model   {}{name}, {parameters} parameters", layer.config());
+        let file = InputFile { file: TensorFile::open(input)?, path: input };
+        let input = file.input::<K>(imported)?;
 
         let device = self.place.open()?;
         say!("device  {device}: {}", device.reason());
         let placed = layer.to(&device).context("placing the model")?;
-        let results = work.run(&placed, &input, &file)?;
+        let results = work.run(&placed, &input, &file, imported)?;
         let results: Vec<_> = results.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        TensorFile::save(&self.output, &results).context("writing the output")?;
-        say!("wrote   {}", self.output.display());
+        TensorFile::save(output, &results).context("writing the output")?;
+        say!("wrote   {}", output.display());
         Ok(())
+    }
+
+    /// Opens the model.
+    fn open(&self) -> Result<Source> {
+        let source = Source::open(&self.model)?;
+        match self.kind {
+            Some(kind) => source.with_kind(kind.kind()).context("--kind"),
+            None => Ok(source),
+        }
+    }
+
+    fn print_layers(&self) -> Result<()> {
+        let source = self.open()?;
+        let found = source.layers();
+        found.iter().for_each(|layer| say!("{layer}"));
+        if found.is_empty() {
+            bail!("{}: has no recurrent layer", self.model.display());
+        }
+        Ok(())
+    }
+
+    /// Loads the layer, and returns words for where it was found.
+    fn load(&self) -> Result<(Imported, String)> {
+        let of_model = || self.model.display().to_string();
+        let source = self.open()?;
+        if source.tensors().is_some() {
+            if let Some(layer) = &self.layer {
+                bail!("--layer {layer} is for ONNX and Keras; {} has tensors, name their --prefix", of_model());
+            }
+            let file = source.into_tensors().with_context(of_model)?;
+            let file = file.renamed(&self.rename).context("--rename")?;
+            let prefix = self.find_prefix(&file)?;
+            let layer = AnyLayer::from_tensor_file(&file, &prefix).with_context(of_model)?;
+            // Without the flag, the layout recorded in the file applies, or time-major.
+            let layer = if self.batch_first { layer.with_batch_first(true) } else { layer };
+            return Ok((Imported::from(layer), format!(" under prefix {prefix:?}")));
+        }
+        for (flag, is_set) in [("--prefix", self.prefix.is_some()), ("--rename", !self.rename.is_empty())] {
+            if is_set {
+                bail!("{flag} is for tensors; {} has layers, name one with --layer", of_model());
+            }
+        }
+        let layers = source.layers();
+        let name = match (&self.layer, layers.as_slice()) {
+            (Some(name), _) => name.clone(),
+            (None, [only]) => only.name.clone(),
+            (None, several) => {
+                let names: Vec<_> = several.iter().map(|layer| &layer.name).collect();
+                bail!("{}: has several layers, name one with --layer: {names:?}", of_model());
+            }
+        };
+        let imported = source.layer(&name).with_context(of_model)?;
+        for note in layers.iter().filter(|layer| layer.name == name).flat_map(|layer| &layer.notes) {
+            say!("note    {note}");
+        }
+        Ok((imported.with_batch_first(self.batch_first), format!(", layer {name:?}")))
     }
 
     fn find_prefix(&self, file: &TensorFile) -> Result<String> {
@@ -188,15 +297,26 @@ impl InputFile<'_> {
         wanted.iter().map(|&name| Ok((name, self.tensor(name)?))).collect()
     }
 
-    fn input<K: Kind>(&self) -> Result<Input<K>> {
+    /// Reads what a call needs. A state or lengths that the file does not give are those of the model, if it has any.
+    fn input<K: Kind>(&self, imported: &Imported) -> Result<Input<K>> {
         let path = self.path.display();
         let Some(input) = self.tensor("input")? else {
             bail!("{path}: has no tensor \"input\", only {:?}", self.file.names().collect::<Vec<_>>());
         };
         let (names, arrays): (Vec<_>, Vec<_>) = self.state::<K>(["h_0", "c_0"])?.into_iter().unzip();
         let arrays: Vec<_> = arrays.into_iter().flatten().collect();
+        let batch = match (imported.layer().batch_first(), input.shape()) {
+            (true, [batch, _, _]) | (false, [_, batch, _]) => Some(*batch),
+            _ => None,
+        };
         let state = match arrays.len() {
-            0 => None,
+            0 => match imported.initial_state() {
+                Some(given) => {
+                    let all = given.iter().map(|state| for_batch(state, batch)).collect::<Result<_>>();
+                    Some(K::state(all.context("the initial state of the model")?)?)
+                }
+                None => None,
+            },
             n if n == names.len() => Some(K::state(arrays)?),
             _ => bail!("{path}: has only one of h_0 and c_0; an LSTM takes both or neither"),
         };
@@ -208,8 +328,26 @@ impl InputFile<'_> {
         let length = |length| usize::try_from(length).map_err(|_| anyhow!("{path}: a length is {length}, below 0"));
         let lengths: Option<Vec<usize>> =
             lengths.map(|all| all.into_iter().map(length).collect::<Result<_>>()).transpose()?;
+        let own_lengths = || imported.lengths().filter(|own| Some(own.len()) == batch).map(<[usize]>::to_vec);
+        let lengths = lengths.or_else(own_lengths);
         let rows = if lengths.is_some() { ", with lengths" } else { "" };
         say!("input   {:?}{with}{rows}", input.shape());
         Ok(Input { input, state, lengths })
     }
+}
+
+/// Returns an initial state, `[L·D, B, H]`, for a batch of another size, which one row is repeated for; `None` stands
+/// for an unbatched input.
+fn for_batch(state: &Tensor, batch: Option<usize>) -> Result<Tensor> {
+    let &[layers, rows, units] = state.shape() else { bail!("it has shape {:?}", state.shape()) };
+    let all = state.data().chunks_exact(rows * units);
+    let wanted = batch.unwrap_or(1);
+    if rows != 1 && rows != wanted {
+        bail!("it has a batch of {rows}, and the input one of {wanted}");
+    }
+    let data: Vec<f32> = all.flat_map(|rows| rows.iter().copied().cycle().take(wanted * units)).collect();
+    Ok(match batch {
+        Some(batch) => Tensor::new([layers, batch, units], data)?,
+        None => Tensor::new([layers, units], data)?,
+    })
 }

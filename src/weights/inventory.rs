@@ -24,7 +24,7 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
-    fn of(cell: CellKind) -> Self {
+    pub(crate) fn of(cell: CellKind) -> Self {
         match cell {
             CellKind::Lstm => Self::Lstm,
             CellKind::Gru | CellKind::GruResetBefore => Self::Gru,
@@ -81,8 +81,9 @@ pub struct LayerInfo {
     pub reset_after: Option<bool>,
 }
 
-impl fmt::Display for LayerInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl LayerInfo {
+    /// Returns the layer as PyTorch would print it.
+    pub(crate) fn in_pytorchs_words(&self) -> String {
         let recorded = Recorded {
             batch_first: self.batch_first,
             dropout: None,
@@ -98,7 +99,13 @@ impl fmt::Display for LayerInfo {
             ..RecurrentConfig::one_layer(self.kind.cell(), self.input_size, self.hidden_size)
         };
         recorded.apply(&mut config);
-        write!(f, "{config} under {:?}, {}", self.prefix, self.dtype)
+        config.to_string()
+    }
+}
+
+impl fmt::Display for LayerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} under {:?}, {}", self.in_pytorchs_words(), self.prefix, self.dtype)
     }
 }
 

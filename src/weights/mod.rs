@@ -10,7 +10,7 @@ pub(crate) mod pytorch;
 mod recorded;
 pub(crate) mod tensor_file;
 pub(crate) mod tensor_writer;
-mod whole_file;
+pub(crate) mod whole_file;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -130,6 +130,12 @@ impl<F: Real> LayerWeights<F> {
             let (Some(sum), Some(more)) = (self.get_mut(kind), other.get(kind)) else { continue };
             sum.data_mut().iter_mut().zip(more.data()).for_each(|(sum, &more)| *sum = *sum + more);
         }
+    }
+
+    /// Returns the tensors that there are.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor<F>> {
+        ParameterKind::ALL.into_iter().filter_map(|kind| self.get(kind))
     }
 
     pub(crate) fn get_mut(&mut self, kind: ParameterKind) -> Option<&mut Tensor<F>> {

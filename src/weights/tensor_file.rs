@@ -17,6 +17,8 @@ use crate::source::entry::Entry;
 use crate::source::input::Input;
 #[cfg(feature = "npz")]
 use crate::source::npz::NpzFile;
+#[cfg(feature = "onnx")]
+use crate::source::onnx::{self, OnnxFile};
 #[cfg(feature = "pytorch")]
 use crate::source::pytorch::PyTorchFile;
 use crate::source::safetensors::SafetensorsFile;
@@ -66,6 +68,12 @@ enum Container {
     PyTorch(PyTorchFile),
     #[cfg(feature = "npz")]
     NumPy(NpzFile),
+    /// The initialisers of a model.
+    #[cfg(feature = "onnx")]
+    Onnx {
+        file: Box<OnnxFile>,
+        entries: BTreeMap<String, Entry>,
+    },
 }
 
 impl TensorFile {
@@ -93,17 +101,29 @@ impl TensorFile {
         Self::of(Input::from_bytes(bytes.into_elements("the file")?))
     }
 
-    fn of(input: Arc<Input>) -> Result<Self> {
+    pub(crate) fn of(input: Arc<Input>) -> Result<Self> {
         let origin = input.origin();
-        let container = Container::open(input)?;
+        Ok(Self::new(origin, Container::open(input)?))
+    }
+
+    /// Returns the initialisers of an ONNX model.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn of_onnx(origin: String, file: OnnxFile) -> Self {
+        let known =
+            |(name, entry): (String, onnx::Entry)| Some((name, Entry { dtype: entry.dtype?, shape: entry.shape }));
+        let entries = file.initialisers().into_iter().filter_map(known).collect();
+        Self::new(origin, Container::Onnx { file: Box::new(file), entries })
+    }
+
+    fn new(origin: String, container: Container) -> Self {
         let tensors = container.entries().iter().map(|(name, entry)| (name.clone(), (name.clone(), entry.clone())));
         let tensors = tensors.collect();
         let metadata = match &container {
             Container::Safetensors(file) => file.metadata().clone(),
-            #[cfg(any(feature = "npz", feature = "pytorch"))]
+            #[cfg(any(feature = "npz", feature = "pytorch", feature = "onnx"))]
             _ => BTreeMap::new(),
         };
-        Ok(Self { origin, container, tensors, metadata })
+        Self { origin, container, tensors, metadata }
     }
 
     /// Returns the file with other names for some of its tensors, each given as the present name and the new one: for
@@ -287,6 +307,8 @@ impl Container {
             Self::PyTorch(file) => file.entries(),
             #[cfg(feature = "npz")]
             Self::NumPy(file) => file.entries(),
+            #[cfg(feature = "onnx")]
+            Self::Onnx { entries, .. } => entries,
         }
     }
 
@@ -298,6 +320,10 @@ impl Container {
             Self::PyTorch(file) => file.read(name).map(|array| array.iter().map(|array| &*array.bytes).for_each(each)),
             #[cfg(feature = "npz")]
             Self::NumPy(file) => file.read(name).map(|array| array.iter().map(|array| &*array.bytes).for_each(each)),
+            #[cfg(feature = "onnx")]
+            Self::Onnx { file, .. } => {
+                file.read_initialiser(name).map(|array| array.iter().map(|array| &*array.bytes).for_each(each))
+            }
         }
     }
 }

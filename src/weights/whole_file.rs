@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// An existing file is written in place if it cannot be replaced: anything that is not a regular file (a pipe, a
 /// device), a file reached through an open descriptor (`/dev/stdout`), and a file whose folder, mount or owner does not
 /// allow replacing it. An error then leaves partial contents.
-pub(super) fn write(path: &Path, contents: impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn write(path: &Path, contents: impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let exists = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return write_in_place(path, contents),
         Ok(_) => true,

@@ -44,6 +44,7 @@ mod rejected_files;
 mod requests;
 mod rooms;
 mod saving;
+mod sources;
 mod strategies;
 mod streams;
 mod support;
