@@ -1,5 +1,5 @@
 //! Recurrent neural layers on any GPU that [wgpu](https://wgpu.rs) supports (Vulkan, Metal, DX12), or on the CPU if
-//! there is none, with PyTorch's names, shapes and numbers.
+//! there is none, with PyTorch's names, shapes and numbers; models come from PyTorch, ONNX, Keras or NumPy.
 //!
 //! ```no_run
 //! use wgpu_rnn::{Device, Lstm, Tensor};
@@ -27,7 +27,7 @@
 //! | work within your own wgpu program | [`Device::from_wgpu`], [`Placed::encode`], [`LstmBuffers`] |
 //! | work on h and c between steps with kernels of your own | [`PlacedCell::encode`], [`LstmCellBuffers`] |
 //! | load a hand-written LSTM, one Linear per gate | [`ConcatGates`] |
-//! | see what a file holds, or load whatever layer it holds | [`TensorFile::layers`], [`AnyLayer`] |
+//! | see what a file holds, or load whatever layer it holds: ONNX, Keras, PyTorch, NumPy | [`Source`], [`Imported`], [`AnyLayer`] |
 //! | read or write other tensors of a file | [`TensorFile`] |
 //! | exchange packed sequences with PyTorch | [`PackedSequence`] |
 //! | train: gradients of inputs, states and weights | [`Placed::forward_train`], [`Pass`], [`Gradients`] |
@@ -56,7 +56,8 @@
 //! `Lstm<f32>` runs everywhere. `Lstm<f64>` runs on the CPU: the test suite compares every GPU result with it.
 //!
 //! # Cargo features
-//! `ndarray`: conversions between [`Tensor`], [`TensorView`] and the arrays of the ndarray crate, version 0.17.
+//! `onnx` (on by default, without a dependency), `keras`, `pytorch` and `npz`: the formats of [`Source`]. `ndarray`:
+//! conversions between [`Tensor`], [`TensorView`] and the arrays of the ndarray crate, version 0.17.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // Any input results in a value or an error.
