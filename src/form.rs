@@ -3,7 +3,6 @@
 use crate::activation::Activation;
 use crate::cell_kind::{CellKind, Nonlinearity};
 use crate::error::{Error, Result};
-use crate::plan::kernel::Constants;
 
 /// The options of ONNX's operators that PyTorch's layers lack. The default is PyTorch's form.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,12 +102,12 @@ impl Form {
 
     /// Returns the override constants of the general form of a cell, in the order of their declarations in
     /// shaders/cell/activations.wgsl and the cell's file.
-    pub(crate) fn constants(&self, cell: CellKind) -> Constants {
+    pub(crate) fn constants(&self, cell: CellKind) -> Vec<(&'static str, u32)> {
         const NAMES: [[[&str; 3]; MAX_ACTIVATIONS]; 2] = [
             [["F_0", "F_ALPHA_0", "F_BETA_0"], ["G_0", "G_ALPHA_0", "G_BETA_0"], ["H_0", "H_ALPHA_0", "H_BETA_0"]],
             [["F_1", "F_ALPHA_1", "F_BETA_1"], ["G_1", "G_ALPHA_1", "G_BETA_1"], ["H_1", "H_ALPHA_1", "H_BETA_1"]],
         ];
-        let mut constants = Constants::new();
+        let mut constants = Vec::new();
         for (direction, names) in NAMES.into_iter().enumerate() {
             for (names, activation) in names.into_iter().zip(self.activations(cell, direction)) {
                 constants.extend(names.into_iter().zip(activation.code()));

@@ -76,6 +76,7 @@ mod dropout;
 mod error;
 mod extents;
 mod form;
+mod formats;
 mod gpu;
 mod gradients;
 mod layer;

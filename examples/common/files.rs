@@ -32,7 +32,7 @@ pub struct Files {
     #[arg(long, value_name = "FROM=TO", value_parser = renaming)]
     rename: Vec<(String, String)>,
 
-    /// The kind of a layer of Keras, where the file has weights alone
+    /// The kind of the layer, which a file of Keras may not tell if it has weights alone
     #[arg(long, value_enum)]
     kind: Option<KindName>,
 
@@ -202,10 +202,10 @@ impl Files {
     /// Opens the model.
     fn open(&self) -> Result<Source> {
         let source = Source::open(&self.model)?;
-        match self.kind {
-            Some(kind) => source.with_kind(kind.kind()).context("--kind"),
-            None => Ok(source),
-        }
+        Ok(match self.kind {
+            Some(kind) => source.with_kind(kind.kind()),
+            None => source,
+        })
     }
 
     fn print_layers(&self) -> Result<()> {
@@ -230,6 +230,9 @@ impl Files {
             let file = file.renamed(&self.rename).context("--rename")?;
             let prefix = self.find_prefix(&file)?;
             let layer = AnyLayer::from_tensor_file(&file, &prefix).with_context(of_model)?;
+            if let Some(kind) = self.kind.map(KindName::kind).filter(|&kind| kind != layer.kind()) {
+                bail!("--kind says {kind}, and {} has {layer}", of_model());
+            }
             // Without the flag, the layout recorded in the file applies, or time-major.
             let layer = if self.batch_first { layer.with_batch_first(true) } else { layer };
             return Ok((Imported::from(layer), format!(" under prefix {prefix:?}")));

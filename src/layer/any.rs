@@ -166,17 +166,6 @@ impl<F: Real> AnyLayer<F> {
     }
 }
 
-#[cfg(feature = "onnx")]
-impl<F: Real> AnyLayer<F> {
-    /// Writes the layer as an ONNX model, like [`Layer::save_onnx`](crate::Layer::save_onnx).
-    ///
-    /// # Errors
-    /// The errors of [`Layer::save_onnx`](crate::Layer::save_onnx).
-    pub fn save_onnx(&self, path: impl AsRef<Path>) -> Result<()> {
-        each!(self, layer => layer.save_onnx(path))
-    }
-}
-
 impl<F> From<Lstm<F>> for AnyLayer<F> {
     fn from(layer: Lstm<F>) -> Self {
         Self::Lstm(layer)

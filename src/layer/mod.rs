@@ -242,21 +242,6 @@ impl<K: Kind, F: Real> Layer<K, F> {
         pytorch::save(Naming::Layer, &self.config.0, &self.layers, path.as_ref(), prefix)
     }
 
-    /// Writes the model as an ONNX model of operator set 22, one node for each layer, which ONNX Runtime runs.
-    ///
-    /// Its inputs and outputs have PyTorch's names and arrangement: `input`, and if wanted `h_0` and, for an LSTM,
-    /// `c_0`, `[L·D, B, H]` (or `[L·D, 1, H]`, for one state for all of a batch; zeros if it is left out); `output`, `h_n`
-    /// and, for an LSTM, `c_n`. T and B are free. Dropout is left out. The file appears whole, as described at
-    /// [`TensorFile::save`].
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for a projection, which ONNX lacks, and for more than 2 GiB of weights; [`Error::Io`] if
-    /// the file cannot be written; [`Error::TooLarge`] if memory cannot be allocated.
-    #[cfg(feature = "onnx")]
-    pub fn save_onnx(&self, path: impl AsRef<Path>) -> Result<()> {
-        crate::source::onnx::save::save(&self.config.0, &self.layers, path.as_ref())
-    }
-
     /// Returns the same model in another number type, each weight rounded to the nearest value; f32 to f64 is exact.
     ///
     /// # Errors

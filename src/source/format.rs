@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::source::input::Input;
+use crate::formats::input::Input;
 
 /// A format that describes layers, or one of tensors alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Format {
 
 #[cfg(feature = "keras")]
 fn is_keras_zip(input: &Arc<Input>) -> bool {
-    crate::source::keras::KerasFile::is_keras_zip(crate::source::reader::Reader::new(input))
+    crate::formats::keras::KerasFile::is_keras_zip(crate::formats::reader::Reader::new(input))
 }
 
 #[cfg(not(feature = "keras"))]

@@ -1,47 +1,30 @@
-//! The formats of files: tensors by name, and described layers.
+//! Layers out of files of any format, in PyTorch's form.
 
-#[cfg(any(feature = "npz", feature = "pytorch"))]
-mod archive;
-#[cfg(any(feature = "npz", feature = "pytorch", feature = "onnx", feature = "keras"))]
-pub(crate) mod array;
-#[cfg(any(feature = "npz", feature = "pytorch"))]
-pub(crate) mod container;
-pub(crate) mod entry;
 mod format;
 pub(crate) mod imported;
-pub(crate) mod input;
 #[cfg(feature = "keras")]
-pub(crate) mod keras;
+mod keras;
 pub(crate) mod layer;
-#[cfg(feature = "npz")]
-pub(crate) mod npz;
 #[cfg(feature = "onnx")]
-pub(crate) mod onnx;
-#[cfg(feature = "pytorch")]
-pub(crate) mod pytorch;
-#[cfg(any(feature = "npz", feature = "pytorch", feature = "keras"))]
-pub(crate) mod reader;
-pub(crate) mod safetensors;
-#[cfg(any(feature = "npz", feature = "pytorch"))]
-mod strided;
-#[cfg(all(test, feature = "npz", feature = "pytorch"))]
-mod tests;
+mod onnx;
+#[cfg(feature = "onnx")]
+mod save_onnx;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::formats::input::Input;
+#[cfg(feature = "keras")]
+use crate::formats::keras::KerasFile;
+#[cfg(feature = "onnx")]
+use crate::formats::onnx::OnnxFile;
 use crate::layer::any::AnyLayer;
 use crate::real::Real;
 use crate::source::format::Format;
 use crate::source::imported::Imported;
-use crate::source::input::Input;
-#[cfg(feature = "keras")]
-use crate::source::keras::KerasFile;
 use crate::source::layer::SourceLayer;
-#[cfg(feature = "onnx")]
-use crate::source::onnx::OnnxFile;
 use crate::tensor::IntoElements;
 use crate::weights::inventory::LayerKind;
 use crate::weights::tensor_file::TensorFile;
@@ -72,7 +55,7 @@ use crate::weights::tensor_file::TensorFile;
 /// ```
 pub struct Source {
     content: Content,
-    /// The kind of the layers whose kind the file does not tell.
+    /// The kind that the caller says that layers have.
     kind: Option<LayerKind>,
 }
 
@@ -149,16 +132,11 @@ impl Source {
         }
     }
 
-    /// Tells the kind of layers for which the file does not: those of Keras's weights-only files.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] if the file tells the kind of every layer.
-    pub fn with_kind(self, kind: LayerKind) -> Result<Self> {
-        if self.layers().iter().all(|layer| layer.kind.is_some()) {
-            let why = "the file tells the kind of every layer".to_owned();
-            return Err(Error::Unsupported { what: "a kind of another source".to_owned(), why });
-        }
-        Ok(Self { kind: Some(kind), ..self })
+    /// Tells the kind of the layers, which weights-only files of Keras may not tell. Loading a layer that is known to be
+    /// of another kind is an error.
+    #[must_use]
+    pub fn with_kind(self, kind: LayerKind) -> Self {
+        Self { kind: Some(kind), ..self }
     }
 
     /// Returns the tensors by their names, if the file is of such a format: to rename them, or to read others.
@@ -185,7 +163,7 @@ impl Source {
         match &self.content {
             Content::Tensors(file) => file.layers().iter().map(bag_layer).collect(),
             #[cfg(feature = "onnx")]
-            Content::Onnx { file, stacks } => onnx::canonical::layers(file, stacks),
+            Content::Onnx { file, stacks } => onnx::layers(file, stacks),
             #[cfg(feature = "keras")]
             Content::Keras(file) => file.layers().iter().map(|layer| layer.described(self.kind)).collect(),
         }
@@ -206,10 +184,21 @@ impl Source {
     /// # Errors
     /// The errors of [`layer`](Self::layer).
     pub fn layer_as<F: Real>(&self, name: &str) -> Result<Imported<F>> {
+        let imported = self.imported(name)?;
+        match self.kind {
+            Some(kind) if kind != imported.layer().kind() => {
+                let expected = "the kind of the layer in the file";
+                Err(Error::Config { argument: "kind", expected, got: kind.to_string() })
+            }
+            _ => Ok(imported),
+        }
+    }
+
+    fn imported<F: Real>(&self, name: &str) -> Result<Imported<F>> {
         match &self.content {
             Content::Tensors(file) => AnyLayer::from_tensor_file_as(file, name).map(Imported::from),
             #[cfg(feature = "onnx")]
-            Content::Onnx { file, stacks } => match onnx::canonical::find(file, stacks, name) {
+            Content::Onnx { file, stacks } => match onnx::find(file, stacks, name) {
                 Some(indices) => Imported::new(file.described(&indices)?),
                 None => Err(self.not_found(name)),
             },

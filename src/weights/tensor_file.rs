@@ -9,19 +9,19 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 use crate::error::{Error, Result};
+#[cfg(any(feature = "npz", feature = "pytorch"))]
+use crate::formats::container;
+use crate::formats::entry::Entry;
+use crate::formats::input::Input;
+#[cfg(feature = "npz")]
+use crate::formats::npz::NpzFile;
+#[cfg(feature = "onnx")]
+use crate::formats::onnx::{self, OnnxFile};
+#[cfg(feature = "pytorch")]
+use crate::formats::pytorch::PyTorchFile;
+use crate::formats::safetensors::SafetensorsFile;
 use crate::memory::reserved;
 use crate::real::Real;
-#[cfg(any(feature = "npz", feature = "pytorch"))]
-use crate::source::container;
-use crate::source::entry::Entry;
-use crate::source::input::Input;
-#[cfg(feature = "npz")]
-use crate::source::npz::NpzFile;
-#[cfg(feature = "onnx")]
-use crate::source::onnx::{self, OnnxFile};
-#[cfg(feature = "pytorch")]
-use crate::source::pytorch::PyTorchFile;
-use crate::source::safetensors::SafetensorsFile;
 use crate::tensor::{IntoElements, Tensor};
 use crate::weights::names::Naming;
 use crate::weights::tensor_writer::Prepared;

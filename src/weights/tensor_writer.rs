@@ -7,12 +7,10 @@ use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensorError};
 
 use crate::error::{Error, Result};
+use crate::formats::safetensors::MAX_HEADER_BYTES;
 use crate::memory::reserved;
 use crate::real::Real;
 use crate::tensor::Tensor;
-
-/// The largest size of a header that the format allows.
-pub(crate) const MAX_HEADER_BYTES: usize = 100_000_000;
 
 /// The header's entry for metadata, whose name no tensor may have.
 const METADATA: &str = "__metadata__";

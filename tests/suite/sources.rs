@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use wgpu_rnn::{
-    Activation, AnyLayer, Device, Error, Gru, GruConfig, Imported, Kind, Layer, LayerKind, Lstm, LstmConfig, Merge,
-    Real, Rnn, RnnConfig, Source, Tensor, TensorFile,
+    Activation, AnyLayer, Device, Gru, GruConfig, Imported, Kind, Layer, LayerKind, Lstm, LstmConfig, Merge, Real, Rnn,
+    RnnConfig, Source, Tensor, TensorFile,
 };
 
 use crate::support::{bits, message, on_both, uniform};
@@ -196,7 +196,12 @@ fn other_files_are_errors_that_name_them() {
     let source = Source::open(fixtures("keras").join("k3few.h5")).unwrap();
     let names: Vec<_> = source.layers().into_iter().map(|layer| layer.name).collect();
     assert_eq!(message(source.layer("absent")), format!("no recurrent layer \"absent\"; the file has {names:?}"));
-    assert!(matches!(source.with_kind(LayerKind::Gru), Err(Error::Unsupported { .. })));
+    assert!(source.with_kind(LayerKind::Gru).layers().iter().all(|layer| layer.kind.is_some()));
+    let gru = Source::open(fixtures("onnx").join("torch_gru.onnx")).unwrap();
+    let name = gru.layers()[0].name.clone();
+    assert!(gru.layer(&name).is_ok());
+    let error = message(gru.with_kind(LayerKind::Lstm).layer(&name));
+    assert_eq!(error, "kind: expected the kind of the layer in the file, got LSTM");
 }
 
 /// A bag of tensors is a source, too.
