@@ -1,10 +1,14 @@
 //! A tensor of a file as it is stored.
 
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use half::{bf16, f16};
 use safetensors::Dtype;
 
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::error::{Error, Result};
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::memory::collected;
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::real::Real;
 
 /// A tensor: numbers in little-endian order, the last dimension fastest.
@@ -15,6 +19,7 @@ pub(crate) struct Array {
     pub(crate) bytes: Vec<u8>,
 }
 
+#[cfg(any(feature = "onnx", feature = "keras"))]
 impl Array {
     /// Returns the numbers, each the nearest value of `F`. `name` is that of the tensor in errors.
     pub(crate) fn numbers<F: Real>(&self, name: &str) -> Result<Vec<F>> {

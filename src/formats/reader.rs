@@ -3,10 +3,15 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
+#[cfg(any(feature = "npz", feature = "pytorch"))]
 use crate::error::Error;
-use crate::formats::input::{Content, Input};
+#[cfg(any(feature = "npz", feature = "pytorch"))]
+use crate::formats::input::Content;
+use crate::formats::input::Input;
+#[cfg(any(feature = "npz", feature = "pytorch"))]
 use crate::memory::zeroed;
 
+#[cfg(any(feature = "npz", feature = "pytorch"))]
 impl Input {
     /// Reads exactly `len` bytes that start at `at`.
     pub(crate) fn bytes(self: &Arc<Self>, what: &str, at: u64, len: usize) -> io::Result<Vec<u8>> {

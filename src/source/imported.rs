@@ -2,18 +2,24 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::cell_kind::CellKind;
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::config::RecurrentConfig;
 use crate::error::{Error, Result};
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::layer::Layer;
 use crate::layer::any::AnyLayer;
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::layer::config::Config;
 use crate::memory::reserved;
 use crate::real::Real;
 use crate::tensor::Tensor;
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::weights::LayerWeights;
 
 /// The parts of a layer that a file describes.
+#[cfg(any(feature = "onnx", feature = "keras"))]
 pub(crate) struct Described<F> {
     pub(crate) config: RecurrentConfig,
     /// Index: layer·D + direction.
@@ -26,6 +32,7 @@ pub(crate) struct Described<F> {
     pub(crate) lengths: Option<Vec<i64>>,
 }
 
+#[cfg(any(feature = "onnx", feature = "keras"))]
 impl<F> Described<F> {
     pub(crate) fn new(config: RecurrentConfig, layers: Vec<LayerWeights<F>>) -> Self {
         Self { config, layers, merge: None, flips: false, initial: None, lengths: None }
@@ -75,6 +82,7 @@ impl<F: Real> fmt::Debug for Imported<F> {
 }
 
 impl<F: Real> Imported<F> {
+    #[cfg(any(feature = "onnx", feature = "keras"))]
     pub(crate) fn new(described: Described<F>) -> Result<Self> {
         let Described { config, layers, merge, flips, initial, lengths } = described;
         let states = config.cell.states().len();

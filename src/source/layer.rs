@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "onnx", feature = "keras"))]
 use crate::config::RecurrentConfig;
 use crate::weights::inventory::LayerKind;
 
@@ -32,7 +33,7 @@ pub struct SourceLayer {
 
 impl SourceLayer {
     /// Describes a layer of a known configuration.
-    #[cfg_attr(not(any(feature = "onnx", feature = "keras")), allow(dead_code, reason = "bags have descriptions"))]
+    #[cfg(any(feature = "onnx", feature = "keras"))]
     pub(crate) fn new(name: String, config: &RecurrentConfig, notes: Vec<String>) -> Self {
         Self {
             name,
