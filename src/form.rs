@@ -68,7 +68,7 @@ impl Form {
         let clip = self.clip.filter(|clip| clip.is_finite());
         let count = cell.activations().len();
         let are_all = |plain: &[Activation]| {
-            self.activations.len() % count == 0 && self.activations.chunks(count).all(|own| own == plain)
+            self.activations.len().is_multiple_of(count) && self.activations.chunks(count).all(|own| own == plain)
         };
         let same = match cell {
             CellKind::Rnn(_) => [Nonlinearity::Tanh, Nonlinearity::Relu].map(CellKind::Rnn).to_vec(),

@@ -1,6 +1,6 @@
 //! Layers out of files of any format, in PyTorch's form.
 
-mod format;
+pub(crate) mod format;
 pub(crate) mod imported;
 #[cfg(feature = "keras")]
 mod keras;

@@ -256,7 +256,7 @@ impl NodeReader<'_> {
         if h == 0 {
             return unsupported("its hidden_size is 0 or less, or not given".to_owned());
         }
-        let rows = |count: usize| h.checked_mul(count).unwrap_or(usize::MAX);
+        let rows = |count: usize| h.saturating_mul(count);
         let i = w.shape.last().copied().unwrap_or(0);
         check(node, "W", &w, &[d, rows(g), i.max(1)], "[D, G·H, I]")?;
         check(node, "R", &r, &[d, rows(g), h], "[D, G·H, H]")?;

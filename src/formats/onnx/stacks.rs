@@ -94,12 +94,12 @@ impl Stacks<'_> {
         }
         match self.values(scope, op.input(1)?) {
             Some(target) => flat(&target, features).then_some(()),
-            None => self.from_shape_of(scope, op.input(1)?, op.input(0)?).then_some(()),
+            None => self.is_from_shape_of(scope, op.input(1)?, op.input(0)?).then_some(()),
         }
     }
 
     /// Returns true if a value is computed from the shape of another, as a Concat of three sizes.
-    fn from_shape_of(&self, scope: usize, target: &str, of: &str) -> bool {
+    fn is_from_shape_of(&self, scope: usize, target: &str, of: &str) -> bool {
         let Some(concat) = self.producer(scope, target) else { return false };
         let Some(first) = self.scopes.node(concat.0, concat.1) else { return false };
         if first.op != "Concat" || first.inputs.len() != 3 {

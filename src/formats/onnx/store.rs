@@ -88,7 +88,7 @@ impl Store {
         }
         let mut file = File::open(&real).map_err(|source| io(&full, source))?;
         let size = file.metadata().map_err(|source| io(&full, source))?.len();
-        let available = size.checked_sub(*offset).unwrap_or_default();
+        let available = size.saturating_sub(*offset);
         let length = length.unwrap_or(available);
         if length != expected as u64 || length > available {
             return Err(wrong(format!(
