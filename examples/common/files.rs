@@ -9,6 +9,10 @@ use wgpu_rnn::{AnyLayer, Imported, Kind, Layer, LayerKind, Nonlinearity, Placed,
 
 use crate::place::Place;
 
+/// Options that a list has no use for.
+const OF_A_RUN: [&str; 8] =
+    ["input", "output", "layer", "prefix", "rename", "nonlinearity", "reset_before", "batch_first"];
+
 #[derive(Args)]
 pub struct Files {
     /// The model: tensors by PyTorch's names (safetensors; .pt, .pth or .ckpt of PyTorch; .npz), an ONNX model, or a
@@ -17,7 +21,7 @@ pub struct Files {
     model: PathBuf,
 
     /// Print one line for each recurrent layer of the model, its name first, and do nothing else
-    #[arg(long, conflicts_with_all = ["input", "output", "layer", "prefix"])]
+    #[arg(long, conflicts_with_all = OF_A_RUN)]
     list: bool,
 
     /// The layer of an ONNX model or of a file of Keras, by its name [default: the only one]
@@ -242,6 +246,11 @@ impl Files {
                 bail!("{flag} is for tensors; {} has layers, name one with --layer", of_model());
             }
         }
+        for (flag, is_set) in [("--nonlinearity", self.nonlinearity.is_some()), ("--reset-before", self.reset_before)] {
+            if is_set {
+                bail!("{flag} is for tensors, which do not record it; {} does", of_model());
+            }
+        }
         let layers = source.layers();
         let name = match (&self.layer, layers.as_slice()) {
             (Some(name), _) => name.clone(),
@@ -331,8 +340,12 @@ impl InputFile<'_> {
         let length = |length| usize::try_from(length).map_err(|_| anyhow!("{path}: a length is {length}, below 0"));
         let lengths: Option<Vec<usize>> =
             lengths.map(|all| all.into_iter().map(length).collect::<Result<_>>()).transpose()?;
-        let own_lengths = || imported.lengths().filter(|own| Some(own.len()) == batch).map(<[usize]>::to_vec);
-        let lengths = lengths.or_else(own_lengths);
+        let lengths = match (lengths, imported.lengths()) {
+            (None, Some(own)) if batch.is_some_and(|batch| batch != own.len()) => {
+                bail!("the model has the lengths of {} rows, and the input has {}", own.len(), batch.unwrap_or(1))
+            }
+            (given, own) => given.or(own.map(<[usize]>::to_vec)),
+        };
         let rows = if lengths.is_some() { ", with lengths" } else { "" };
         say!("input   {:?}{with}{rows}", input.shape());
         Ok(Input { input, state, lengths })

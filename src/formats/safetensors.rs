@@ -105,6 +105,9 @@ fn other_format(start: [u8; size_of::<u64>()]) -> Option<&'static str> {
     if reads_all && start.starts_with(pickle) {
         return Some("this is a pickle that torch.save did not write");
     }
+    if reads_all && start.starts_with(zip) {
+        return Some("this is a ZIP archive that is damaged, or that neither PyTorch, NumPy nor Keras wrote");
+    }
     (start.starts_with(zip) || start.starts_with(pickle)).then_some(
         "this may be a file of torch.save or NumPy, which the features `pytorch` and `npz` of wgpu-rnn read; or write \
          it with safetensors.torch.save_file(model.state_dict(), path)",

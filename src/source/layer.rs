@@ -43,7 +43,7 @@ impl SourceLayer {
             num_layers: config.num_layers,
             directions: config.directions(),
             notes,
-            text: config.to_string(),
+            text: if config.input_size > 0 { config.to_string() } else { config.to_string().replacen("(0,", "(?,", 1) },
         }
     }
 }
@@ -52,6 +52,8 @@ impl fmt::Display for SourceLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name.as_str() {
             "" => f.write_str("\"\"")?,
+            // A line stays a line, whatever is in a file.
+            name if name.chars().any(char::is_control) => write!(f, "{}", name.escape_debug())?,
             name => f.write_str(name)?,
         }
         write!(f, ": {}", self.text)?;

@@ -60,7 +60,7 @@ pub struct Source {
 }
 
 enum Content {
-    Tensors(TensorFile),
+    Tensors(Box<TensorFile>),
     #[cfg(feature = "onnx")]
     Onnx {
         file: Box<OnnxFile>,
@@ -96,7 +96,7 @@ impl Source {
     #[cfg_attr(not(any(feature = "onnx", feature = "keras")), allow(unused_variables, reason = "for other formats"))]
     fn of(input: &Arc<Input>, path: Option<&Path>, tensors: impl FnOnce() -> Result<TensorFile>) -> Result<Self> {
         let content = match Format::of(input)? {
-            Format::Tensors => Content::Tensors(tensors()?),
+            Format::Tensors => Content::Tensors(Box::new(tensors()?)),
             #[cfg(feature = "onnx")]
             Format::Onnx => Self::onnx(input, path)?,
             #[cfg(feature = "keras")]
@@ -128,7 +128,7 @@ impl Source {
         let tensors = TensorFile::of_onnx(input.origin(), file);
         match tensors.recurrent_prefixes().is_empty() && tensors.cell_prefixes().is_empty() {
             true => Err(no_nodes),
-            false => Ok(Content::Tensors(tensors)),
+            false => Ok(Content::Tensors(Box::new(tensors))),
         }
     }
 
@@ -151,7 +151,7 @@ impl Source {
     /// Returns the tensors by their names like [`tensors`](Self::tensors), without the rest.
     pub fn into_tensors(self) -> Option<TensorFile> {
         match self.content {
-            Content::Tensors(file) => Some(file),
+            Content::Tensors(file) => Some(*file),
             #[cfg(any(feature = "onnx", feature = "keras"))]
             _ => None,
         }

@@ -120,7 +120,9 @@ impl TensorFile {
         let tensors = tensors.collect();
         let metadata = match &container {
             Container::Safetensors(file) => file.metadata().clone(),
-            #[cfg(any(feature = "npz", feature = "pytorch", feature = "onnx"))]
+            #[cfg(feature = "pytorch")]
+            Container::PyTorch(file) => file.arguments().clone(),
+            #[cfg(any(feature = "npz", feature = "onnx"))]
             _ => BTreeMap::new(),
         };
         Self { origin, container, tensors, metadata }
@@ -165,7 +167,8 @@ impl TensorFile {
     }
 
     /// Returns the file's metadata: text by key (`__metadata__` of the format; `metadata=` of
-    /// `safetensors.torch.save_file`).
+    /// `safetensors.torch.save_file`). Of a whole module of PyTorch, these are the arguments that it records:
+    /// `{prefix}batch_first` and `{prefix}nonlinearity`.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }

@@ -67,3 +67,13 @@ fn tensors_get_the_names_that_a_program_wants() {
     let twice = message(open().renamed(&[("w_ih_l0", "bias_ih_l0")]));
     assert_eq!(twice, "tensor bias_ih_l0 does not fit: bias_ih_l0 has the name already");
 }
+
+/// A module that is saved whole records what a state_dict() does not: `module.pt` has a GRU with batch_first=True, if
+/// any layer of it does.
+#[test]
+fn whole_modules_record_their_arguments() {
+    let file = TensorFile::open(path("module.pt")).unwrap();
+    let layers = file.layers();
+    assert!(!layers.is_empty());
+    assert!(layers.iter().all(|layer| layer.batch_first.is_some()), "{layers:?}");
+}

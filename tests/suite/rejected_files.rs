@@ -237,8 +237,8 @@ fn a_file_of_torch_save_is_told_from_one_that_is_broken() {
     for (bytes, expected) in [
         (
             zip,
-            "not a valid safetensors file; this may be a file of torch.save or NumPy, which the features `pytorch` and \
-             `npz` of wgpu-rnn read; or write it with safetensors.torch.save_file(model.state_dict(), path)",
+            "not a valid safetensors file; this is a ZIP archive that is damaged, or that neither PyTorch, NumPy nor \
+             Keras wrote",
         ),
         (pickle, "not a usable PyTorch file: it ends too early"),
     ] {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::formats::input::Input;
-use crate::formats::pytorch::names::{self, Found};
+use crate::formats::pytorch::names::{self, Named};
 use crate::formats::pytorch::pickle::Pickle;
 use crate::formats::pytorch::tensor::Tensor;
 use crate::formats::pytorch::value::Value;
@@ -39,7 +39,7 @@ pub(crate) fn is_tar(start: &[u8]) -> bool {
 }
 
 /// Reads the pickles, and finds the storages.
-pub(super) fn open(input: &Arc<Input>) -> io::Result<(Legacy, BTreeMap<String, Found>)> {
+pub(super) fn open(input: &Arc<Input>) -> io::Result<(Legacy, Named)> {
     const VERSION: i64 = 1001;
     let mut reader = Reader::new(input);
     Pickle::read(&mut reader)?;
@@ -68,15 +68,15 @@ pub(super) fn open(input: &Arc<Input>) -> io::Result<(Legacy, BTreeMap<String, F
         storages.insert(key, (reader.position(), len));
         reader.skip(len)?;
     }
-    let tensors = names::tensors(&content, input.len())?;
-    for (name, tensor) in &tensors {
+    let named = names::named(&content, input.len())?;
+    for (name, tensor) in &named.tensors {
         let Ok(tensor) = tensor else { continue };
         let len = storages.get(&tensor.storage).map_or(0, |&(_, len)| len);
         if tensor.span > 0 && (tensor.start.saturating_add(tensor.span)) as u64 > len {
             return Err(invalid(format!("{name:?} reaches beyond its storage of {len} bytes")));
         }
     }
-    Ok((Legacy { storages }, tensors))
+    Ok((Legacy { storages }, named))
 }
 
 impl Legacy {

@@ -21,6 +21,7 @@ use crate::formats::array::Array;
 use crate::formats::container::is_zip;
 use crate::formats::entry::Entry;
 use crate::formats::input::Input;
+use crate::formats::pytorch::names::Named;
 use crate::formats::reader::{Reader, invalid};
 use crate::formats::strided;
 
@@ -35,7 +36,7 @@ pub(crate) struct PyTorchFile {
     input: Arc<Input>,
     container: Container,
     entries: BTreeMap<String, Entry>,
-    tensors: BTreeMap<String, names::Found>,
+    named: Named,
 }
 
 /// Where the storages are.
@@ -52,18 +53,23 @@ impl PyTorchFile {
     /// [`Error::Io`] if it cannot be read; [`Error::Format`] if it is not a file of torch.save;
     /// [`Error::Unsupported`] for TorchScript and others that are PyTorch's, but not checkpoints.
     pub(crate) fn open(input: Arc<Input>) -> Result<Self> {
-        let (container, tensors) = contents(&input).map_err(|error| input.error(FORMAT, error))?;
-        let entries = tensors.iter().filter_map(|(name, tensor)| {
+        let (container, named) = contents(&input).map_err(|error| input.error(FORMAT, error))?;
+        let entries = named.tensors.iter().filter_map(|(name, tensor)| {
             let tensor = tensor.as_ref().ok()?;
             Some((name.clone(), Entry { dtype: tensor.dtype, shape: tensor.shape.clone() }))
         });
         let entries = entries.collect();
-        Ok(Self { input, container, entries, tensors })
+        Ok(Self { input, container, entries, named })
     }
 
     /// Returns the tensors under the keys and indices that lead to them, joined by dots.
     pub(crate) fn entries(&self) -> &BTreeMap<String, Entry> {
         &self.entries
+    }
+
+    /// Returns the arguments that modules record, `batch_first` and `nonlinearity`, as text under their names.
+    pub(crate) fn arguments(&self) -> &BTreeMap<String, String> {
+        &self.named.arguments
     }
 
     /// Reads a tensor, or returns `None` if there is none of that name.
@@ -76,7 +82,7 @@ impl PyTorchFile {
         /// view repeats its storage's numbers, as often as it says.
         const SMALL: u64 = 1 << 25;
         const TIMES: u64 = 16;
-        let Some(tensor) = self.tensors.get(name) else { return Ok(None) };
+        let Some(tensor) = self.named.tensors.get(name) else { return Ok(None) };
         let tensor = tensor.as_ref().map_err(|why| Error::Unsupported {
             what: format!("the tensor {name:?} of {}", self.input.origin()),
             why: why.clone(),
@@ -102,7 +108,7 @@ impl PyTorchFile {
 }
 
 /// Reads everything but the numbers.
-fn contents(input: &Arc<Input>) -> io::Result<(Container, BTreeMap<String, names::Found>)> {
+fn contents(input: &Arc<Input>) -> io::Result<(Container, Named)> {
     let mut start = Vec::new();
     Reader::new(input).take(512).read_to_end(&mut start)?;
     if is_zip(&start) {

@@ -14,25 +14,37 @@ pub(crate) const UNNAMED: &str = "tensor";
 /// A tensor, or why it cannot be read.
 pub(super) type Found = Result<Tensor, String>;
 
+/// What a pickle holds, by name.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) tensors: BTreeMap<String, Found>,
+    /// What modules of recurrent layers and cells record of their constructors' arguments, as text: `batch_first` and
+    /// `nonlinearity` under the module's name.
+    pub(super) arguments: BTreeMap<String, String>,
+}
+
 /// Returns the tensors of a pickle by their names.
 ///
 /// `total` is the length of the file, with which the names may grow.
-pub(super) fn tensors(pickle: &Pickle, total: u64) -> io::Result<BTreeMap<String, Found>> {
+pub(super) fn named(pickle: &Pickle, total: u64) -> io::Result<Named> {
     let mut walk = Walk {
         pickle,
         found: BTreeMap::new(),
+        arguments: BTreeMap::new(),
         name: String::new(),
         path: Vec::new(),
         visits: pickle.len().saturating_mul(2).saturating_add(Walk::VISITS),
         text: total.saturating_add(Walk::TEXT),
     };
     walk.value(pickle.root)?;
-    Ok(walk.found.into_iter().map(|(name, (_, found))| (name, found)).collect())
+    let tensors = walk.found.into_iter().map(|(name, (_, found))| (name, found)).collect();
+    Ok(Named { tensors, arguments: walk.arguments })
 }
 
 struct Walk<'a> {
     pickle: &'a Pickle,
     found: BTreeMap<String, (Id, Found)>,
+    arguments: BTreeMap<String, String>,
     /// The name of the current value.
     name: String,
     /// The values around the current one.
@@ -134,6 +146,21 @@ impl<'a> Walk<'a> {
         else {
             return Ok(());
         };
+        let nonlinearity = match (attribute("mode"), attribute("nonlinearity")) {
+            (Some(Value::Text(mode)), _) => mode.strip_prefix("RNN_").map(str::to_lowercase),
+            (_, Some(Value::Text(nonlinearity))) => Some(nonlinearity.to_string()),
+            _ => None,
+        };
+        let batch_first = match (attribute("mode"), attribute("batch_first")) {
+            (Some(Value::Text(_)), Some(Value::Bool(batch_first))) => Some(batch_first.to_string()),
+            _ => None,
+        };
+        for (argument, text) in [("nonlinearity", nonlinearity), ("batch_first", batch_first)] {
+            if let Some(text) = text {
+                let prefix = if self.name.is_empty() { String::new() } else { format!("{}.", self.name) };
+                self.arguments.insert(format!("{prefix}{argument}"), text);
+            }
+        }
         self.items(parameters, None)?;
         if let Some(Value::Dict(buffers)) = attribute("_buffers") {
             let names = match attribute("_non_persistent_buffers_set") {

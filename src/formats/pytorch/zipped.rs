@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::formats::archive::Archive;
 use crate::formats::input::Input;
-use crate::formats::pytorch::names::{self, Found};
+use crate::formats::pytorch::names::{self, Named};
 use crate::formats::pytorch::pickle::Pickle;
 use crate::formats::pytorch::tensor::Tensor;
 use crate::formats::reader::invalid;
@@ -56,7 +56,7 @@ fn other(name: &str) -> Option<&'static str> {
 }
 
 /// Reads the directory and the pickle of an archive.
-pub(super) fn open(input: &Arc<Input>) -> io::Result<(Zipped, BTreeMap<String, Found>)> {
+pub(super) fn open(input: &Arc<Input>) -> io::Result<(Zipped, Named)> {
     /// The compressed form of a pickle, which only other programs than PyTorch write, is read up to this length, or
     /// this many times its own.
     const SHORT: u64 = 1 << 20;
@@ -92,14 +92,14 @@ pub(super) fn open(input: &Arc<Input>) -> io::Result<(Zipped, BTreeMap<String, F
         io::copy(&mut entry, &mut io::sink())?;
         Ok(pickle)
     })?;
-    let tensors = names::tensors(&pickle, input.len())?;
+    let named = names::named(&pickle, input.len())?;
 
     let files = names.iter().filter_map(|(index, name)| {
         let key = name.strip_prefix(folder)?.strip_prefix("data/")?;
         Some((key.to_owned(), *index))
     });
     let storages: BTreeMap<String, usize> = files.collect();
-    for (name, tensor) in &tensors {
+    for (name, tensor) in &named.tensors {
         let Ok(tensor) = tensor else { continue };
         let index = storages.get(&*tensor.storage);
         let size = index.map(|&index| archive.sizes(index)).transpose()?.map_or(0, |(size, _)| size);
@@ -107,7 +107,7 @@ pub(super) fn open(input: &Arc<Input>) -> io::Result<(Zipped, BTreeMap<String, F
             return Err(invalid(format!("{name:?} reaches beyond its storage of {size} bytes")));
         }
     }
-    Ok((Zipped { archive, storages, big_endian }, tensors))
+    Ok((Zipped { archive, storages, big_endian }, named))
 }
 
 impl Zipped {
