@@ -223,3 +223,53 @@ fn without_a_driver_auto_runs_on_the_cpu_and_gpu_reports_the_reason() {
     assert!(printed.contains("device  CPU: no GPU adapter"), "{printed}");
     assert!(folder.path("output").exists());
 }
+
+/// Layers of other formats: the content of the file tells which.
+#[test]
+fn layers_of_onnx_are_listed_chosen_and_run() {
+    let folder = Folder::new("infer");
+    let config = LstmConfig::new(4, 6).with_num_layers(2).with_bidirectional(true).with_reverse(false);
+    let lstm = Lstm::random(config, 1).unwrap();
+    lstm.save_onnx(folder.path("model")).unwrap();
+    let list = example("infer").arg("--list").arg("--model").arg(folder.path("model")).output().unwrap();
+    let expected = "lstm_l0: LSTM(4, 6, bidirectional=true)\nlstm_l1: LSTM(12, 6, bidirectional=true)\n\
+                    lstm_l0..lstm_l1: LSTM(4, 6, num_layers=2, bidirectional=true)\n";
+    assert_eq!(String::from_utf8(list.stdout).unwrap(), expected);
+
+    let x = uniform(&[3, 5, 4], 2);
+    folder.save("input", &[("input", &x)]);
+    let message = folder.rejected(&["--device", "cpu"], 1);
+    let names = r#"["lstm_l0", "lstm_l1", "lstm_l0..lstm_l1"]"#;
+    assert!(message.contains(&format!("has several layers, name one with --layer: {names}")), "{message}");
+    for (flags, expected) in [
+        (&["--layer", "l"][..], "no recurrent layer \"l\""),
+        (&["--prefix", "lstm_l0"], "--prefix is for tensors"),
+        (&["--layer", "lstm_l0", "--nonlinearity", "relu"], "--nonlinearity is for tensors"),
+        (&["--layer", "lstm_l0", "--kind", "gru"], "kind: expected the kind of the layer in the file, got GRU"),
+    ] {
+        let message = folder.rejected(flags, 1);
+        assert!(message.contains(expected), "{message}");
+    }
+    folder.rejected(&["--layer", "lstm_l0", "--prefix", "a"], 2);
+
+    let run = folder.run(&["--device", "cpu", "--layer", "lstm_l0..lstm_l1"]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let (output, _) = lstm.to(&Device::cpu()).unwrap().forward(&x, None).unwrap();
+    assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
+}
+
+#[test]
+fn tensors_are_read_under_other_names() {
+    let folder = Folder::new("infer");
+    let gru = Layer::random(GruConfig::new(4, 6).with_bias(false), 1).unwrap();
+    let (ih, hh) = (gru.layers()[0].weight_ih(), gru.layers()[0].weight_hh());
+    folder.save("model", &[("w_ih", ih), ("w_hh", hh)]);
+    let x = uniform(&[3, 5, 4], 2);
+    folder.save("input", &[("input", &x)]);
+    folder.rejected(&["--device", "cpu"], 1);
+    let renamed = ["--rename", "w_ih=weight_ih_l0", "--rename", "w_hh=weight_hh_l0", "--device", "cpu"];
+    assert!(folder.run(&renamed).status.success());
+    let (output, _) = gru.to(&Device::cpu()).unwrap().forward(&x, None).unwrap();
+    assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
+    assert_eq!(folder.run(&["--rename", "w_ih"]).status.code(), Some(2));
+}
