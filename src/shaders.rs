@@ -10,8 +10,8 @@ use crate::plan::shipped::shipped;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shader {
-    /// Kernel, cell, precision of the weights, "general" for a cell with options of ONNX, and constants, such as `step_one_row-lstm-f16-units8-split32`, or the
-    /// kernel of an optimiser alone; suitable as a file name.
+    /// Kernel, cell, precision of the weights, "general" for a cell with options of ONNX, and constants, such as
+    /// `step_one_row-lstm-f16-units8-split32`, or the kernel of an optimiser alone; suitable as a file name.
     pub name: String,
     /// The complete module.
     pub source: String,

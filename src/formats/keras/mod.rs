@@ -88,7 +88,8 @@ impl KerasFile {
         &self.layers
     }
 
-    /// Loads the weights of the layer at `index` of [`layers`](Self::layers). It is of `kind` if the file does not tell its kind.
+    /// Loads the weights of the layer at `index` of [`layers`](Self::layers). It is of `kind` if the file does not tell
+    /// its kind.
     pub(crate) fn load(&self, index: usize, kind: Option<Kind>) -> Result<LoadedKeras> {
         let (Some(layer), Some(tensors)) = (self.layers.get(index), self.tensors.get(index)) else {
             return Err(no_layer(index, self.names()));
