@@ -47,19 +47,13 @@ impl Input {
         self.len
     }
 
-    /// Returns true for a file that stays where it is, as opposed to bytes in memory.
-    #[cfg(any(feature = "onnx", feature = "keras"))]
-    pub(crate) fn is_file(&self) -> bool {
-        matches!(self.content, Content::File(..))
-    }
-
-    /// Returns a copy of all bytes.
-    #[cfg(any(feature = "onnx", feature = "keras"))]
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
-        let length = usize::try_from(self.len).unwrap_or(usize::MAX);
-        let mut bytes = crate::memory::zeroed("the file", &[length])?;
-        self.read_exact_at(0, &mut bytes).map_err(|error| self.read_error(error))?;
-        Ok(bytes)
+    /// Returns the path of a file; `None` for bytes in memory.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.content {
+            Content::File(path, _) => Some(path),
+            Content::Bytes(_) => None,
+        }
     }
 
     /// Returns the path, or "bytes", for messages.

@@ -16,7 +16,7 @@ pub(crate) mod npz;
 pub(crate) mod onnx;
 #[cfg(feature = "pytorch")]
 pub(crate) mod pytorch;
-#[cfg(any(feature = "npz", feature = "pytorch", feature = "keras"))]
+#[cfg(any(feature = "npz", feature = "pytorch", feature = "onnx", feature = "keras"))]
 pub(crate) mod reader;
 pub(crate) mod safetensors;
 #[cfg(any(feature = "npz", feature = "pytorch"))]

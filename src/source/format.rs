@@ -18,6 +18,7 @@ pub(crate) enum Format {
 const OTHERS: [(usize, &[u8], &str); 3] =
     [(0, b"GGUF", "a GGUF file"), (4, b"TFL3", "a TensorFlow Lite model"), (0, b"lua\0", "a Torch7 file")];
 
+/// A block of the user may come before it in HDF5, which Keras never writes.
 const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 impl Format {
@@ -50,7 +51,7 @@ impl Format {
 
 #[cfg(feature = "keras")]
 fn is_keras_zip(input: &Arc<Input>) -> bool {
-    crate::formats::keras::KerasFile::is_keras_zip(crate::formats::reader::Reader::new(input))
+    crate::formats::keras::KerasFile::is_keras_zip(input)
 }
 
 #[cfg(not(feature = "keras"))]

@@ -79,9 +79,7 @@ impl Source {
     /// format; [`Error::Unsupported`], with what it is, for a file without a recurrent layer that can be read, or of a
     /// format that is not compiled in.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let input = Input::open(path)?;
-        Self::of(&input, Some(path), || TensorFile::of(Arc::clone(&input)))
+        Self::of(Input::open(path.as_ref())?)
     }
 
     /// Reads a file from its bytes: a `Vec` is used as it is, a slice is copied.
@@ -89,21 +87,16 @@ impl Source {
     /// # Errors
     /// The errors of [`open`](Self::open); [`Error::TooLarge`] if memory for a copy cannot be allocated.
     pub fn from_bytes(bytes: impl IntoElements<u8>) -> Result<Self> {
-        let input = Input::from_bytes(bytes.into_elements("the file")?);
-        Self::of(&input, None, || TensorFile::of(Arc::clone(&input)))
+        Self::of(Input::from_bytes(bytes.into_elements("the file")?))
     }
 
-    #[cfg_attr(not(any(feature = "onnx", feature = "keras")), allow(unused_variables, reason = "for other formats"))]
-    fn of(input: &Arc<Input>, path: Option<&Path>, tensors: impl FnOnce() -> Result<TensorFile>) -> Result<Self> {
-        let content = match Format::of(input)? {
-            Format::Tensors => Content::Tensors(Box::new(tensors()?)),
+    fn of(input: Arc<Input>) -> Result<Self> {
+        let content = match Format::of(&input)? {
+            Format::Tensors => Content::Tensors(Box::new(TensorFile::of(input)?)),
             #[cfg(feature = "onnx")]
-            Format::Onnx => Self::onnx(input, path)?,
+            Format::Onnx => Self::onnx(input)?,
             #[cfg(feature = "keras")]
-            Format::Keras => Content::Keras(Box::new(match path.filter(|_| input.is_file()) {
-                Some(path) => KerasFile::open(path)?,
-                None => KerasFile::from_bytes(input.to_bytes()?)?,
-            })),
+            Format::Keras => Content::Keras(Box::new(KerasFile::of(&input)?)),
             #[cfg(not(all(feature = "onnx", feature = "keras")))]
             other => {
                 let (what, feature) =
@@ -116,16 +109,14 @@ impl Source {
     }
 
     #[cfg(feature = "onnx")]
-    fn onnx(input: &Arc<Input>, path: Option<&Path>) -> Result<Content> {
-        let file = match path.filter(|_| input.is_file()) {
-            Some(path) => OnnxFile::open(path)?,
-            None => OnnxFile::from_bytes(input.to_bytes()?)?,
-        };
+    fn onnx(input: Arc<Input>) -> Result<Content> {
+        let origin = input.origin();
+        let file = OnnxFile::of(input)?;
         let Some(no_nodes) = file.no_nodes() else {
             let stacks = file.stacks().into_iter().filter(|stack| stack.len() > 1).collect();
             return Ok(Content::Onnx { file: Box::new(file), stacks });
         };
-        let tensors = TensorFile::of_onnx(input.origin(), file);
+        let tensors = TensorFile::of_onnx(origin, file);
         match tensors.recurrent_prefixes().is_empty() && tensors.cell_prefixes().is_empty() {
             true => Err(no_nodes),
             false => Ok(Content::Tensors(Box::new(tensors))),

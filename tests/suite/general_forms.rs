@@ -68,6 +68,91 @@ fn every_activation_is_that_of_the_reference_everywhere() {
     }
 }
 
+/// The formulas of ONNX's specification, in f64.
+fn by_formula(activation: Activation, x: f64) -> f64 {
+    let f = f64::from;
+    match activation {
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
+        Activation::Affine { alpha, beta } => f(alpha) * x + f(beta),
+        Activation::LeakyRelu { alpha } => {
+            if x < 0.0 {
+                f(alpha) * x
+            } else {
+                x
+            }
+        }
+        Activation::ThresholdedRelu { alpha } => {
+            if x < f(alpha) {
+                0.0
+            } else {
+                x
+            }
+        }
+        Activation::ScaledTanh { alpha, beta } => f(alpha) * (f(beta) * x).tanh(),
+        Activation::HardSigmoid { alpha, beta } => (f(alpha) * x + f(beta)).clamp(0.0, 1.0),
+        Activation::Elu { alpha } => {
+            if x < 0.0 {
+                f(alpha) * x.exp_m1()
+            } else {
+                x
+            }
+        }
+        Activation::Softsign => x / (1.0 + x.abs()),
+        Activation::Softplus => {
+            if x > 700.0 {
+                x
+            } else {
+                x.exp().ln_1p()
+            }
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// An RNN whose pre-activations are its input: one unit, one step, W_ih = 1 and h = 0.
+#[test]
+fn activations_and_clips_hold_from_nan_to_infinity() {
+    let halves = [0.0, 1e-30, 1e-3, 0.0625, 0.1, 0.7, 1.0, 2.4, 2.6, 9.0, 40.0, 105.0, 1e4, 3e38, f32::INFINITY];
+    let values: Vec<f32> = halves.iter().flat_map(|&x| [x, -x]).chain([f32::NAN]).collect();
+    let x = Tensor::new([1, values.len(), 1], values.as_slice()).unwrap();
+    for activation in ALL {
+        // How much of the largest term an error may be: what WGSL allows exp and tanh, and no cancellation for the
+        // activations that are 0 at 0 without a difference.
+        let terms = match activation {
+            Activation::Relu | Activation::LeakyRelu { .. } | Activation::Elu { .. } | Activation::Softsign => 0.0,
+            _ => 1.0,
+        };
+        for clip in [f32::INFINITY, 2.5] {
+            let config = RnnConfig::new(1, 1).with_bias(false).with_activations([activation]).with_clip(clip);
+            let one = |value: f32| Tensor::new([1, 1], [value]).unwrap();
+            let rnn = Rnn::new(config, vec![wgpu_rnn::LayerWeights::new(one(1.0), one(0.0))]).unwrap();
+            let check = |what: &str, got: &[f64]| {
+                for (&x, &got) in values.iter().zip(got) {
+                    let clipped = if x.is_nan() { x } else { x.clamp(-clip, clip) };
+                    let expected = by_formula(activation, f64::from(clipped));
+                    let close = (got - expected).abs() <= 64.0 * f64::from(f32::EPSILON) * (expected.abs() + terms);
+                    let same = got == expected || (got.is_nan() && expected.is_nan());
+                    assert!(same || close, "{activation}, clip {clip}, {what}: f({x}) is {got} instead of {expected}");
+                }
+            };
+            on_both(|device| {
+                let (output, _) = rnn.to(device).unwrap().forward(&x, None).unwrap();
+                check(&device.to_string(), output.cast::<f64>().unwrap().data());
+            });
+            let in_f64 = rnn.cast::<f64>().unwrap().to(&Device::cpu()).unwrap();
+            check("f64", in_f64.forward(&x.cast().unwrap(), None).unwrap().0.data());
+        }
+    }
+}
+
 #[test]
 fn both_directions_have_their_own() {
     for n in [0, 4, 8] {

@@ -1,6 +1,6 @@
 //! The zip container of `.keras` files.
 
-use std::io::{Cursor, Read, Seek};
+use std::io::{Read, Seek};
 
 use zip::ZipArchive;
 
@@ -29,8 +29,8 @@ pub(super) struct Members {
 }
 
 /// Reads the members. The error says why that is not possible.
-pub(super) fn read(bytes: Vec<u8>) -> Result<Members, String> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
+pub(super) fn read(reader: impl Read + Seek) -> Result<Members, String> {
+    let mut archive = ZipArchive::new(reader).map_err(|error| error.to_string())?;
     let config = member(&mut archive, "config.json")?.ok_or("no config.json in the zip file")?;
     let metadata = member(&mut archive, "metadata.json")?.unwrap_or_default();
     let weights = member(&mut archive, WEIGHTS)?.ok_or("no model.weights.h5 in the zip file")?;

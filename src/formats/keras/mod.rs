@@ -12,25 +12,24 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::formats::array::Array;
+use crate::formats::input::Input;
 use crate::formats::keras::by_name::Tensors;
 use crate::formats::keras::canonical::Stored;
 use crate::formats::keras::config::Version;
 use crate::formats::keras::store::Store;
+use crate::formats::reader::Reader;
 
 pub(crate) use crate::formats::keras::canonical::DirectionWeights;
 pub(crate) use crate::formats::keras::layer::{KerasDirection, KerasLayer, Kind, Merge};
 
-/// What an HDF5 file begins with; after a block of the user, which Keras never writes, it is looked for in vain.
-const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 const ZIP: [u8; 4] = *b"PK\x03\x04";
 
 /// A file with recurrent layers of Keras.
@@ -53,34 +52,18 @@ pub(crate) struct LoadedKeras {
 }
 
 impl KerasFile {
-    /// Opens a file and lists its layers; weights are left in it until they are loaded.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
-        let mut file = fs::File::open(path).map_err(failed)?;
+    /// Lists the layers of a file; weights are left in it until they are loaded.
+    pub(crate) fn of(input: &Arc<Input>) -> Result<Self> {
         let mut start = Vec::new();
-        (&mut file).take(HDF5.len() as u64).read_to_end(&mut start).map_err(failed)?;
-        let origin = path.display().to_string();
-        if start.starts_with(&ZIP) {
-            let bytes = fs::read(path).map_err(failed)?;
-            return Self::from_zip(origin, bytes);
-        }
-        file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let store = Store::open(file);
-        Self::from_store(origin, store)
-    }
-
-    /// Reads a file in memory.
-    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        let origin = "bytes".to_owned();
-        if bytes.starts_with(&ZIP) {
-            return Self::from_zip(origin, bytes);
-        }
-        Self::from_store(origin, Store::open(Cursor::new(bytes)))
+        let read = Reader::new(input).take(ZIP.len() as u64).read_to_end(&mut start);
+        read.map_err(|error| input.read_error(error))?;
+        let (origin, reader) = (input.origin(), Reader::new(input));
+        if start == ZIP { Self::from_zip(origin, reader) } else { Self::from_store(origin, Store::open(reader)) }
     }
 
     /// Returns whether a file is a zip with the members of a Keras model.
-    pub(crate) fn is_keras_zip(reader: impl Read + Seek) -> bool {
-        archive::is_keras(reader)
+    pub(crate) fn is_keras_zip(input: &Arc<Input>) -> bool {
+        archive::is_keras(Reader::new(input))
     }
 
     /// Returns the layers in the model's order; without a config, by class and number.
@@ -187,9 +170,9 @@ impl KerasFile {
         }
     }
 
-    fn from_zip(origin: String, bytes: Vec<u8>) -> Result<Self> {
+    fn from_zip(origin: String, reader: Reader) -> Result<Self> {
         let failed = |why| Error::Format { origin: origin.clone(), format: "Keras", why };
-        let members = archive::read(bytes).map_err(failed)?;
+        let members = archive::read(reader).map_err(failed)?;
         let json = |name: &str, text: &[u8]| {
             serde_json::from_slice::<Value>(text).map_err(|error| failed(format!("{name}: {error}")))
         };

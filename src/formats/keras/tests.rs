@@ -6,11 +6,14 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::*;
 use crate::activation::Activation;
-use crate::formats::input::Input;
 use crate::source::format::Format;
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/keras").join(name)
+}
+
+fn opened(name: &str) -> KerasFile {
+    KerasFile::of(&Input::open(&fixture(name)).unwrap()).unwrap()
 }
 
 fn numbers(array: &Array) -> Vec<f64> {
@@ -161,7 +164,7 @@ const MANY: [&str; 15] = [
 #[test]
 fn every_option_gives_keras_outputs() {
     for (model, beside, swish) in [("k3.keras", "k3.safetensors", "silu"), ("tf2.keras", "tf2.safetensors", "swish")] {
-        let file = KerasFile::open(&fixture(model)).unwrap();
+        let file = opened(model);
         assert_eq!(names(&file), MANY, "{model}");
         for (index, layer) in file.layers().iter().enumerate() {
             match layer.name.as_str() {
@@ -187,8 +190,8 @@ fn every_option_gives_keras_outputs() {
 fn hdf5_models_give_keras_outputs() {
     let few = ["one", "three", "two", "both"];
     for (model, beside) in [("k3few.h5", "k3few.safetensors"), ("tf2few.h5", "tf2few.safetensors")] {
-        let from_path = KerasFile::open(&fixture(model)).unwrap();
-        let from_bytes = KerasFile::from_bytes(std::fs::read(fixture(model)).unwrap()).unwrap();
+        let from_path = opened(model);
+        let from_bytes = KerasFile::of(&Input::from_bytes(std::fs::read(fixture(model)).unwrap())).unwrap();
         assert_eq!(from_path.layers(), from_bytes.layers());
         for (index, name) in few.iter().enumerate() {
             assert_eq!(names(&from_path)[index], *name);
@@ -201,7 +204,7 @@ fn hdf5_models_give_keras_outputs() {
 #[test]
 fn weights_alone_give_the_same_weights() {
     for (weights, model) in [("k3few.weights.h5", "k3few.h5"), ("tf2few_weights.h5", "tf2few.h5")] {
-        let (weights, model) = (KerasFile::open(&fixture(weights)).unwrap(), KerasFile::open(&fixture(model)).unwrap());
+        let (weights, model) = (opened(weights), opened(model));
         assert_eq!(weights.layers().len(), model.layers().len());
         for (index, layer) in model.layers().iter().enumerate() {
             let other = weights.layers().iter().position(|other| other.name == layer.name).unwrap();
@@ -215,7 +218,7 @@ fn weights_alone_give_the_same_weights() {
 #[test]
 fn layers_of_nested_models_are_told_apart() {
     for (model, beside) in [("k3nested.keras", "k3nested.safetensors"), ("tf2nested.h5", "tf2nested.safetensors")] {
-        let file = KerasFile::open(&fixture(model)).unwrap();
+        let file = opened(model);
         assert_eq!(names(&file), ["seq/inner", "other/inner", "frozen", "deep", "flat"]);
         for (index, name) in [(0, "seq/inner"), (1, "other/inner"), (2, "frozen"), (4, "flat")] {
             check(&file, beside, index, name, None);
@@ -225,7 +228,7 @@ fn layers_of_nested_models_are_told_apart() {
 
 #[test]
 fn cudnn_layers_give_the_outputs_of_the_layers_that_keras_makes_of_them() {
-    let file = KerasFile::open(&fixture("cudnn.h5")).unwrap();
+    let file = opened("cudnn.h5");
     assert_eq!(names(&file), ["cl", "cg"]);
     check(&file, "cudnn.safetensors", 0, "cl", None);
     check(&file, "cudnn.safetensors", 1, "cg", None);
@@ -234,7 +237,7 @@ fn cudnn_layers_give_the_outputs_of_the_layers_that_keras_makes_of_them() {
 #[test]
 fn the_structures_of_old_versions_give_the_same_outputs() {
     for (model, beside) in [("keras1.h5", "keras1.safetensors"), ("keras20.h5", "keras20.safetensors")] {
-        let file = KerasFile::open(&fixture(model)).unwrap();
+        let file = opened(model);
         assert_eq!(names(&file), ["lstm_1", "gru_1"]);
         assert_eq!((file.layers()[0].input_size, file.layers()[0].units), (Some(2), Some(3)));
         check(&file, beside, 0, "lstm_1", None);
@@ -244,7 +247,7 @@ fn the_structures_of_old_versions_give_the_same_outputs() {
 
 #[test]
 fn convolutional_layers_are_named() {
-    let error = KerasFile::open(&fixture("convlstm.keras")).err().unwrap();
+    let error = KerasFile::of(&Input::open(&fixture("convlstm.keras")).unwrap()).err().unwrap();
     assert!(error.to_string().contains("ConvLSTM1D \"convolved\""), "{error}");
 }
 
@@ -263,7 +266,7 @@ fn formats_are_told_by_content() {
 
 /// Opens bytes and loads what can be loaded.
 fn all_of(bytes: Vec<u8>) -> Option<Vec<LoadedKeras>> {
-    let file = KerasFile::from_bytes(bytes).ok()?;
+    let file = KerasFile::of(&Input::from_bytes(bytes)).ok()?;
     (0..file.layers().len()).map(|index| file.load(index, None).ok()).collect()
 }
 
@@ -300,7 +303,7 @@ fn texts_nested_too_deep_are_errors() {
     zip.write_all(&std::fs::read(fixture("k3few.weights.h5")).unwrap()).unwrap();
     let bytes = zip.finish().unwrap().into_inner();
     assert!(is_keras(bytes.clone()));
-    let error = KerasFile::from_bytes(bytes).err().unwrap().to_string();
+    let error = KerasFile::of(&Input::from_bytes(bytes)).err().unwrap().to_string();
     assert!(error.contains("recursion limit"), "{error}");
 }
 

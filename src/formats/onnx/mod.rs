@@ -21,12 +21,13 @@ mod wire;
 pub(crate) mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::Dtype;
 
 use crate::error::{Error, Result};
 use crate::formats::array::Array;
+use crate::formats::input::Input;
 
 pub(crate) use node::{Direction, Given, Op, RecurrentNode};
 
@@ -76,17 +77,10 @@ pub(crate) struct Entry {
 }
 
 impl OnnxFile {
-    /// Opens a model and reads its graph. Weights stay on disk.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        Self::new(Store::open(path)?)
-    }
-
-    /// Reads the graph of a model in memory. Numbers in other files are an error when they are needed.
-    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        Self::new(Store::Memory(bytes))
-    }
-
-    fn new(store: Store) -> Result<Self> {
+    /// Reads a model's graph. Weights stay where they are; those in other files are an error when they are needed, if
+    /// the model itself is in memory.
+    pub(crate) fn of(input: Arc<Input>) -> Result<Self> {
+        let store = Store::new(input);
         let model = store.read(proto::model)?;
         let scopes = Scopes::new(&model, store.origin())?;
         let (mut nodes, mut places, mut others) = (Vec::new(), Vec::new(), Vec::new());

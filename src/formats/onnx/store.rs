@@ -1,19 +1,21 @@
 //! Where a model's bytes are: memory, or a file and the files beside it.
 
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::formats::input::Input;
+use crate::formats::reader::Reader;
 use crate::memory::zeroed;
 
 use super::wire::{Wire, broken};
 
 /// The bytes of a model.
-pub(super) enum Store {
-    Memory(Vec<u8>),
-    File { path: PathBuf, origin: String, file: Mutex<File> },
+pub(super) struct Store {
+    input: Arc<Input>,
+    origin: String,
 }
 
 /// A part of another file that holds a tensor's numbers.
@@ -26,32 +28,18 @@ pub(super) struct External {
 }
 
 impl Store {
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|source| io(path, source))?;
-        Ok(Self::File { path: path.to_owned(), origin: path.display().to_string(), file: Mutex::new(file) })
+    pub(super) fn new(input: Arc<Input>) -> Self {
+        Self { origin: input.origin(), input }
     }
 
     /// Returns the name of the file for errors.
     pub(super) fn origin(&self) -> &str {
-        match self {
-            Self::Memory(_) => "bytes",
-            Self::File { origin, .. } => origin,
-        }
+        &self.origin
     }
 
     /// Calls a function with a reader at the start, and the number of bytes.
     pub(super) fn read<T>(&self, read: impl FnOnce(&mut Wire<'_>, u64) -> Result<T>) -> Result<T> {
-        match self {
-            Self::Memory(bytes) => {
-                read(&mut Wire::new(Box::new(Cursor::new(bytes)), self.origin()), bytes.len() as u64)
-            }
-            Self::File { path, file, .. } => {
-                let file: MutexGuard<'_, File> = file.lock().unwrap_or_else(PoisonError::into_inner);
-                let length = file.metadata().map_err(|source| io(path, source))?.len();
-                (&*file).seek(SeekFrom::Start(0)).map_err(|source| io(path, source))?;
-                read(&mut Wire::new(Box::new(&*file), self.origin()), length)
-            }
-        }
+        read(&mut Wire::new(Reader::new(&self.input), &self.origin), self.input.len())
     }
 
     /// Reads `expected` bytes that the tensor `name` has in another file.
@@ -60,7 +48,7 @@ impl Store {
     pub(super) fn external(&self, name: &str, external: &External, expected: usize) -> Result<Vec<u8>> {
         let External { location, offset, length } = external;
         let wrong = |why: String| broken(self.origin(), format!("tensor {name:?}: {why}"));
-        let Self::File { path, .. } = self else {
+        let Some(path) = self.input.path() else {
             return Err(Error::Unsupported {
                 what: format!("tensor {name:?} with external data"),
                 why: format!(

@@ -16,7 +16,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn open(name: &str) -> OnnxFile {
-    OnnxFile::open(&path(&format!("{name}.onnx"))).unwrap()
+    OnnxFile::of(Input::open(&path(&format!("{name}.onnx"))).unwrap()).unwrap()
 }
 
 fn values(array: &Array) -> Vec<f64> {
@@ -107,7 +107,7 @@ fn typed_fields_widen_to_f32_and_one_f64_widens_all() {
 fn external_data_is_read_from_the_folder_and_from_nowhere_else() {
     assert!(counting(&open("external").load(0).unwrap().b.unwrap(), 200.0));
     let model = std::fs::read(path("external.onnx")).unwrap();
-    let in_memory = OnnxFile::from_bytes(model.clone()).unwrap();
+    let in_memory = OnnxFile::of(Input::from_bytes(model.clone())).unwrap();
     assert_eq!(in_memory.nodes()[0].problem, None); // listing needs no weights
     assert!(in_memory.load(0).unwrap_err().to_string().contains("open the model by its path"));
 
@@ -120,7 +120,7 @@ fn external_data_is_read_from_the_folder_and_from_nowhere_else() {
         let (mut changed, places): (Vec<u8>, Vec<usize>) = (model.clone(), at(b"external.data"));
         places.iter().for_each(|&at| changed[at..at + 13].copy_from_slice(location));
         std::fs::write(inside.join("m.onnx"), changed).unwrap();
-        OnnxFile::open(&inside.join("m.onnx")).unwrap().load(0).map_err(|error| error.to_string())
+        OnnxFile::of(Input::open(&inside.join("m.onnx")).unwrap()).unwrap().load(0).map_err(|error| error.to_string())
     };
     assert!(load(b"../../.b.data").unwrap_err().contains("not in the model's folder"));
     assert!(load(b"././../b.data").unwrap_err().contains("not in the model's folder"));

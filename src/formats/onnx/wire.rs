@@ -4,16 +4,12 @@
 //! model's weights stay on disk while its graph is read. Every span lies within that of its message and thereby within
 //! the file, which bounds what can be allocated.
 
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::formats::reader::Reader;
 use crate::memory::zeroed;
-
-/// A source of bytes that a file or memory can be.
-pub(super) trait Bytes: Read + Seek {}
-
-impl<T: Read + Seek> Bytes for T {}
 
 /// Fields that were not read yet: a part of the file.
 pub(super) type Span = Range<u64>;
@@ -30,7 +26,7 @@ pub(super) enum Value {
 
 /// A file, with the position that was read last.
 pub(super) struct Wire<'a> {
-    inner: BufReader<Box<dyn Bytes + 'a>>,
+    inner: BufReader<Reader>,
     position: u64,
     origin: &'a str,
 }
@@ -42,8 +38,8 @@ impl<'a> Wire<'a> {
     }
 
     /// Creates a reader of bytes that are at their start. Errors name the `origin`.
-    pub(super) fn new(bytes: Box<dyn Bytes + 'a>, origin: &'a str) -> Self {
-        Self { inner: BufReader::new(bytes), position: 0, origin }
+    pub(super) fn new(reader: Reader, origin: &'a str) -> Self {
+        Self { inner: BufReader::new(reader), position: 0, origin }
     }
 
     /// Returns the error of a file that breaks the format.

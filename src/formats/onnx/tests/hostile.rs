@@ -5,7 +5,7 @@ use super::*;
 
 /// Reads whatever can be read.
 fn read_all(bytes: Vec<u8>) -> Result<()> {
-    let file = OnnxFile::from_bytes(bytes)?;
+    let file = OnnxFile::of(Input::from_bytes(bytes))?;
     file.stacks();
     (0..file.nodes().len()).try_for_each(|index| file.load(index).map(drop))?;
     file.initialisers().keys().try_for_each(|name| file.read_initialiser(name).map(drop))
@@ -38,7 +38,7 @@ fn a_length_of_2_to_the_63_is_an_error() {
     for field in [2_u8, 7, 14, 25] {
         let mut bytes = vec![field << 3 | 2];
         bytes.extend(huge);
-        assert!(matches!(OnnxFile::from_bytes(bytes), Err(Error::Format { .. })));
+        assert!(matches!(OnnxFile::of(Input::from_bytes(bytes)), Err(Error::Format { .. })));
     }
     let dimensions = Message::default().int(1, i64::MAX).int(1, 4).int(2, 1).text(8, "W").bytes(9, &[0; 4]);
     let negative = Message::default().int(1, -1).int(2, 1).text(8, "W");
@@ -85,7 +85,7 @@ fn with_folded(nodes: impl IntoIterator<Item = Message>) -> Vec<u8> {
 
 #[test]
 fn folding_is_bounded_in_memory_operations_and_depth() {
-    let problem = |bytes| OnnxFile::from_bytes(bytes).unwrap().nodes()[0].problem.clone().unwrap();
+    let problem = |bytes| OnnxFile::of(Input::from_bytes(bytes)).unwrap().nodes()[0].problem.clone().unwrap();
     let expand = with_folded([node("Expand", &["x", "sizes"], &["W"], vec![])]);
     assert!(problem(expand).contains("far larger than what the file stores"));
     let fill = with_folded([node("ConstantOfShape", &["sizes"], &["W"], vec![])]);

@@ -39,7 +39,7 @@ fn a_written_model_is_read_as_it_was() {
             for batch_first in [false, true] {
                 let nodes = layers(op, direction);
                 let bytes = write(&nodes, batch_first).unwrap();
-                let file = OnnxFile::from_bytes(bytes).unwrap();
+                let file = OnnxFile::of(Input::from_bytes(bytes)).unwrap();
                 assert_eq!(file.stacks(), [[0, 1]]);
                 for (index, written) in nodes.iter().enumerate() {
                     let (node, loaded) = (&file.nodes()[index], file.load(index).unwrap());
@@ -62,7 +62,7 @@ fn written_attributes_are_read_as_they_were() {
         node.activations = all.to_vec();
         (node.clip, node.input_forget) = (Some(0.75), true);
     }
-    let file = OnnxFile::from_bytes(write(&nodes, false).unwrap()).unwrap();
+    let file = OnnxFile::of(Input::from_bytes(write(&nodes, false).unwrap())).unwrap();
     let node = &file.nodes()[1];
     assert_eq!((node.clip, node.input_forget), (Some(0.75), true));
     assert_eq!(node.activations, all);
