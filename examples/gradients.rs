@@ -11,7 +11,7 @@ mod place;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use wgpu_rnn::{Imported, Kind, Merge, Placed, Tensor};
 
@@ -31,6 +31,9 @@ use crate::files::{Files, Input, InputFile, Results, Work, say};
 /// `grad_{parameter}` for each parameter by PyTorch's name without the prefix, such as `grad_weight_ih_l0`, all of them
 /// as float32 in PyTorch's shapes.
 ///
+/// Layers of Keras with a merge_mode other than concat or with go_backwards, and forms that PyTorch's layers lack, have
+/// no gradients here: an error names what stands in the way.
+///
 /// Exit status: 0 success, 1 bad model, input or device, 2 bad arguments. On failure no output file is written.
 #[derive(Parser)]
 #[command(version)]
@@ -42,6 +45,10 @@ struct Arguments {
 struct Differentiate;
 
 impl Work for Differentiate {
+    fn inputs(&self) -> &'static [&'static str] {
+        &["grad_output", "grad_h_n", "grad_c_n"]
+    }
+
     fn run<K: Kind>(
         self,
         layer: &Placed<K>,
@@ -49,17 +56,21 @@ impl Work for Differentiate {
         file: &InputFile<'_>,
         imported: &Imported,
     ) -> Result<Results> {
-        ensure!(
-            imported.merge() == Merge::Concat && !imported.go_backwards(),
-            "the gradients of a layer with merge_mode or go_backwards of Keras are not supported"
-        );
+        let around = match (imported.merge(), imported.go_backwards()) {
+            (Merge::Concat, false) => None,
+            (Merge::Concat, true) => Some("go_backwards=True".to_owned()),
+            (merge, _) => Some(format!("merge_mode={}", format!("{merge:?}").to_lowercase())),
+        };
+        if let Some(around) = around {
+            bail!("gradients through {around} of Keras are not supported");
+        }
         let of_output = file.tensor("grad_output")?;
         let of_states = file.state::<K>(["grad_h_n", "grad_c_n"])?;
         let is_given = of_states.iter().any(|(_, tensor)| tensor.is_some());
         ensure!(
             of_output.is_some() || is_given,
-            "the input file has no gradient to start from: grad_output, {}",
-            of_states.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ")
+            "the input file has no gradient to start from, at least one of: grad_output, {}",
+            of_states.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
         );
 
         let Input { input, state, lengths } = input;

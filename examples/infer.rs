@@ -16,16 +16,16 @@ use wgpu_rnn::{Imported, Kind, Placed};
 
 use crate::files::{Files, Input, InputFile, Results, Work, say};
 
-/// Runs an LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy, or a safetensors file, over the input in
-/// another file.
+/// Runs an LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy over the input in another file.
 ///
 /// The input file holds `input`, [T, B, I] or unbatched [T, I]. Optional are the initial state, [L·D, B, H] or
 /// unbatched [L·D, H] (for h_0 of an LSTM with a projection, P instead of H): `h_0` and `c_0` for an LSTM, both or
 /// neither, `h_0` for the others; and `lengths`, int64 [B], if rows have different numbers of time steps. Beyond the
 /// end of a row the output is 0. The output file receives `output`, `h_n` and, for an LSTM, `c_n`, as float32.
 ///
-/// This is PyTorch's arrangement, whatever the model's own. The output of a Bidirectional layer of Keras is merged as
-/// its merge_mode says; with go_backwards it is in the order of the steps.
+/// This is PyTorch's arrangement, whatever that of an ONNX model or a file of Keras is. The output is that of all steps.
+/// Of a Bidirectional layer of Keras, it is merged as its merge_mode says; with go_backwards it is in the order of the
+/// steps. A state or lengths that the model itself gives apply unless the input file has others.
 ///
 /// Exit status: 0 success, 1 bad model, input or device, 2 bad arguments. On failure no output file is written.
 #[derive(Parser)]

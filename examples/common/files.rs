@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use wgpu_rnn::{AnyLayer, Imported, Kind, Layer, LayerKind, Nonlinearity, Placed, Source, Tensor, TensorFile};
+use wgpu_rnn::{
+    AnyLayer, Imported, Kind, Layer, LayerKind, Nonlinearity, Placed, Source, SourceLayer, Tensor, TensorFile,
+};
 
 use crate::place::Place;
 
@@ -40,29 +42,29 @@ pub struct Files {
     #[arg(long, value_enum)]
     kind: Option<KindName>,
 
-    /// The input and whatever else the file may hold, as described above
+    /// The file of the input (safetensors, .npz or .pt); --help tells what it holds
     #[arg(long, value_name = "FILE", required_unless_present = "list")]
     input: Option<PathBuf>,
 
-    /// The file to write the results to
+    /// The file to write the results to, as safetensors
     #[arg(long, value_name = "FILE", required_unless_present = "list")]
     output: Option<PathBuf>,
 
     #[command(flatten)]
     place: Place,
 
-    /// The nonlinearity of an RNN, which tensors alone do not record; not for other models [default: as recorded in the
-    /// model's file, or tanh]
+    /// The nonlinearity of an RNN, if the model's file has weights alone, which do not tell it [default: as recorded
+    /// beside them, or tanh]
     #[arg(long, value_enum)]
     nonlinearity: Option<Activation>,
 
     /// The reset gate of a GRU acts before the recurrent product (reset_after=False of Keras, linear_before_reset=0 of
-    /// ONNX), which tensors alone do not record, but the model's file may; not for other models
+    /// ONNX), if the model's file has weights alone, which do not tell it, and does not record it beside them
     #[arg(long)]
     reset_before: bool,
 
-    /// Batched input and output are [B, T, ·], whatever the model's own layout; states keep their shape. Tensors may
-    /// record it, in which case it is not needed
+    /// Batched input and output are [B, T, ·], whatever the layout of the model; states keep their shape. Not needed
+    /// where PyTorch's batch_first is recorded: in a whole module of PyTorch, or in the metadata of a safetensors file
     #[arg(long)]
     batch_first: bool,
 }
@@ -110,6 +112,11 @@ pub type Results = Vec<(String, Tensor)>;
 
 /// The work between reading the files and writing the results, for a layer of any kind.
 pub trait Work {
+    /// Returns the names of the tensors that it reads of the input file, beyond those of a forward.
+    fn inputs(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn run<K: Kind>(
         self,
         layer: &Placed<K>,
@@ -191,6 +198,7 @@ impl Files {
         let parameters: usize = layer.named().map(|(_, tensor)| tensor.data().len()).sum();
         say!("model   {}{name}, {parameters} parameters", layer.config());
         let file = InputFile { file: TensorFile::open(input)?, path: input };
+        file.note_others(&[&["input", "h_0", "c_0", "lengths"], work.inputs()].concat());
         let input = file.input::<K>(imported)?;
 
         let device = self.place.open()?;
@@ -216,10 +224,31 @@ impl Files {
         let source = self.open()?;
         let found = source.layers();
         found.iter().for_each(|layer| say!("{layer}"));
-        if found.is_empty() {
-            bail!("{}: has no recurrent layer", self.model.display());
+        match found.is_empty() {
+            true => Err(self.no_layer(&source)),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Returns the error of a model without a recurrent layer.
+    fn no_layer(&self, source: &Source) -> Error {
+        /// How many names are enough to see what the tensors are.
+        const SHOWN: usize = 8;
+        let of_model = self.model.display();
+        let Err(error) = source.layer("") else { return anyhow!("{of_model}: has no recurrent layer") };
+        let names: Vec<_> = source.tensors().into_iter().flat_map(TensorFile::names).collect();
+        let advice = match names.as_slice() {
+            [] => String::new(),
+            names => {
+                let more = if names.len() > SHOWN { ", ..." } else { "" };
+                let names = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+                format!("; its tensors are {names}{more}; --rename FROM=TO gives them PyTorch's names")
+            }
+        };
+        match error {
+            wgpu_rnn::Error::NoModel { ref others, .. } if others.is_empty() => anyhow!("{of_model}: {error}{advice}"),
+            error => anyhow!("{of_model}: {error}"),
+        }
     }
 
     /// Loads the layer, and returns words for where it was found.
@@ -230,10 +259,22 @@ impl Files {
             if let Some(layer) = &self.layer {
                 bail!("--layer {layer} is for ONNX and Keras; {} has tensors, name their --prefix", of_model());
             }
+            if self.rename.is_empty() && self.prefix.is_none() && source.layers().is_empty() {
+                return Err(self.no_layer(&source));
+            }
             let file = source.into_tensors().with_context(of_model)?;
             let file = file.renamed(&self.rename).context("--rename")?;
             let prefix = self.find_prefix(&file)?;
             let layer = AnyLayer::from_tensor_file(&file, &prefix).with_context(of_model)?;
+            if !self.rename.is_empty() {
+                let used = parameters(&layer);
+                let is_used =
+                    |name: &str| name.strip_prefix(&*prefix).is_some_and(|name| used.iter().any(|u| u == name));
+                let unused: Vec<_> = file.names().filter(|name| !is_used(name)).collect();
+                if !unused.is_empty() {
+                    say!("note    not part of the layer: {}", unused.join(", "));
+                }
+            }
             if let Some(kind) = self.kind.map(KindName::kind).filter(|&kind| kind != layer.kind()) {
                 bail!("--kind says {kind}, and {} has {layer}", of_model());
             }
@@ -246,11 +287,6 @@ impl Files {
                 bail!("{flag} is for tensors; {} has layers, name one with --layer", of_model());
             }
         }
-        for (flag, is_set) in [("--nonlinearity", self.nonlinearity.is_some()), ("--reset-before", self.reset_before)] {
-            if is_set {
-                bail!("{flag} is for tensors, which do not record it; {} does", of_model());
-            }
-        }
         let layers = source.layers();
         let name = match (&self.layer, layers.as_slice()) {
             (Some(name), _) => name.clone(),
@@ -260,11 +296,32 @@ impl Files {
                 bail!("{}: has several layers, name one with --layer: {names:?}", of_model());
             }
         };
+        if let Some(layer) = layers.iter().find(|layer| layer.name == name) {
+            self.check_options(layer)?;
+        }
         let imported = source.layer(&name).with_context(of_model)?;
         for note in layers.iter().filter(|layer| layer.name == name).flat_map(|layer| &layer.notes) {
             say!("note    {note}");
         }
+        if imported.layer().batch_first() && !self.batch_first {
+            say!("note    the layout of the model is [B, T, ·]; [T, B, ·] is read and written, without --batch-first");
+        }
         Ok((imported.with_batch_first(self.batch_first), format!(", layer {name:?}")))
+    }
+
+    /// Checks options against what the file says of a layer.
+    fn check_options(&self, layer: &SourceLayer) -> Result<()> {
+        let of_model = self.model.display();
+        for (flag, is_set) in [("--nonlinearity", self.nonlinearity.is_some()), ("--reset-before", self.reset_before)] {
+            if is_set && !layer.weights_only {
+                bail!("{flag} is for weights alone, which do not tell it; {of_model} does");
+            }
+        }
+        match (layer.kind, self.kind.map(KindName::kind)) {
+            (None, None) => bail!("{of_model}: does not tell the kind of layer {:?}; name it with --kind", layer.name),
+            (Some(own), Some(kind)) if own != kind => bail!("--kind says {kind}, and {of_model} has {own}"),
+            _ => Ok(()),
+        }
     }
 
     fn find_prefix(&self, file: &TensorFile) -> Result<String> {
@@ -284,6 +341,19 @@ impl Files {
     }
 }
 
+/// Returns the names of a layer's parameters.
+fn parameters(layer: &AnyLayer) -> Vec<String> {
+    fn of<K: Kind>(layer: &Layer<K>) -> Vec<String> {
+        layer.named().map(|(name, _)| name).collect()
+    }
+    match layer {
+        AnyLayer::Lstm(layer) => of(layer),
+        AnyLayer::Gru(layer) => of(layer),
+        AnyLayer::Rnn(layer) => of(layer),
+        _ => Vec::new(),
+    }
+}
+
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
@@ -297,7 +367,20 @@ pub struct InputFile<'a> {
 impl InputFile<'_> {
     /// Reads a tensor, if the file has it.
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
-        self.file.tensor(name).with_context(|| self.path.display().to_string())
+        match self.file.tensor(name) {
+            Err(wgpu_rnn::Error::Dtype { name, got, .. }) => {
+                bail!("{}: {name} has numbers of type {got}, not floating-point ones", self.path.display())
+            }
+            tensor => tensor.with_context(|| self.path.display().to_string()),
+        }
+    }
+
+    /// Tells of tensors that are not used, because their names are not those of an input.
+    fn note_others(&self, used: &[&str]) {
+        let others: Vec<_> = self.file.names().filter(|name| !used.contains(name)).collect();
+        if !others.is_empty() {
+            say!("note    not used of the input: {}", others.join(", "));
+        }
     }
 
     /// Reads the arrays of a state, `h` and, for an LSTM, `c`, by these names. Some of them may be missing.

@@ -101,15 +101,14 @@ fn other_format(start: [u8; size_of::<u64>()]) -> Option<&'static str> {
     if start.starts_with(npy) {
         return Some("this is an array of NumPy, which the feature `npz` of wgpu-rnn reads");
     }
-    let reads_all = cfg!(all(feature = "pytorch", feature = "npz"));
-    if reads_all && start.starts_with(pickle) {
+    if cfg!(feature = "pytorch") && start.starts_with(pickle) {
         return Some("this is a pickle that torch.save did not write");
     }
-    if reads_all && start.starts_with(zip) {
+    if cfg!(all(feature = "pytorch", feature = "npz", feature = "keras")) && start.starts_with(zip) {
         return Some("this is a ZIP archive that is damaged, or that neither PyTorch, NumPy nor Keras wrote");
     }
     (start.starts_with(zip) || start.starts_with(pickle)).then_some(
-        "this may be a file of torch.save or NumPy, which the features `pytorch` and `npz` of wgpu-rnn read; or write \
-         it with safetensors.torch.save_file(model.state_dict(), path)",
+        "this may be a file of torch.save, NumPy or Keras, which the features `pytorch`, `npz` and `keras` of wgpu-rnn \
+         read; or write it with safetensors.torch.save_file(model.state_dict(), path)",
     )
 }

@@ -32,10 +32,19 @@ impl Format {
         let start = &mut start[..length];
         input.read_exact_at(0, start).map_err(|error| input.read_error(error))?;
         let start = &*start;
+        let rejected = |what: &str, why: &str| {
+            let what = if what.is_empty() { input.origin() } else { format!("{}, {what},", input.origin()) };
+            Err(Error::Unsupported { what, why: why.to_owned() })
+        };
+        if start.is_empty() {
+            return rejected("", "the file is empty");
+        }
+        if start.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+            return rejected("", "it begins with text, as no model does");
+        }
         for (at, mark, what) in OTHERS {
             if start.get(at..).is_some_and(|rest| rest.starts_with(mark)) {
-                let why = "its layers are in a form of its own; export the model as ONNX".to_owned();
-                return Err(Error::Unsupported { what: format!("{}, {what},", input.origin()), why });
+                return rejected(what, "its layers are in a form of its own; export the model as ONNX");
             }
         }
         Ok(match start {

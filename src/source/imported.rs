@@ -56,8 +56,10 @@ pub enum Merge {
 
 /// A layer read from a [`Source`](crate::Source): in PyTorch's form, with what its own framework does around it.
 ///
-/// [`layer`](Self::layer) runs like any other. Where the framework's own output differs from PyTorch's, as with
-/// `merge_mode` or `go_backwards` of Keras, [`finish`](Self::finish) makes the one of the other.
+/// [`layer`](Self::layer) runs like any other, and like any other from zeros: where the model has an initial state of
+/// its own, as one that was learned, [`initial_state`](Self::initial_state) returns it. Where the framework's output
+/// differs from PyTorch's, as with `merge_mode` or `go_backwards` of Keras, [`finish`](Self::finish) makes the one of
+/// the other.
 #[derive(Clone)]
 pub struct Imported<F = f32> {
     layer: AnyLayer<F>,
@@ -133,7 +135,7 @@ impl<F: Real> Imported<F> {
     }
 
     /// Returns the initial state that the file gives as a constant and that is not zero: h_0 and, for an LSTM, c_0, each
-    /// `[L·D, B, H]`, where B is the file's.
+    /// `[L·D, B, H]`, where B is the file's: 1 for a state that the graph repeats for every row of a batch.
     pub fn initial_state(&self) -> Option<&[Tensor<F>]> {
         self.initial_state.as_deref()
     }
@@ -144,6 +146,7 @@ impl<F: Real> Imported<F> {
     }
 
     /// Returns the framework's output for one of the layer: the directions merged, in the framework's order of time.
+    /// It is that of all steps, also for a layer of Keras with `return_sequences=False`, which keeps the last one.
     ///
     /// # Errors
     /// [`Error::Shape`] for an array that is not an output of the layer; [`Error::TooLarge`].

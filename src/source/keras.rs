@@ -25,9 +25,10 @@ impl KerasLayer {
         }
         let mut flag = |is_set: bool, text: &str| notes.extend(is_set.then(|| text.to_owned()));
         flag(!self.bidirectional && self.go_backwards(), "go_backwards=True");
+        flag(!self.return_sequences, "return_sequences=False");
         flag(self.stateful, "stateful=True");
-        flag(self.masking, "masking");
-        flag(self.zero_output_for_mask, "zero_output_for_mask=True");
+        flag(self.masking, "masking, whose lengths are given with the input");
+        flag(self.zero_output_for_mask && !self.weights_only, "zero_output_for_mask=True");
         for direction in &self.directions {
             for other in [&direction.activation, &direction.recurrent_activation] {
                 notes.extend(other.as_ref().err().map(|name| format!("activation {name}, which cannot run here")));
@@ -35,7 +36,10 @@ impl KerasLayer {
         }
         notes.extend(self.notes.clone());
         match self.clone().of_kind(kind).config() {
-            Some(config) => SourceLayer::new(self.name.clone(), &config, notes),
+            Some(config) => {
+                let described = SourceLayer::new(self.name.clone(), &config, notes);
+                SourceLayer { weights_only: self.weights_only, ..described }
+            }
             None => {
                 let size = |size: Option<usize>| size.map_or_else(|| "?".to_owned(), |size| size.to_string());
                 SourceLayer {
@@ -45,6 +49,7 @@ impl KerasLayer {
                     hidden_size: self.units,
                     num_layers: 1,
                     directions: self.directions.len(),
+                    weights_only: self.weights_only,
                     notes,
                     text: format!("a layer of unknown kind ({}, {})", size(self.input_size), size(self.units)),
                 }

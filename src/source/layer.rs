@@ -25,6 +25,9 @@ pub struct SourceLayer {
     pub num_layers: usize,
     /// D: the number of directions.
     pub directions: usize,
+    /// True if the file has the weights alone: what they do not tell, such as the nonlinearity of an RNN, is PyTorch's or
+    /// Keras's default, unless the file records it beside them.
+    pub weights_only: bool,
     /// What is special about the layer, and why it cannot be loaded if it cannot.
     pub notes: Vec<String>,
     /// The layer in PyTorch's words.
@@ -42,6 +45,7 @@ impl SourceLayer {
             hidden_size: Some(config.hidden_size).filter(|&size| size > 0),
             num_layers: config.num_layers,
             directions: config.directions(),
+            weights_only: false,
             notes,
             text: if config.input_size > 0 { config.to_string() } else { config.to_string().replacen("(0,", "(?,", 1) },
         }

@@ -160,7 +160,7 @@ impl Source {
         }
     }
 
-    /// Loads the layer of a [name](SourceLayer::name).
+    /// Loads the layer of a [name](SourceLayer::name); the dot at the end of a prefix may be left out.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::Unsupported`] for one that cannot run here, by the name of what
@@ -187,7 +187,10 @@ impl Source {
 
     fn imported<F: Real>(&self, name: &str) -> Result<Imported<F>> {
         match &self.content {
-            Content::Tensors(file) => AnyLayer::from_tensor_file_as(file, name).map(Imported::from),
+            Content::Tensors(file) => {
+                let prefix = file.recurrent_prefix(name);
+                AnyLayer::from_tensor_file_as(file, prefix.as_deref().unwrap_or(name)).map(Imported::from)
+            }
             #[cfg(feature = "onnx")]
             Content::Onnx { file, stacks } => match onnx::find(file, stacks, name) {
                 Some(indices) => Imported::new(file.described(&indices)?),
@@ -217,8 +220,9 @@ fn bag_layer(info: &crate::weights::inventory::LayerInfo) -> SourceLayer {
         hidden_size: Some(info.hidden_size),
         num_layers: info.num_layers,
         directions: if info.bidirectional { 2 } else { 1 },
-        notes: vec![info.dtype.to_string()],
-        text: info.in_pytorchs_words(),
+        weights_only: true,
+        notes: Vec::new(),
+        text: format!("{}, {}", info.text, info.dtype),
     }
 }
 

@@ -22,10 +22,16 @@ impl Op {
             Self::Rnn => &[0],
         }
     }
+
+    /// Returns the gates of ONNX's order, by their numbers in PyTorch's.
+    pub(super) fn onnx_order(self) -> Vec<usize> {
+        let order = self.order();
+        (0..order.len()).filter_map(|gate| order.iter().position(|&other| other == gate)).collect()
+    }
 }
 
-/// The order of peepholes: i, f, o of ONNX's i, o, f.
-const PEEPHOLES: &[usize] = &[0, 2, 1];
+/// The order of peepholes: i, f, o of ONNX's i, o, f, and the other way round.
+pub(super) const PEEPHOLES: &[usize] = &[0, 2, 1];
 
 impl RecurrentNode {
     /// Returns the configuration of the layer, without its biases.
@@ -199,8 +205,12 @@ fn stack_name(file: &OnnxFile, stack: &[usize]) -> Option<String> {
 
 /// Returns what is special about a node beyond its configuration.
 fn notes(node: &RecurrentNode) -> Vec<String> {
-    let constant = |given, what: &str| (given == Given::Constant).then(|| format!("{what} given by the file"));
-    let states = [(node.initial_h, "initial_h"), (node.initial_c, "initial_c"), (node.sequence_lens, "sequence_lens")];
-    let given = states.into_iter().filter_map(|(given, what)| constant(given, what));
+    let optional =
+        [(node.initial_h, "initial_h"), (node.initial_c, "initial_c"), (node.sequence_lens, "sequence_lens")];
+    let given = optional.into_iter().filter_map(|(given, what)| match given {
+        Given::Constant => Some(format!("{what} given by the file")),
+        Given::Computed => Some(format!("{what} computed by the graph, which is not taken over")),
+        Given::Absent | Given::Input => None,
+    });
     given.chain(node.problem.clone()).collect()
 }

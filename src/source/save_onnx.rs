@@ -15,6 +15,7 @@ use crate::layer::any::AnyLayer;
 use crate::layer::kind::Kind;
 use crate::memory::reserved;
 use crate::real::Real;
+use crate::source::onnx::PEEPHOLES;
 use crate::tensor::Tensor;
 use crate::weights::{LayerWeights, whole_file};
 
@@ -79,7 +80,7 @@ fn node<F: Real>(config: &RecurrentConfig, layer: usize, weights: &[LayerWeights
         CellKind::Gru | CellKind::GruResetBefore => Op::Gru,
         CellKind::Rnn(_) => Op::Rnn,
     };
-    let (h, order, directions) = (config.hidden_size, op.onnx_order(), weights.len());
+    let (h, order, directions) = (config.hidden_size, &*op.onnx_order(), weights.len());
     let (input_size, rows) = (config.layer_input_size(layer), op.gates() * h);
     let joined = |tensors: Vec<Option<&Tensor<F>>>, order: &[usize], shape: Vec<usize>| {
         let size = shape.iter().product::<usize>() / (tensors.len() * order.len()).max(1);
@@ -111,20 +112,6 @@ fn node<F: Real>(config: &RecurrentConfig, layer: usize, weights: &[LayerWeights
         p: peepholes.then(|| joined(of(LayerWeights::peephole), PEEPHOLES, vec![directions, 3 * h])).transpose()?,
     })
 }
-
-impl Op {
-    /// Returns the gates of ONNX's order, by their numbers in PyTorch's: LSTM i, f, g, o; GRU r, z, n.
-    const fn onnx_order(self) -> &'static [usize] {
-        match self {
-            Self::Lstm => &[0, 3, 1, 2],
-            Self::Gru => &[1, 0, 2],
-            Self::Rnn => &[0],
-        }
-    }
-}
-
-/// ONNX's order of peepholes: i, o, f of ours, i, f, o.
-const PEEPHOLES: &[usize] = &[0, 2, 1];
 
 /// Joins tensors, each with its blocks of `size` numbers in another order.
 fn array<'a, F: Real>(

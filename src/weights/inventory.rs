@@ -79,33 +79,13 @@ pub struct LayerInfo {
     /// True if the reset gate of a GRU acts after the recurrent product, false if before it, if the file's metadata
     /// records it; weights do not.
     pub reset_after: Option<bool>,
-}
-
-impl LayerInfo {
-    /// Returns the layer as PyTorch would print it.
-    pub(crate) fn in_pytorchs_words(&self) -> String {
-        let recorded = Recorded {
-            batch_first: self.batch_first,
-            dropout: None,
-            nonlinearity: self.nonlinearity,
-            reset_after: self.reset_after,
-            ..Recorded::default()
-        };
-        let mut config = RecurrentConfig {
-            proj_size: self.proj_size,
-            num_layers: self.num_layers,
-            bias: self.bias,
-            bidirectional: self.bidirectional,
-            ..RecurrentConfig::one_layer(self.kind.cell(), self.input_size, self.hidden_size)
-        };
-        recorded.apply(&mut config);
-        config.to_string()
-    }
+    /// The layer as PyTorch would print it.
+    pub(crate) text: String,
 }
 
 impl fmt::Display for LayerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} under {:?}, {}", self.in_pytorchs_words(), self.prefix, self.dtype)
+        write!(f, "{} under {:?}, {}", self.text, self.prefix, self.dtype)
     }
 }
 
@@ -162,7 +142,10 @@ impl TensorFile {
     /// it; [`Error::Config`] for metadata that records an unknown value.
     pub fn layer(&self, prefix: &str) -> Result<LayerInfo> {
         let (config, recorded, dtype) = self.describe(Naming::Layer, prefix)?;
+        let mut whole = config.clone();
+        Recorded { dropout: None, ..recorded.clone() }.apply(&mut whole);
         Ok(LayerInfo {
+            text: whole.canonical().to_string(),
             prefix: prefix.to_owned(),
             kind: LayerKind::of(config.cell),
             input_size: config.input_size,
@@ -204,7 +187,8 @@ impl TensorFile {
     fn describe(&self, naming: Naming, prefix: &str) -> Result<(RecurrentConfig, Recorded, Dtype)> {
         // Weights of no kind get the error of reading an LSTM.
         let cell = naming.kind(prefix, |name| self.shape(name)).unwrap_or(CellKind::Lstm);
-        let config = names::infer(naming, cell, prefix, self.names(), |name| self.shape(name))?;
+        let config = names::infer(naming, cell, prefix, self.names(), |name| self.shape(name));
+        let config = config.map_err(|error| self.explained(error))?;
         let first = naming.name(prefix, Parameter { kind: ParameterKind::WeightIh, layer: 0, direction: 0 });
         let missing = || Error::MissingTensor { name: first.clone(), why: "every layer has one".to_owned() };
         Ok((config, Recorded::read(self, prefix)?, self.dtype(&first).ok_or_else(missing)?))

@@ -179,6 +179,12 @@ impl TensorFile {
         Naming::Layer.prefixes(self.names())
     }
 
+    /// Returns the prefix under which the file has a recurrent layer: the given one, or else the given one and a dot.
+    pub(crate) fn recurrent_prefix(&self, prefix: &str) -> Option<String> {
+        let found = self.recurrent_prefixes();
+        [prefix.to_owned(), format!("{prefix}.")].into_iter().find(|prefix| found.contains(prefix))
+    }
+
     /// Returns the prefixes under which the file has a recurrent cell, sorted: everything before a `weight_ih`.
     pub fn cell_prefixes(&self) -> Vec<String> {
         Naming::Cell.prefixes(self.names())
@@ -239,6 +245,17 @@ impl TensorFile {
         }
     }
 
+    /// Returns a better error for a file without any layer: that of a tensor that cannot be read, such as a quantised
+    /// one.
+    pub(super) fn explained(&self, error: Error) -> Error {
+        match &error {
+            Error::NoModel { found, others, .. } if found.is_empty() && others.is_empty() => {
+                self.container.rejection().unwrap_or(error)
+            }
+            _ => error,
+        }
+    }
+
     /// Reads the elements of a tensor whose type has N bytes.
     fn numbers<T, const N: usize>(&self, name: &str, entry: &Entry, number: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
         let mut numbers = reserved(name, &entry.shape)?;
@@ -291,6 +308,17 @@ impl TensorFile {
 }
 
 impl Container {
+    /// Returns the error of a tensor that the file has and that cannot be read, if there is one.
+    fn rejection(&self) -> Option<Error> {
+        match self {
+            #[cfg(feature = "pytorch")]
+            Self::PyTorch(file) => file.rejection(),
+            #[cfg(feature = "npz")]
+            Self::NumPy(file) => file.rejection(),
+            _ => None,
+        }
+    }
+
     fn open(input: Arc<Input>) -> Result<Self> {
         #[cfg(any(feature = "npz", feature = "pytorch"))]
         match container::Container::of(&input)? {

@@ -67,6 +67,8 @@ fn replace(target: &Path, exists: bool, contents: impl Fn(&mut dyn Write) -> io:
         // Like any new file, subject to the umask; tempfile's default is meant for secrets.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
+    // Without this, the error would name the unused name.
+    fs::metadata(folder_of(target))?;
     let mut partial = match builder.tempfile_in(folder_of(target)) {
         Err(error) if exists && is_forbidden(&error) => return Ok(false),
         partial => partial?,

@@ -1,8 +1,11 @@
 //! The `infer` example as a user runs it: input files, output file, messages and exit status.
 
+use std::path::Path;
+
 use safetensors::{Dtype, tensor::TensorView};
 use wgpu_rnn::{
-    Device, GpuOptions, GruConfig, Kind, Layer, Lstm, LstmConfig, LstmState, Nonlinearity, RnnConfig, TensorFile,
+    AnyLayer, Device, GpuOptions, GruConfig, Kind, Layer, LayerKind, Lstm, LstmConfig, LstmState, Nonlinearity,
+    RnnConfig, Source, TensorFile,
 };
 
 use crate::example_files::{Folder, example, read};
@@ -244,8 +247,8 @@ fn layers_of_onnx_are_listed_chosen_and_run() {
     for (flags, expected) in [
         (&["--layer", "l"][..], "no recurrent layer \"l\""),
         (&["--prefix", "lstm_l0"], "--prefix is for tensors"),
-        (&["--layer", "lstm_l0", "--nonlinearity", "relu"], "--nonlinearity is for tensors"),
-        (&["--layer", "lstm_l0", "--kind", "gru"], "kind: expected the kind of the layer in the file, got GRU"),
+        (&["--layer", "lstm_l0", "--nonlinearity", "relu"], "--nonlinearity is for weights alone"),
+        (&["--layer", "lstm_l0", "--kind", "gru"], "--kind says GRU, and DIR/model.safetensors has LSTM"),
     ] {
         let message = folder.rejected(flags, 1);
         assert!(message.contains(expected), "{message}");
@@ -263,13 +266,40 @@ fn tensors_are_read_under_other_names() {
     let folder = Folder::new("infer");
     let gru = Layer::random(GruConfig::new(4, 6).with_bias(false), 1).unwrap();
     let (ih, hh) = (gru.layers()[0].weight_ih(), gru.layers()[0].weight_hh());
-    folder.save("model", &[("w_ih", ih), ("w_hh", hh)]);
+    folder.save("model", &[("w_ih", ih), ("w_hh", hh), ("b_ih", &uniform(&[18], 3))]);
     let x = uniform(&[3, 5, 4], 2);
-    folder.save("input", &[("input", &x)]);
-    folder.rejected(&["--device", "cpu"], 1);
+    folder.save("input", &[("input", &x), ("h0", &x)]);
+    let message = folder.rejected(&["--device", "cpu"], 1);
+    assert!(message.contains("its tensors are b_ih, w_hh, w_ih; --rename FROM=TO"), "{message}");
     let renamed = ["--rename", "w_ih=weight_ih_l0", "--rename", "w_hh=weight_hh_l0", "--device", "cpu"];
-    assert!(folder.run(&renamed).status.success());
+    let run = folder.run(&renamed);
+    let printed = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success());
+    assert!(printed.starts_with("note    not part of the layer: b_ih\n"), "{printed}");
+    assert!(printed.contains("note    not used of the input: h0\n"), "{printed}");
     let (output, _) = gru.to(&Device::cpu()).unwrap().forward(&x, None).unwrap();
     assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
     assert_eq!(folder.run(&["--rename", "w_ih"]).status.code(), Some(2));
+}
+
+/// Weights alone tell neither the kind of every layer nor its activation.
+#[test]
+fn what_weights_of_keras_do_not_tell_is_an_option() {
+    let folder = Folder::new("infer");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/keras/k3few.weights.h5");
+    std::fs::copy(&model, folder.path("model")).unwrap();
+    let source = Source::open(&model).unwrap();
+    let rnn = source.layers().into_iter().find(|layer| layer.kind == Some(LayerKind::Rnn)).unwrap();
+    let x = uniform(&[3, 2, rnn.input_size.unwrap()], 2);
+    folder.save("input", &[("input", &x)]);
+    let imported = source.layer(&rnn.name).unwrap().with_batch_first(false);
+    let AnyLayer::Rnn(layer) = imported.layer().clone() else { panic!("{rnn}") };
+    for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Relu] {
+        let name = format!("{nonlinearity:?}").to_lowercase();
+        let run = folder.run(&["--device", "cpu", "--layer", &rnn.name, "--nonlinearity", &name]);
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let placed = layer.clone().with_nonlinearity(nonlinearity).to(&Device::cpu()).unwrap();
+        let (output, _) = placed.forward(&x, None).unwrap();
+        assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
+    }
 }

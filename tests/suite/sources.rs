@@ -158,16 +158,18 @@ fn what_is_saved_as_onnx_is_read_as_it_was() {
 
 #[test]
 fn what_pytorch_exports_is_one_deep_layer() {
-    for (name, stack) in [("torch_lstm", true), ("torch_lstm_script", true), ("torch_gru", true)] {
+    for name in ["torch_lstm", "torch_lstm_script", "torch_gru", "torch_learned_state"] {
         let source = Source::open(fixtures("onnx").join(name).with_extension("onnx")).unwrap();
         let deep = source.layers().into_iter().find(|layer| layer.num_layers > 1);
-        assert_eq!(deep.is_some(), stack, "{source:?}");
-        let deep = deep.unwrap();
+        let deep = deep.unwrap_or_else(|| panic!("{source:?}"));
         let imported = source.layer(&deep.name).unwrap();
         assert_eq!(imported.layer().num_layers(), deep.num_layers);
         let first = source.layer(deep.name.split("..").next().unwrap()).unwrap();
         assert_eq!(first.layer().layers(), &imported.layer().layers()[..deep.directions]);
     }
+    // The positions of gates are left to be computed.
+    let unoptimised = Source::open(fixtures("onnx").join("torch_unoptimised.onnx")).unwrap();
+    assert!(unoptimised.layer(&unoptimised.layers()[0].name).is_ok(), "{unoptimised:?}");
     // A cell is no node, but its parameters are there.
     let cell = Source::open(fixtures("onnx").join("torch_cell.onnx")).unwrap();
     assert!(!cell.tensors().unwrap().cell_prefixes().is_empty());
@@ -188,11 +190,15 @@ fn other_files_are_errors_that_name_them() {
         // Its specification's version, and a neural network, which is field 500.
         (b"\x08\x04\xa2\x1f\x02\x08\x01", "bytes, a CoreML model, is not supported"),
         (b"\x08\x0a", "bytes: not a usable ONNX file: there is no graph in it"),
-        (b"", "bytes: not a valid safetensors file"),
+        (b"", "bytes is not supported: the file is empty"),
+        (b"weights of a model", "bytes is not supported: it begins with text, as no model does"),
     ] {
         let error = message(Source::from_bytes(bytes));
         assert!(error.starts_with(expected), "{error}");
     }
+    let quantised = Source::open(fixtures("containers").join("quantised_layer.pt")).unwrap();
+    assert!(quantised.layers().is_empty());
+    assert!(message(quantised.layer("")).contains("such as the weights of a quantised layer"));
     let source = Source::open(fixtures("keras").join("k3few.h5")).unwrap();
     let names: Vec<_> = source.layers().into_iter().map(|layer| layer.name).collect();
     assert_eq!(message(source.layer("absent")), format!("no recurrent layer \"absent\"; the file has {names:?}"));
@@ -204,6 +210,30 @@ fn other_files_are_errors_that_name_them() {
     assert_eq!(error, "kind: expected the kind of the layer in the file, got LSTM");
 }
 
+/// What PyTorch's layers lack is in the metadata, and in the list.
+#[test]
+fn forms_that_a_file_records_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let config = LstmConfig::new(3, 4).with_activations([Activation::Softsign, Activation::Tanh, Activation::Tanh]);
+    let lstm = Lstm::random(config.with_clip(0.5).with_peepholes(true).with_reverse(true), 1).unwrap();
+    lstm.save_safetensors(&path, "").unwrap();
+    let layer = Source::open(&path).unwrap().layers().remove(0);
+    assert!(layer.weights_only);
+    assert_eq!(layer.to_string(), format!("\"\": {lstm}, F32"));
+}
+
+/// A state that was learned, which the graph repeats for every row of the batch.
+#[test]
+fn learned_initial_states_of_onnx_are_of_one_row() {
+    let source = Source::open(fixtures("onnx").join("torch_learned_state.onnx")).unwrap();
+    let deep = source.layers().remove(2);
+    assert_eq!(deep.notes, ["initial_h given by the file"]);
+    let imported = source.layer(&deep.name).unwrap();
+    let [h_0] = imported.initial_state().unwrap() else { panic!("a GRU has one state") };
+    assert_eq!((h_0.shape(), h_0.data()), (&[2, 1, 2][..], &[1.0, 2.0, 3.0, 4.0][..]));
+}
+
 /// A bag of tensors is a source, too.
 #[test]
 fn tensors_by_pytorchs_names_are_layers() {
@@ -213,6 +243,7 @@ fn tensors_by_pytorchs_names_are_layers() {
     assert_eq!(format!("{}", source.layers()[0]), "a.: GRU(3, 4), F32");
     let imported = source.layer("a.").unwrap();
     assert_eq!(imported.layer().layers(), gru.layers());
+    assert_eq!(source.layer("a").unwrap().layer().layers(), gru.layers());
     assert_eq!((imported.merge(), imported.go_backwards(), imported.initial_state()), (Merge::Concat, false, None));
     let output = uniform(&[5, 2, 4], 1);
     assert_eq!(bits(&imported.finish(&output).unwrap()), bits(&output));

@@ -260,6 +260,7 @@ impl Model {
             time_major: flag(config, "time_major"),
             zero_output_for_mask: flag(config, "zero_output_for_mask"),
             masking: false,
+            weights_only: false,
             notes: Vec::new(),
             rejection: None,
         }

@@ -78,6 +78,8 @@ pub(crate) struct KerasLayer {
     pub(crate) zero_output_for_mask: bool,
     /// The model has a Masking layer or an Embedding with mask_zero.
     pub(crate) masking: bool,
+    /// The file has no config.
+    pub(crate) weights_only: bool,
     /// What the file leaves open, and what was assumed.
     pub(crate) notes: Vec<String>,
     pub(super) rejection: Option<Rejection>,

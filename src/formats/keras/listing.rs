@@ -157,6 +157,7 @@ fn guessed(
         time_major: false,
         zero_output_for_mask: bidirectional,
         masking: false,
+        weights_only: true,
         notes,
         rejection: None,
     };

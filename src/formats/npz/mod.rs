@@ -64,6 +64,21 @@ impl NpzFile {
         &self.entries
     }
 
+    /// Returns the error of the first array that cannot be read, if there is one.
+    pub(crate) fn rejection(&self) -> Option<Error> {
+        self.stored.iter().find_map(|(name, array)| Some(self.rejected(name, array.header.dtype.as_ref().err()?)))
+    }
+
+    fn rejected(&self, name: &str, dtype: &str) -> Error {
+        Error::Unsupported {
+            what: format!("the array {name:?} of {}", self.input.origin()),
+            why: match dtype {
+                "|O" | "O" => "it holds Python objects, not numbers".to_owned(),
+                dtype => format!("its dtype, {dtype}, is no real number type of up to 8 bytes"),
+            },
+        }
+    }
+
     /// Reads an array, or returns `None` if there is none of that name.
     ///
     /// # Errors
@@ -71,13 +86,7 @@ impl NpzFile {
     /// [`Error::Format`] if the file is broken; [`Error::Io`] if it cannot be read; [`Error::TooLarge`].
     pub(crate) fn read(&self, name: &str) -> Result<Option<Array>> {
         let Some(Stored { index, header }) = self.stored.get(name) else { return Ok(None) };
-        let dtype = header.dtype.as_ref().map_err(|dtype| Error::Unsupported {
-            what: format!("the array {name:?} of {}", self.input.origin()),
-            why: match dtype.as_str() {
-                "|O" | "O" => "it holds Python objects, not numbers".to_owned(),
-                dtype => format!("its dtype, {dtype}, is no real number type of up to 8 bytes"),
-            },
-        })?;
+        let dtype = header.dtype.as_ref().map_err(|dtype| self.rejected(name, dtype))?;
         let item = dtype.bitsize() / 8;
         let mut dimensions = header.shape.clone();
         dimensions.push(item);

@@ -55,11 +55,19 @@ pub(super) struct Folder<'a> {
     steps: usize,
     stored: HashSet<u64>,
     stored_bytes: u64,
+    /// Whether a batch of unknown size has one row: then the parts of a shape that are no constants are 1, and an Expand
+    /// to sizes that are none leaves its input as it is.
+    one_row: bool,
 }
 
 impl<'a> Folder<'a> {
     pub(super) fn new(scopes: &'a Scopes, store: &'a Store) -> Self {
-        Self { scopes, store, steps: 0, stored: HashSet::new(), stored_bytes: 0 }
+        Self { scopes, store, steps: 0, stored: HashSet::new(), stored_bytes: 0, one_row: false }
+    }
+
+    /// Plans the one row that a graph repeats for every row of a batch.
+    pub(super) fn of_one_row(scopes: &'a Scopes, store: &'a Store) -> Self {
+        Self { one_row: true, ..Self::new(scopes, store) }
     }
 
     /// Plans the value that a node of a scope calls `name`.
@@ -72,7 +80,7 @@ impl<'a> Folder<'a> {
 
     fn at(&mut self, scope: usize, name: &str, depth: usize) -> Result<Plan> {
         self.steps += 1;
-        let no = |why: &str| Err(Error::Unsupported { what: format!("{name:?} as a constant"), why: why.to_owned() });
+        let no = |why: &str| Err(Error::Unsupported { what: format!("{name:?}"), why: why.to_owned() });
         if self.steps > MAX_STEPS || depth > MAX_DEPTH || !self.scopes.spend(1) {
             return no("it takes too many operations");
         }
@@ -106,7 +114,7 @@ impl<'a> Folder<'a> {
         };
         let unknown = |why: &str| {
             let name = n.outputs.get(output).map_or("", String::as_str);
-            Err(Error::Unsupported { what: format!("{name:?} as a constant"), why: why.to_owned() })
+            Err(Error::Unsupported { what: format!("{name:?}"), why: why.to_owned() })
         };
         if !n.is_standard() {
             return unknown(&format!("{}.{} computes it", n.domain, n.op));
@@ -200,13 +208,19 @@ impl<'a> Folder<'a> {
             }
             "Expand" => {
                 let input = operand(self, 0)?;
-                let sizes = list(self, "shape", 1)?.unwrap_or_default();
-                expand(input, &sizes)
+                match list(self, "shape", 1) {
+                    Ok(sizes) => expand(input, &sizes.unwrap_or_default()),
+                    Err(_) if self.one_row => Some(input),
+                    Err(error) => return Err(error),
+                }
             }
             "Concat" => {
                 let mut parts = Vec::new();
                 for index in 0..n.inputs.len() {
-                    parts.push(operand(self, index)?);
+                    parts.push(match operand(self, index) {
+                        Err(_) if self.one_row => whole(&[1]),
+                        part => part?,
+                    });
                 }
                 concat(parts, int("axis").unwrap_or(1))
             }
@@ -215,6 +229,15 @@ impl<'a> Folder<'a> {
                 let indices = operand(self, 1)?;
                 let values = self.small(&indices, "indices")?;
                 gather(input, &values, &indices.shape, int("axis").unwrap_or(0))
+            }
+            // Sizes and positions, which an exporter may leave to be computed.
+            op @ ("Add" | "Sub" | "Mul") => {
+                let (a, b) = (operand(self, 0)?, operand(self, 1)?);
+                if (a.dtype, b.dtype) != (Dtype::I64, Dtype::I64) {
+                    return unknown(&format!("{op} computes it"));
+                }
+                let (values, others) = (self.small(&a, "sizes")?, self.small(&b, "sizes")?);
+                arithmetic(op, (&a.shape, &values), (&b.shape, &others))
             }
             op => return unknown(&format!("{op} computes it")),
         };
@@ -233,6 +256,26 @@ impl<'a> Folder<'a> {
         }
         Ok(integers(&plan.compute(self.store)?))
     }
+}
+
+/// Computes with integers of one shape, or with those of a shape and a single one. `None` for other shapes, and for
+/// results that no size has.
+fn arithmetic(op: &str, a: (&[usize], &[i64]), b: (&[usize], &[i64])) -> Option<Plan> {
+    let shape = match (a, b) {
+        ((a, _), (b, _)) if a == b => a,
+        ((a, _), (b, &[_])) if b.len() <= a.len() => a,
+        ((a, &[_]), (b, _)) if a.len() <= b.len() => b,
+        _ => return None,
+    };
+    let compute = match op {
+        "Add" => i64::checked_add,
+        "Sub" => i64::checked_sub,
+        _ => i64::checked_mul,
+    };
+    let (a, b) = (a.1.iter().cycle(), b.1.iter().cycle());
+    let results = a.zip(b).take(shape.iter().product()).map(|(&a, &b)| compute(a, b));
+    let bytes = results.collect::<Option<Vec<_>>>()?.into_iter().flat_map(i64::to_le_bytes).collect();
+    Some(literal(Dtype::I64, shape.to_vec(), bytes))
 }
 
 fn literal(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> Plan {

@@ -127,6 +127,15 @@ pub(super) struct Inputs {
     pub(super) initial_c: Option<Plan>,
 }
 
+impl RecurrentNode {
+    /// Returns the shape of an initial state with the batch of another shape.
+    fn state_shape(&self, shape: &[usize]) -> [usize; 3] {
+        let (d, h) = (self.direction.count(), self.hidden_size);
+        let batch = |axis: usize| shape.get(axis).copied().unwrap_or(1);
+        if self.layout == 0 { [d, batch(1), h] } else { [batch(0), d, h] }
+    }
+}
+
 impl fmt::Display for RecurrentNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}", self.op.name(), self.name)
@@ -185,6 +194,31 @@ impl NodeReader<'_> {
         }
     }
 
+    /// Tells where an initial state comes from, and plans a constant: of all rows, or of the one that the graph repeats
+    /// for every row of a batch. Zeros are as good as absent.
+    fn given_state(&self, node: &RecurrentNode, index: usize) -> (Given, Option<Plan>) {
+        let (given, plan) = match (self.given(index), self.input(index)) {
+            ((Given::Computed, _), Some(name)) => {
+                let row = Folder::of_one_row(self.scopes, self.store).plan(self.scope, name);
+                match row.ok().filter(|row| row.shape == node.state_shape(&row.shape)) {
+                    Some(row) => (Given::Constant, Some(row)),
+                    None => (Given::Computed, None),
+                }
+            }
+            (given, _) => given,
+        };
+        if plan.as_ref().is_some_and(|plan| self.is_zero(plan)) { (Given::Absent, None) } else { (given, plan) }
+    }
+
+    /// Returns true for zeros that are few enough to look at all of them.
+    fn is_zero(&self, plan: &Plan) -> bool {
+        /// More than the states of common layers.
+        const MOST: usize = 1 << 14;
+        let count = plan.shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+        count.is_some_and(|count| count <= MOST && self.scopes.spend(count))
+            && plan.compute(self.store).is_ok_and(|array| array.bytes.iter().all(|&byte| byte == 0))
+    }
+
     /// Describes the node. What is wrong with it becomes its `problem`.
     pub(super) fn describe(&self, op: Op, name: String) -> RecurrentNode {
         let hidden_size = self.scopes.int(self.scope, self.node, "hidden_size").map(|size| usize::try_from(size).ok());
@@ -210,11 +244,13 @@ impl NodeReader<'_> {
             activations: Vec::new(),
             b: self.given(3).0,
             sequence_lens: self.given(4).0,
-            initial_h: self.given(5).0,
-            initial_c: if op == Op::Lstm { self.given(6).0 } else { Given::Absent },
+            initial_h: Given::Absent,
+            initial_c: Given::Absent,
             p: if op == Op::Lstm { self.given(7).0 } else { Given::Absent },
             problem: None,
         };
+        node.initial_h = self.given_state(&node, 5).0;
+        node.initial_c = if op == Op::Lstm { self.given_state(&node, 6).0 } else { Given::Absent };
         let resolved = self.activations(&node);
         node.problem = match resolved {
             Ok(activations) => {
@@ -247,7 +283,12 @@ impl NodeReader<'_> {
             return unsupported(format!("its clip is {:?}, which is not positive", node.clip.unwrap_or_default()));
         }
         let weight = |index: usize, letter: &str| match self.input(index) {
-            Some(name) => self.plan(name).map_err(|error| wrong(format!("its {letter} is not known: {error}"))),
+            Some(name) => self.plan(name).map_err(|error| match error {
+                Error::Unsupported { what, why } => {
+                    wrong(format!("its {letter} is not known, because of {what}: {why}"))
+                }
+                error => error,
+            }),
             None => Err(wrong(format!("it has no {letter}"))),
         };
         let (w, r) = (weight(1, "W")?, weight(2, "R")?);
@@ -285,13 +326,9 @@ impl NodeReader<'_> {
 
     /// Plans a constant initial state.
     fn state(&self, node: &RecurrentNode, index: usize, what: &str) -> Result<Option<Plan>> {
-        let Some(plan) = self.given(index).1 else { return Ok(None) };
-        let (d, batch_axis) = (node.direction.count(), if node.layout == 0 { 1 } else { 0 });
-        let mut expected = [d, d, node.hidden_size];
-        if let (Some(to), Some(&batch)) = (expected.get_mut(batch_axis), plan.shape.get(batch_axis)) {
-            *to = batch;
-        }
-        check(node, what, &plan, &expected, if node.layout == 0 { "[D, B, H]" } else { "[B, D, H]" })?;
+        let Some(plan) = self.given_state(node, index).1 else { return Ok(None) };
+        let letters = if node.layout == 0 { "[D, B, H]" } else { "[B, D, H]" };
+        check(node, what, &plan, &node.state_shape(&plan.shape), letters)?;
         Ok(Some(plan))
     }
 

@@ -151,13 +151,26 @@ fn what_cannot_be_read_is_named() {
     assert!(error("torch_projected").contains("a projection of 4 units to 2"));
 }
 
+/// A state that the graph repeats for every row of a batch is that of one row.
+#[test]
+fn learned_states_are_constants() {
+    let file = open("torch_learned_state");
+    assert_eq!(file.stacks(), [[0, 1]]);
+    for (index, expected) in [[1.0, 2.0], [3.0, 4.0]].into_iter().enumerate() {
+        assert_eq!(file.nodes()[index].initial_h, Given::Constant);
+        let state = file.load(index).unwrap().initial_h.unwrap();
+        assert_eq!((state.shape.as_slice(), values(&state)), (&[1, 1, 2][..], expected.to_vec()));
+    }
+}
+
 #[test]
 fn pytorch_s_exports_form_stacks() {
     for name in ["torch_lstm", "torch_lstm_script", "torch_gru", "torch_gru_script"] {
         let file = open(name);
         assert_eq!(file.stacks(), [[0, 1]], "{name}");
         assert_eq!(file.nodes()[1].problem, None);
-        assert_eq!(file.nodes()[1].initial_h, Given::Computed);
+        // Zeros, expanded to the batch.
+        assert_eq!(file.nodes()[1].initial_h, Given::Absent);
         assert!(file.load(0).is_ok() && file.load(1).is_ok());
     }
     assert_eq!(open("subgraphs").stacks(), [[0], [1], [2]]);

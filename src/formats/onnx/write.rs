@@ -63,8 +63,9 @@ pub(crate) fn write(nodes: &[NodeToWrite], batch_first: bool) -> Result<Vec<u8>>
         let bytes: Vec<_> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         tensor(name, 7, &[values.len()], &bytes)
     };
-    graph = graph.message(5, integers("zero", &[0])).message(5, integers("one", &[1]));
-    graph = graph.message(5, integers("features", &[0, 0, -1]));
+    // Of the axis that Squeeze takes away, or the shape that Reshape gives.
+    let (of_features, values): (_, &[i64]) = if d == 1 { ("axis_of_one", &[1]) } else { ("features", &[0, 0, -1]) };
+    graph = graph.message(5, integers("zero", &[0])).message(5, integers(of_features, values));
     let batch_axis = if batch_first { 0 } else { 1 };
     let batch = [int("start", batch_axis), int("end", batch_axis + 1)];
     graph = graph.message(1, node("Shape", &["input"], &["batch"], batch.into()));
@@ -115,11 +116,11 @@ pub(crate) fn write(nodes: &[NodeToWrite], batch_first: bool) -> Result<Vec<u8>>
         let last = layer + 1 == nodes.len();
         let y = if last && !batch_first { "output".to_owned() } else { name("features_of") };
         if d == 1 {
-            graph = graph.message(1, node("Squeeze", &[&name("Y"), "one"], &[&y], vec![]));
+            graph = graph.message(1, node("Squeeze", &[&name("Y"), of_features], &[&y], vec![]));
         } else {
             let perm = vec![ints("perm", &[0, 2, 1, 3])];
             graph = graph.message(1, node("Transpose", &[&name("Y")], &[&name("Y_batch")], perm));
-            graph = graph.message(1, node("Reshape", &[&name("Y_batch"), "features"], &[&y], vec![]));
+            graph = graph.message(1, node("Reshape", &[&name("Y_batch"), of_features], &[&y], vec![]));
         }
         if last && batch_first {
             graph = graph.message(1, node("Transpose", &[&y], &["output"], vec![ints("perm", &[1, 0, 2])]));

@@ -12,6 +12,9 @@ use crate::formats::reader::invalid;
 pub(super) fn new(class: &Value) -> Value {
     match class {
         Value::Global(name) if is_dictionary(name) => Value::Dict(Vec::new()),
+        Value::Global(name) if **name == *"torch.ScriptObject" => Value::Rejected(
+            "it is no tensor but an object of TorchScript, such as the weights of a quantised layer".into(),
+        ),
         _ => Value::Object(None),
     }
 }

@@ -72,6 +72,15 @@ impl PyTorchFile {
         &self.named.arguments
     }
 
+    /// Returns the error of the first tensor that cannot be read, if there is one.
+    pub(crate) fn rejection(&self) -> Option<Error> {
+        self.named.tensors.iter().find_map(|(name, tensor)| Some(self.rejected(name, tensor.as_ref().err()?)))
+    }
+
+    fn rejected(&self, name: &str, why: &str) -> Error {
+        Error::Unsupported { what: format!("the tensor {name:?} of {}", self.input.origin()), why: why.to_owned() }
+    }
+
     /// Reads a tensor, or returns `None` if there is none of that name.
     ///
     /// # Errors
@@ -83,10 +92,7 @@ impl PyTorchFile {
         const SMALL: u64 = 1 << 25;
         const TIMES: u64 = 16;
         let Some(tensor) = self.named.tensors.get(name) else { return Ok(None) };
-        let tensor = tensor.as_ref().map_err(|why| Error::Unsupported {
-            what: format!("the tensor {name:?} of {}", self.input.origin()),
-            why: why.clone(),
-        })?;
+        let tensor = tensor.as_ref().map_err(|why| self.rejected(name, why))?;
         let item = tensor.dtype.bitsize() / 8;
         let count: usize = tensor.shape.iter().product();
         if (count.saturating_mul(item)) as u64 > SMALL.max(self.input.len().saturating_mul(TIMES)) {
