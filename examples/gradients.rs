@@ -5,6 +5,8 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[path = "common/input.rs"]
+mod input;
 #[path = "common/place.rs"]
 mod place;
 
@@ -15,7 +17,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use wgpu_rnn::{Imported, Kind, Merge, Placed, Tensor};
 
-use crate::files::{Files, Input, InputFile, Results, Work, say};
+use crate::files::{Files, Results, Work, say};
+use crate::input::{Input, InputFile};
 
 /// Computes the gradients of an LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy, or a safetensors file,
 /// for the input in another file.

@@ -4,6 +4,8 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[path = "common/input.rs"]
+mod input;
 #[path = "common/place.rs"]
 mod place;
 
@@ -14,7 +16,8 @@ use anyhow::Result;
 use clap::Parser;
 use wgpu_rnn::{Imported, Kind, Placed};
 
-use crate::files::{Files, Input, InputFile, Results, Work, say};
+use crate::files::{Files, Results, Work, say};
+use crate::input::{Input, InputFile};
 
 /// Runs an LSTM, GRU or RNN from a file of PyTorch, ONNX, Keras or NumPy over the input in another file.
 ///

