@@ -26,9 +26,9 @@ use crate::input::{Input, InputFile};
 /// neither, `h_0` for the others; and `lengths`, int64 [B], if rows have different numbers of time steps. Beyond the
 /// end of a row the output is 0. The output file receives `output`, `h_n` and, for an LSTM, `c_n`, as float32.
 ///
-/// This is PyTorch's arrangement, whatever that of an ONNX model or a file of Keras is. The output is that of all steps.
-/// Of a Bidirectional layer of Keras, it is merged as its merge_mode says; with go_backwards it is in the order of the
-/// steps. A state or lengths that the model itself gives apply unless the input file has others.
+/// This is PyTorch's arrangement, whatever the model's own. The output is that of all steps. Of a Bidirectional layer of
+/// Keras, it is merged as its merge_mode says; with go_backwards it is in the order of the steps. A state or lengths that
+/// the model itself gives apply unless the input file has others.
 ///
 /// Exit status: 0 success, 1 bad model, input or device, 2 bad arguments. On failure no output file is written.
 #[derive(Parser)]

@@ -64,8 +64,8 @@ pub struct Files {
     #[arg(long)]
     reset_before: bool,
 
-    /// Batched input and output are [B, T, ·], whatever the layout of the model; states keep their shape. Not needed
-    /// where PyTorch's batch_first is recorded: in a whole module of PyTorch, or in the metadata of a safetensors file
+    /// Batched input and output are [B, T, ·] instead of [T, B, ·], whatever the layout of the model; states keep their
+    /// shape. Not needed where the metadata of a safetensors file records batch_first
     #[arg(long)]
     batch_first: bool,
 }
@@ -256,6 +256,7 @@ impl Files {
             if self.rename.is_empty() && self.prefix.is_none() && source.layers().is_empty() {
                 return Err(self.no_layer(&source));
             }
+            let format = source.format();
             let file = source.into_tensors().with_context(of_model)?;
             let file = file.renamed(&self.rename).context("--rename")?;
             let prefix = self.find_prefix(&file)?;
@@ -272,8 +273,11 @@ impl Files {
             if let Some(kind) = self.kind.map(KindName::kind).filter(|&kind| kind != layer.kind()) {
                 bail!("--kind says {kind}, and {} has {layer}", of_model());
             }
-            // Without the flag, the layout recorded in the file applies, or time-major.
-            let layer = if self.batch_first { layer.with_batch_first(true) } else { layer };
+            // What somebody has recorded beside weights applies; the layout of a module is that of its own program.
+            let recorded = format == "safetensors" && layer.batch_first();
+            let batch_first = self.batch_first || recorded;
+            Self::note_layout(layer.batch_first(), batch_first);
+            let layer = layer.with_batch_first(batch_first);
             return Ok((Imported::from(layer), format!(" under prefix {prefix:?}")));
         }
         for (flag, is_set) in [("--prefix", self.prefix.is_some()), ("--rename", !self.rename.is_empty())] {
@@ -297,10 +301,15 @@ impl Files {
         for note in layers.iter().filter(|layer| layer.name == name).flat_map(|layer| &layer.notes) {
             say!("note    {note}");
         }
-        if imported.layer().batch_first() && !self.batch_first {
-            say!("note    the layout of the model is [B, T, ·]; [T, B, ·] is read and written, without --batch-first");
-        }
+        Self::note_layout(imported.layer().batch_first(), self.batch_first);
         Ok((imported.with_batch_first(self.batch_first), format!(", layer {name:?}")))
+    }
+
+    /// Tells of a layout that is not the model's own.
+    fn note_layout(own: bool, batch_first: bool) {
+        if own && !batch_first {
+            say!("note    the layout of the model is [B, T, ·]; without --batch-first, it is [T, B, ·] here");
+        }
     }
 
     /// Checks options against what the file says of a layer.

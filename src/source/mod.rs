@@ -130,6 +130,17 @@ impl Source {
         Self { kind: Some(kind), ..self }
     }
 
+    /// Returns the name of the format: "safetensors", "PyTorch", "NumPy", "ONNX" or "Keras".
+    pub fn format(&self) -> &'static str {
+        match &self.content {
+            Content::Tensors(file) => file.format(),
+            #[cfg(feature = "onnx")]
+            Content::Onnx { .. } => "ONNX",
+            #[cfg(feature = "keras")]
+            Content::Keras(_) => "Keras",
+        }
+    }
+
     /// Returns the tensors by their names, if the file is of such a format: to rename them, or to read others.
     pub fn tensors(&self) -> Option<&TensorFile> {
         match &self.content {

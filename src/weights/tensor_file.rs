@@ -179,6 +179,19 @@ impl TensorFile {
         Naming::Layer.prefixes(self.names())
     }
 
+    /// Returns the name of the format.
+    pub(crate) fn format(&self) -> &'static str {
+        match &self.container {
+            Container::Safetensors(_) => "safetensors",
+            #[cfg(feature = "pytorch")]
+            Container::PyTorch(_) => "PyTorch",
+            #[cfg(feature = "npz")]
+            Container::NumPy(_) => "NumPy",
+            #[cfg(feature = "onnx")]
+            Container::Onnx { .. } => "ONNX",
+        }
+    }
+
     /// Returns the prefix under which the file has a recurrent layer: the given one, or else the given one and a dot.
     pub(crate) fn recurrent_prefix(&self, prefix: &str) -> Option<String> {
         let found = self.recurrent_prefixes();

@@ -303,3 +303,26 @@ fn what_weights_of_keras_do_not_tell_is_an_option() {
         assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
     }
 }
+
+/// The layout of the arrays is an option, whatever the program that saved a module did.
+#[test]
+fn the_layout_of_a_module_is_told_and_not_taken_over() {
+    let folder = Folder::new("infer");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/containers/module_batch_first.pt");
+    std::fs::copy(&model, folder.path("model")).unwrap();
+    let source = Source::open(&model).unwrap();
+    assert_eq!(source.format(), "PyTorch");
+    let layer = source.layers().remove(0);
+    let x = uniform(&[3, 2, layer.input_size.unwrap()], 2);
+    folder.save("input", &[("input", &x)]);
+    let AnyLayer::Gru(gru) = source.layer(&layer.name).unwrap().into_layer() else { panic!("{layer}") };
+    assert!(gru.config().batch_first());
+    for (flags, batch_first) in [(&["--device", "cpu"][..], false), (&["--device", "cpu", "--batch-first"], true)] {
+        let run = folder.run(&[flags, &["--prefix", &layer.name]].concat());
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let told = String::from_utf8(run.stdout).unwrap().contains("note    the layout of the model is [B, T, ·]");
+        assert_eq!(told, !batch_first);
+        let (output, _) = gru.clone().with_batch_first(batch_first).to(&Device::cpu()).unwrap().forward(&x, None).unwrap();
+        assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
+    }
+}
