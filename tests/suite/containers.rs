@@ -68,12 +68,12 @@ fn tensors_get_the_names_that_a_program_wants() {
     assert_eq!(twice, "tensor bias_ih_l0 does not fit: bias_ih_l0 has the name already");
 }
 
-/// A module that is saved whole records what a state_dict() does not: `module.pt` has a GRU with batch_first=True, if
-/// any layer of it does.
+/// A module that is saved whole records what a state_dict() does not.
 #[test]
 fn whole_modules_record_their_arguments() {
-    let file = TensorFile::open(path("module.pt")).unwrap();
-    let layers = file.layers();
-    assert!(!layers.is_empty());
-    assert!(layers.iter().all(|layer| layer.batch_first.is_some()), "{layers:?}");
+    for (name, batch_first) in [("module.pt", false), ("module_batch_first.pt", true)] {
+        let layers = TensorFile::open(path(name)).unwrap().layers();
+        assert!(!layers.is_empty());
+        assert!(layers.iter().all(|layer| layer.batch_first == Some(batch_first)), "{layers:?}");
+    }
 }

@@ -322,7 +322,8 @@ fn the_layout_of_a_module_is_told_and_not_taken_over() {
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let told = String::from_utf8(run.stdout).unwrap().contains("note    the layout of the model is [B, T, ·]");
         assert_eq!(told, !batch_first);
-        let (output, _) = gru.clone().with_batch_first(batch_first).to(&Device::cpu()).unwrap().forward(&x, None).unwrap();
+        let (output, _) =
+            gru.clone().with_batch_first(batch_first).to(&Device::cpu()).unwrap().forward(&x, None).unwrap();
         assert_eq!(bits(&read(&folder.path("output"), "output")), bits(&output));
     }
 }
