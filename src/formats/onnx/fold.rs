@@ -55,19 +55,11 @@ pub(super) struct Folder<'a> {
     steps: usize,
     stored: HashSet<u64>,
     stored_bytes: u64,
-    /// Whether a batch of unknown size has one row: then the parts of a shape that are no constants are 1, and an Expand
-    /// to sizes that are none leaves its input as it is.
-    one_row: bool,
 }
 
 impl<'a> Folder<'a> {
     pub(super) fn new(scopes: &'a Scopes, store: &'a Store) -> Self {
-        Self { scopes, store, steps: 0, stored: HashSet::new(), stored_bytes: 0, one_row: false }
-    }
-
-    /// Plans the one row that a graph repeats for every row of a batch.
-    pub(super) fn of_one_row(scopes: &'a Scopes, store: &'a Store) -> Self {
-        Self { one_row: true, ..Self::new(scopes, store) }
+        Self { scopes, store, steps: 0, stored: HashSet::new(), stored_bytes: 0 }
     }
 
     /// Plans the value that a node of a scope calls `name`.
@@ -153,12 +145,7 @@ impl<'a> Folder<'a> {
                 let shape = operand(self, 0)?;
                 let sizes = self.small(&shape, "shape")?;
                 let shape: Option<Vec<_>> = sizes.iter().map(|&size| usize::try_from(size).ok()).collect();
-                let value = match scopes.attribute(scope, node, "value") {
-                    Some(Attribute::Tensor(tensor)) if element_count::<u64>("value", &tensor.shape)? == 1 => {
-                        tensor.load(self.store)?
-                    }
-                    _ => Array { dtype: Dtype::F32, shape: vec![], bytes: vec![0; 4] },
-                };
+                let value = self.fill_value(scope, node)?;
                 let fill = |shape| Plan { dtype: value.dtype, shape, kind: Kind::Fill(value.bytes) };
                 shape.map(fill)
             }
@@ -208,19 +195,13 @@ impl<'a> Folder<'a> {
             }
             "Expand" => {
                 let input = operand(self, 0)?;
-                match list(self, "shape", 1) {
-                    Ok(sizes) => expand(input, &sizes.unwrap_or_default()),
-                    Err(_) if self.one_row => Some(input),
-                    Err(error) => return Err(error),
-                }
+                let sizes = list(self, "shape", 1)?.unwrap_or_default();
+                expand(input, &sizes)
             }
             "Concat" => {
                 let mut parts = Vec::new();
                 for index in 0..n.inputs.len() {
-                    parts.push(match operand(self, index) {
-                        Err(_) if self.one_row => whole(&[1]),
-                        part => part?,
-                    });
+                    parts.push(operand(self, index)?);
                 }
                 concat(parts, int("axis").unwrap_or(1))
             }
@@ -244,6 +225,16 @@ impl<'a> Folder<'a> {
         match planned {
             Some(plan) => Ok(plan),
             None => unknown(&format!("attributes, shapes and inputs of the {} that makes it do not fit", n.op)),
+        }
+    }
+
+    /// Returns what a ConstantOfShape fills an array with.
+    pub(super) fn fill_value(&self, scope: usize, node: usize) -> Result<Array> {
+        match self.scopes.attribute(scope, node, "value") {
+            Some(Attribute::Tensor(tensor)) if element_count::<u64>("value", &tensor.shape)? == 1 => {
+                tensor.load(self.store)
+            }
+            _ => Ok(Array { dtype: Dtype::F32, shape: vec![], bytes: vec![0; 4] }),
         }
     }
 

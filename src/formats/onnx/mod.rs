@@ -12,6 +12,7 @@ mod node;
 mod proto;
 mod scopes;
 mod stacks;
+mod states;
 mod store;
 mod tensor;
 #[cfg(test)]

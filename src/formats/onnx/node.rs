@@ -11,6 +11,7 @@ use super::activations::activations;
 use super::fold::{Folder, Plan};
 use super::proto::Attribute;
 use super::scopes::{Origin, Scopes};
+use super::states::States;
 use super::store::Store;
 
 /// ONNX's recurrent operators.
@@ -197,26 +198,19 @@ impl NodeReader<'_> {
     /// Tells where an initial state comes from, and plans a constant: of all rows, or of the one that the graph repeats
     /// for every row of a batch. Zeros are as good as absent.
     fn given_state(&self, node: &RecurrentNode, index: usize) -> (Given, Option<Plan>) {
-        let (given, plan) = match (self.given(index), self.input(index)) {
-            ((Given::Computed, _), Some(name)) => {
-                let row = Folder::of_one_row(self.scopes, self.store).plan(self.scope, name);
-                match row.ok().filter(|row| row.shape == node.state_shape(&row.shape)) {
-                    Some(row) => (Given::Constant, Some(row)),
-                    None => (Given::Computed, None),
-                }
-            }
-            (given, _) => given,
-        };
-        if plan.as_ref().is_some_and(|plan| self.is_zero(plan)) { (Given::Absent, None) } else { (given, plan) }
-    }
-
-    /// Returns true for zeros that are few enough to look at all of them.
-    fn is_zero(&self, plan: &Plan) -> bool {
-        /// More than the states of common layers.
-        const MOST: usize = 1 << 14;
-        let count = plan.shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
-        count.is_some_and(|count| count <= MOST && self.scopes.spend(count))
-            && plan.compute(self.store).is_ok_and(|array| array.bytes.iter().all(|&byte| byte == 0))
+        let (Some(name), (given, plan)) = (self.input(index), self.given(index)) else { return (Given::Absent, None) };
+        let states = States { scopes: self.scopes, store: self.store };
+        if given != Given::Input && states.is_zero(self.scope, name) {
+            return (Given::Absent, None);
+        }
+        if given != Given::Computed {
+            return (given, plan);
+        }
+        let batch_axis = if node.layout == 0 { 1 } else { 0 };
+        match states.row(self.scope, name, &node.state_shape(&[1; 3]), batch_axis) {
+            Some(row) => (Given::Constant, Some(row)),
+            None => (Given::Computed, None),
+        }
     }
 
     /// Describes the node. What is wrong with it becomes its `problem`.
