@@ -89,7 +89,7 @@ impl KindName {
 
 /// Parses FROM=TO.
 fn renaming(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
+    match text.rsplit_once('=') {
         Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
         _ => Err("expected FROM=TO".to_owned()),
     }
@@ -229,7 +229,10 @@ impl Files {
         /// How many names are enough to see what the tensors are.
         const SHOWN: usize = 8;
         let of_model = self.model.display();
-        let Err(error) = source.layer("") else { return anyhow!("{of_model}: has no recurrent layer") };
+        let prefixes = source.tensors().map(TensorFile::recurrent_prefixes).unwrap_or_default();
+        let Err(error) = source.layer(prefixes.first().map_or("", String::as_str)) else {
+            return anyhow!("{of_model}: has no recurrent layer");
+        };
         let names: Vec<_> = source.tensors().into_iter().flat_map(TensorFile::names).collect();
         let advice = match names.as_slice() {
             [] => String::new(),
@@ -321,7 +324,9 @@ impl Files {
             }
         }
         match (layer.kind, self.kind.map(KindName::kind)) {
-            (None, None) => bail!("{of_model}: does not tell the kind of layer {:?}; name it with --kind", layer.name),
+            (None, None) if layer.weights_only => {
+                bail!("{of_model}: does not tell the kind of layer {:?}; name it with --kind", layer.name)
+            }
             (Some(own), Some(kind)) if own != kind => bail!("--kind says {kind}, and {of_model} has {own}"),
             _ => Ok(()),
         }

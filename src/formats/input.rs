@@ -21,6 +21,18 @@ pub(super) enum Content {
     Bytes(Vec<u8>),
 }
 
+/// Returns true for what has no end, such as `/dev/zero`, or is a terminal.
+#[cfg(unix)]
+fn is_device(kind: std::fs::FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    kind.is_char_device() || kind.is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: std::fs::FileType) -> bool {
+    false
+}
+
 impl Input {
     /// Opens a file. One without random access, such as a pipe, is read completely.
     ///
@@ -30,6 +42,9 @@ impl Input {
         let failed = |source| Error::Io { path: path.to_owned(), action: "read", source };
         let mut file = File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
+        if is_device(about.file_type()) {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is a device, not a file")));
+        }
         if !about.is_file() {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map_err(failed)?;

@@ -265,6 +265,7 @@ impl TensorFile {
             Error::NoModel { found, others, .. } if found.is_empty() && others.is_empty() => {
                 self.container.rejection().unwrap_or(error)
             }
+            Error::MissingTensor { name, .. } => self.container.read(name, |_| ()).err().unwrap_or(error),
             _ => error,
         }
     }

@@ -108,7 +108,7 @@ impl Model {
             "Embedding" => self.masking |= flag(config, "mask_zero"),
             "Bidirectional" => {
                 let layer = self.bidirectional(config, &place);
-                self.found.extend(layer.map(|layer| (layer, place)));
+                self.found.extend(layer.map(|layer| (KerasLayer { notes: notes_of(node), ..layer }, place)));
                 return;
             }
             class if class.starts_with("ConvLSTM") => {
@@ -261,7 +261,7 @@ impl Model {
             zero_output_for_mask: flag(config, "zero_output_for_mask"),
             masking: false,
             weights_only: false,
-            notes: Vec::new(),
+            notes: notes_of(node),
             rejection: None,
         }
     }
@@ -278,6 +278,19 @@ impl Model {
             }
         }
     }
+}
+
+/// Returns what a model's graph does with a layer beyond calling it.
+fn notes_of(node: &Value) -> Vec<String> {
+    let is_given = |state: &Value| !state.is_null() && state.as_array().is_none_or(|states| !states.is_empty());
+    // Keras 3: an object with the arguments. Before: a list of the inputs, each with its keywords at the end, where the
+    // states may be inputs like the first one.
+    let has_state = |call: &Value| match call.as_array() {
+        None => is_given(&call["kwargs"]["initial_state"]),
+        Some(inputs) => inputs.len() > 1 || inputs.iter().any(|input| is_given(&input[3]["initial_state"])),
+    };
+    let has_state = node["inbound_nodes"].as_array().is_some_and(|calls| calls.iter().any(has_state));
+    Vec::from_iter(has_state.then(|| "initial_state given by the model's graph, which is not taken over".to_owned()))
 }
 
 enum Cell {

@@ -151,6 +151,30 @@ fn what_cannot_be_read_is_named() {
     assert!(error("torch_projected").contains("a projection of 4 units to 2"));
 }
 
+/// What the graph repeats for every row is a constant; what may differ from row to row is none, and zeros are nothing.
+#[test]
+fn states_are_constants_where_the_graph_leaves_no_doubt() {
+    let file = open("states");
+    let given: Vec<_> = file.nodes().iter().map(|node| (node.name.as_str(), node.initial_h)).collect();
+    let (constant, absent, computed) = (Given::Constant, Given::Absent, Given::Computed);
+    let expected = [("repeated", constant), ("tiled", constant), ("zeros", absent)];
+    let others = ["mixed", "cut", "looked_up"].map(|name| (name, computed));
+    assert_eq!(given, [&expected[..], &others].concat());
+    for index in [0, 1] {
+        let state = file.load(index).unwrap().initial_h.unwrap();
+        assert_eq!((state.shape.as_slice(), values(&state)), (&[1, 1, 2][..], vec![5.0, 6.0]));
+    }
+}
+
+#[test]
+fn stacks_keep_steps_and_rows() {
+    let file = open("joined");
+    let name = |index: &usize| file.nodes()[*index].name.as_str();
+    let stacks = file.stacks();
+    let deep: Vec<_> = stacks.iter().filter(|stack| stack.len() > 1).map(|stack| name(&stack[0])).collect();
+    assert_eq!(deep, ["of_sizes", "fixed"]);
+}
+
 /// A state that the graph repeats for every row of a batch is that of one row.
 #[test]
 fn learned_states_are_constants() {

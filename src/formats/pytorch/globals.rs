@@ -150,6 +150,15 @@ impl<R: Read> Machine<R> {
             _ => storage.kind.clone(),
         };
         let (shape, strides) = (self.sizes(*shape)?, self.sizes(*strides)?);
+        // After requires_grad and the hooks: views that are read with another sign.
+        if let Some(Value::Dict(views)) = rest.get(if is_third_version { 3 } else { 2 }).map(|&views| self.get(views)) {
+            let is_negative = |&(key, value): &(Id, Id)| {
+                matches!(self.get(key), Value::Text(key) if **key == *"neg") && *self.get(value) == Value::Bool(true)
+            };
+            if views.iter().any(is_negative) {
+                return Ok(Value::Rejected("it is a negative view; save tensor.resolve_neg() instead".into()));
+            }
+        }
         let tensor = Tensor::new(storage, &kind, self.size(*offset)?, shape, strides)?;
         Ok(tensor.map_or_else(|why| Value::Rejected(why.into()), |tensor| Value::Tensor(Box::new(tensor))))
     }
