@@ -187,7 +187,9 @@ pub(crate) fn layers(file: &OnnxFile, stacks: &[Vec<usize>]) -> Vec<SourceLayer>
             continue;
         };
         let config = RecurrentConfig { num_layers: stack.len(), ..first.config() };
-        layers.push(SourceLayer::new(name, &config, notes(first)));
+        let of_all = stack.iter().filter_map(|&index| nodes.get(index)).map(notes);
+        let notes = of_all.into_iter().find(|notes| !notes.is_empty()).unwrap_or_default();
+        layers.push(SourceLayer::new(name, &config, notes));
     }
     layers
 }
