@@ -70,6 +70,12 @@ impl<'a> Folder<'a> {
         self.at(scope, name, 0)
     }
 
+    /// Returns the integers of a small constant, such as axes or sizes.
+    pub(super) fn integers(mut self, scope: usize, name: &str) -> Option<Vec<i64>> {
+        let plan = self.plan(scope, name).ok()?;
+        (plan.shape.iter().product::<usize>() <= 8).then(|| plan.compute(self.store).ok().map(|a| integers(&a)))?
+    }
+
     fn at(&mut self, scope: usize, name: &str, depth: usize) -> Result<Plan> {
         self.steps += 1;
         let no = |why: &str| Err(Error::Unsupported { what: format!("{name:?}"), why: why.to_owned() });

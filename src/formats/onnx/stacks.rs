@@ -4,7 +4,6 @@ use super::fold::Folder;
 use super::node::{Given, RecurrentNode};
 use super::scopes::{Origin, Scopes};
 use super::store::Store;
-use super::tensor::integers;
 
 pub(super) struct Stacks<'a> {
     pub(super) scopes: &'a Scopes,
@@ -77,8 +76,7 @@ impl Stacks<'_> {
     }
 
     pub(super) fn values(&self, scope: usize, name: &str) -> Option<Vec<i64>> {
-        let plan = Folder::new(self.scopes, self.store).plan(scope, name).ok()?;
-        (plan.shape.iter().product::<usize>() <= 8).then(|| plan.compute(self.store).ok().map(|a| integers(&a)))?
+        Folder::new(self.scopes, self.store).integers(scope, name)
     }
 
     fn same_form(&self, lower: &RecurrentNode, upper: &RecurrentNode) -> bool {

@@ -3,7 +3,6 @@
 use super::fold::{Folder, Plan};
 use super::scopes::{Origin, Scopes};
 use super::store::Store;
-use super::tensor::integers;
 use super::views::{concat, expand, slice, squeeze, transpose, unsqueeze};
 
 /// How many operations there may be between a state and a constant.
@@ -165,7 +164,6 @@ impl States<'_> {
     }
 
     fn integers(&self, scope: usize, name: &str) -> Option<Vec<i64>> {
-        let plan = self.constant(scope, name)?;
-        (plan.shape.iter().product::<usize>() <= 8).then(|| plan.compute(self.store).ok().map(|a| integers(&a)))?
+        Folder::new(self.scopes, self.store).integers(scope, name)
     }
 }
