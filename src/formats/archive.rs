@@ -95,9 +95,9 @@ pub(crate) fn directory<R: Read + Seek>(mut reader: R) -> io::Result<ZipArchive<
         return Err(invalid("a zip archive without a directory: it ends too early"));
     }
     // The directory is where its end record says. Left to guess, the crate takes a wrong place in PyTorch's archives if
-    // the first entry's name has 30 bytes (`a_stem_of_21_letters_/data.pkl`): they have the end record of large archives
-    // between the directory and the usual end record, which then lies as far behind the second entry as the directory
-    // is long.
+    // the first entry's name has 30 bytes (`a_stem_of_21_letters_/data.pkl`): they have the end record of large
+    // archives between the directory and the usual end record, which then lies as far behind the second entry as the
+    // directory is long.
     Ok(ZipArchive::with_config(Config { archive_offset: ArchiveOffset::Known(0) }, reader)?)
 }
 

@@ -50,7 +50,7 @@ pub struct Adam {
     weight_decay: f64,
 }
 
-/// `torch.optim.AdamW` (Loshchilov and Hutter 2017): [`Adam`] with `p -= lr · weight_decay · p` in place of the decay
+/// `torch.optim.AdamW` (Loshchilov and Hutter 2017): [`Adam`] with `p -= lr · weight_decay · p` instead of the decay
 /// in the gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {

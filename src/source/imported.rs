@@ -134,8 +134,8 @@ impl<F: Real> Imported<F> {
         self.flips
     }
 
-    /// Returns the initial state that the file gives as a constant and that is not zero: h_0 and, for an LSTM, c_0, each
-    /// `[L·D, B, H]`, where B is the file's: 1 for a state that the graph repeats for every row of a batch.
+    /// Returns the initial state that the file gives as a constant and that is not zero: h_0 and, for an LSTM, c_0,
+    /// each `[L·D, B, H]`, where B is the file's: 1 for a state that the graph repeats for every row of a batch.
     pub fn initial_state(&self) -> Option<&[Tensor<F>]> {
         self.initial_state.as_deref()
     }

@@ -25,8 +25,8 @@ pub struct SourceLayer {
     pub num_layers: usize,
     /// D: the number of directions.
     pub directions: usize,
-    /// True if the file has the weights alone: what they do not tell, such as the nonlinearity of an RNN, is PyTorch's or
-    /// Keras's default, unless the file records it beside them.
+    /// True if the file has the weights alone: what they do not tell, such as the nonlinearity of an RNN, is PyTorch's
+    /// or Keras's default, unless the file records it beside them.
     pub weights_only: bool,
     /// What is special about the layer, and why it cannot be loaded if it cannot.
     pub notes: Vec<String>,

@@ -71,8 +71,8 @@ enum Content {
 }
 
 impl Source {
-    /// Opens a file and reads what it says about its layers; weights are read when one is loaded. An ONNX model may have
-    /// its numbers in other files of the same folder.
+    /// Opens a file and reads what it says about its layers; weights are read when one is loaded. An ONNX model may
+    /// have its numbers in other files of the same folder.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] and [`Error::SafeTensors`] if it does not follow its
@@ -123,8 +123,8 @@ impl Source {
         }
     }
 
-    /// Tells the kind of the layers, which weights-only files of Keras may not tell. Loading a layer that is known to be
-    /// of another kind is an error.
+    /// Tells the kind of the layers, which weights-only files of Keras may not tell. Loading a layer that is known to
+    /// be of another kind is an error.
     #[must_use]
     pub fn with_kind(self, kind: LayerKind) -> Self {
         Self { kind: Some(kind), ..self }

@@ -26,8 +26,8 @@ impl<K: Kind, F: Real> Layer<K, F> {
     /// Writes the model as an ONNX model of operator set 22, one node for each layer, which ONNX Runtime runs.
     ///
     /// Its inputs and outputs have PyTorch's names and arrangement: `input`, and if wanted `h_0` and, for an LSTM,
-    /// `c_0`, `[L·D, B, H]` (or `[L·D, 1, H]`, for one state for all of a batch; zeros if it is left out); `output`, `h_n`
-    /// and, for an LSTM, `c_n`. T and B are free. Dropout is left out. The file appears whole, as described at
+    /// `c_0`, `[L·D, B, H]` (or `[L·D, 1, H]`, for one state for all of a batch; zeros if it is left out); `output`,
+    /// `h_n` and, for an LSTM, `c_n`. T and B are free. Dropout is left out. The file appears whole, as described at
     /// [`TensorFile::save`](crate::TensorFile::save).
     ///
     /// # Errors

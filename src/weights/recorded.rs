@@ -1,8 +1,8 @@
 //! The arguments that neither names nor shapes tell, as text in the metadata of a safetensors file.
 //!
-//! `{prefix}batch_first`, `{prefix}dropout`, `{prefix}nonlinearity` and `{prefix}reset_after`, as Python prints them, and
-//! what PyTorch's layers lack: `{prefix}reverse`, `{prefix}activations` (such as "Sigmoid; Tanh; HardSigmoid(0.2, 0.5)"),
-//! `{prefix}clip` and `{prefix}input_forget`. A file need not have them.
+//! `{prefix}batch_first`, `{prefix}dropout`, `{prefix}nonlinearity` and `{prefix}reset_after`, as Python prints them,
+//! and what PyTorch's layers lack: `{prefix}reverse`, `{prefix}activations` (such as "Sigmoid; Tanh; HardSigmoid(0.2,
+//! 0.5)"), `{prefix}clip` and `{prefix}input_forget`. A file need not have them.
 
 use std::collections::BTreeMap;
 

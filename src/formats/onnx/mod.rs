@@ -2,8 +2,8 @@
 //!
 //! A model is read in two steps: its graph, without any weight, when it is opened; the weights of one node when they
 //! are asked for. [`wire`] and [`proto`] read the messages, [`scopes`] finds what a name means, [`fold`], [`views`] and
-//! [`compute`] evaluate what exporters leave between a node and its weights, [`states`] what they make for a batch of any
-//! size, [`node`] describes the operators, [`stacks`] and [`flatten`] find those that form one deep layer.
+//! [`compute`] evaluate what exporters leave between a node and its weights, [`states`] what they make for a batch of
+//! any size, [`node`] describes the operators, [`stacks`] and [`flatten`] find those that form one deep layer.
 
 mod activations;
 mod compute;

@@ -306,9 +306,9 @@ impl NodeReader<'_> {
             check(node, "P", &p, &[d, rows(3)], "[D, 3·H]")?;
             inputs.p = Some(p);
         }
-        inputs.initial_h = self.state(node, 5, "initial_h")?;
+        inputs.initial_h = self.state(node, (node.initial_h, 5), "initial_h")?;
         if node.op == Op::Lstm {
-            inputs.initial_c = self.state(node, 6, "initial_c")?;
+            inputs.initial_c = self.state(node, (node.initial_c, 6), "initial_c")?;
         }
         inputs.sequence_lens = self.given(4).1;
         let lengths = inputs.sequence_lens.as_ref();
@@ -319,7 +319,10 @@ impl NodeReader<'_> {
     }
 
     /// Plans a constant initial state.
-    fn state(&self, node: &RecurrentNode, index: usize, what: &str) -> Result<Option<Plan>> {
+    fn state(&self, node: &RecurrentNode, (given, index): (Given, usize), what: &str) -> Result<Option<Plan>> {
+        if given != Given::Constant {
+            return Ok(None);
+        }
         let Some(plan) = self.given_state(node, index).1 else { return Ok(None) };
         let letters = if node.layout == 0 { "[D, B, H]" } else { "[B, D, H]" };
         check(node, what, &plan, &node.state_shape(&plan.shape), letters)?;

@@ -78,8 +78,8 @@ impl States<'_> {
                         (old.is_none_or(|&old| old == 1) && plan.shape.get(axis) == Some(&1))
                             .then_some(Repeated { plan, axis })
                     }
-                    // Sizes of which nothing is known: of a shape of this rank, they leave all but the axes of size 1 as
-                    // they are. That it is the batch's, the shape of the whole shows.
+                    // Sizes of which nothing is known: of a shape of this rank, they leave all but the axes of size 1
+                    // as they are. That it is the batch's, the shape of the whole shows.
                     None => (input.shape.len() == 3 && input.shape.get(guess) == Some(&1))
                         .then_some(Repeated { plan: input, axis: guess }),
                 }

@@ -58,7 +58,7 @@ pub(crate) fn check(kernel: OptimKernel, limits: &DeviceLimits, binding_limits: 
     check_limits(sources(kernel).cell, [Role::Optim(kernel)], binding_limits)
 }
 
-/// Returns the workgroups of a slot of so many elements.
+/// Returns the number of workgroups for a slot's elements.
 fn groups(elements: u64) -> u32 {
     elements.div_ceil(INVOCATIONS * ELEMENTS).clamp(1, MAX_GROUPS) as u32
 }

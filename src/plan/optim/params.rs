@@ -43,7 +43,7 @@ pub(super) fn offset(block: usize, limits: &DeviceLimits) -> u32 {
     (block * stride(limits)) as u32
 }
 
-/// Returns the bytes of so many blocks.
+/// Returns the size of a number of blocks in bytes.
 pub(super) fn bytes(blocks: usize, limits: &DeviceLimits) -> u64 {
     (blocks * stride(limits)) as u64
 }
